@@ -1,0 +1,1 @@
+"""The probability that a ReLU network's initialisation already obstructs its training."""
