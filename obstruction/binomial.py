@@ -1,0 +1,474 @@
+"""Exact binomial statistics for millions of cells: intervals, tests, and what a test can see.
+
+Every function is vectorised and exact: tails are regularised incomplete beta functions, never a
+normal approximation, so a rate of 1e-150 or a count of 10¹³ trials is as good as any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+_TIE: Final = math.log1p(1e-7)
+"""Outcomes this close in log-probability to the observed one count as no more likely than it."""
+
+_LARGEST: Final = 2**53
+"""Counts are handled as floating-point numbers; up to here these are exact integers."""
+
+
+class Detectable(NamedTuple):
+    """The relative errors of a rate that a test catches. Made by `detectable`.
+
+    Attributes
+    ----------
+    upward, downward, either : ndarray
+        Smallest ``delta`` such that a true rate ``p(1 + delta)``, respectively ``p(1 - delta)``, is
+        caught, and the smaller of the two. Infinite if none is, NaN if ``p`` is.
+    """
+
+    upward: FloatArray
+    downward: FloatArray
+    either: FloatArray
+
+
+def interval(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """Return the Clopper–Pearson interval of a rate.
+
+    Parameters
+    ----------
+    k, n : array_like of int
+        Events and trials, ``0 <= k <= n``; broadcast against each other.
+    level : float
+        Confidence, strictly between 0 and 1: the interval contains the true rate at least so often.
+
+    Returns
+    -------
+    low, high : ndarray
+        The ends, of the broadcast shape; ``low`` is 0 where ``k = 0``, ``high`` 1 where ``k = n``.
+
+    Raises
+    ------
+    ValueError
+        If a count is not an integer, ``k`` not within 0 and ``n``, or ``level`` out of range.
+
+    Examples
+    --------
+    >>> low, high = interval([0, 5, 10], 10)
+    >>> low.round(4).tolist(), high.round(4).tolist()
+    ([0.0, 0.1871, 0.6915], [0.3085, 0.8129, 1.0])
+    """
+    _check_fraction("level", level)
+    k, n = _counts(k, n)
+    alpha = 1.0 - level
+    pairs = _Pairs(k.ravel(), n.ravel())
+    low = np.zeros(pairs.k.size)
+    high = np.ones(pairs.k.size)
+    some, lacking = pairs.k > 0, pairs.k < pairs.n
+    low[some] = _rate_at(pairs.k[some], pairs.n[some], alpha / 2, upper=True)
+    high[lacking] = _rate_at(pairs.k[lacking], pairs.n[lacking], alpha / 2, upper=False)
+    return low[pairs.inverse].reshape(k.shape), high[pairs.inverse].reshape(k.shape)
+
+
+def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
+    """Return the exact two-sided p-value of ``k`` events in ``n`` trials of probability ``p``.
+
+    It is the probability of all outcomes that are no more likely than the observed one, on its own
+    side and on the other, as in ``scipy.stats.binomtest``; equally likely means within 1e-7.
+
+    Parameters
+    ----------
+    k, n : array_like of int
+        Events and trials, ``0 <= k <= n``.
+    p : array_like of float
+        The probability to test, in [0, 1] or NaN. All three broadcast against each other.
+
+    Returns
+    -------
+    ndarray
+        In [0, 1], of the broadcast shape; NaN where ``p`` is NaN. Small values keep their relative
+        accuracy down to 1e-300.
+
+    Raises
+    ------
+    ValueError
+        If a count is not an integer, ``k`` not within 0 and ``n``, or ``p`` out of range.
+
+    Examples
+    --------
+    >>> p_value([5, 9, 10], 10, 0.5).tolist()
+    [1.0, 0.021484375, 0.001953125]
+    """
+    k, n, p = _counts_and_rate(k, n, p)
+    shape = k.shape
+    k, n, p = k.ravel(), n.ravel(), p.ravel()
+    result = np.where(np.isnan(p), np.nan, 1.0)
+    # The likeliest count needs no sum, and most cells of a large grid count 0 for that reason.
+    mode = np.minimum(np.floor((n + 1.0) * p), n)
+    rows = np.flatnonzero((k != mode) & ~np.isnan(p))
+    result[rows] = 0.0
+    rows = rows[(p[rows] > 0.0) & (p[rows] < 1.0)]
+    k, n, p = k[rows], n[rows], p[rows]
+    mirror = p > 0.5  # 1 - p is exact there, so nothing is lost
+    k, p = np.where(mirror, n - k, k), np.where(mirror, 1.0 - p, p)
+    result[rows] = _two_sided(k, n, p)
+    return result.reshape(shape)
+
+
+def z_score(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
+    """Return ``(k - n p) / sqrt(n p (1 - p))``, the distance from the mean in standard deviations.
+
+    Parameters
+    ----------
+    k, n : array_like of int
+        Events and trials, ``0 <= k <= n``.
+    p : array_like of float
+        The probability, in [0, 1] or NaN.
+
+    Returns
+    -------
+    ndarray
+        NaN where ``p`` is NaN. Without variance, 0 if ``k = n p`` and infinite otherwise.
+
+    Raises
+    ------
+    ValueError
+        As `p_value`.
+
+    Examples
+    --------
+    >>> z_score([60, 0, 1], 100, [0.5, 0.0, 0.0]).tolist()
+    [2.0, 0.0, inf]
+    """
+    k, n, p = _counts_and_rate(k, n, p)
+    off = _offset(k, n, p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = off / np.sqrt(n * p * (1.0 - p))
+    return np.where((off == 0.0) & ~np.isnan(p), 0.0, score)
+
+
+def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) -> Detectable:
+    """Return the smallest relative errors of ``p`` that ``n`` trials would expose.
+
+    The test rejects in the tails ``K >= k_hi`` and ``K <= k_lo`` that hold at most ``alpha / 2``
+    each if ``p`` is right. An error counts as exposed if the tail on its side is then hit with
+    probability ``power`` or more. Both ends are exact.
+
+    Parameters
+    ----------
+    n : array_like of int
+        Trials, >= 0.
+    p : array_like of float
+        The probability a formula states, in [0, 1] or NaN; broadcasts against ``n``.
+    alpha : float
+        False-alarm rate of the test, strictly between 0 and 1.
+    power : float
+        Between ``alpha`` and 1, strictly.
+
+    Returns
+    -------
+    Detectable
+        Of the broadcast shape. Infinite where no error is exposed, and for ``p = 0``, which has no
+        relative errors (a single event rejects it).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> seen = detectable(10_000, [0.5, 1e-9], alpha=0.01)
+    >>> seen.upward.round(4).tolist(), seen.downward.round(4).tolist()
+    ([0.0387, 230231.0018], [0.0387, inf])
+    """
+    _check_fraction("alpha", alpha)
+    if not alpha < power < 1.0:
+        raise ValueError(f"power = {power!r}: must be strictly between alpha = {alpha!r} and 1")
+    zero, n, p = _counts_and_rate(0, n, p)
+    shape = zero.shape
+    n, p = n.ravel(), p.ravel()
+    upward = np.where(np.isnan(p), np.nan, np.inf)
+    downward = upward.copy()
+    with np.errstate(divide="ignore", over="ignore"):
+        # All n trials are events: is that rare enough to reject? Then some k_hi is.
+        rows = np.flatnonzero((p > 0.0) & (n * np.log(p) <= math.log(alpha / 2)) & (n > 0))
+        upward[rows] = _rate_caught(n[rows], p[rows], alpha / 2, power, upper=True) / p[rows] - 1.0
+        rows = np.flatnonzero((n * np.log1p(-p) <= math.log(alpha / 2)) & (n > 0))
+        downward[rows] = (
+            1.0 - _rate_caught(n[rows], p[rows], alpha / 2, power, upper=False) / p[rows]
+        )
+    either = np.minimum(upward, downward)
+    return Detectable(upward.reshape(shape), downward.reshape(shape), either.reshape(shape))
+
+
+def holm(p_values: ArrayLike) -> FloatArray:
+    """Return Holm's adjusted p-values of one family of tests.
+
+    Rejecting every hypothesis whose adjusted p-value is at most ``level`` rejects any true one with
+    probability at most ``level``, however the tests depend on each other (Holm 1979).
+
+    Parameters
+    ----------
+    p_values : array_like of float
+        In [0, 1]; NaN stands for no test and does not count.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape, in [0, 1] and in the same order as the p-values; NaN stays NaN.
+
+    Raises
+    ------
+    ValueError
+        If a p-value is out of range.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, float("nan"), 0.03]).tolist()
+    [0.03, 0.06, nan, 0.06]
+    """
+    p = _fractions("p_values", p_values)
+    flat = p.ravel()
+    adjusted = flat.copy()  # NaN stays NaN, and 1 stays 1
+    rows = np.flatnonzero(flat < 1.0)
+    rows = rows[np.argsort(flat[rows], kind="stable")]
+    tests = int(np.count_nonzero(~np.isnan(flat)))
+    steps = flat[rows] * (tests - np.arange(rows.size))
+    adjusted[rows] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted.reshape(p.shape)
+
+
+# --- reading the arguments -----------------------------------------------------------------
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} = {value!r}: must be strictly between 0 and 1")
+
+
+def _integers(name: str, values: ArrayLike) -> FloatArray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} has dtype {array.dtype}: must be integers")
+    number = array.astype(np.float64)
+    bad = ~((number >= 0.0) & (number <= _LARGEST) & (np.floor(number) == number))
+    if bad.any():
+        raise ValueError(f"{name} = {array[bad].flat[0]}: must be an integer from 0 to 2**53")
+    return number
+
+
+def _fractions(name: str, values: ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    bad = (array < 0.0) | (array > 1.0)
+    if bad.any():
+        raise ValueError(f"{name} = {array[bad].flat[0]}: must be between 0 and 1, or NaN")
+    return array
+
+
+def _counts(k: ArrayLike, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    k, n = np.broadcast_arrays(_integers("k", k), _integers("n", n))
+    bad = k > n
+    if bad.any():
+        raise ValueError(f"k = {k[bad].flat[0]:.0f}: must be at most n = {n[bad].flat[0]:.0f}")
+    return k, n
+
+
+def _counts_and_rate(
+    k: ArrayLike, n: ArrayLike, p: ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    k, n = _counts(k, n)
+    k, n, p = np.broadcast_arrays(k, n, _fractions("p", p))
+    return k, n, p
+
+
+class _Pairs:
+    """The different pairs ``(k, n)`` and where each cell finds its own: ``k[inverse]``."""
+
+    def __init__(self, k: FloatArray, n: FloatArray) -> None:
+        order = np.lexsort((k, n))
+        k, n = k[order], n[order]
+        new = np.ones(k.size, dtype=np.bool_)
+        new[1:] = (k[1:] != k[:-1]) | (n[1:] != n[:-1])
+        self.k, self.n = k[new], n[new]
+        self.inverse = np.empty(k.size, dtype=np.int64)
+        self.inverse[order] = np.cumsum(new) - 1
+
+
+# --- the binomial law ----------------------------------------------------------------------
+
+
+def _tail(k: FloatArray, n: FloatArray, p: FloatArray, *, upper: bool) -> FloatArray:
+    """Return ``P(K >= k)`` for ``1 <= k <= n``, or ``P(K <= k)`` for ``0 <= k < n``."""
+    tail = special.betainc(k, n - k + 1.0, p) if upper else special.betaincc(k + 1.0, n - k, p)
+    return np.asarray(tail, dtype=np.float64)
+
+
+def _rate_at(k: FloatArray, n: FloatArray, tail: float, *, upper: bool) -> FloatArray:
+    """Return the rate at which `_tail` has the value ``tail``."""
+    if upper:
+        rate = special.betaincinv(k, n - k + 1.0, tail)
+    else:
+        rate = special.betainccinv(k + 1.0, n - k, tail)
+    rate = np.asarray(rate, dtype=np.float64)
+    # The inverse loses digits where the trials are many; one Newton step brings them back.
+    rows = np.flatnonzero(n > 1e8)
+    k, n, p = k[rows], n[rows], rate[rows]
+    slope = k / p if upper else -(n - k) / (1.0 - p)
+    step = (_tail(k, n, p, upper=upper) - tail) / (slope * np.exp(_log_pmf(k, n, p)))
+    rate[rows] = p - step
+    return rate
+
+
+def _offset(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
+    """Return ``k - n p`` without cancellation for ``p`` near 1."""
+    return np.where(p > 0.5, n * (1.0 - p) - (n - k), k - n * p)
+
+
+def _log_pmf(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
+    """Return ``log P(K = k)`` for ``0 < p < 1``, accurate for any ``n`` (Loader 2000)."""
+    off = _offset(k, n, p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inner = (
+            _stirling_error(n)
+            - _stirling_error(k)
+            - _stirling_error(n - k)
+            - _deviance(k, n * p, off)
+            - _deviance(n - k, n * (1.0 - p), -off)
+            - 0.5 * np.log(2.0 * math.pi * k * ((n - k) / n))
+        )
+    edge = np.where(k == 0.0, n * np.log1p(-p), n * np.log(p))
+    return np.where((k > 0.0) & (k < n), inner, edge)
+
+
+_SMALL_STIRLING_ERRORS: Final = np.array(
+    [0.0]
+    + [
+        math.lgamma(x + 1.0) - (x + 0.5) * math.log(x) + x - 0.5 * math.log(2.0 * math.pi)
+        for x in range(1, 16)
+    ]
+)
+
+
+def _stirling_error(x: FloatArray) -> FloatArray:
+    """Return ``log x!`` minus Stirling's formula for it, for integers ``x >= 1`` (0 for 0)."""
+    y = 1.0 / np.maximum(x, 16.0)
+    y2 = y * y
+    series = y * (1 / 12 - y2 * (1 / 360 - y2 * (1 / 1260 - y2 * (1 / 1680 - y2 / 1188))))
+    small = _SMALL_STIRLING_ERRORS[np.minimum(x, 15.0).astype(np.int64)]
+    return np.where(x < 16.0, small, series)
+
+
+def _deviance(x: FloatArray, mean: FloatArray, off: FloatArray) -> FloatArray:
+    """Return ``x log(x / mean) - off`` for ``off = x - mean``, without cancellation."""
+    v = off / (x + mean)
+    v2 = v * v
+    series = np.zeros_like(v)
+    for j in range(8, 0, -1):
+        series = v2 * (1.0 / (2 * j + 1) + series)
+    direct = x * (np.log(x) - np.log(mean)) - off
+    return np.where(np.abs(v) < 0.1, v * (off + 2.0 * x * series), direct)
+
+
+# --- exact searches over integers ----------------------------------------------------------
+
+Evaluate: TypeAlias = Callable[[FloatArray, NDArray[np.int64]], tuple[FloatArray, FloatArray]]
+
+
+def _first_at_most(
+    evaluate: Evaluate, target: FloatArray, guess: FloatArray, limit: FloatArray
+) -> FloatArray:
+    """Return the smallest integers ``m`` from 0 to ``limit`` with ``f(m) <= target``.
+
+    Where there is none, return ``limit + 1``. ``evaluate(m, rows)`` returns ``f(m)`` and
+    ``f(m - 1)`` of those rows, ``f`` decreasing. Newton steps find the place, fast as ``f`` is
+    concave; bisection takes over should they not.
+    """
+    low, high = np.full(limit.shape, -1.0), limit + 1.0  # f(low) > target >= f(high)
+    m = np.clip(np.ceil(guess), 0.0, np.maximum(limit, 0.0))
+    rows = np.flatnonzero(limit >= 0.0)
+    steps = 0
+    while rows.size:
+        at, goal = m[rows], target[rows]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value, before = evaluate(at, rows)
+            newton = at + np.ceil((goal - value) / (value - before))
+        below, settled = value <= goal, (before > goal) | (at == 0.0)
+        left = np.where(below, np.where(settled, at - 1.0, low[rows]), at)
+        right = np.where(below, np.where(settled, at, at - 1.0), high[rows])
+        following = np.clip(newton, left + 1.0, np.minimum(right, limit[rows]))
+        bisect = ~np.isfinite(newton) | (steps > 7)
+        m[rows] = np.where(bisect, np.floor((left + right) / 2.0), following)
+        low[rows], high[rows] = left, right
+        rows = rows[right - left > 1.0]
+        steps += 1
+    return high
+
+
+def _two_sided(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
+    """Return the two-sided p-values for ``0 < p <= 1/2`` and ``k`` not the likeliest count."""
+    mean = n * p
+    below = k < mean
+    side = np.where(below, 1.0, -1.0)  # where the other tail lies
+    base = np.where(below, np.ceil(mean), np.floor(mean))
+    limit = np.where(below, n - base, base)
+
+    def evaluate(m: FloatArray, rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        j, n_, p_ = base[rows] + side[rows] * m, n[rows], p[rows]
+        value = _log_pmf(j, n_, p_)
+        odds = p_ / (1.0 - p_)
+        inward = np.where(below[rows], j / ((n_ - j + 1.0) * odds), (n_ - j) * odds / (j + 1.0))
+        return value, value + np.log(inward)
+
+    # Mirror k in the mode, and correct for the skewness.
+    skew = 1.0 - 2.0 * p
+    off = k - (mean - skew / 2.0)
+    mirrored = k - 2.0 * off + off * off * skew / (3.0 * mean * (1.0 - p))
+    target = _log_pmf(k, n, p) + _TIE
+    other = base + side * _first_at_most(evaluate, target, side * (mirrored - base), limit)
+
+    total = np.zeros(k.shape)
+    for upper in (False, True):
+        own = below != upper  # the tail that starts at k, then the tail beyond the other end
+        edge = np.where(own, k, other)
+        rows = np.flatnonzero((edge >= 0.0) & (edge <= n))
+        total[rows] += _tail(edge[rows], n[rows], p[rows], upper=upper)
+    return np.minimum(total, 1.0)
+
+
+def _rate_caught(
+    n: FloatArray, p: FloatArray, size: float, power: float, *, upper: bool
+) -> FloatArray:
+    """Return the rate whose events fall into one tail, of probability ``size``, ``power`` often."""
+    k = np.ones(n.shape)
+    rows = np.flatnonzero(n * p > size) if upper else np.arange(n.size)  # P(K >= 1) <= n p
+    k[rows] = _critical(n[rows], p[rows], size, upper=upper)
+    pairs = _Pairs(k, n)
+    return _rate_at(pairs.k, pairs.n, power, upper=upper)[pairs.inverse]
+
+
+def _critical(n: FloatArray, p: FloatArray, size: float, *, upper: bool) -> FloatArray:
+    """Return the count nearest to the mean whose `_tail` holds at most ``size``. It must exist."""
+    side = 1.0 if upper else -1.0
+    mean = n * p
+    base = np.minimum(np.floor(mean) + 1.0, n) if upper else np.maximum(np.ceil(mean) - 1.0, 0.0)
+    limit = n - base if upper else base
+
+    def evaluate(m: FloatArray, rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        k, n_, p_ = base[rows] + side * m, n[rows], p[rows]
+        tail = _tail(k, n_, p_, upper=upper)
+        return np.log(tail), np.log(tail + np.exp(_log_pmf(k - side, n_, p_)))
+
+    # Cornish–Fisher expansion of the quantile, half a count further out.
+    z, variance, skew = -side * float(special.ndtri(size)), mean * (1.0 - p), 1.0 - 2.0 * p
+    sd = np.sqrt(variance)
+    guess = mean + z * sd + skew * (z * z - 1.0) / 6.0 + side * 0.5
+    return base + side * _first_at_most(
+        evaluate, np.full(n.shape, math.log(size)), side * (guess - base), limit
+    )

@@ -1,0 +1,591 @@
+"""Compiled kernels: arrays in, integer counts out.
+
+Nothing here validates its input or knows a scheme by name; the callers do. Arithmetic is strict
+IEEE (no reassociation, no contraction, no library ``log`` or ``cos``), so that one seed gives the
+same counts on every machine.
+
+How a weight is drawn
+---------------------
+The words come from Threefry-4x32-20, a counter-based generator (Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3", SC 2011): a key names a block of networks, a counter
+``(group, row, network, role)`` names four consecutive weights of one hidden neuron. Any weight
+of any network can therefore be drawn at any time, in any order, or not at all.
+
+Column 0 of a row is the neuron's output weight, columns 1, 2, ... are its hidden weights; group
+``g`` holds columns ``4g ... 4g + 3``. The kernels need only squares. A normal pair is Box and
+Muller's in polar form, ``-2 ln u · (sin² θ, cos² θ)``, with logarithm and sine as polynomials in
+single precision (relative error below 3e-7) and the products, sums and comparisons in double.
+The largest weight that can occur is 6.76 standard deviations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_u32 = np.uint32
+_i32 = np.int32
+_f32 = np.float32
+_f64 = np.float64
+
+CHUNK = 512
+"""Rows drawn at a time: the working set of a chunk fits the first-level cache."""
+
+PAD = 32
+"""Draws are rounded up to a multiple of this, so that no vector loop has a scalar remainder."""
+
+NORMAL_CODE = 0
+UNIFORM_CODE = 1
+
+
+def _jit(function):
+    """Compile without the interpreter lock, keeping the result on disk where that is possible."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder that numba could keep its cache in
+        return njit(nogil=True)(function)
+
+
+# --- Threefry-4x32-20 ------------------------------------------------------------------------
+
+
+@_jit
+def _mix(x, y, rotation):
+    x = _u32(x + y)
+    y = _u32((y << _u32(rotation)) | (y >> _u32(32 - rotation)))
+    return x, _u32(y ^ x)
+
+
+@_jit
+def _rounds_even(a, b, c, d):
+    a, b = _mix(a, b, 10)
+    c, d = _mix(c, d, 26)
+    a, d = _mix(a, d, 11)
+    c, b = _mix(c, b, 21)
+    a, b = _mix(a, b, 13)
+    c, d = _mix(c, d, 27)
+    a, d = _mix(a, d, 23)
+    c, b = _mix(c, b, 5)
+    return a, b, c, d
+
+
+@_jit
+def _rounds_odd(a, b, c, d):
+    a, b = _mix(a, b, 6)
+    c, d = _mix(c, d, 20)
+    a, d = _mix(a, d, 17)
+    c, b = _mix(c, b, 11)
+    a, b = _mix(a, b, 25)
+    c, d = _mix(c, d, 10)
+    a, d = _mix(a, d, 18)
+    c, b = _mix(c, b, 20)
+    return a, b, c, d
+
+
+@_jit
+def _inject(a, b, c, d, k0, k1, k2, k3, step):
+    return _u32(a + k0), _u32(b + k1), _u32(c + k2), _u32(_u32(d + k3) + _u32(step))
+
+
+@_jit
+def threefry(key, group, row, network, role, n, words):
+    """Fill ``words[:, i]`` from the counter ``(group, row[i], network[i], role)``, ``i < n``.
+
+    ``key`` is ``uint32[4]``, ``row`` and ``network`` are ``uint32[n]``, ``words`` is
+    ``uint32[4, >= n]``.
+    """
+    k0, k1, k2, k3 = key[0], key[1], key[2], key[3]
+    k4 = _u32(_u32(0x1BD11BDA) ^ _u32(_u32(k0 ^ k1) ^ _u32(k2 ^ k3)))
+    first = _u32(_u32(group) + k0)
+    last = _u32(_u32(role) + k3)
+    w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
+    for i in range(n):
+        a, b, c, d = first, _u32(row[i] + k1), _u32(network[i] + k2), last
+        a, b, c, d = _rounds_even(a, b, c, d)
+        a, b, c, d = _inject(a, b, c, d, k1, k2, k3, k4, 1)
+        a, b, c, d = _rounds_odd(a, b, c, d)
+        a, b, c, d = _inject(a, b, c, d, k2, k3, k4, k0, 2)
+        a, b, c, d = _rounds_even(a, b, c, d)
+        a, b, c, d = _inject(a, b, c, d, k3, k4, k0, k1, 3)
+        a, b, c, d = _rounds_odd(a, b, c, d)
+        a, b, c, d = _inject(a, b, c, d, k4, k0, k1, k2, 4)
+        a, b, c, d = _rounds_even(a, b, c, d)
+        a, b, c, d = _inject(a, b, c, d, k0, k1, k2, k3, 5)
+        w0[i] = a
+        w1[i] = b
+        w2[i] = c
+        w3[i] = d
+
+
+# --- laws: words to squares of standardised weights ------------------------------------------
+
+_HALF = _f32(0.5)
+_ONE = _f32(1.0)
+_TWO = _f32(2.0)
+_BITS = _f32(32.0)
+_LN2 = _f32(0.6931471805599453)
+_BELOW_2_32 = _f32(4294967040.0)
+_2_29 = _f32(2.0**-29)
+_ROOT_HALF = 0x3F3504F3  # the bits of sqrt(1/2) in single precision
+
+# ln(1 + f) / f on [sqrt(1/2) - 1, sqrt(2) - 1], relative error 2.6e-8
+_L8 = _f32(0.08722243422588508)
+_L7 = _f32(-0.1436678824980938)
+_L6 = _f32(0.14952283000301803)
+_L5 = _f32(-0.16562401931781712)
+_L4 = _f32(0.19956832823699136)
+_L3 = _f32(-0.250020736555013)
+_L2 = _f32(0.33334185637152003)
+_L1 = _f32(-0.4999998796903003)
+_L0 = _f32(0.9999999741892218)
+
+# sin²(πt/4) / t² as a polynomial in t² on [0, 1], relative error 8e-10
+_S4 = _f32(1.2019406327073785e-05)
+_S3 = _f32(-0.0004591184597663167)
+_S2 = _f32(0.010431555157132236)
+_S1 = _f32(-0.12683473028431624)
+_S0 = _f32(0.6168502745779284)
+
+
+@_jit
+def _exponential(word):
+    """Return ``-2 ln u`` for ``u = (word + 1/2) / 2**32``, in (0, 45.8)."""
+    x = np.float32(min(_f32(_f32(word) + _HALF), _BELOW_2_32))
+    bits = _i32(x.view(np.int32) - _i32(_ROOT_HALF))
+    exponent = _f32(_i32(bits >> _i32(23)))
+    mantissa = np.int32(_i32(bits & _i32(0x7FFFFF)) + _i32(_ROOT_HALF))
+    f = _f32(mantissa.view(np.float32) - _ONE)
+    p = _L8 * f + _L7
+    p = p * f + _L6
+    p = p * f + _L5
+    p = p * f + _L4
+    p = p * f + _L3
+    p = p * f + _L2
+    p = p * f + _L1
+    p = p * f + _L0
+    return ((_BITS - exponent) * _LN2 - p * f) * _TWO
+
+
+@_jit
+def _sine_squared(word):
+    """Return ``sin² θ`` for an angle uniform in (0, π/4), from the upper 29 bits of the word."""
+    t = (_f32(_i32(word >> _u32(3))) + _HALF) * _2_29
+    t = t * t
+    p = _S4 * t + _S3
+    p = p * t + _S2
+    p = p * t + _S1
+    p = p * t + _S0
+    return p * t
+
+
+@_jit
+def _normal_pair(radius_word, angle_word, n, radius, share, first, second):
+    """Fill the squares of a pair of normals. Bit 0 of the angle swaps, bits 1 and 2 are signs."""
+    for i in range(n):
+        radius[i] = _exponential(radius_word[i])
+        sine = _sine_squared(angle_word[i])
+        cosine = _ONE - sine
+        share[i] = sine if (angle_word[i] & _u32(1)) != _u32(0) else cosine
+    for i in range(n):
+        whole = _f64(radius[i])
+        part = whole * _f64(share[i])
+        first[i] = part
+        second[i] = whole - part
+
+
+@_jit
+def _uniform(word, n, square):
+    """Fill the squares of uniforms on [-sqrt 3, sqrt 3]. Bit 0 of the word is the sign."""
+    for i in range(n):
+        x = (_f64(_i32(word[i] >> _u32(1))) + 0.5) * 2.0**-31
+        square[i] = 3.0 * (x * x)
+
+
+@_jit
+def squares(law, words, n, scratch, out):
+    """Turn words into squares of standardised weights.
+
+    ``law`` is a code, ``words`` is ``uint32[4, >= n]``, ``scratch`` is ``float32[2, >= n]``,
+    ``out`` is ``float64[4, >= n]``.
+    """
+    if law == NORMAL_CODE:
+        _normal_pair(words[0], words[1], n, scratch[0], scratch[1], out[0], out[1])
+        _normal_pair(words[2], words[3], n, scratch[0], scratch[1], out[2], out[3])
+    else:
+        for j in range(4):
+            _uniform(words[j], n, out[j])
+
+
+@_jit
+def signs(law, words, n, out):
+    """Fill ``out[j, i]`` (``float64[4, >= n]``) with the sign, 1 or -1, of each weight."""
+    for j in range(4):
+        if law == NORMAL_CODE:
+            source, shift = 2 * (j // 2) + 1, 1 + j % 2
+        else:
+            source, shift = j, 0
+        for i in range(n):
+            out[j, i] = 1.0 - 2.0 * ((words[source, i] >> _u32(shift)) & _u32(1))
+
+
+@_jit
+def _draw(hidden_law, output_law, key, group, row, network, n, words, scratch, out):
+    """Draw the squares of one group of columns of ``n`` rows; ``PAD`` more may be written."""
+    n = (n + PAD - 1) // PAD * PAD
+    threefry(key, group, row, network, 0, n, words)
+    squares(hidden_law, words, n, scratch, out)
+    if group == 0 and output_law != hidden_law:
+        spare = np.empty((4, n))
+        threefry(key, 0, row, network, 1, n, words)
+        squares(output_law, words, n, scratch, spare)
+        out[0, :n] = spare[0]
+
+
+@_jit
+def _accumulate(group, n, sums, output, total):
+    """Turn the squares of a group into running sums over the hidden weights, in place.
+
+    Column 0 moves to ``output``; ``total`` holds the sums up to the group before.
+    """
+    q0, q1, q2, q3 = sums[0], sums[1], sums[2], sums[3]
+    if group == 0:
+        output[:n] = q0[:n]
+        q0[:n] = 0.0
+    else:
+        for i in range(n):
+            q0[i] += total[i]
+    for i in range(n):
+        s1 = q0[i] + q1[i]
+        s2 = s1 + q2[i]
+        q1[i] = s1
+        q2[i] = s2
+        q3[i] += s2
+
+
+@_jit
+def _pick(low, output, at, thresholds, n, picked):
+    """List the rows with ``low < output * thresholds[at]``; return how many."""
+    found = 0
+    for i in range(n):
+        picked[found] = i
+        found += low[i] < output[i] * thresholds[at[i]]
+    return found
+
+
+@_jit
+def _gather(source, picked, n, out):
+    for e in range(n):
+        out[e] = source[picked[e]]
+
+
+@_jit
+def _first_index(thresholds, low, high, s, v):
+    """Return the first index in [low, high) of a falling row with ``s >= v * threshold``."""
+    while low < high:
+        middle = (low + high) >> 1
+        if s < v * thresholds[middle]:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@_jit
+def _record_falling(
+    events, picked, total, output, at, network, thresholds, curve, union, obstructed, pathological
+):
+    """Enter the events of one scheme and column whose thresholds fall along ``l``.
+
+    An event at row ``at`` counts from there to the first index whose threshold is too low.
+    ``union`` remembers, between calls, the current network and up to where it is counted as
+    obstructed: rows come in order, so only the part beyond is new.
+    """
+    nl = thresholds.shape[0] - 1
+    p, q, s_, t = curve[0], curve[1], curve[2], curve[3]
+    last = thresholds[nl - 1]
+    current, covered = union[0], union[1]
+    for e in range(events):
+        i = picked[e]
+        s = total[i]
+        v = output[i]
+        low = np.int64(at[i])
+        # without branches, which nothing could predict
+        guess = (p * v + q * s) / (s_ * v + t * s)
+        guess = guess if guess > _f64(low) else _f64(low)
+        guess = _f64(nl - 1) if (guess > _f64(nl - 1)) | (s < v * last) else guess
+        high = np.int64(guess) + 1
+        if (s < v * thresholds[high]) | (s >= v * thresholds[high - 1]):  # rounding, rarely
+            high = _first_index(thresholds, low + 1, nl, s, v)
+        pathological[low] += 1
+        pathological[high] -= 1
+        covered = covered if np.int64(network[i]) == current else 0
+        current = np.int64(network[i])
+        new = max(low, covered)
+        covered = max(high, covered)
+        obstructed[new] += 1
+        obstructed[max(new, high)] -= 1
+    union[0], union[1] = current, covered
+
+
+@_jit
+def _record_rising(events, picked, total, output, at, network, thresholds, union, obstructed, pathological):
+    """Enter the events of one scheme and column whose thresholds rise along ``l``.
+
+    An event at row ``at`` counts from the first index whose threshold is high enough on.
+    ``union`` remembers, between calls, the current network and how many indices at the end it
+    is counted as obstructed in.
+    """
+    nl = thresholds.shape[0] - 1
+    current, covered = union[0], union[1]
+    for e in range(events):
+        i = picked[e]
+        s = total[i]
+        v = output[i]
+        low = np.int64(at[i])
+        high = nl
+        while low < high:
+            middle = (low + high) >> 1
+            if s < v * thresholds[middle]:
+                high = middle
+            else:
+                low = middle + 1
+        pathological[low] += 1
+        pathological[nl] -= 1
+        if network[i] != current:
+            current = np.int64(network[i])
+            covered = 0
+        if low < nl - covered:
+            obstructed[low] += 1
+            obstructed[nl - covered] -= 1
+            covered = nl - low
+    union[0], union[1] = current, covered
+
+
+@_jit
+def count_nested(
+    key,
+    hidden_law,
+    output_law,
+    first,
+    count,
+    columns,
+    row_cell,
+    thresholds,
+    easiest,
+    rising,
+    curve,
+    peak,
+    bound,
+    batch,
+    stop,
+    obstructed,
+    pathological,
+):
+    """Count over a whole grid, every network of the block serving every cell at once.
+
+    A neuron ``k`` with squared output weight ``v`` and ``s`` the sum of its first ``d`` squared
+    hidden weights is pathological in cell ``(d, l)``, ``l >= k``, iff ``s < v · a(d, l)``. Along
+    ``l`` the thresholds ``a`` are monotone, so each such neuron counts in one interval of cells,
+    entered as two steps of a difference array. Rows leave as soon as they can matter nowhere.
+
+    Parameters
+    ----------
+    key : uint32[4]
+        The stream of the block.
+    hidden_law, output_law : int
+        Codes of the laws.
+    first, count : int
+        The networks of the block to draw: ``first ... first + count - 1``.
+    columns : int64[nd]
+        The grid's ``d``, ascending.
+    row_cell : int32[l_max]
+        For each row the index of the first ``l`` of the grid that contains it.
+    thresholds, easiest : float64[schemes, nd, nl]
+        The ratio ``a`` of every cell, and its maximum over this and all later ``l``.
+    rising : bool[schemes]
+        Whether a scheme's thresholds rise along ``l`` (else they fall).
+    curve : float64[schemes, nd, 4]
+        Coefficients ``(p, q, s, t)`` of a guess ``(p + q r) / (s + t r)`` of the index in ``l``
+        at which the threshold equals ``r``.
+    peak : float64[nd, nl]
+        For each column the largest of ``easiest`` among this column, the later ones of its group,
+        and the schemes.
+    bound : float64[nl]
+        The largest of ``easiest`` over columns and schemes.
+    batch : int
+        Networks in flight at a time; has no influence on the counts.
+    stop : uint8[1]
+        Set from outside to give up.
+    obstructed, pathological : int64[schemes, nd, nl + 1]
+        Difference arrays along ``l``, added to.
+
+    Returns
+    -------
+    bool
+        Whether all networks were counted (False if stopped: the arrays are then worthless).
+    """
+    schemes, nd, _ = thresholds.shape
+    width = row_cell.shape[0]
+    capacity = min(batch, count) * width
+    row = np.zeros(capacity + PAD, np.uint32)
+    network = np.zeros(capacity + PAD, np.uint32)
+    at = np.empty(capacity, np.int32)
+    output = np.empty(capacity)
+    total = np.empty(capacity)
+    words = np.empty((4, CHUNK), np.uint32)
+    scratch = np.empty((2, CHUNK), np.float32)
+    sums = np.empty((4, CHUNK))
+    union = np.empty((schemes, 4, 2), np.int64)
+    chunk_row = np.zeros(CHUNK, np.uint32)
+    chunk_network = np.zeros(CHUNK, np.uint32)
+    chunk_at = np.empty(CHUNK, np.int32)
+    chunk_output = np.empty(CHUNK)
+    picked = np.empty(CHUNK + 1, np.int32)
+    event = np.empty(CHUNK + 1, np.int32)
+    near_output = np.empty(CHUNK)
+    near_total = np.empty(CHUNK)
+    near_at = np.empty(CHUNK, np.int32)
+    near_network = np.empty(CHUNK, np.uint32)
+    cell = np.empty(4, np.int64)
+    last_column = columns[nd - 1]
+    done = 0
+    while done < count:
+        networks = min(batch, count - done)
+        live = networks * width
+        fresh_row = 0
+        fresh_network = first + done
+        group = 0
+        jd = 0
+        while live > 0 and 4 * group <= last_column:
+            if stop[0] != 0:
+                return False
+            for c in range(4):
+                cell[c] = -1
+            jd_first = jd
+            while jd < nd and columns[jd] < 4 * group + 4:
+                cell[columns[jd] - 4 * group] = jd
+                jd += 1
+            # a row that matters in this group at all does so before its sum passes this mark
+            watch = jd > jd_first
+            mark = columns[jd_first] - 4 * group if watch else 0
+            union[:] = -1
+            kept = 0
+            for start in range(0, live, CHUNK):
+                n = min(CHUNK, live - start)
+                if group == 0:  # all rows of the batch, made as they are needed
+                    for i in range(n):
+                        chunk_row[i] = fresh_row
+                        chunk_network[i] = fresh_network
+                        chunk_at[i] = row_cell[fresh_row]
+                        fresh_row += 1
+                        if fresh_row == width:
+                            fresh_row = 0
+                            fresh_network += 1
+                    rows, networks_of, cells = chunk_row, chunk_network, chunk_at
+                    outputs, totals = chunk_output, chunk_output
+                else:
+                    rows = row[start:]
+                    networks_of = network[start:]
+                    cells = at[start:]
+                    outputs = output[start:]
+                    totals = total[start:]
+                _draw(
+                    hidden_law,
+                    output_law,
+                    key,
+                    group,
+                    rows,
+                    networks_of,
+                    n,
+                    words,
+                    scratch,
+                    sums,
+                )
+                _accumulate(group, n, sums, outputs, totals)
+                if watch:
+                    near = _pick(
+                        sums[mark], outputs, cells, peak[jd_first], n, picked
+                    )
+                    _gather(outputs, picked, near, near_output)
+                    _gather(cells, picked, near, near_at)
+                    _gather(networks_of, picked, near, near_network)
+                    for c in range(mark, 4):
+                        j = cell[c]
+                        if j < 0:
+                            continue
+                        _gather(sums[c], picked, near, near_total)
+                        for k in range(schemes):
+                            events = _pick(
+                                near_total, near_output, near_at, easiest[k, j], near, event
+                            )
+                            if rising[k]:
+                                _record_rising(
+                                    events,
+                                    event,
+                                    near_total,
+                                    near_output,
+                                    near_at,
+                                    near_network,
+                                    thresholds[k, j],
+                                    union[k, c],
+                                    obstructed[k, j],
+                                    pathological[k, j],
+                                )
+                            else:
+                                _record_falling(
+                                    events,
+                                    event,
+                                    near_total,
+                                    near_output,
+                                    near_at,
+                                    near_network,
+                                    thresholds[k, j],
+                                    curve[k, j],
+                                    union[k, c],
+                                    obstructed[k, j],
+                                    pathological[k, j],
+                                )
+                alive = _pick(sums[3], outputs, cells, bound, n, picked)
+                _gather(rows, picked, alive, row[kept:])
+                _gather(networks_of, picked, alive, network[kept:])
+                _gather(cells, picked, alive, at[kept:])
+                _gather(outputs, picked, alive, output[kept:])
+                _gather(sums[3], picked, alive, total[kept:])
+                kept += alive
+            live = kept
+            group += 1
+        done += networks
+    return True
+
+
+@_jit
+def draw_network(key, hidden_law, output_law, network, square, sign):
+    """Draw one network whole: ``square`` and ``sign`` are ``float64[l, 4 * groups]``.
+
+    Column 0 is the output weight, columns 1, 2, ... the hidden weights.
+    """
+    rows = np.zeros(CHUNK, np.uint32)
+    networks = np.zeros(CHUNK, np.uint32)
+    words = np.empty((4, CHUNK), np.uint32)
+    scratch = np.empty((2, CHUNK), np.float32)
+    squared = np.empty((4, CHUNK))
+    signed = np.empty((4, CHUNK))
+    l, columns = square.shape
+    for start in range(0, l, CHUNK):
+        n = min(CHUNK, l - start)
+        for i in range(n):
+            rows[i] = start + i
+            networks[i] = network
+        for group in range(columns // 4):
+            threefry(key, group, rows, networks, 0, n, words)
+            squares(hidden_law, words, n, scratch, squared)
+            signs(hidden_law, words, n, signed)
+            for c in range(4):
+                square[start : start + n, 4 * group + c] = squared[c, :n]
+                sign[start : start + n, 4 * group + c] = signed[c, :n]
+        if output_law != hidden_law:
+            threefry(key, 0, rows, networks, 1, n, words)
+            squares(output_law, words, n, scratch, squared)
+            signs(output_law, words, n, signed)
+            square[start : start + n, 0] = squared[0, :n]
+            sign[start : start + n, 0] = signed[0, :n]

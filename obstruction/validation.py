@@ -1,0 +1,112 @@
+"""Checks of what callers pass in: return the value in its proper type or say what is wrong."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+
+LARGEST_SIZE: Final = 10**9
+"""The largest d or l that the formulas and kernels index safely."""
+
+LARGEST_COUNT: Final = 10**15
+
+
+def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
+    """Return a whole number given as an int, an integral float (1e6) or a numpy scalar.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number between ``least`` and ``most``.
+    """
+    number = _whole(value)
+    if number is None or not least <= number <= most:
+        shown = value if isinstance(value, str) else repr(value)
+        upper = f" and at most {most:,}" if number is not None and number > most else ""
+        raise ValueError(f"{name} = {shown}: must be a whole number of at least {least}{upper}")
+    return number
+
+
+def check_axis(name: str, values: Any) -> tuple[int, ...]:
+    """Return sizes as an ascending tuple without repetition.
+
+    Parameters
+    ----------
+    name : str
+        The name of the argument, for the message.
+    values : int or iterable of int
+        One size or several, each >= 1.
+
+    Raises
+    ------
+    ValueError
+        If there is none or one is not a whole number >= 1.
+    """
+    if isinstance(values, (str, bytes)):
+        raise ValueError(f"{name} = {values!r}: must be a size or a sequence of sizes")
+    if isinstance(values, range) and len(values):
+        # the ends bound everything between: no need to visit a long range twice
+        for end in (values[0], values[-1]):
+            check_count(name, end, most=LARGEST_SIZE)
+        return tuple(sorted(values))
+    sizes = values if isinstance(values, Iterable) else [values]
+    checked = {check_count(name, size, most=LARGEST_SIZE) for size in np.ravel(list(sizes))}
+    if not checked:
+        raise ValueError(f"{name} = []: must hold at least one size")
+    return tuple(sorted(checked))
+
+
+def check_seed(value: Any) -> int:
+    """Return a seed as an int of at least 0.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number >= 0.
+    """
+    return check_count("seed", value, least=0, most=2**128 - 1)
+
+
+def check_probability(name: str, value: Any) -> float:
+    """Return a number strictly between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 < number < 1.0:
+        raise ValueError(f"{name} = {value!r}: must be a number between 0 and 1, both excluded")
+    return number
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return a word that is one of those allowed.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    words = tuple(allowed)
+    if value not in words:
+        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(words)}")
+    return str(value)
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real) and math.isfinite(value) and float(value).is_integer():
+        return int(value)
+    return None
