@@ -15,23 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 FloatArray: TypeAlias = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.int64]
 
-_TIE: Final = math.log1p(1e-7)
-"""Outcomes this close in log-probability to the observed one count as no more likely than it."""
-
-_LARGEST: Final = 2**53
-"""Counts are handled as floating-point numbers; up to here these are exact integers."""
+_TIE: Final = math.log1p(1e-7)  # outcomes this close in log-probability are equally likely
+_LARGEST: Final = 2**53  # counts are held as floating-point numbers, exact integers up to here
 
 
 class Detectable(NamedTuple):
-    """The relative errors of a rate that a test catches. Made by `detectable`.
-
-    Attributes
-    ----------
-    upward, downward, either : ndarray
-        Smallest ``delta`` such that a true rate ``p(1 + delta)``, respectively ``p(1 - delta)``, is
-        caught, and the smaller of the two. Infinite if none is, NaN if ``p`` is.
-    """
+    """Smallest relative errors of a rate that a test exposes: too low, too high, either."""
 
     upward: FloatArray
     downward: FloatArray
@@ -64,16 +55,14 @@ def interval(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> tuple[FloatA
     >>> low.round(4).tolist(), high.round(4).tolist()
     ([0.0, 0.1871, 0.6915], [0.3085, 0.8129, 1.0])
     """
-    _check_fraction("level", level)
+    _check_level("level", level)
     k, n = _counts(k, n)
-    alpha = 1.0 - level
-    pairs = _Pairs(k.ravel(), n.ravel())
-    low = np.zeros(pairs.k.size)
-    high = np.ones(pairs.k.size)
-    some, lacking = pairs.k > 0, pairs.k < pairs.n
-    low[some] = _rate_at(pairs.k[some], pairs.n[some], alpha / 2, upper=True)
-    high[lacking] = _rate_at(pairs.k[lacking], pairs.n[lacking], alpha / 2, upper=False)
-    return low[pairs.inverse].reshape(k.shape), high[pairs.inverse].reshape(k.shape)
+    shape = k.shape
+    k, n, cells = _pairs(k.ravel(), n.ravel())
+    low, high = np.zeros(k.size), np.ones(k.size)
+    for end, upper, rows in ((low, True, k > 0), (high, False, k < n)):
+        end[rows] = _rate_at(k[rows], n[rows], (1.0 - level) / 2, upper=upper)
+    return low[cells].reshape(shape), high[cells].reshape(shape)
 
 
 def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
@@ -116,30 +105,15 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     rows = rows[(p[rows] > 0.0) & (p[rows] < 1.0)]
     k, n, p = k[rows], n[rows], p[rows]
     mirror = p > 0.5  # 1 - p is exact there, so nothing is lost
-    k, p = np.where(mirror, n - k, k), np.where(mirror, 1.0 - p, p)
-    result[rows] = _two_sided(k, n, p)
+    result[rows] = _two_sided(np.where(mirror, n - k, k), n, np.where(mirror, 1.0 - p, p))
     return result.reshape(shape)
 
 
 def z_score(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     """Return ``(k - n p) / sqrt(n p (1 - p))``, the distance from the mean in standard deviations.
 
-    Parameters
-    ----------
-    k, n : array_like of int
-        Events and trials, ``0 <= k <= n``.
-    p : array_like of float
-        The probability, in [0, 1] or NaN.
-
-    Returns
-    -------
-    ndarray
-        NaN where ``p`` is NaN. Without variance, 0 if ``k = n p`` and infinite otherwise.
-
-    Raises
-    ------
-    ValueError
-        As `p_value`.
+    Parameters, shapes and errors are those of `p_value`. NaN where ``p`` is NaN; without variance,
+    0 if ``k = n p`` and infinite otherwise.
 
     Examples
     --------
@@ -150,15 +124,15 @@ def z_score(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     off = _offset(k, n, p)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = off / np.sqrt(n * p * (1.0 - p))
-    return np.where((off == 0.0) & ~np.isnan(p), 0.0, score)
+    return np.where(off == 0.0, 0.0, score)
 
 
 def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) -> Detectable:
     """Return the smallest relative errors of ``p`` that ``n`` trials would expose.
 
-    The test rejects in the tails ``K >= k_hi`` and ``K <= k_lo`` that hold at most ``alpha / 2``
-    each if ``p`` is right. An error counts as exposed if the tail on its side is then hit with
-    probability ``power`` or more. Both ends are exact.
+    The test rejects in the longest tails ``K >= k_hi`` and ``K <= k_lo`` that hold at most
+    ``alpha / 2`` each if ``p`` is right and in which `p_value` is at most ``alpha``. An error is
+    exposed if the count falls into the tail on its side with probability ``power`` or more.
 
     Parameters
     ----------
@@ -169,13 +143,14 @@ def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) 
     alpha : float
         False-alarm rate of the test, strictly between 0 and 1.
     power : float
-        Between ``alpha`` and 1, strictly.
+        Strictly between ``alpha`` and 1.
 
     Returns
     -------
     Detectable
-        Of the broadcast shape. Infinite where no error is exposed, and for ``p = 0``, which has no
-        relative errors (a single event rejects it).
+        The smallest ``delta > 0`` such that a true rate ``p(1 + delta)`` is exposed (`upward`), or
+        ``p(1 - delta)`` (`downward`), and the smaller of the two; NaN where ``p`` is. Infinite
+        where there is none, and for ``p = 0``, which a single event rejects.
 
     Raises
     ------
@@ -188,24 +163,20 @@ def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) 
     >>> seen.upward.round(4).tolist(), seen.downward.round(4).tolist()
     ([0.0387, 230231.0018], [0.0387, inf])
     """
-    _check_fraction("alpha", alpha)
+    _check_level("alpha", alpha)
     if not alpha < power < 1.0:
         raise ValueError(f"power = {power!r}: must be strictly between alpha = {alpha!r} and 1")
     zero, n, p = _counts_and_rate(0, n, p)
-    shape = zero.shape
     n, p = n.ravel(), p.ravel()
-    upward = np.where(np.isnan(p), np.nan, np.inf)
-    downward = upward.copy()
-    with np.errstate(divide="ignore", over="ignore"):
-        # All n trials are events: is that rare enough to reject? Then some k_hi is.
-        rows = np.flatnonzero((p > 0.0) & (n * np.log(p) <= math.log(alpha / 2)) & (n > 0))
-        upward[rows] = _rate_caught(n[rows], p[rows], alpha / 2, power, upper=True) / p[rows] - 1.0
-        rows = np.flatnonzero((n * np.log1p(-p) <= math.log(alpha / 2)) & (n > 0))
-        downward[rows] = (
-            1.0 - _rate_caught(n[rows], p[rows], alpha / 2, power, upper=False) / p[rows]
-        )
-    either = np.minimum(upward, downward)
-    return Detectable(upward.reshape(shape), downward.reshape(shape), either.reshape(shape))
+    errors = []
+    for upper in (True, False):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            extreme = n * (np.log(p) if upper else np.log1p(-p))  # of n events, or of none
+        error = np.where(np.isnan(p), np.nan, np.inf)
+        rows = np.flatnonzero((extreme <= math.log(alpha / 2)) & (p > 0.0))
+        error[rows] = _error_exposed(n[rows], p[rows], alpha, power, upper=upper)
+        errors.append(error.reshape(zero.shape))
+    return Detectable(errors[0], errors[1], np.minimum(errors[0], errors[1]))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:
@@ -248,28 +219,25 @@ def holm(p_values: ArrayLike) -> FloatArray:
 # --- reading the arguments -----------------------------------------------------------------
 
 
-def _check_fraction(name: str, value: float) -> None:
+def _check_level(name: str, value: float) -> None:
     if not 0.0 < value < 1.0:
         raise ValueError(f"{name} = {value!r}: must be strictly between 0 and 1")
 
 
 def _integers(name: str, values: ArrayLike) -> FloatArray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"{name} has dtype {array.dtype}: must be integers")
-    number = array.astype(np.float64)
+    number = np.asarray(values, dtype=np.float64)
     bad = ~((number >= 0.0) & (number <= _LARGEST) & (np.floor(number) == number))
     if bad.any():
-        raise ValueError(f"{name} = {array[bad].flat[0]}: must be an integer from 0 to 2**53")
+        raise ValueError(f"{name} = {number[bad].flat[0]}: must be an integer from 0 to 2**53")
     return number
 
 
 def _fractions(name: str, values: ArrayLike) -> FloatArray:
-    array = np.asarray(values, dtype=np.float64)
-    bad = (array < 0.0) | (array > 1.0)
+    number = np.asarray(values, dtype=np.float64)
+    bad = (number < 0.0) | (number > 1.0)
     if bad.any():
-        raise ValueError(f"{name} = {array[bad].flat[0]}: must be between 0 and 1, or NaN")
-    return array
+        raise ValueError(f"{name} = {number[bad].flat[0]}: must be between 0 and 1, or NaN")
+    return number
 
 
 def _counts(k: ArrayLike, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -283,22 +251,14 @@ def _counts(k: ArrayLike, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
 def _counts_and_rate(
     k: ArrayLike, n: ArrayLike, p: ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    k, n = _counts(k, n)
-    k, n, p = np.broadcast_arrays(k, n, _fractions("p", p))
+    k, n, p = np.broadcast_arrays(*_counts(k, n), _fractions("p", p))
     return k, n, p
 
 
-class _Pairs:
-    """The different pairs ``(k, n)`` and where each cell finds its own: ``k[inverse]``."""
-
-    def __init__(self, k: FloatArray, n: FloatArray) -> None:
-        order = np.lexsort((k, n))
-        k, n = k[order], n[order]
-        new = np.ones(k.size, dtype=np.bool_)
-        new[1:] = (k[1:] != k[:-1]) | (n[1:] != n[:-1])
-        self.k, self.n = k[new], n[new]
-        self.inverse = np.empty(k.size, dtype=np.int64)
-        self.inverse[order] = np.cumsum(new) - 1
+def _pairs(k: FloatArray, n: FloatArray) -> tuple[FloatArray, FloatArray, Rows]:
+    """Return the different pairs ``(k, n)``, and where each cell finds its own."""
+    pairs, inverse = np.unique(k + 1j * n, return_inverse=True)
+    return pairs.real, pairs.imag, inverse
 
 
 # --- the binomial law ----------------------------------------------------------------------
@@ -335,34 +295,24 @@ def _log_pmf(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
     """Return ``log P(K = k)`` for ``0 < p < 1``, accurate for any ``n`` (Loader 2000)."""
     off = _offset(k, n, p)
     with np.errstate(divide="ignore", invalid="ignore"):
-        inner = (
-            _stirling_error(n)
-            - _stirling_error(k)
-            - _stirling_error(n - k)
-            - _deviance(k, n * p, off)
-            - _deviance(n - k, n * (1.0 - p), -off)
-            - 0.5 * np.log(2.0 * math.pi * k * ((n - k) / n))
-        )
+        inner = _stirling_error(n) - _stirling_error(k) - _stirling_error(n - k)
+        inner -= _deviance(k, n * p, off) + _deviance(n - k, n * (1.0 - p), -off)
+        inner -= 0.5 * np.log(2.0 * math.pi * k * ((n - k) / n))
     edge = np.where(k == 0.0, n * np.log1p(-p), n * np.log(p))
     return np.where((k > 0.0) & (k < n), inner, edge)
 
 
-_SMALL_STIRLING_ERRORS: Final = np.array(
-    [0.0]
-    + [
-        math.lgamma(x + 1.0) - (x + 0.5) * math.log(x) + x - 0.5 * math.log(2.0 * math.pi)
-        for x in range(1, 16)
-    ]
-)
-
-
 def _stirling_error(x: FloatArray) -> FloatArray:
-    """Return ``log x!`` minus Stirling's formula for it, for integers ``x >= 1`` (0 for 0)."""
+    """Return ``log x!`` minus Stirling's formula for it, for integers ``x >= 1``."""
     y = 1.0 / np.maximum(x, 16.0)
     y2 = y * y
     series = y * (1 / 12 - y2 * (1 / 360 - y2 * (1 / 1260 - y2 * (1 / 1680 - y2 / 1188))))
-    small = _SMALL_STIRLING_ERRORS[np.minimum(x, 15.0).astype(np.int64)]
-    return np.where(x < 16.0, small, series)
+    return np.where(x < 16.0, _SMALL[np.minimum(x, 15.0).astype(np.int64)], series)
+
+
+_X: Final = np.arange(1.0, 16.0)
+_SMALL: Final = np.append(0.0, special.gammaln(_X + 1) - (_X + 0.5) * np.log(_X) + _X)
+_SMALL[1:] -= 0.5 * math.log(2.0 * math.pi)
 
 
 def _deviance(x: FloatArray, mean: FloatArray, off: FloatArray) -> FloatArray:
@@ -378,11 +328,12 @@ def _deviance(x: FloatArray, mean: FloatArray, off: FloatArray) -> FloatArray:
 
 # --- exact searches over integers ----------------------------------------------------------
 
-Evaluate: TypeAlias = Callable[[FloatArray, NDArray[np.int64]], tuple[FloatArray, FloatArray]]
-
 
 def _first_at_most(
-    evaluate: Evaluate, target: FloatArray, guess: FloatArray, limit: FloatArray
+    evaluate: Callable[[FloatArray, Rows], tuple[FloatArray, FloatArray]],
+    target: FloatArray,
+    guess: FloatArray,
+    limit: FloatArray,
 ) -> FloatArray:
     """Return the smallest integers ``m`` from 0 to ``limit`` with ``f(m) <= target``.
 
@@ -413,62 +364,65 @@ def _first_at_most(
 
 def _two_sided(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
     """Return the two-sided p-values for ``0 < p <= 1/2`` and ``k`` not the likeliest count."""
-    mean = n * p
+    mean, odds, skew = n * p, p / (1.0 - p), 1.0 - 2.0 * p
     below = k < mean
     side = np.where(below, 1.0, -1.0)  # where the other tail lies
     base = np.where(below, np.ceil(mean), np.floor(mean))
-    limit = np.where(below, n - base, base)
 
-    def evaluate(m: FloatArray, rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-        j, n_, p_ = base[rows] + side[rows] * m, n[rows], p[rows]
-        value = _log_pmf(j, n_, p_)
-        odds = p_ / (1.0 - p_)
-        inward = np.where(below[rows], j / ((n_ - j + 1.0) * odds), (n_ - j) * odds / (j + 1.0))
+    def evaluate(m: FloatArray, rows: Rows) -> tuple[FloatArray, FloatArray]:
+        j, n_, odds_ = base[rows] + side[rows] * m, n[rows], odds[rows]
+        value = _log_pmf(j, n_, p[rows])
+        inward = np.where(below[rows], j / ((n_ - j + 1.0) * odds_), (n_ - j) * odds_ / (j + 1.0))
         return value, value + np.log(inward)
 
     # Mirror k in the mode, and correct for the skewness.
-    skew = 1.0 - 2.0 * p
     off = k - (mean - skew / 2.0)
-    mirrored = k - 2.0 * off + off * off * skew / (3.0 * mean * (1.0 - p))
+    guess = k - 2.0 * off + off * off * skew / (3.0 * mean * (1.0 - p))
+    limit = np.where(below, n - base, base)
     target = _log_pmf(k, n, p) + _TIE
-    other = base + side * _first_at_most(evaluate, target, side * (mirrored - base), limit)
+    other = base + side * _first_at_most(evaluate, target, side * (guess - base), limit)
 
     total = np.zeros(k.shape)
     for upper in (False, True):
-        own = below != upper  # the tail that starts at k, then the tail beyond the other end
-        edge = np.where(own, k, other)
+        edge = np.where(below != upper, k, other)
         rows = np.flatnonzero((edge >= 0.0) & (edge <= n))
         total[rows] += _tail(edge[rows], n[rows], p[rows], upper=upper)
     return np.minimum(total, 1.0)
 
 
-def _rate_caught(
-    n: FloatArray, p: FloatArray, size: float, power: float, *, upper: bool
+def _error_exposed(
+    n: FloatArray, p: FloatArray, alpha: float, power: float, *, upper: bool
 ) -> FloatArray:
-    """Return the rate whose events fall into one tail, of probability ``size``, ``power`` often."""
-    k = np.ones(n.shape)
-    rows = np.flatnonzero(n * p > size) if upper else np.arange(n.size)  # P(K >= 1) <= n p
-    k[rows] = _critical(n[rows], p[rows], size, upper=upper)
-    pairs = _Pairs(k, n)
-    return _rate_at(pairs.k, pairs.n, power, upper=upper)[pairs.inverse]
+    """Return the relative error of ``p`` on one side that `detectable` speaks of, or infinity."""
+    side = 1.0 if upper else -1.0
+    k = np.ones(n.shape)  # rejects for sure where n p <= alpha / 2, as P(K >= 1) <= n p
+    rows = np.flatnonzero(n * p > alpha / 2) if upper else np.arange(n.size)
+    k[rows] = _critical(n[rows], p[rows], alpha / 2, upper=upper)
+    # `p_value` weighs the tails by likelihood, not in halves, and may ask for a few counts more.
+    while rows.size:
+        rows = rows[p_value(k[rows], n[rows], p[rows]) > alpha]
+        k[rows] += side
+        rows = rows[(k[rows] >= 0.0) & (k[rows] <= n[rows])]
+    error = np.full(n.shape, np.inf)
+    rows = np.flatnonzero((k >= 0.0) & (k <= n))
+    k, n, cells = _pairs(k[rows], n[rows])
+    with np.errstate(over="ignore"):
+        error[rows] = side * (_rate_at(k, n, power, upper=upper)[cells] / p[rows] - 1.0)
+    return error
 
 
 def _critical(n: FloatArray, p: FloatArray, size: float, *, upper: bool) -> FloatArray:
     """Return the count nearest to the mean whose `_tail` holds at most ``size``. It must exist."""
-    side = 1.0 if upper else -1.0
-    mean = n * p
+    side, mean = (1.0, n * p) if upper else (-1.0, n * p)
     base = np.minimum(np.floor(mean) + 1.0, n) if upper else np.maximum(np.ceil(mean) - 1.0, 0.0)
-    limit = n - base if upper else base
 
-    def evaluate(m: FloatArray, rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    def evaluate(m: FloatArray, rows: Rows) -> tuple[FloatArray, FloatArray]:
         k, n_, p_ = base[rows] + side * m, n[rows], p[rows]
         tail = _tail(k, n_, p_, upper=upper)
         return np.log(tail), np.log(tail + np.exp(_log_pmf(k - side, n_, p_)))
 
     # Cornish–Fisher expansion of the quantile, half a count further out.
-    z, variance, skew = -side * float(special.ndtri(size)), mean * (1.0 - p), 1.0 - 2.0 * p
-    sd = np.sqrt(variance)
-    guess = mean + z * sd + skew * (z * z - 1.0) / 6.0 + side * 0.5
-    return base + side * _first_at_most(
-        evaluate, np.full(n.shape, math.log(size)), side * (guess - base), limit
-    )
+    z, skew = -side * float(special.ndtri(size)), 1.0 - 2.0 * p
+    guess = mean + z * np.sqrt(mean * (1.0 - p)) + skew * (z * z - 1.0) / 6.0 + side * 0.5
+    target, limit = np.full(n.shape, math.log(size)), n - base if upper else base
+    return base + side * _first_at_most(evaluate, target, side * (guess - base), limit)

@@ -41,9 +41,9 @@ UNIFORM_CODE = 1
 def _jit(function):
     """Compile without the interpreter lock, keeping the result on disk where that is possible."""
     try:
-        return njit(nogil=True, cache=True)(function)
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:  # no folder that numba could keep its cache in
-        return njit(nogil=True)(function)
+        return njit(nogil=True, error_model="numpy")(function)
 
 
 # --- Threefry-4x32-20 ------------------------------------------------------------------------

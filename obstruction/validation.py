@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +12,11 @@ import numpy as np
 LARGEST_SIZE: Final = 10**9
 """The largest d or l that the formulas and kernels index safely."""
 
+LARGEST_AXIS: Final = 10**6
+"""The largest number of sizes along one axis of a grid."""
+
 LARGEST_COUNT: Final = 10**15
+"""The largest number of networks."""
 
 
 def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
@@ -48,13 +52,14 @@ def check_axis(name: str, values: Any) -> tuple[int, ...]:
     """
     if isinstance(values, (str, bytes)):
         raise ValueError(f"{name} = {values!r}: must be a size or a sequence of sizes")
-    if isinstance(values, range) and len(values):
-        # the ends bound everything between: no need to visit a long range twice
-        for end in (values[0], values[-1]):
-            check_count(name, end, most=LARGEST_SIZE)
-        return tuple(sorted(values))
+    if isinstance(values, Sized) and len(values) > LARGEST_AXIS:
+        raise ValueError(
+            f"{name}: {len(values):,} sizes would need more than "
+            f"{len(values) * 100 / 2**30:,.1f} GiB for every size of the other axis; "
+            f"at most {LARGEST_AXIS:,} are allowed"
+        )
     sizes = values if isinstance(values, Iterable) else [values]
-    checked = {check_count(name, size, most=LARGEST_SIZE) for size in np.ravel(list(sizes))}
+    checked = {check_count(name, size, most=LARGEST_SIZE) for size in sizes}
     if not checked:
         raise ValueError(f"{name} = []: must hold at least one size")
     return tuple(sorted(checked))

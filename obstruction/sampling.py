@@ -1,0 +1,251 @@
+"""Sampling: cut the work into ranges of networks, count them on all cores, add the counts up."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from obstruction import kernels, streams
+from obstruction.counts import Counts
+from obstruction.plan import Sheet, StudyConfig, sheets
+
+Range: TypeAlias = tuple[int, int]
+
+_UNIT_SECONDS: Final = 1.0
+"""How long a worker should be busy with one range of networks."""
+
+_ROWS_IN_FLIGHT: Final = 12_800
+"""Neurons that a kernel works on at a time; chosen by measurement, without effect on counts."""
+
+_TABLE_BYTES: Final = 300
+"""Memory per cell of the finished table, its statistics and the text of its file."""
+
+
+def available_threads() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def required_memory(config: StudyConfig, threads: int) -> int:
+    """Return roughly how many bytes a study of this configuration needs."""
+    schemes, nd, nl = config.shape
+    cells = schemes * nd * nl
+    counts = 2 * 8 * cells
+    in_flight = 32 * max(config.l[-1], _ROWS_IN_FLIGHT)
+    if config.plan == "nested":
+        shared, per_thread = counts + 3 * 8 * cells, counts + in_flight
+    else:
+        shared, per_thread = counts + 3000 * cells, in_flight
+    return shared + threads * per_thread + _TABLE_BYTES * cells
+
+
+def check_memory(config: StudyConfig, threads: int) -> None:
+    """Refuse a study that this machine could not hold.
+
+    Raises
+    ------
+    ValueError
+        If it needs more memory than is available; the message says how much.
+    """
+    need, have = required_memory(config, threads), psutil.virtual_memory().available
+    if need > have:
+        schemes, nd, nl = config.shape
+        raise ValueError(
+            f"d, l: {schemes} x {nd:,} x {nl:,} cells with up to {config.l[-1]:,} neurons "
+            f"would need about {need / 2**30:,.1f} GiB of memory; {have / 2**30:,.1f} GiB are free"
+        )
+
+
+class Sampler:
+    """The counts of a study as they grow.
+
+    Parameters
+    ----------
+    config : StudyConfig
+    done : iterable of (int, int)
+        Ranges ``start ... stop - 1`` of networks counted before.
+    counts : Counts, optional
+        The counts of those.
+
+    Attributes
+    ----------
+    config : StudyConfig
+    """
+
+    def __init__(
+        self, config: StudyConfig, done: Iterable[Range] = (), counts: Counts | None = None
+    ) -> None:
+        self.config = config
+        counts = Counts.zero(config.shape) if counts is None else counts
+        self._done = _merged(done)
+        self._networks = counts.networks
+        self._obstructed = counts.obstructed.copy()
+        self._pathological = counts.pathological.copy()
+        self._lock = threading.Lock()
+
+    def snapshot(self) -> tuple[tuple[Range, ...], Counts]:
+        """Return the ranges of networks counted so far and their counts, consistently."""
+        with self._lock:
+            counts = Counts(self._networks, self._obstructed.copy(), self._pathological.copy())
+            return tuple(self._done), counts
+
+    @property
+    def networks(self) -> int:
+        """Networks counted so far."""
+        return self._networks
+
+    def run(
+        self,
+        networks: int,
+        *,
+        threads: int,
+        watch: Callable[[int], None] = lambda networks: None,
+        watch_seconds: float = 0.1,
+    ) -> None:
+        """Count until the networks ``0 ... networks - 1`` are all done.
+
+        Parameters
+        ----------
+        networks : int
+            The total to reach, what was counted before included.
+        threads : int
+            Workers, >= 1.
+        watch : callable, optional
+            Called from this thread now and then with the number of networks counted so far.
+        watch_seconds : float
+            How often.
+
+        Notes
+        -----
+        An exception in ``watch``, or a `KeyboardInterrupt`, stops the workers within a fraction
+        of a second and is raised again; what was counted by then stays in the sampler.
+        """
+        todo = _Dispenser(_missing(self._done, networks), threads)
+        stop = np.zeros(1, np.uint8)
+        parts = sheets(self.config)
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="obstruction")
+        try:
+            workers: list[Future[None]] = [
+                pool.submit(self._work, parts, todo, stop) for _ in range(threads)
+            ]
+            pending: set[Future[None]] = set(workers)
+            while pending:
+                finished, pending = wait(pending, watch_seconds, FIRST_EXCEPTION)
+                for worker in finished:
+                    worker.result()
+                watch(self.networks)
+        finally:
+            stop[0] = 1
+            pool.shutdown(wait=True)
+
+    def _work(self, parts: list[Sheet], todo: _Dispenser, stop: NDArray[np.uint8]) -> None:
+        while (piece := todo.take()) is not None:
+            begun = time.perf_counter()
+            found = _count(parts, self.config.seed, piece, stop)
+            if found is None:
+                return
+            start, end = piece
+            with self._lock:
+                for where, (obstructed, pathological) in found:
+                    self._obstructed[where] += obstructed
+                    self._pathological[where] += pathological
+                self._networks += end - start
+                self._done = _merged([*self._done, piece])
+            todo.learn((end - start) / (time.perf_counter() - begun))
+
+
+def _count(
+    parts: list[Sheet], seed: int, piece: Range, stop: NDArray[np.uint8]
+) -> list[tuple[Any, NDArray[np.int64]]] | None:
+    """Return, per sheet, where its counts belong and the counts; None if stopped."""
+    found = []
+    for sheet in parts:
+        steps = np.zeros((2, *sheet.easiest.shape[:2], sheet.easiest.shape[2] + 1), np.int64)
+        hidden, output = sheet.laws
+        batch = max(1, _ROWS_IN_FLIGHT // sheet.row_cell.size)
+        for block, first, count in streams.pieces(*piece):
+            if not kernels.count_nested(
+                streams.block_key(seed, sheet.path, block),
+                hidden.code,
+                output.code,
+                first,
+                count,
+                sheet.columns,
+                sheet.row_cell,
+                sheet.thresholds,
+                sheet.easiest,
+                sheet.rising,
+                sheet.curve,
+                sheet.peak,
+                sheet.bound,
+                batch,
+                stop,
+                steps[0],
+                steps[1],
+            ):
+                return None
+        np.cumsum(steps, axis=-1, out=steps)
+        found.append((sheet.where, steps[..., :-1]))
+    return found
+
+
+class _Dispenser:
+    """Hands out ranges of networks that keep a worker busy for a while, shorter near the end."""
+
+    def __init__(self, ranges: list[Range], workers: int) -> None:
+        self._ranges = ranges[::-1]
+        self._left = sum(stop - start for start, stop in ranges)
+        self._workers = workers
+        self._size = 1
+        self._lock = threading.Lock()
+
+    def take(self) -> Range | None:
+        with self._lock:
+            if not self._ranges:
+                return None
+            start, stop = self._ranges.pop()
+            share = max(1, self._left // (2 * self._workers))
+            end = min(start + min(self._size, share), stop)
+            self._left -= end - start
+            if end < stop:
+                self._ranges.append((end, stop))
+            return start, end
+
+    def learn(self, rate: float) -> None:
+        """Adapt the size to a measured rate (networks/s); it has no influence on the counts."""
+        with self._lock:
+            wanted = max(1, int(rate * _UNIT_SECONDS))
+            self._size = min(wanted, 8 * self._size)
+
+
+def _merged(ranges: Iterable[Range]) -> list[Range]:
+    """Join ranges that touch."""
+    joined: list[Range] = []
+    for start, stop in sorted(ranges):
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _missing(done: Iterable[Range], networks: int) -> list[Range]:
+    """Return the ranges of ``0 ... networks - 1`` that are not done."""
+    missing, start = [], 0
+    for begin, end in _merged(done):
+        if start < min(begin, networks):
+            missing.append((start, min(begin, networks)))
+        start = end
+    if start < networks:
+        missing.append((start, networks))
+    return missing
