@@ -273,6 +273,17 @@ def _pick(low, output, at, thresholds, n, picked):
 
 
 @_jit
+def _pick_any(low, output, thresholds, n, picked):
+    """List the rows that are below the last of rising thresholds; return how many."""
+    last = thresholds[thresholds.shape[0] - 2]
+    found = 0
+    for i in range(n):
+        picked[found] = i
+        found += low[i] < output[i] * last
+    return found
+
+
+@_jit
 def _gather(source, picked, n, out):
     for e in range(n):
         out[e] = source[picked[e]]
@@ -300,26 +311,28 @@ def _record_falling(
     ``union`` remembers, between calls, the current network and up to where it is counted as
     obstructed: rows come in order, so only the part beyond is new.
     """
-    nl = thresholds.shape[0] - 1
-    p, q, s_, t = curve[0], curve[1], curve[2], curve[3]
-    last = thresholds[nl - 1]
-    current, covered = union[0], union[1]
+    last_index = _u32(thresholds.shape[0] - 2)
+    end = _f64(last_index)
+    last = thresholds[last_index]
+    p, q, r, t = curve[0], curve[1], curve[2], curve[3]
+    current, covered = _u32(union[0]), _u32(union[1])
     for e in range(events):
         i = picked[e]
         s = total[i]
         v = output[i]
-        low = np.int64(at[i])
+        low = at[i]
         # without branches, which nothing could predict
-        guess = (p * v + q * s) / (s_ * v + t * s)
+        guess = (p * v + q * s) / (r * v + t * s)
         guess = guess if guess > _f64(low) else _f64(low)
-        guess = _f64(nl - 1) if (guess > _f64(nl - 1)) | (s < v * last) else guess
-        high = np.int64(guess) + 1
-        if (s < v * thresholds[high]) | (s >= v * thresholds[high - 1]):  # rounding, rarely
-            high = _first_index(thresholds, low + 1, nl, s, v)
+        guess = end if (guess > end) | (s < v * last) else guess
+        before = _u32(_i32(guess))
+        high = _u32(before + _u32(1))
+        if (s < v * thresholds[high]) | (s >= v * thresholds[before]):  # rounding, rarely
+            high = _u32(_first_index(thresholds, low + 1, last_index + 1, s, v))
         pathological[low] += 1
         pathological[high] -= 1
-        covered = covered if np.int64(network[i]) == current else 0
-        current = np.int64(network[i])
+        covered = covered if network[i] == current else _u32(0)
+        current = network[i]
         new = max(low, covered)
         covered = max(high, covered)
         obstructed[new] += 1
@@ -328,7 +341,9 @@ def _record_falling(
 
 
 @_jit
-def _record_rising(events, picked, total, output, at, network, thresholds, union, obstructed, pathological):
+def _record_rising(
+    events, picked, total, output, at, network, thresholds, union, obstructed, pathological
+):
     """Enter the events of one scheme and column whose thresholds rise along ``l``.
 
     An event at row ``at`` counts from the first index whose threshold is high enough on.
@@ -336,7 +351,7 @@ def _record_rising(events, picked, total, output, at, network, thresholds, union
     is counted as obstructed in.
     """
     nl = thresholds.shape[0] - 1
-    current, covered = union[0], union[1]
+    current, covered = _u32(union[0]), np.int64(union[1])
     for e in range(events):
         i = picked[e]
         s = total[i]
@@ -352,7 +367,7 @@ def _record_rising(events, picked, total, output, at, network, thresholds, union
         pathological[low] += 1
         pathological[nl] -= 1
         if network[i] != current:
-            current = np.int64(network[i])
+            current = network[i]
             covered = 0
         if low < nl - covered:
             obstructed[low] += 1
@@ -371,7 +386,6 @@ def count_nested(
     columns,
     row_cell,
     thresholds,
-    easiest,
     rising,
     curve,
     peak,
@@ -398,26 +412,26 @@ def count_nested(
         The networks of the block to draw: ``first ... first + count - 1``.
     columns : int64[nd]
         The grid's ``d``, ascending.
-    row_cell : int32[l_max]
+    row_cell : uint32[l_max]
         For each row the index of the first ``l`` of the grid that contains it.
-    thresholds, easiest : float64[schemes, nd, nl]
-        The ratio ``a`` of every cell, and its maximum over this and all later ``l``.
+    thresholds : float64[schemes, nd, nl + 1]
+        The ratio ``a`` of every cell, followed by -1.
     rising : bool[schemes]
         Whether a scheme's thresholds rise along ``l`` (else they fall).
     curve : float64[schemes, nd, 4]
         Coefficients ``(p, q, s, t)`` of a guess ``(p + q r) / (s + t r)`` of the index in ``l``
         at which the threshold equals ``r``.
     peak : float64[nd, nl]
-        For each column the largest of ``easiest`` among this column, the later ones of its group,
-        and the schemes.
+        The largest threshold that a row met in this cell can face: over this and the later
+        columns of its group, over this and all later ``l``, over the schemes.
     bound : float64[nl]
-        The largest of ``easiest`` over columns and schemes.
+        The same over all columns.
     batch : int
         Networks in flight at a time; has no influence on the counts.
     stop : uint8[1]
         Set from outside to give up.
-    obstructed, pathological : int64[schemes, nd, nl + 1]
-        Difference arrays along ``l``, added to.
+    obstructed, pathological : int32[schemes, nd, nl + 1]
+        Difference arrays along ``l``, added to. No entry exceeds the number of rows drawn.
 
     Returns
     -------
@@ -429,7 +443,7 @@ def count_nested(
     capacity = min(batch, count) * width
     row = np.zeros(capacity + PAD, np.uint32)
     network = np.zeros(capacity + PAD, np.uint32)
-    at = np.empty(capacity, np.int32)
+    at = np.empty(capacity, np.uint32)
     output = np.empty(capacity)
     total = np.empty(capacity)
     words = np.empty((4, CHUNK), np.uint32)
@@ -438,13 +452,13 @@ def count_nested(
     union = np.empty((schemes, 4, 2), np.int64)
     chunk_row = np.zeros(CHUNK, np.uint32)
     chunk_network = np.zeros(CHUNK, np.uint32)
-    chunk_at = np.empty(CHUNK, np.int32)
+    chunk_at = np.empty(CHUNK, np.uint32)
     chunk_output = np.empty(CHUNK)
-    picked = np.empty(CHUNK + 1, np.int32)
-    event = np.empty(CHUNK + 1, np.int32)
+    picked = np.empty(CHUNK + 1, np.uint32)
+    event = np.empty(CHUNK + 1, np.uint32)
     near_output = np.empty(CHUNK)
     near_total = np.empty(CHUNK)
-    near_at = np.empty(CHUNK, np.int32)
+    near_at = np.empty(CHUNK, np.uint32)
     near_network = np.empty(CHUNK, np.uint32)
     cell = np.empty(4, np.int64)
     last_column = columns[nd - 1]
@@ -468,7 +482,8 @@ def count_nested(
             # a row that matters in this group at all does so before its sum passes this mark
             watch = jd > jd_first
             mark = columns[jd_first] - 4 * group if watch else 0
-            union[:] = -1
+            union[:, :, 0] = 0xFFFFFFFF  # no network
+            union[:, :, 1] = 0
             kept = 0
             for start in range(0, live, CHUNK):
                 n = min(CHUNK, live - start)
@@ -515,10 +530,10 @@ def count_nested(
                             continue
                         _gather(sums[c], picked, near, near_total)
                         for k in range(schemes):
-                            events = _pick(
-                                near_total, near_output, near_at, easiest[k, j], near, event
-                            )
                             if rising[k]:
+                                events = _pick_any(
+                                    near_total, near_output, thresholds[k, j], near, event
+                                )
                                 _record_rising(
                                     events,
                                     event,
@@ -532,6 +547,9 @@ def count_nested(
                                     pathological[k, j],
                                 )
                             else:
+                                events = _pick(
+                                    near_total, near_output, near_at, thresholds[k, j], near, event
+                                )
                                 _record_falling(
                                     events,
                                     event,

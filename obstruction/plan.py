@@ -98,9 +98,8 @@ class Sheet:
     laws: tuple[Law, Law]
     where: tuple[list[int] | slice, slice, slice]
     columns: NDArray[np.int64]
-    row_cell: NDArray[np.int32]
+    row_cell: NDArray[np.uint32]
     thresholds: NDArray[np.float64]
-    easiest: NDArray[np.float64]
     rising: NDArray[np.bool_]
     curve: NDArray[np.float64]
     peak: NDArray[np.float64]
@@ -114,7 +113,7 @@ class Sheet:
         schemes: tuple[InitScheme, ...],
         d: tuple[int, ...],
         l: tuple[int, ...],
-        row_cell: NDArray[np.int32],
+        row_cell: NDArray[np.uint32],
     ) -> Sheet:
         """Tabulate the thresholds of some schemes of the same laws over ``d`` and ``l``."""
         columns, widths = np.array(d, np.int64), np.array(l, np.int64)
@@ -138,7 +137,6 @@ class Sheet:
             columns,
             row_cell,
             np.concatenate([ratio, end], axis=2),
-            easiest,
             rising,
             _curve(ratio),
             peak,
@@ -177,7 +175,7 @@ def sheets(config: StudyConfig) -> list[Sheet]:
     """Return the parts into which a study falls: one per pair of laws, or one per cell."""
     everything = slice(None)
     if config.plan == "nested":
-        row_cell = np.searchsorted(config.l, np.arange(1, config.l[-1] + 1)).astype(np.int32)
+        row_cell = np.searchsorted(config.l, np.arange(1, config.l[-1] + 1)).astype(np.uint32)
         order = sorted(
             range(len(config.schemes)),
             key=lambda k: tuple(law.code for law in config.schemes[k].laws),
@@ -194,7 +192,7 @@ def sheets(config: StudyConfig) -> list[Sheet]:
             )
             for ks in groups
         ]
-    zeros = np.zeros(config.l[-1], np.int32)
+    zeros = np.zeros(config.l[-1], np.uint32)
     return [
         Sheet.of(
             streams.independent_path(scheme, d, l),

@@ -22,8 +22,11 @@ Range: TypeAlias = tuple[int, int]
 _UNIT_SECONDS: Final = 1.0
 """How long a worker should be busy with one range of networks."""
 
-_ROWS_IN_FLIGHT: Final = 12_800
+_ROWS_IN_FLIGHT: Final = 49_152
 """Neurons that a kernel works on at a time; chosen by measurement, without effect on counts."""
+
+_LARGEST_STEP: Final = 2**31 - 1
+"""What an entry of the kernel's difference arrays can hold: a bound on neurons per range."""
 
 _TABLE_BYTES: Final = 300
 """Memory per cell of the finished table, its statistics and the text of its file."""
@@ -130,7 +133,8 @@ class Sampler:
         An exception in ``watch``, or a `KeyboardInterrupt`, stops the workers within a fraction
         of a second and is raised again; what was counted by then stays in the sampler.
         """
-        todo = _Dispenser(_missing(self._done, networks), threads)
+        most = max(1, _LARGEST_STEP // self.config.l[-1])
+        todo = _Dispenser(_missing(self._done, networks), threads, most)
         stop = np.zeros(1, np.uint8)
         parts = sheets(self.config)
         pool = ThreadPoolExecutor(threads, thread_name_prefix="obstruction")
@@ -170,7 +174,7 @@ def _count(
     """Return, per sheet, where its counts belong and the counts; None if stopped."""
     found = []
     for sheet in parts:
-        steps = np.zeros((2, *sheet.easiest.shape[:2], sheet.easiest.shape[2] + 1), np.int64)
+        steps = np.zeros((2, *sheet.thresholds.shape), np.int32)
         hidden, output = sheet.laws
         batch = max(1, _ROWS_IN_FLIGHT // sheet.row_cell.size)
         for block, first, count in streams.pieces(*piece):
@@ -183,7 +187,6 @@ def _count(
                 sheet.columns,
                 sheet.row_cell,
                 sheet.thresholds,
-                sheet.easiest,
                 sheet.rising,
                 sheet.curve,
                 sheet.peak,
@@ -194,16 +197,16 @@ def _count(
                 steps[1],
             ):
                 return None
-        np.cumsum(steps, axis=-1, out=steps)
-        found.append((sheet.where, steps[..., :-1]))
+        found.append((sheet.where, np.cumsum(steps[..., :-1], axis=-1, dtype=np.int64)))
     return found
 
 
 class _Dispenser:
     """Hands out ranges of networks that keep a worker busy for a while, shorter near the end."""
 
-    def __init__(self, ranges: list[Range], workers: int) -> None:
+    def __init__(self, ranges: list[Range], workers: int, most: int) -> None:
         self._ranges = ranges[::-1]
+        self._most = most
         self._left = sum(stop - start for start, stop in ranges)
         self._workers = workers
         self._size = 1
@@ -225,7 +228,7 @@ class _Dispenser:
         """Adapt the size to a measured rate (networks/s); it has no influence on the counts."""
         with self._lock:
             wanted = max(1, int(rate * _UNIT_SECONDS))
-            self._size = min(wanted, 8 * self._size)
+            self._size = min(wanted, 8 * self._size, self._most)
 
 
 def _merged(ranges: Iterable[Range]) -> list[Range]:
