@@ -1,1 +1,68 @@
-"""The probability that a ReLU network's initialisation already obstructs its training."""
+"""The probability that a ReLU network's initialisation already obstructs its training.
+
+A hidden neuron of a two-layer ReLU network with one output is *pathological* if its output weight
+is larger than its input weights together, ``‖in‖² < ‖out‖²``: under gradient flow that weight can
+never change sign (Nurisso, Leroy, Vaccarino: Topological obstruction to the training of shallow
+ReLU neural networks, NeurIPS 2024). A network with such a neuron is *obstructed*: the parameters
+it can reach fall into pieces.
+
+>>> import obstruction as ob
+>>> round(ob.exact.obstruction_probability("kaiming_normal", d=10, l=10), 6)
+0.09671
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obstruction import exact as exact
+    from obstruction.folder import load as load
+    from obstruction.heatmaps import heatmap as heatmap
+    from obstruction.replaying import replay as replay
+    from obstruction.schemes import InitScheme as InitScheme
+    from obstruction.schemes import scheme as scheme
+    from obstruction.schemes import scheme_names as scheme_names
+    from obstruction.study import Study as Study
+    from obstruction.study import sample as sample
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InitScheme": "schemes",
+    "Study": "study",
+    "heatmap": "heatmaps",
+    "load": "folder",
+    "replay": "replaying",
+    "sample": "study",
+    "scheme": "schemes",
+    "scheme_names": "schemes",
+}
+
+__all__ = [
+    "InitScheme",
+    "Study",
+    "exact",
+    "heatmap",
+    "load",
+    "replay",
+    "sample",
+    "scheme",
+    "scheme_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import obstruction`` is quick."""
+    if name == "exact":
+        return importlib.import_module("obstruction.exact")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'obstruction' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"obstruction.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
 """Exact binomial statistics for millions of cells: intervals, tests, and what a test can see.
 
-Every function is vectorised and exact: tails are regularised incomplete beta functions, never a
-normal approximation, so a rate of 1e-150 or a count of 10¹³ trials is as good as any other.
+Tails are regularised incomplete beta functions, never a normal approximation: a rate of 1e-150 or
+10¹³ trials are as good as any other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ FloatArray: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
 
 _TIE: Final = math.log1p(1e-7)  # outcomes this close in log-probability are equally likely
-_LARGEST: Final = 2**53  # counts are held as floating-point numbers, exact integers up to here
 
 
 class Detectable(NamedTuple):
@@ -56,7 +55,7 @@ def interval(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> tuple[FloatA
     ([0.0, 0.1871, 0.6915], [0.3085, 0.8129, 1.0])
     """
     _check_level("level", level)
-    k, n = _counts(k, n)
+    k, n, _ = _read(k, n)
     shape = k.shape
     k, n, cells = _pairs(k.ravel(), n.ravel())
     low, high = np.zeros(k.size), np.ones(k.size)
@@ -81,8 +80,7 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        In [0, 1], of the broadcast shape; NaN where ``p`` is NaN. Small values keep their relative
-        accuracy down to 1e-300.
+        In [0, 1], of the broadcast shape; NaN where ``p`` is. Relatively accurate down to 1e-300.
 
     Raises
     ------
@@ -94,7 +92,7 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     >>> p_value([5, 9, 10], 10, 0.5).tolist()
     [1.0, 0.021484375, 0.001953125]
     """
-    k, n, p = _counts_and_rate(k, n, p)
+    k, n, p = _read(k, n, p)
     shape = k.shape
     k, n, p = k.ravel(), n.ravel(), p.ravel()
     result = np.where(np.isnan(p), np.nan, 1.0)
@@ -120,7 +118,7 @@ def z_score(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     >>> z_score([60, 0, 1], 100, [0.5, 0.0, 0.0]).tolist()
     [2.0, 0.0, inf]
     """
-    k, n, p = _counts_and_rate(k, n, p)
+    k, n, p = _read(k, n, p)
     off = _offset(k, n, p)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = off / np.sqrt(n * p * (1.0 - p))
@@ -136,14 +134,11 @@ def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) 
 
     Parameters
     ----------
-    n : array_like of int
-        Trials, >= 0.
-    p : array_like of float
-        The probability a formula states, in [0, 1] or NaN; broadcasts against ``n``.
-    alpha : float
-        False-alarm rate of the test, strictly between 0 and 1.
-    power : float
-        Strictly between ``alpha`` and 1.
+    n, p : array_like
+        Trials, >= 0, and the probability a formula states, in [0, 1] or NaN; they broadcast.
+    alpha, power : float
+        The false-alarm rate of the test, and how often it shall see an error;
+        ``0 < alpha < power < 1``.
 
     Returns
     -------
@@ -164,9 +159,8 @@ def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) 
     ([0.0387, 230231.0018], [0.0387, inf])
     """
     _check_level("alpha", alpha)
-    if not alpha < power < 1.0:
-        raise ValueError(f"power = {power!r}: must be strictly between alpha = {alpha!r} and 1")
-    zero, n, p = _counts_and_rate(0, n, p)
+    _check_level("power", power, above=alpha)
+    zero, n, p = _read(0, n, p)
     n, p = n.ravel(), p.ravel()
     errors = []
     for upper in (True, False):
@@ -210,23 +204,19 @@ def holm(p_values: ArrayLike) -> FloatArray:
     adjusted = flat.copy()  # NaN stays NaN, and 1 stays 1
     rows = np.flatnonzero(flat < 1.0)
     rows = rows[np.argsort(flat[rows], kind="stable")]
-    tests = int(np.count_nonzero(~np.isnan(flat)))
-    steps = flat[rows] * (tests - np.arange(rows.size))
+    steps = flat[rows] * (np.count_nonzero(~np.isnan(flat)) - np.arange(rows.size))
     adjusted[rows] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted.reshape(p.shape)
 
 
-# --- reading the arguments -----------------------------------------------------------------
-
-
-def _check_level(name: str, value: float) -> None:
-    if not 0.0 < value < 1.0:
-        raise ValueError(f"{name} = {value!r}: must be strictly between 0 and 1")
+def _check_level(name: str, value: float, above: float = 0.0) -> None:
+    if not above < value < 1.0:
+        raise ValueError(f"{name} = {value!r}: must be strictly between {above:g} and 1")
 
 
 def _integers(name: str, values: ArrayLike) -> FloatArray:
-    number = np.asarray(values, dtype=np.float64)
-    bad = ~((number >= 0.0) & (number <= _LARGEST) & (np.floor(number) == number))
+    number = np.asarray(values, dtype=np.float64)  # exact up to 2**53
+    bad = ~((number >= 0.0) & (number <= 2.0**53) & (np.floor(number) == number))
     if bad.any():
         raise ValueError(f"{name} = {number[bad].flat[0]}: must be an integer from 0 to 2**53")
     return number
@@ -240,18 +230,13 @@ def _fractions(name: str, values: ArrayLike) -> FloatArray:
     return number
 
 
-def _counts(k: ArrayLike, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    k, n = np.broadcast_arrays(_integers("k", k), _integers("n", n))
+def _read(
+    k: ArrayLike, n: ArrayLike, p: ArrayLike = 0.5
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    k, n, p = np.broadcast_arrays(_integers("k", k), _integers("n", n), _fractions("p", p))
     bad = k > n
     if bad.any():
         raise ValueError(f"k = {k[bad].flat[0]:.0f}: must be at most n = {n[bad].flat[0]:.0f}")
-    return k, n
-
-
-def _counts_and_rate(
-    k: ArrayLike, n: ArrayLike, p: ArrayLike
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    k, n, p = np.broadcast_arrays(*_counts(k, n), _fractions("p", p))
     return k, n, p
 
 
@@ -261,28 +246,21 @@ def _pairs(k: FloatArray, n: FloatArray) -> tuple[FloatArray, FloatArray, Rows]:
     return pairs.real, pairs.imag, inverse
 
 
-# --- the binomial law ----------------------------------------------------------------------
-
-
 def _tail(k: FloatArray, n: FloatArray, p: FloatArray, *, upper: bool) -> FloatArray:
     """Return ``P(K >= k)`` for ``1 <= k <= n``, or ``P(K <= k)`` for ``0 <= k < n``."""
     tail = special.betainc(k, n - k + 1.0, p) if upper else special.betaincc(k + 1.0, n - k, p)
-    return np.asarray(tail, dtype=np.float64)
+    return np.asarray(tail)
 
 
 def _rate_at(k: FloatArray, n: FloatArray, tail: float, *, upper: bool) -> FloatArray:
     """Return the rate at which `_tail` has the value ``tail``."""
-    if upper:
-        rate = special.betaincinv(k, n - k + 1.0, tail)
-    else:
-        rate = special.betainccinv(k + 1.0, n - k, tail)
-    rate = np.asarray(rate, dtype=np.float64)
+    a, b = (k, n - k + 1.0) if upper else (k + 1.0, n - k)
+    rate = np.asarray((special.betaincinv if upper else special.betainccinv)(a, b, tail))
     # The inverse loses digits where the trials are many; one Newton step brings them back.
     rows = np.flatnonzero(n > 1e8)
     k, n, p = k[rows], n[rows], rate[rows]
-    slope = k / p if upper else -(n - k) / (1.0 - p)
-    step = (_tail(k, n, p, upper=upper) - tail) / (slope * np.exp(_log_pmf(k, n, p)))
-    rate[rows] = p - step
+    slope = np.exp(_log_pmf(k, n, p)) * (k / p if upper else -(n - k) / (1.0 - p))
+    rate[rows] = p - (_tail(k, n, p, upper=upper) - tail) / slope
     return rate
 
 
@@ -313,20 +291,15 @@ def _stirling_error(x: FloatArray) -> FloatArray:
 _X: Final = np.arange(1.0, 16.0)
 _SMALL: Final = np.append(0.0, special.gammaln(_X + 1) - (_X + 0.5) * np.log(_X) + _X)
 _SMALL[1:] -= 0.5 * math.log(2.0 * math.pi)
+_ODD: Final = np.append(1.0 / np.arange(17, 1, -2), 0.0)
 
 
 def _deviance(x: FloatArray, mean: FloatArray, off: FloatArray) -> FloatArray:
     """Return ``x log(x / mean) - off`` for ``off = x - mean``, without cancellation."""
     v = off / (x + mean)
-    v2 = v * v
-    series = np.zeros_like(v)
-    for j in range(8, 0, -1):
-        series = v2 * (1.0 / (2 * j + 1) + series)
+    series = np.polyval(_ODD, v * v)  # artanh(v) / v - 1
     direct = x * (np.log(x) - np.log(mean)) - off
     return np.where(np.abs(v) < 0.1, v * (off + 2.0 * x * series), direct)
-
-
-# --- exact searches over integers ----------------------------------------------------------
 
 
 def _first_at_most(
@@ -337,9 +310,8 @@ def _first_at_most(
 ) -> FloatArray:
     """Return the smallest integers ``m`` from 0 to ``limit`` with ``f(m) <= target``.
 
-    Where there is none, return ``limit + 1``. ``evaluate(m, rows)`` returns ``f(m)`` and
-    ``f(m - 1)`` of those rows, ``f`` decreasing. Newton steps find the place, fast as ``f`` is
-    concave; bisection takes over should they not.
+    Where there is none, ``limit + 1``. ``evaluate(m, rows)`` returns ``f(m)`` and ``f(m - 1)`` of
+    these rows. ``f`` decreases and is concave: Newton steps are fast, and bisection is the spare.
     """
     low, high = np.full(limit.shape, -1.0), limit + 1.0  # f(low) > target >= f(high)
     m = np.clip(np.ceil(guess), 0.0, np.maximum(limit, 0.0))
@@ -382,7 +354,7 @@ def _two_sided(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
     target = _log_pmf(k, n, p) + _TIE
     other = base + side * _first_at_most(evaluate, target, side * (guess - base), limit)
 
-    total = np.zeros(k.shape)
+    total = np.zeros_like(k)
     for upper in (False, True):
         edge = np.where(below != upper, k, other)
         rows = np.flatnonzero((edge >= 0.0) & (edge <= n))

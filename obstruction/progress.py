@@ -1,0 +1,46 @@
+"""The progress bar: one line on standard error, and only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Bar:
+    """Shows how many networks of how many are counted, the rate and the time left.
+
+    Parameters
+    ----------
+    networks : int
+        The number to reach.
+    start : int
+        How many there were before.
+    """
+
+    def __init__(self, networks: int, start: int = 0) -> None:
+        self._bar = tqdm(
+            total=networks,
+            initial=start,
+            unit="networks",
+            unit_scale=True,
+            dynamic_ncols=True,
+            leave=False,
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __call__(self, networks: int) -> None:
+        self._bar.update(networks - self._bar.n)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()

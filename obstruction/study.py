@@ -1,0 +1,201 @@
+"""Studies: sample a grid, look at it as a table, hold it against the closed forms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from obstruction.counts import Counts
+from obstruction.plan import StudyConfig
+from obstruction.sampling import Range, Sampler, available_threads, check_memory
+from obstruction.schemes import SchemeLike
+from obstruction.validation import check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+    from obstruction.agreement import Agreement
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The counts of a sampled grid and what follows from them. Made by `sample` and `load`.
+
+    Attributes
+    ----------
+    config : StudyConfig
+        Schemes, axes, seed and plan.
+    counts : Counts
+        Integer counts of shape ``(schemes, nd, nl)``.
+    done : tuple of (int, int)
+        The ranges ``start ... stop - 1`` of networks that were counted; one range unless the run
+        was interrupted.
+    target : int
+        How many networks were asked for.
+    seconds : float
+        How long the sampling took.
+    threads : int
+        On how many threads it ran last.
+    """
+
+    config: StudyConfig
+    counts: Counts
+    done: tuple[Range, ...]
+    target: int
+    seconds: float = 0.0
+    threads: int = 0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> int:
+        """Networks drawn per cell."""
+        return self.counts.networks
+
+    @property
+    def complete(self) -> bool:
+        """Whether all networks asked for were drawn."""
+        return self.networks >= self.target
+
+    def table(self) -> pd.DataFrame:
+        """Return the tidy table, one row a cell; `obstruction.table.COLUMNS` explains it.
+
+        Raises
+        ------
+        ValueError
+            If no network was drawn yet.
+
+        Examples
+        --------
+        >>> import obstruction as ob
+        >>> study = ob.sample("kaiming_normal", d=[2, 10], l=[10], networks=1000, seed=0)
+        >>> study.table()[["scheme", "d", "l", "obstructed", "exact"]].round(4)
+                   scheme   d   l  obstructed   exact
+        0  kaiming_normal   2  10         589  0.5981
+        1  kaiming_normal  10  10          94  0.0967
+        """
+        return self._table.copy()
+
+    def agreement(self, *, level: float = 1e-3) -> Agreement:
+        """Return the verdict on counts against closed forms; see `obstruction.agreement`.
+
+        Parameters
+        ----------
+        level : float
+            The family-wise false-alarm rate, between 0 and 1.
+        """
+        from obstruction.agreement import agreement
+
+        return agreement(self._table, level=level)
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        from obstruction import table
+
+        if self.networks == 0:
+            raise ValueError("networks = 0: nothing was drawn yet")
+        return table.build(self.config, self.counts)
+
+    def __repr__(self) -> str:
+        schemes = ", ".join(scheme.label for scheme in self.config.schemes)
+        _, nd, nl = self.config.shape
+        return (
+            f"<Study of {schemes}: {nd} x {nl} cells (d, l), {self.networks:,} networks each, "
+            f"{self.config.plan}, seed {self.config.seed}>"
+        )
+
+
+def sample(
+    schemes: SchemeLike | Iterable[SchemeLike],
+    *,
+    d: Any,
+    l: Any,
+    networks: Any = 100_000,
+    seed: Any = 0,
+    plan: str = "nested",
+    threads: Any = None,
+    progress: bool = False,
+) -> Study:
+    """Draw networks over a grid and count the obstructed ones.
+
+    Parameters
+    ----------
+    schemes : str, InitScheme, or several of them
+        Names, labels with options (``"kaiming_normal:mode=fan_out"``) or schemes.
+    d, l : int or iterable of int
+        The numbers of inputs and of hidden neurons, each >= 1.
+    networks : int
+        Networks per cell, >= 1; whole floats such as ``1e6`` are taken.
+    seed : int
+        The seed, >= 0. The same seed gives the same counts on any number of threads.
+    plan : {"nested", "independent"}
+        ``"nested"``: each network is the leading part of one large one, which serves all cells
+        and all schemes of one law; every cell has its exact binomial count, cells depend on each
+        other. ``"independent"``: each cell draws its own networks, which is far slower.
+    threads : int, optional
+        Workers, >= 1; at most, and by default, all cores this process may use.
+    progress : bool
+        Whether to show a bar on the terminal.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or the grid does not fit into memory.
+
+    Examples
+    --------
+    >>> study = sample(["xavier_normal", "kaiming_normal"], d=[5], l=range(1, 4), networks=1e3)
+    >>> study.counts.obstructed.shape
+    (2, 1, 3)
+    """
+    config = StudyConfig.of(schemes, d=d, l=l, seed=seed, plan=plan)
+    networks = check_count("networks", networks)
+    workers = resolve_threads(threads)
+    check_memory(config, workers)
+    sampler = Sampler(config)
+    if progress:
+        from obstruction.progress import Bar
+
+        with Bar(networks) as bar:
+            return run(sampler, networks, threads=workers, watch=bar)
+    return run(sampler, networks, threads=workers)
+
+
+def resolve_threads(threads: Any) -> int:
+    """Return the number of workers: all cores by default, and never more than those.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number >= 1.
+    """
+    present = available_threads()
+    return present if threads is None else min(check_count("threads", threads), present)
+
+
+def run(
+    sampler: Sampler,
+    networks: int,
+    *,
+    threads: int,
+    watch: Callable[[int], None] = lambda networks: None,
+    before: float = 0.0,
+) -> Study:
+    """Bring a sampler to a number of networks and return the study; ``before`` in seconds."""
+    begun = time.perf_counter()
+    sampler.run(networks, threads=threads, watch=watch)
+    return current(sampler, networks, threads, before + time.perf_counter() - begun)
+
+
+def current(sampler: Sampler, networks: int, threads: int, seconds: float) -> Study:
+    """Return the study as far as a sampler has got."""
+    done, counts = sampler.snapshot()
+    return Study(sampler.config, counts, done, networks, seconds, threads)

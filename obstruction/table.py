@@ -1,0 +1,273 @@
+"""The tidy table: one row a cell, its columns, and the file it is kept in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from obstruction import binomial, exact
+from obstruction.counts import Counts
+from obstruction.plan import StudyConfig
+
+COLUMNS: Final = (
+    "scheme",
+    "d",
+    "l",
+    "networks",
+    "obstructed",
+    "pathological",
+    "empirical",
+    "ci_low",
+    "ci_high",
+    "exact",
+    "z",
+    "p_value",
+    "a",
+    "log10_exact",
+    "empirical_neuron",
+    "exact_neuron",
+    "z_neuron",
+    "p_value_neuron",
+)
+"""The columns of a table and of ``cells.csv``, in order.
+
+``scheme, d, l`` name the cell; ``networks, obstructed, pathological`` are counts;
+``empirical, ci_low, ci_high`` are the rate of obstructed networks and its 95 % Clopper-Pearson
+interval; ``exact, z, p_value`` are the closed form of that probability, the distance in standard
+deviations and the exact two-sided binomial p-value (empty where there is no closed form);
+``a`` is the ratio of the variances, ``log10_exact`` the common logarithm of ``exact``, which does
+not underflow; ``*_neuron`` are the same for the probability that a single neuron is pathological.
+"""
+
+COUNT_COLUMNS: Final = COLUMNS[:6]
+INTERVAL_LEVEL: Final = 0.95
+_ROWS_AT_A_TIME: Final = 100_000
+
+
+def build(config: StudyConfig, counts: Counts) -> pd.DataFrame:
+    """Return the table of some counts: schemes in their order, then ``d``, then ``l``.
+
+    Parameters
+    ----------
+    config : StudyConfig
+    counts : Counts
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the columns `COLUMNS`.
+    """
+    schemes, nd, nl = config.shape
+    labels = [scheme.label for scheme in config.schemes]
+    d = np.broadcast_to(np.array(config.d, np.int64)[None, :, None], config.shape).ravel()
+    l = np.broadcast_to(np.array(config.l, np.int64)[None, None, :], config.shape).ravel()
+    a = config.ratio()
+    p = np.full(config.shape, np.nan)
+    whole, log_whole = p.copy(), p.copy()
+    grid = np.array(config.d)[:, None], np.array(config.l)[None, :]
+    for k, scheme in enumerate(config.schemes):
+        if exact.has_closed_form(scheme):
+            p[k] = exact.pathological_probability(scheme, *grid)
+            whole[k] = exact.obstruction_probability(scheme, *grid)
+            log_whole[k] = exact.log_obstruction_probability(scheme, *grid)
+    k, n = counts.obstructed.ravel(), counts.networks
+    neurons, draws = counts.pathological.ravel(), n * l
+    p, whole = p.ravel(), whole.ravel()
+    low, high = binomial.interval(k, n, level=INTERVAL_LEVEL)
+    network_p, neuron_p = _in_parallel(
+        lambda rows: binomial.p_value(k[rows], n, whole[rows]),
+        lambda rows: binomial.p_value(neurons[rows], draws[rows], p[rows]),
+        k.size,
+    )
+    columns: dict[str, Any] = {
+        "scheme": pd.Categorical.from_codes(np.repeat(np.arange(schemes), nd * nl), labels),
+        "d": d,
+        "l": l,
+        "networks": np.full(k.size, n, np.int64),
+        "obstructed": k,
+        "pathological": neurons,
+        "empirical": k / n,
+        "ci_low": low,
+        "ci_high": high,
+        "exact": whole,
+        "z": binomial.z_score(k, n, whole),
+        "p_value": network_p,
+        "a": a.ravel(),
+        "log10_exact": log_whole.ravel() / np.log(10.0),
+        "empirical_neuron": neurons / draws,
+        "exact_neuron": p,
+        "z_neuron": binomial.z_score(neurons, draws, p),
+        "p_value_neuron": neuron_p,
+    }
+    return pd.DataFrame(columns, columns=list(COLUMNS))
+
+
+Rows = slice
+Part = Callable[[Rows], NDArray[np.float64]]
+
+
+def _in_parallel(first: Part, second: Part, size: int) -> tuple[NDArray[np.float64], ...]:
+    """Evaluate two functions of the rows in chunks on two threads (scipy frees the lock)."""
+    chunks = [slice(i, i + _ROWS_AT_A_TIME) for i in range(0, size, _ROWS_AT_A_TIME)]
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.map(part, chunks) for part in (first, second)]
+        return tuple(np.concatenate(list(result)) for result in results)
+
+
+# --- cells.csv -----------------------------------------------------------------------------
+
+
+def write_csv(table: pd.DataFrame, stream: io.TextIOBase) -> None:
+    """Write a table as CSV: floats in the fewest digits that read back to the same value."""
+    stream.write(",".join(COLUMNS) + "\n")
+    for start in range(0, len(table), _ROWS_AT_A_TIME):
+        rows = table.iloc[start : start + _ROWS_AT_A_TIME]
+        texts = [_texts(rows[name]) for name in COLUMNS]
+        stream.write("\n".join(map(",".join, zip(*texts, strict=True))) + "\n")
+
+
+def _texts(column: pd.Series[Any]) -> list[str]:
+    """Write the distinct values of a column once each."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        names = [_quoted(name) for name in column.cat.categories]
+        return [names[code] for code in column.cat.codes]
+    values = column.to_numpy()
+    distinct, where = np.unique(values, return_inverse=True)
+    if values.dtype.kind == "f":
+        words = ["" if value != value else repr(value) for value in distinct.tolist()]
+    else:
+        words = [str(value) for value in distinct.tolist()]
+    return [words[i] for i in where.tolist()]
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"' if "," in text else text
+
+
+def read_counts(path: str | os.PathLike[str], config: StudyConfig, networks: int) -> Counts:
+    """Return the counts in a ``cells.csv``.
+
+    Parameters
+    ----------
+    path : path-like
+    config : StudyConfig
+        Of the study that wrote the file: says which cells it must hold, in which order.
+    networks : int
+        How many networks it drew.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged or of another study; names the file and the line.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    try:
+        columns = _parse(data)
+        _check(columns, config, networks)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(_complaint(path, data, config, networks)) from None
+    return Counts(
+        networks,
+        columns["obstructed"].reshape(config.shape),
+        columns["pathological"].reshape(config.shape),
+    )
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    if not data.endswith(b"\n"):
+        raise ValueError("torn")
+    types = {name: "str" if name == "scheme" else "int64" for name in COUNT_COLUMNS}
+    frame = pd.read_csv(io.BytesIO(data), dtype=types, encoding="utf-8")  # type: ignore[arg-type]
+    if tuple(frame.columns) != COLUMNS:
+        raise ValueError("columns")
+    return {name: frame[name].to_numpy() for name in COUNT_COLUMNS}
+
+
+def _check(columns: dict[str, Any], config: StudyConfig, networks: int) -> None:
+    schemes, nd, nl = config.shape
+    labels = np.repeat([scheme.label for scheme in config.schemes], nd * nl)
+    right = (
+        np.array_equal(columns["scheme"], labels)
+        and np.array_equal(columns["d"], np.tile(np.repeat(config.d, nl), schemes))
+        and np.array_equal(columns["l"], np.tile(config.l, schemes * nd))
+        and bool((columns["networks"] == networks).all())
+        and bool((columns["obstructed"] >= 0).all())
+        and bool((columns["obstructed"] <= networks).all())
+        and bool((columns["obstructed"] <= columns["pathological"]).all())
+        and bool((columns["pathological"] <= columns["obstructed"] * columns["l"]).all())
+    )
+    if not right:
+        raise ValueError("values")
+
+
+def _complaint(
+    path: str | os.PathLike[str], data: bytes, config: StudyConfig, networks: int
+) -> str:
+    """Find the first bad line of a file that is known to be damaged."""
+    lines = data.decode("utf-8", "replace").split("\n")
+    for number, why in _faults(lines, config, networks):
+        return f"{path}, line {number}: {why}"
+    return f"{path}: damaged"
+
+
+def _faults(
+    lines: list[str], config: StudyConfig, networks: int
+) -> Iterator[tuple[int, str]]:
+    if lines[0].rstrip("\r") != ",".join(COLUMNS):
+        yield 1, f"the header must read {','.join(COLUMNS[:4])},..."
+    wanted = ((s.label, d, l) for s in config.schemes for d in config.d for l in config.l)
+    number = 1
+    for number, cell in enumerate(wanted, start=2):
+        if number > len(lines) or (number == len(lines) and not lines[-1]):
+            yield number - 1, f"the file ends here; the cell {_named(cell)} is missing"
+            return
+        yield from _line_faults(number, lines[number - 1], cell, networks)
+        if number == len(lines):
+            yield number, "the line is torn: it does not end"
+    if len(lines) > number + 1 or lines[-1]:
+        yield number + 1, "one line too many"
+
+
+def _line_faults(
+    number: int, line: str, cell: tuple[str, int, int], networks: int
+) -> Iterator[tuple[int, str]]:
+    fields = next(csv.reader([line]), [])
+    if len(fields) != len(COLUMNS):
+        yield number, f"has {len(fields)} fields, not {len(COLUMNS)}"
+        return
+    if (fields[0], *fields[1:3]) != (cell[0], str(cell[1]), str(cell[2])):
+        yield number, f"is the cell {_named(tuple(fields[:3]))}, not {_named(cell)}"
+    for name, field in zip(COUNT_COLUMNS[3:], fields[3:6], strict=True):
+        if not field.isascii() or not field.isdigit():
+            yield number, f"{name} = {field!r} is not a count"
+            return
+    for name, field in zip(COLUMNS[6:], fields[6:], strict=True):
+        try:
+            float(field or "nan")
+        except ValueError:
+            yield number, f"{name} = {field!r} is not a number"
+    drawn, obstructed, pathological = map(int, fields[3:6])
+    if drawn != networks:
+        yield number, f"networks = {drawn}, but the study drew {networks}"
+    if not obstructed <= min(networks, pathological) <= pathological <= obstructed * cell[2]:
+        yield (
+            number,
+            f"obstructed = {obstructed} and pathological = {pathological} are impossible "
+            f"for {networks} networks of {cell[2]} neurons",
+        )
+
+
+def _named(cell: tuple[Any, ...]) -> str:
+    return f"{cell[0]}, d = {cell[1]}, l = {cell[2]}"
