@@ -240,7 +240,7 @@ def expected_components(
     ``beta_0`` if ``d' = 1`` and every negative one if ``e = 1`` (Nurisso et al. 2024, Cor. 1).
     Neurons are independent, so ``E[beta_0] = (1 + f)^l`` with ``f`` the probability that a
     neuron doubles: ``p`` for ``e = 1 < d'``; 1 for ``e = d' = 1``; ``1 - P(balance < 0)`` for
-    ``d' = 1 < e``; 0 otherwise. The relative error is some 1e-15 times the logarithm.
+    ``d' = 1 < e``; 0 otherwise. The relative error is some 2e-15 times the logarithm.
 
     Examples
     --------
@@ -254,7 +254,7 @@ def expected_components(
     width, *factors = _doubling(scheme, d, l, e, hidden_bias)
     f = _p(*factors)
     with np.errstate(over="ignore"):
-        powers = np.ldexp(1.0, np.minimum(width, 1e6).astype(np.int64))
+        powers = np.ldexp(1.0, np.minimum(width, 2000.0).astype(np.int32))
         return _plain(np.where(f == 1.0, powers, np.exp(width * np.log1p(f))))
 
 

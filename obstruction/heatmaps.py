@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import matplotlib as mpl
 import numpy as np
@@ -33,6 +33,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from obstruction.validation import check_count, check_probability
+
 VALUES: Final = ("empirical", "exact", "zscore", "log10")
 SCALES: Final = ("linear", "log10")
 CONTOURS: Final = (0.01, 0.05, 0.5)
@@ -44,7 +46,11 @@ _STYLE: Final[Any] = {
     **{"font.size": 7.0, "axes.titlesize": 7.5, "legend.fontsize": 6.5, "pdf.fonttype": 42},
     **{"axes.labelpad": 2.0, "axes.linewidth": 0.6},
     **{f"{x}tick.major.{name}": 2.0 for x in "xy" for name in ("size", "pad")},
-    **{f"{x}tick.labelsize": 6.5 for x in "xy"},
+    **{
+        f"{x}tick.{name}": size
+        for x in "xy"
+        for name, size in [("labelsize", 6.5), ("minor.size", 1)]
+    },
 }
 
 
@@ -55,12 +61,15 @@ class _Panel:
     scheme: str
     wide: dict[str, pd.DataFrame]
     source: str
-    log: bool
     norm: Normalize
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return a column of the table, shape ``(len(l), len(d))``; NaN where it has no cell."""
         return self.wide[name].to_numpy(np.float64)
+
+    @property
+    def log(self) -> bool:
+        return self.source.startswith("log10")
 
     @property
     def cmap(self) -> Colormap:
@@ -70,28 +79,26 @@ class _Panel:
 
     @property
     def data(self) -> Any:
-        """What the colours show; cells without a value, or without a logarithm, are masked."""
-        values = np.ma.masked_invalid(self.column(self.source))
-        if self.log and self.source == "exact":  # an underflow is no zero: it is off the scale
-            values = np.ma.maximum(values, np.finfo(np.float64).tiny)
-        return np.ma.log10(np.ma.masked_less_equal(values, 0.0)) if self.log else values
+        """What the colours show; cells without a value are masked, infinite ones off the scale."""
+        return np.ma.masked_invalid(np.clip(self.column(self.source), -1e9, 1e9))
 
     @property
     def title(self) -> str:
         networks = self.column("networks")
-        if self.source != "empirical" or not np.any(networks > 0):
-            return {"z": "z-score"}.get(self.source, self.source)
+        if "empirical" not in self.source or not np.any(networks > 0):
+            return "z-score" if self.source == "z" else self.source.removeprefix("log10_")
         most = np.nanmax(networks)
         return f"empirical, {'up to ' * bool(np.nanmin(networks) < most)}{most:,.0f} networks"
 
     @property
     def words(self) -> str:
         """Why the panel is empty, if it is."""
-        if np.isfinite(self.column(self.source)).any():
+        empty = {name: bool(self.wide[name].isna().to_numpy().all()) for name in _COLUMNS[3:]}
+        if not empty[self.source.removeprefix("log10_")]:
             return ""
-        if self.source != "empirical" and np.isnan(self.column("exact")).all():
+        if empty["exact"] and "empirical" not in self.source:
             return "no closed form"
-        return "not sampled" if np.isnan(self.column("empirical")).all() else "undefined"
+        return "not sampled" if empty["empirical"] else "undefined"
 
 
 def heatmap(
@@ -191,29 +198,45 @@ def figure(
     return _canvas(panels, levels, width, rows=True, bars=True)
 
 
-def save(fig: Figure, stem: str | os.PathLike[str], *, dpi: int = 200) -> tuple[Path, Path]:
-    """Write ``stem.png`` and ``stem.pdf``, each whole or not at all, and return their paths.
+def write(fig: Figure, stream: IO[bytes], *, kind: str = "png", dpi: int = 200) -> None:
+    """Write a figure to a binary stream; the same figure always gives the same bytes.
 
-    The folder is made if need be. The same figure gives the same bytes: neither file holds a
-    date. In the PDF a large mesh is an image of at least 600 dots per inch, all else vectors.
+    Parameters
+    ----------
+    fig : Figure
+    stream : binary file
+    kind : {"png", "pdf"}
+        In a PDF a large mesh is an image of at least 600 dots per inch, all else vectors.
+    dpi : int
+        Dots per inch, >= 1.
 
     Raises
     ------
     ValueError
-        If `dpi`, the dots per inch of the PNG, is below 1.
+        If `kind` is unknown or `dpi` is not positive.
     """
-    if dpi < 1:
-        raise ValueError(f"dpi = {dpi!r}: must be >= 1")
-    png, pdf = Path(f"{os.fspath(stem)}.png"), Path(f"{os.fspath(stem)}.pdf")
-    png.parent.mkdir(parents=True, exist_ok=True)
-    for path, dots, unwanted in (png, dpi, "Software"), (pdf, max(dpi, 600), "CreationDate"):
+    _check("kind", kind, ("png", "pdf"))
+    dots = max(check_count("dpi", dpi), 600 if kind == "pdf" else 1)
+    with _style():
+        dateless = {"Software": None} if kind == "png" else {"CreationDate": None}
+        fig.savefig(stream, format=kind, dpi=dots, metadata=dateless)
+
+
+def save(fig: Figure, stem: str | os.PathLike[str], *, dpi: int = 200) -> tuple[Path, Path]:
+    """Write ``stem.png`` and ``stem.pdf`` as `write` does, and return their paths.
+
+    The folder is made if need be. Each file appears whole or not at all.
+    """
+    paths = Path(f"{os.fspath(stem)}.png"), Path(f"{os.fspath(stem)}.pdf")
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    for path in paths:
         beside = path.with_name(path.name + ".part")
-        with _style(), beside.open("wb") as file:
-            fig.savefig(file, format=path.suffix[1:], dpi=dots, metadata={unwanted: None})
+        with beside.open("wb") as file:
+            write(fig, file, kind=path.suffix[1:], dpi=dpi)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    return png, pdf
+    return paths
 
 
 def _panels(
@@ -223,20 +246,22 @@ def _panels(
     for value in values:
         _check("value", value, VALUES)
     _check("scale", scale, SCALES if values[0] != "zscore" else SCALES[:1])
-    if not all(0.0 < level < 1.0 for level in levels):
-        raise ValueError(f"levels = {levels!r}: must be probabilities between 0 and 1")
+    for level in levels:
+        check_probability("levels", level)
     log = scale == "log10" or "log10" in values
-    rows, firsts = [], [np.array([0.1])]
+    rows, least = [], -1.0
     for name, wide in _wide(table, scheme).items():
         known = "exact" if wide["exact"].notna().to_numpy().any() else "empirical"
         sources = [{"zscore": "z", "log10": known}.get(value, value) for value in values]
-        firsts.append(wide[sources[0]].to_numpy(np.float64).ravel())
+        if log:
+            sources = [source if source == "z" else f"log10_{source}" for source in sources]
+            first = wide[sources[0]].to_numpy(np.float64)
+            least = np.min(first, where=np.isfinite(first), initial=least)
         rows.append((name, wide, sources))
-    least = np.min(np.concatenate(firsts), where=np.concatenate(firsts) > 0, initial=0.1)
-    chance = Normalize(math.floor(math.log10(least) + 1e-9), 0) if log else Normalize(0, 1)
+    chance = Normalize(math.floor(least + 1e-9), 0) if log else Normalize(0, 1)
     norms = {"z": Normalize(-4, 4)}
     return [
-        [_Panel(name, wide, one, log and one != "z", norms.get(one, chance)) for one in sources]
+        [_Panel(name, wide, source, norms.get(source, chance)) for source in sources]
         for name, wide, sources in rows
     ]
 
@@ -263,10 +288,17 @@ def _wide(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFra
     if scheme is not None:
         _check("scheme", str(scheme), groups)
         groups = {str(scheme): groups[str(scheme)]}
-    return {
-        name: {one: rows.pivot(index="l", columns="d", values=one) for one in _COLUMNS[3:]}
-        for name, rows in groups.items()
-    }
+    return {name: _spread(rows) for name, rows in groups.items()}
+
+
+def _spread(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Spread the columns of one scheme over ``(l, d)``, and their logarithms."""
+    columns = [name for name in (*_COLUMNS[3:], "log10_exact") if name in rows.columns]
+    wide = {name: rows.pivot(index="l", columns="d", values=name) for name in columns}
+    with np.errstate(divide="ignore"):  # an exact 0 is below all floats, a rate of 0 is not known
+        wide.setdefault("log10_exact", wide["exact"].transform(np.log10))
+        wide["log10_empirical"] = wide["empirical"].replace(0.0, np.nan).transform(np.log10)
+    return wide
 
 
 @contextmanager
@@ -286,19 +318,16 @@ def _canvas(
     side = (width - left - right + gap) / len(panels[0]) - gap
     room = 72 * (width - left - right if rows else side)
     names = [[_wrap(panel.scheme, room) for panel in row] for row in panels]
-    lines = max(name.count("\n") + 1 for row in names for name in row)
-    bottom, pitch = (0.87 if bars else 0.37), side + 0.51 + 0.125 * lines
-    height = len(panels) * pitch + bottom - 0.25
-
-    def add_axes(column: int, y: float, length: float, thickness: float) -> Axes:
-        x = left + column * (side + gap)
-        return fig.add_axes((x / width, y / height, length / width, thickness / height))
-
+    top = 0.26 + 0.125 * max(name.count("\n") + 1 for row in names for name in row)
+    bottom, between = (0.87 if bars else 0.37), top + 0.25
+    height = bottom + len(panels) * (side + between) - 0.25
+    place = {"left": left / width, "right": 1.0 - right / width, "wspace": gap / side}
+    place |= {"bottom": bottom / height, "top": 1.0 - top / height, "hspace": between / side}
     with _style():
         fig = Figure(figsize=(width, height))
         FigureCanvasAgg(fig)
-        for i, j in np.ndindex(len(panels), len(panels[0])):
-            ax = add_axes(j, bottom + (len(panels) - 1 - i) * pitch, side, side)
+        axes = fig.subplots(len(panels), len(panels[0]), squeeze=False, gridspec_kw=place)
+        for (i, j), ax in np.ndenumerate(axes):
             _draw(ax, panels[i][j], levels)
             ax.set_title(("" if rows else names[i][j] + "\n") + panels[i][j].title)
             if rows and j == 0:
@@ -310,7 +339,9 @@ def _canvas(
                 ax.set_xlabel("")
         for norm in dict.fromkeys(panel.norm for panel in panels[0]) if bars else ():
             span = [j for j, panel in enumerate(panels[0]) if panel.norm is norm]
-            cax = add_axes(span[0], 0.36, (side + gap) * len(span) - gap, 0.09)
+            x, end = axes[0, span[0]].get_position().x0, axes[0, span[-1]].get_position().x1
+            inset = 0.12 * (end - x) * (len(span) > 1)
+            cax = fig.add_axes((x + inset, 0.36 / height, end - x - 2 * inset, 0.09 / height))
             alike = [row[j] for row in panels for j in span]
             _draw_bar(alike, fig, cax=cax, orientation="horizontal")
     return fig
@@ -332,11 +363,12 @@ def _draw(ax: Axes, panel: _Panel, levels: Sequence[float]) -> None:
         ax.text(0.5, 0.5, panel.words, transform=ax.transAxes, ha="center", va="center")
     elif panel.source != "z":
         _draw_contours(ax, d, l, panel, levels)
-    if panel.log and panel.source == "empirical" and unseen.any():
+    if panel.source == "log10_empirical" and unseen.any():
         bound = np.max(panel.column("ci_high"), where=unseen, initial=0.0)
         text = f"no event seen:\n$P$ below {bound:.1e}".replace("e-0", "e-")
+        small: Any = {"borderpad": 0.3, "borderaxespad": 0.3, "handlelength": 1.0}
         patch = Patch(facecolor=_GREY, edgecolor="0.4", linewidth=0.5, label=text)
-        ax.legend(handles=[patch], loc="upper right", framealpha=0.9, handlelength=1.2)
+        ax.legend(handles=[patch], loc="upper right", framealpha=0.9, **small)
 
 
 def _points(ax: Axes) -> float:
@@ -392,21 +424,19 @@ def _draw_contours(ax: Axes, d: Any, l: Any, panel: _Panel, levels: Sequence[flo
     if min(chance.shape) < 2 or not inside:
         return
     texts = {float(_log_minus_log(level)): f"{level:g}" for level in inside}
-    bright = panel.norm(np.log10(inside) if panel.log else np.array(inside)) > 0.65
-    look: Any = {"colors": np.where(bright, "black", "white"), "linestyles": "solid"}
+    at = panel.norm(np.log10(inside) if panel.log else np.array(inside))
+    look: Any = {"colors": np.where(at > 0.65, "black", "white"), "linestyles": "solid"}
     lines = ax.contour(d, l, _log_minus_log(chance), levels=list(texts), linewidths=0.8, **look)
-    size = 0.85 * float(ax.xaxis.label.get_fontsize())
-    look = {"color": "white", "path_effects": [withStroke(linewidth=1.2, foreground="black")]}
+    look = {"fontsize": 0.85 * float(ax.xaxis.label.get_fontsize()), "inline_spacing": 2}
     arrow = {"arrowstyle": "-", "color": "white", "linewidth": 0.5, "shrinkB": 0}
-    look |= {"xytext": (2.4 * size, 0.9 * size), "textcoords": "offset points"}
-    inline = []
+    beside: Any = {"textcoords": "offset points", "color": "white", "arrowprops": arrow}
     for i, spot, cramped in _label_spots(ax, lines):
         if cramped:
-            ax.annotate(f"{inside[i]:g}", spot, fontsize=size, arrowprops=arrow, **look)
+            text = ax.annotate(f"{inside[i]:g}", spot, (14, 5), fontsize=look["fontsize"], **beside)
         else:
-            inline.append(spot)
-    if inline:
-        lines.clabel(fmt=texts, fontsize=size, inline_spacing=2, manual=inline)
+            text = lines.clabel(list(texts)[i : i + 1], fmt=texts, manual=[spot], **look)[-1]
+        halo = "black" if cramped else panel.cmap(at[i])
+        text.set_path_effects([withStroke(linewidth=1.2, foreground=halo)])
 
 
 def _label_spots(ax: Axes, lines: ContourSet) -> Iterator[tuple[int, Any, bool]]:
@@ -414,7 +444,7 @@ def _label_spots(ax: Axes, lines: ContourSet) -> Iterator[tuple[int, Any, bool]]
     paths: list[Any] = [max(segments, key=len, default=[]) for segments in lines.allsegs]
     to_axes = ax.transData + ax.transAxes.inverted()
     places = [to_axes.transform(path) if len(path) else np.empty((0, 2)) for path in paths]
-    enough = 0.5 * float(ax.xaxis.label.get_fontsize()) / _points(ax)
+    enough = 0.7 * float(ax.xaxis.label.get_fontsize()) / _points(ax)
     taken = np.empty((0, 2))
     for i in (i for i, path in enumerate(paths) if len(path)):
         clear = np.minimum(places[i], 1.0 - places[i]).min(axis=1)

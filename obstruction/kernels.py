@@ -350,7 +350,7 @@ def _record_rising(
     ``union`` remembers, between calls, the current network and how many indices at the end it
     is counted as obstructed in.
     """
-    nl = thresholds.shape[0] - 1
+    nl = np.int64(thresholds.shape[0] - 1)
     current, covered = _u32(union[0]), np.int64(union[1])
     for e in range(events):
         i = picked[e]
@@ -518,9 +518,7 @@ def count_nested(
                 )
                 _accumulate(group, n, sums, outputs, totals)
                 if watch:
-                    near = _pick(
-                        sums[mark], outputs, cells, peak[jd_first], n, picked
-                    )
+                    near = _pick(sums[mark], outputs, cells, peak[jd_first], n, picked)
                     _gather(outputs, picked, near, near_output)
                     _gather(cells, picked, near, near_at)
                     _gather(networks_of, picked, near, near_network)

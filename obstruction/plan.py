@@ -120,7 +120,7 @@ class Sheet:
         ratio = np.stack([scheme.ratio(columns[:, None], widths[None, :]) for scheme in schemes])
         ratio = np.minimum(ratio, _LARGEST_RATIO)
         steps = np.diff(ratio, axis=2)
-        rising = (steps > 0).any(axis=(1, 2))
+        rising = np.asarray((steps > 0).any(axis=(1, 2)))
         if (rising & (steps < 0).any(axis=(1, 2))).any():
             raise ValueError("the ratio a(d, l) of a scheme must be monotone in l")
         easiest = np.where(rising[:, None, None], ratio[:, :, -1:], ratio)
@@ -164,7 +164,6 @@ def _curve(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(null / scale[..., 0, :])
 
 
-
 def _slice(indices: list[int]) -> list[int] | slice:
     """Return consecutive indices as a slice, which views where a list copies."""
     consecutive = indices == list(range(indices[0], indices[-1] + 1))
@@ -206,5 +205,3 @@ def sheets(config: StudyConfig) -> list[Sheet]:
         for i, d in enumerate(config.d)
         for j, l in enumerate(config.l)
     ]
-
-

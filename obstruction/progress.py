@@ -32,6 +32,7 @@ class Bar:
         )
 
     def __call__(self, networks: int) -> None:
+        """Move the bar to a number of networks."""
         self._bar.update(networks - self._bar.n)
 
     def __enter__(self) -> Bar:

@@ -116,8 +116,39 @@ class InitScheme:
             return np.full_like(fans, np.inf)
         return (self.output.scale / self.hidden.scale) * fans
 
+    def formulas(self) -> tuple[str, str, str]:
+        """Return Var W1, Var W2 and their ratio ``a`` as text in ``d`` and ``l``.
+
+        Examples
+        --------
+        >>> scheme("xavier_normal").formulas()
+        ('2/(d+l)', '2/(l+1)', '(d+l)/(l+1)')
+        """
+        names = {"fan_in": ("d", "l"), "fan_out": ("l", "1"), "fan_avg": ("(d+l)", "(l+1)")}
+        hidden = names.get(self.hidden.fan, ("1", "1"))
+        output = names.get(self.output.fan, ("1", "1"))
+        doubled = 2.0 if self.hidden.fan == "fan_avg" else 1.0
+        scales = self.hidden.scale * doubled, self.output.scale * doubled
+        if self.hidden.scale == 0.0:
+            ratio = "inf"
+        else:
+            ratio = _fraction(self.output.scale / self.hidden.scale, hidden[0], output[1])
+        return (
+            _fraction(scales[0], "", hidden[0]),
+            _fraction(scales[1], "", output[1]),
+            ratio,
+        )
+
     def __str__(self) -> str:
         return self.label
+
+
+def _fraction(factor: float, above: str, below: str) -> str:
+    """Write ``factor * above / below``, leaving ones out."""
+    top = above if factor == 1.0 and above not in ("", "1") else f"{factor:g}"
+    if factor != 1.0 and above not in ("", "1"):
+        top += "·" + above
+    return top if below in ("", "1") else f"{top}/{below}"
 
 
 SchemeLike: TypeAlias = str | InitScheme
@@ -205,9 +236,7 @@ def _lecun(law: Law) -> Callable[[Mapping[str, Any]], Rules]:
 
 
 def _kaiming(law: Law) -> Callable[[Mapping[str, Any]], Rules]:
-    return lambda options: _same(
-        law, 2.0 / (1.0 + options["negative_slope"] ** 2), options["mode"]
-    )
+    return lambda options: _same(law, 2.0 / (1.0 + options["negative_slope"] ** 2), options["mode"])
 
 
 def _custom(options: Mapping[str, Any]) -> Rules:
@@ -351,8 +380,8 @@ def as_schemes(values: SchemeLike | Iterable[SchemeLike]) -> tuple[InitScheme, .
     ValueError
         If there is none, or one is unknown or given twice.
     """
-    single = isinstance(values, (str, InitScheme))
-    schemes = tuple(as_scheme(value) for value in ([values] if single else values))  # type: ignore[list-item, union-attr]
+    several = (values,) if isinstance(values, (str, InitScheme)) else values
+    schemes = tuple(as_scheme(value) for value in several)
     if not schemes:
         raise ValueError("schemes = []: must name at least one scheme")
     labels = [one.label for one in schemes]
@@ -371,8 +400,7 @@ def _entry(name: str) -> _Entry:
         return _REGISTRY[name]
     except KeyError:
         raise ValueError(
-            f"unknown scheme {name!r}{_nearest(name, _REGISTRY)}; "
-            f"available: {', '.join(_REGISTRY)}"
+            f"unknown scheme {name!r}{_nearest(name, _REGISTRY)}; available: {', '.join(_REGISTRY)}"
         ) from None
 
 

@@ -60,7 +60,7 @@ def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32
     True
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(*path, block))
-    return sequence.generate_state(4, np.uint32)
+    return sequence.generate_state(4, np.uint32).astype(np.uint32, copy=False)
 
 
 def pieces(start: int, stop: int) -> Iterator[tuple[int, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,6 @@ class Study:
     target: int
     seconds: float = 0.0
     threads: int = 0
-    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def networks(self) -> int:
@@ -100,6 +99,17 @@ class Study:
             raise ValueError("networks = 0: nothing was drawn yet")
         return table.build(self.config, self.counts)
 
+    def describe(self) -> str:
+        """Return two lines that say which study this is."""
+        config = self.config
+        state = "" if self.complete else f" of {self.target:,} (interrupted)"
+        _, nd, nl = config.shape
+        return (
+            f"{', '.join(scheme.label for scheme in config.schemes)}\n"
+            f"  d {_span(config.d)}, l {_span(config.l)}: {nd:,} x {nl:,} cells, "
+            f"{self.networks:,}{state} networks each, {config.plan} plan, seed {config.seed}"
+        )
+
     def __repr__(self) -> str:
         schemes = ", ".join(scheme.label for scheme in self.config.schemes)
         _, nd, nl = self.config.shape
@@ -107,6 +117,10 @@ class Study:
             f"<Study of {schemes}: {nd} x {nl} cells (d, l), {self.networks:,} networks each, "
             f"{self.config.plan}, seed {self.config.seed}>"
         )
+
+
+def _span(sizes: tuple[int, ...]) -> str:
+    return f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
 
 
 def sample(

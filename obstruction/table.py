@@ -70,45 +70,51 @@ def build(config: StudyConfig, counts: Counts) -> pd.DataFrame:
     labels = [scheme.label for scheme in config.schemes]
     d = np.broadcast_to(np.array(config.d, np.int64)[None, :, None], config.shape).ravel()
     l = np.broadcast_to(np.array(config.l, np.int64)[None, None, :], config.shape).ravel()
-    a = config.ratio()
-    p = np.full(config.shape, np.nan)
-    whole, log_whole = p.copy(), p.copy()
-    grid = np.array(config.d)[:, None], np.array(config.l)[None, :]
-    for k, scheme in enumerate(config.schemes):
-        if exact.has_closed_form(scheme):
-            p[k] = exact.pathological_probability(scheme, *grid)
-            whole[k] = exact.obstruction_probability(scheme, *grid)
-            log_whole[k] = exact.log_obstruction_probability(scheme, *grid)
-    k, n = counts.obstructed.ravel(), counts.networks
-    neurons, draws = counts.pathological.ravel(), n * l
-    p, whole = p.ravel(), whole.ravel()
-    low, high = binomial.interval(k, n, level=INTERVAL_LEVEL)
+    p, whole, log_whole = (part.ravel() for part in _closed_forms(config))
+    n = counts.networks
+    obstructed, pathological = counts.obstructed.ravel(), counts.pathological.ravel()
+    neurons = n * l
+    low, high = binomial.interval(obstructed, n, level=INTERVAL_LEVEL)
     network_p, neuron_p = _in_parallel(
-        lambda rows: binomial.p_value(k[rows], n, whole[rows]),
-        lambda rows: binomial.p_value(neurons[rows], draws[rows], p[rows]),
-        k.size,
+        lambda rows: binomial.p_value(obstructed[rows], n, whole[rows]),
+        lambda rows: binomial.p_value(pathological[rows], neurons[rows], p[rows]),
+        obstructed.size,
     )
     columns: dict[str, Any] = {
-        "scheme": pd.Categorical.from_codes(np.repeat(np.arange(schemes), nd * nl), labels),
+        "scheme": pd.Categorical.from_codes(
+            np.repeat(np.arange(schemes, dtype=np.int64), nd * nl), pd.Index(labels)
+        ),
         "d": d,
         "l": l,
-        "networks": np.full(k.size, n, np.int64),
-        "obstructed": k,
-        "pathological": neurons,
-        "empirical": k / n,
+        "networks": np.full(obstructed.size, n, np.int64),
+        "obstructed": obstructed,
+        "pathological": pathological,
+        "empirical": obstructed / n,
         "ci_low": low,
         "ci_high": high,
         "exact": whole,
-        "z": binomial.z_score(k, n, whole),
+        "z": binomial.z_score(obstructed, n, whole),
         "p_value": network_p,
-        "a": a.ravel(),
-        "log10_exact": log_whole.ravel() / np.log(10.0),
-        "empirical_neuron": neurons / draws,
+        "a": config.ratio().ravel(),
+        "log10_exact": log_whole / np.log(10.0),
+        "empirical_neuron": pathological / neurons,
         "exact_neuron": p,
-        "z_neuron": binomial.z_score(neurons, draws, p),
+        "z_neuron": binomial.z_score(pathological, neurons, p),
         "p_value_neuron": neuron_p,
     }
     return pd.DataFrame(columns, columns=list(COLUMNS))
+
+
+def _closed_forms(config: StudyConfig) -> tuple[NDArray[np.float64], ...]:
+    """Return p, P and log P of every cell, NaN where there is no closed form."""
+    d, l = np.array(config.d)[:, None], np.array(config.l)[None, :]
+    forms = tuple(np.full(config.shape, np.nan) for _ in range(3))
+    for k, scheme in enumerate(config.schemes):
+        if exact.has_closed_form(scheme):
+            forms[0][k] = exact.pathological_probability(scheme, d, l)
+            forms[1][k] = exact.obstruction_probability(scheme, d, l)
+            forms[2][k] = exact.log_obstruction_probability(scheme, d, l)
+    return forms
 
 
 Rows = slice
@@ -189,7 +195,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     if not data.endswith(b"\n"):
         raise ValueError("torn")
     types = {name: "str" if name == "scheme" else "int64" for name in COUNT_COLUMNS}
-    frame = pd.read_csv(io.BytesIO(data), dtype=types, encoding="utf-8")  # type: ignore[arg-type]
+    frame = pd.read_csv(io.BytesIO(data), dtype=types, encoding="utf-8")
     if tuple(frame.columns) != COLUMNS:
         raise ValueError("columns")
     return {name: frame[name].to_numpy() for name in COUNT_COLUMNS}
@@ -222,9 +228,7 @@ def _complaint(
     return f"{path}: damaged"
 
 
-def _faults(
-    lines: list[str], config: StudyConfig, networks: int
-) -> Iterator[tuple[int, str]]:
+def _faults(lines: list[str], config: StudyConfig, networks: int) -> Iterator[tuple[int, str]]:
     if lines[0].rstrip("\r") != ",".join(COLUMNS):
         yield 1, f"the header must read {','.join(COLUMNS[:4])},..."
     wanted = ((s.label, d, l) for s in config.schemes for d in config.d for l in config.l)

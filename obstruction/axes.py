@@ -1,0 +1,101 @@
+"""How numbers are written on the command line: counts such as ``1e6``, axes such as ``1:100``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+
+from obstruction.validation import LARGEST_AXIS, LARGEST_SIZE, check_count
+
+_FORMS = "expected 100, 2,3,5, 1:100, 1:100:5 (stop included) or geom:2:4096:20"
+
+
+def parse_count(name: str, text: str) -> int:
+    """Read a whole number >= 1, ``1e6`` included.
+
+    Raises
+    ------
+    ValueError
+        If it is not one.
+
+    Examples
+    --------
+    >>> parse_count("networks", "2.5e3")
+    2500
+    """
+    number = _whole(text)
+    if number is None:
+        raise ValueError(f"{name} = {text}: must be a whole number of at least 1, such as 1e6")
+    return check_count(name, number)
+
+
+def parse_axis(name: str, text: str) -> Sequence[int]:
+    """Read the sizes along one axis.
+
+    Parameters
+    ----------
+    name : str
+        The axis, for messages.
+    text : str
+        Sizes ``2,3,5``; ranges ``1:100`` and ``1:100:5``, stop included; ``geom:2:4096:20``, so
+        many sizes spaced evenly in their logarithm (rounded, without repetition); or several of
+        these, joined by commas.
+
+    Returns
+    -------
+    sequence of int
+        In the order given.
+
+    Raises
+    ------
+    ValueError
+        If the text is empty or malformed, or a size is not a whole number >= 1.
+
+    Examples
+    --------
+    >>> list(parse_axis("d", "1:10:3"))
+    [1, 4, 7, 10]
+    >>> list(parse_axis("l", "1,2,geom:4:16:3"))
+    [1, 2, 4, 8, 16]
+    """
+    parts = [_parse_part(name, part.strip(), text) for part in text.split(",")]
+    if len(parts) == 1:
+        return parts[0]
+    total = sum(len(part) for part in parts)
+    if total > LARGEST_AXIS:
+        raise ValueError(f"{name} = {text}: {total:,} sizes; at most {LARGEST_AXIS:,} are allowed")
+    return [size for part in parts for size in part]
+
+
+def _parse_part(name: str, part: str, text: str) -> Sequence[int]:
+    words = part.split(":")
+    geometric = words[0].lower() == "geom"
+    numbers = [_whole(word) for word in words[geometric:]]
+    if None in numbers or len(numbers) not in ((3,) if geometric else (1, 2, 3)):
+        raise ValueError(f"{name} = {text!r}: {_FORMS}")
+    known = [number for number in numbers if number is not None]
+    for number in known:
+        check_count(name, number, most=LARGEST_SIZE)
+    if len(known) == 1:
+        return known
+    start, stop = known[:2]
+    if stop < start:
+        raise ValueError(f"{name} = {text!r}: stops at {stop}, before it starts at {start}")
+    if not geometric:
+        return range(start, stop + 1, known[2] if len(known) == 3 else 1)
+    if known[2] > LARGEST_AXIS:
+        raise ValueError(f"{name} = {text!r}: at most {LARGEST_AXIS:,} sizes are allowed")
+    steps = np.rint(np.geomspace(start, stop, known[2])).astype(np.int64)
+    return list(dict.fromkeys(steps.tolist()))
+
+
+def _whole(text: str) -> int | None:
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    if not number.is_finite() or number.adjusted() > 30 or number != number.to_integral_value():
+        return None
+    return int(number)

@@ -1,0 +1,256 @@
+"""A run from start to finish: sample with checkpoints, verify, draw, write, report."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from obstruction import folder
+from obstruction.plan import StudyConfig
+from obstruction.progress import Bar
+from obstruction.sampling import Sampler, available_threads, check_memory
+from obstruction.study import Study, current, resolve_threads
+from obstruction.validation import check_count, check_probability
+
+if TYPE_CHECKING:
+    from obstruction.agreement import Agreement
+
+EXIT_DISAGREES: Final = 1
+
+CHECKPOINT_SECONDS: Final = 30.0
+"""How often a run saves what it has counted."""
+
+
+def run_study(
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    out: str,
+    *,
+    networks: int | None,
+    default_networks: int,
+    threads: int | None,
+    mode: str,
+    level: float,
+    quiet: bool,
+) -> int:
+    """Run the command ``obstruction run`` and return its exit code.
+
+    Parameters
+    ----------
+    given, defaults : mapping
+        Arguments of `StudyConfig.of`: those the user gave, and the others' values in a new study.
+        A resumed study keeps its own.
+    out : str
+        The folder.
+    networks, default_networks : int
+        Networks to reach, and how many if the user did not say.
+    threads : int, optional
+    mode : {"new", "overwrite", "resume"}
+        What to do with a study that the folder holds.
+    level : float
+        False-alarm rate of the verdict.
+    quiet : bool
+        Whether to print nothing but errors.
+
+    Raises
+    ------
+    ValueError
+        If an argument is wrong or the folder does not allow it; nothing has been touched then.
+    """
+    check_probability("level", level)
+    prior = _prior(out, mode)
+    if prior is None:
+        config = StudyConfig.of(**{**defaults, **given})
+        target = networks or default_networks
+    else:
+        config, target = _continued(prior, given, networks, out)
+    workers = resolve_threads(threads)
+    if threads is not None and threads > workers and not quiet:
+        click.echo(f"threads = {threads}: this machine has {available_threads()}", err=True)
+    check_memory(config, workers)
+    place = folder.prepare(out)
+    if prior is not None and prior.networks >= target and not (place / folder.CHECKPOINT).exists():
+        if not quiet:
+            click.echo(prior.describe())
+            click.echo(f"{out} holds these {prior.networks:,} networks already; nothing to draw.")
+        return verdict(prior, level, quiet)
+
+    run = _Run(config, prior, target, workers, place, replace=mode == "overwrite")
+    try:
+        with _signals():
+            study = run.sample(quiet)
+    except KeyboardInterrupt as signalled:
+        run.save()
+        networks_done = f"{run.sampler.networks:,} of {target:,} networks"
+        click.echo(
+            f"obstruction: interrupted; {networks_done} are saved in {out}. "
+            f"Go on with: obstruction run --resume --out {out}",
+            err=True,
+        )
+        return int(signalled.args[0])
+    return _conclude(study, place, run.drawn, run.seconds, level, quiet)
+
+
+def _prior(out: str, mode: str) -> Study | None:
+    """Return the study to continue, or see to it that none is in the way."""
+    there = folder.holds_study(out)
+    if mode == "resume":
+        if not there:
+            raise ValueError(f"out = {out}: holds no study to resume")
+        return folder.load(out)
+    if there and mode == "new":
+        raise ValueError(
+            f"out = {out}: holds a study already; "
+            "--overwrite replaces it, --resume goes on with it, --out names another folder"
+        )
+    return None
+
+
+def _continued(
+    prior: Study, given: Mapping[str, Any], networks: int | None, out: str
+) -> tuple[StudyConfig, int]:
+    mine = prior.config
+    asked = StudyConfig.of(
+        **{
+            "schemes": mine.schemes,
+            "d": mine.d,
+            "l": mine.l,
+            "seed": mine.seed,
+            "plan": mine.plan,
+            **given,
+        }
+    )
+    difference = asked.difference(mine)
+    if difference:
+        raise ValueError(f"out = {out}: cannot resume another study: {difference}")
+    target = check_count("networks", networks or prior.target)
+    if target < prior.networks:
+        raise ValueError(f"networks = {target:,}: {out} holds {prior.networks:,} networks already")
+    return mine, target
+
+
+class _Run:
+    """A sampler at work that saves itself."""
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        prior: Study | None,
+        target: int,
+        workers: int,
+        place: Path,
+        *,
+        replace: bool,
+    ) -> None:
+        self.sampler = (
+            Sampler(config) if prior is None else Sampler(config, prior.done, prior.counts)
+        )
+        self.before = (0, 0.0) if prior is None else (prior.networks, prior.seconds)
+        self.target, self.workers = target, workers
+        self.place, self.replace = place, replace
+        self.begun = self.saved = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.begun
+
+    @property
+    def drawn(self) -> int:
+        return self.sampler.networks - self.before[0]
+
+    def sample(self, quiet: bool) -> Study:
+        bar = contextlib.nullcontext() if quiet else Bar(self.target, self.before[0])
+        with bar as shown:
+
+            def watch(networks: int) -> None:
+                if shown is not None:
+                    shown(networks)
+                if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
+                    self.save()
+
+            self.sampler.run(self.target, threads=self.workers, watch=watch)
+        return self.study()
+
+    def study(self) -> Study:
+        return current(self.sampler, self.target, self.workers, self.before[1] + self.seconds)
+
+    def save(self) -> None:
+        folder.save_checkpoint(self.study(), self.place, replace=self.replace)
+        self.replace = False
+        self.saved = time.perf_counter()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn SIGTERM into the interruption that Ctrl-C is; once interrupted, ignore more of both."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    else:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _conclude(
+    study: Study, place: Path, drawn: int, seconds: float, level: float, quiet: bool
+) -> int:
+    """Verify, draw, write and report."""
+    from obstruction import heatmaps
+
+    agreement = study.agreement(level=level)
+    figure = heatmaps.figure(study.table())
+    files = folder.save(
+        study,
+        place,
+        {
+            "heatmap.png": lambda stream: heatmaps.write(figure, stream, kind="png"),
+            "heatmap.pdf": lambda stream: heatmaps.write(figure, stream, kind="pdf"),
+        },
+        agreement,
+    )
+    if not quiet:
+        click.echo(study.describe())
+        click.echo(
+            f"  {drawn:,} networks drawn in {_duration(seconds)} on {study.threads} "
+            f"thread{'s' if study.threads > 1 else ''}: {drawn / seconds:,.0f} networks/s, "
+            f"{drawn / seconds * study.counts.obstructed.size:,.3g} cells x networks/s"
+        )
+        click.echo(str(agreement))
+        click.echo(f"Written: {', '.join(str(file) for file in files)}")
+    return _code(agreement)
+
+
+def verdict(study: Study, level: float, quiet: bool = False) -> int:
+    """Print what the counts of a study say about the exact values; return the exit code."""
+    agreement = study.agreement(level=level)
+    if not quiet:
+        click.echo(str(agreement))
+    return _code(agreement)
+
+
+def _code(agreement: Agreement) -> int:
+    return EXIT_DISAGREES if agreement.verdict == "disagrees" else 0
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60.0:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
