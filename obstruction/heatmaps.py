@@ -30,6 +30,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
@@ -41,16 +42,13 @@ CONTOURS: Final = (0.01, 0.05, 0.5)
 
 _COLUMNS: Final = ("scheme", "d", "l", "networks", "empirical", "ci_high", "exact", "z")
 _GREY: Final = "0.78"
-_VECTOR_CELLS: Final = 2500  # a larger mesh becomes an image inside the PDF
+_VECTOR_CELLS: Final = 1000  # a larger mesh becomes an image inside the PDF
 _STYLE: Final[Any] = {
     **{"font.size": 7.0, "axes.titlesize": 7.5, "legend.fontsize": 6.5, "pdf.fonttype": 42},
     **{"axes.labelpad": 2.0, "axes.linewidth": 0.6},
     **{f"{x}tick.major.{name}": 2.0 for x in "xy" for name in ("size", "pad")},
-    **{
-        f"{x}tick.{name}": size
-        for x in "xy"
-        for name, size in [("labelsize", 6.5), ("minor.size", 1)]
-    },
+    **{f"{x}tick.labelsize": 6.5 for x in "xy"},
+    **{f"{x}tick.minor.size": 1.0 for x in "xy"},
 }
 
 
@@ -365,7 +363,7 @@ def _draw(ax: Axes, panel: _Panel, levels: Sequence[float]) -> None:
         _draw_contours(ax, d, l, panel, levels)
     if panel.source == "log10_empirical" and unseen.any():
         bound = np.max(panel.column("ci_high"), where=unseen, initial=0.0)
-        text = f"no event seen:\n$P$ below {bound:.1e}".replace("e-0", "e-")
+        text = f"no event seen:\n$P$ below {bound:.2g}".replace("e-0", "e-")
         small: Any = {"borderpad": 0.3, "borderaxespad": 0.3, "handlelength": 1.0}
         patch = Patch(facecolor=_GREY, edgecolor="0.4", linewidth=0.5, label=text)
         ax.legend(handles=[patch], loc="upper right", framealpha=0.9, **small)
@@ -379,7 +377,7 @@ def _points(ax: Axes) -> float:
 def _wrap(label: str, points: float) -> str:
     """Break the label of a scheme after colon or commas into lines of that length."""
     letters = max(24, int(points / 5))
-    return "\n".join(re.findall(rf".{{1,{letters}}}(?:(?<=[:,])|$)", label))
+    return "\n".join(re.findall(rf".{{1,{letters}}}(?:(?<=[:,])|$)|[^:,]+[:,]?", label))
 
 
 def _spacing(values: NDArray[np.int64]) -> str:
@@ -397,23 +395,31 @@ def _edges(values: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _set_ticks(axis: Axis, values: NDArray[np.int64]) -> None:
-    """Label all values, every second, ..., up to seven; of many values, round ones."""
+    """Label the values, as many as there is room for; of many values, round ones."""
+    log = _spacing(values) == "log"
     axis.set_minor_locator(NullLocator())
-    ticks = values[:: 1 + len(values) // 7]
-    if len(values) > 24 and _spacing(values) == "log":
-        ticks = np.asarray(LogLocator(numticks=99).tick_values(*values[[0, -1]]))
+    if len(values) <= 24:
+        at = axis.get_transform().transform(values.astype(np.float64))
+        room = 0.14 * np.ptp(axis.get_transform().transform(_edges(values)))
+        kept = [0]
+        for i in range(1, len(values)):
+            kept += [i] * bool(at[i] - at[kept[-1]] > room)
+        ticks = values[kept]
+    elif log:
+        subs = (1.0,) if values[-1] >= 100 * values[0] else (1.0, 2.0, 5.0)
+        ticks = np.asarray(LogLocator(subs=subs, numticks=99).tick_values(*values[[0, -1]]))
         axis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=99))
         axis.set_minor_formatter(NullFormatter())
-    elif len(values) > 24:
+    else:
         ticks = np.asarray(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(*values[[0, -1]]))
         ticks = np.append(values[:1], ticks[ticks > values[0] + 0.5 * (ticks[1] - ticks[0])])
     ticks = ticks[(ticks >= values[0]) & (ticks <= values[-1])]
     axis.set_ticks(ticks, labels=[f"{tick:.0f}" for tick in ticks])
 
 
-def _log_minus_log(chance: Any) -> Any:
+def _log_minus_log(chance: Any, floor: float = 0.0) -> Any:
     """Return ``log(-log(1 - P))``, far smoother between cells than P: about log(l) + log(p)."""
-    return np.log(-np.log1p(-np.clip(chance, 1e-15, 1.0 - 1e-15)))
+    return np.log(-np.log1p(-np.clip(chance, floor, 1.0 - 1e-15)))
 
 
 def _draw_contours(ax: Axes, d: Any, l: Any, panel: _Panel, levels: Sequence[float]) -> None:
@@ -426,15 +432,18 @@ def _draw_contours(ax: Axes, d: Any, l: Any, panel: _Panel, levels: Sequence[flo
     texts = {float(_log_minus_log(level)): f"{level:g}" for level in inside}
     at = panel.norm(np.log10(inside) if panel.log else np.array(inside))
     look: Any = {"colors": np.where(at > 0.65, "black", "white"), "linestyles": "solid"}
-    lines = ax.contour(d, l, _log_minus_log(chance), levels=list(texts), linewidths=0.8, **look)
-    look = {"fontsize": 0.85 * float(ax.xaxis.label.get_fontsize()), "inline_spacing": 2}
+    heights = _log_minus_log(chance, 1e-6 * inside[0])
+    lines = ax.contour(d, l, heights, levels=list(texts), linewidths=0.8, **look)
+    look = {"fontsize": 0.85 * float(ax.xaxis.label.get_fontsize())}
     arrow = {"arrowstyle": "-", "color": "white", "linewidth": 0.5, "shrinkB": 0}
-    beside: Any = {"textcoords": "offset points", "color": "white", "arrowprops": arrow}
+    beside = {"textcoords": "offset points", "color": "white", "arrowprops": arrow, **look}
     for i, spot, cramped in _label_spots(ax, lines):
+        text: Text
         if cramped:
-            text = ax.annotate(f"{inside[i]:g}", spot, (14, 5), fontsize=look["fontsize"], **beside)
+            text = ax.annotate(f"{inside[i]:g}", spot, (14, 5), **beside)
         else:
-            text = lines.clabel(list(texts)[i : i + 1], fmt=texts, manual=[spot], **look)[-1]
+            look |= {"manual": [spot], "inline_spacing": 2}
+            text = lines.clabel(list(texts)[i : i + 1], fmt=texts, **look)[-1]
         halo = "black" if cramped else panel.cmap(at[i])
         text.set_path_effects([withStroke(linewidth=1.2, foreground=halo)])
 

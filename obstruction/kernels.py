@@ -34,6 +34,10 @@ CHUNK = 512
 PAD = 32
 """Draws are rounded up to a multiple of this, so that no vector loop has a scalar remainder."""
 
+NO_NETWORK = 0xFFFFFFFF
+HIDDEN_ROLE = 0
+OUTPUT_ROLE = 1
+
 NORMAL_CODE = 0
 UNIFORM_CODE = 1
 
@@ -52,39 +56,39 @@ def _jit(function):
 @_jit
 def _mix(x, y, rotation):
     x = _u32(x + y)
-    y = _u32((y << _u32(rotation)) | (y >> _u32(32 - rotation)))
+    y = _u32((y << rotation) | (y >> _u32(_u32(32) - rotation)))
     return x, _u32(y ^ x)
 
 
 @_jit
 def _rounds_even(a, b, c, d):
-    a, b = _mix(a, b, 10)
-    c, d = _mix(c, d, 26)
-    a, d = _mix(a, d, 11)
-    c, b = _mix(c, b, 21)
-    a, b = _mix(a, b, 13)
-    c, d = _mix(c, d, 27)
-    a, d = _mix(a, d, 23)
-    c, b = _mix(c, b, 5)
+    a, b = _mix(a, b, _u32(10))
+    c, d = _mix(c, d, _u32(26))
+    a, d = _mix(a, d, _u32(11))
+    c, b = _mix(c, b, _u32(21))
+    a, b = _mix(a, b, _u32(13))
+    c, d = _mix(c, d, _u32(27))
+    a, d = _mix(a, d, _u32(23))
+    c, b = _mix(c, b, _u32(5))
     return a, b, c, d
 
 
 @_jit
 def _rounds_odd(a, b, c, d):
-    a, b = _mix(a, b, 6)
-    c, d = _mix(c, d, 20)
-    a, d = _mix(a, d, 17)
-    c, b = _mix(c, b, 11)
-    a, b = _mix(a, b, 25)
-    c, d = _mix(c, d, 10)
-    a, d = _mix(a, d, 18)
-    c, b = _mix(c, b, 20)
+    a, b = _mix(a, b, _u32(6))
+    c, d = _mix(c, d, _u32(20))
+    a, d = _mix(a, d, _u32(17))
+    c, b = _mix(c, b, _u32(11))
+    a, b = _mix(a, b, _u32(25))
+    c, d = _mix(c, d, _u32(10))
+    a, d = _mix(a, d, _u32(18))
+    c, b = _mix(c, b, _u32(20))
     return a, b, c, d
 
 
 @_jit
 def _inject(a, b, c, d, k0, k1, k2, k3, step):
-    return _u32(a + k0), _u32(b + k1), _u32(c + k2), _u32(_u32(d + k3) + _u32(step))
+    return _u32(a + k0), _u32(b + k1), _u32(c + k2), _u32(_u32(d + k3) + step)
 
 
 @_jit
@@ -102,15 +106,15 @@ def threefry(key, group, row, network, role, n, words):
     for i in range(n):
         a, b, c, d = first, _u32(row[i] + k1), _u32(network[i] + k2), last
         a, b, c, d = _rounds_even(a, b, c, d)
-        a, b, c, d = _inject(a, b, c, d, k1, k2, k3, k4, 1)
+        a, b, c, d = _inject(a, b, c, d, k1, k2, k3, k4, _u32(1))
         a, b, c, d = _rounds_odd(a, b, c, d)
-        a, b, c, d = _inject(a, b, c, d, k2, k3, k4, k0, 2)
+        a, b, c, d = _inject(a, b, c, d, k2, k3, k4, k0, _u32(2))
         a, b, c, d = _rounds_even(a, b, c, d)
-        a, b, c, d = _inject(a, b, c, d, k3, k4, k0, k1, 3)
+        a, b, c, d = _inject(a, b, c, d, k3, k4, k0, k1, _u32(3))
         a, b, c, d = _rounds_odd(a, b, c, d)
-        a, b, c, d = _inject(a, b, c, d, k4, k0, k1, k2, 4)
+        a, b, c, d = _inject(a, b, c, d, k4, k0, k1, k2, _u32(4))
         a, b, c, d = _rounds_even(a, b, c, d)
-        a, b, c, d = _inject(a, b, c, d, k0, k1, k2, k3, 5)
+        a, b, c, d = _inject(a, b, c, d, k0, k1, k2, k3, _u32(5))
         w0[i] = a
         w1[i] = b
         w2[i] = c
@@ -232,13 +236,14 @@ def signs(law, words, n, out):
 def _draw(hidden_law, output_law, key, group, row, network, n, words, scratch, out):
     """Draw the squares of one group of columns of ``n`` rows; ``PAD`` more may be written."""
     n = (n + PAD - 1) // PAD * PAD
-    threefry(key, group, row, network, 0, n, words)
+    threefry(key, group, row, network, _u32(HIDDEN_ROLE), n, words)
     squares(hidden_law, words, n, scratch, out)
     if group == 0 and output_law != hidden_law:
         spare = np.empty((4, n))
-        threefry(key, 0, row, network, 1, n, words)
+        threefry(key, group, row, network, _u32(OUTPUT_ROLE), n, words)
         squares(output_law, words, n, scratch, spare)
-        out[0, :n] = spare[0]
+        for i in range(n):
+            out[0, i] = spare[0, i]
 
 
 @_jit
@@ -249,8 +254,9 @@ def _accumulate(group, n, sums, output, total):
     """
     q0, q1, q2, q3 = sums[0], sums[1], sums[2], sums[3]
     if group == 0:
-        output[:n] = q0[:n]
-        q0[:n] = 0.0
+        for i in range(n):
+            output[i] = q0[i]
+            q0[i] = 0.0
     else:
         for i in range(n):
             q0[i] += total[i]
@@ -468,7 +474,7 @@ def count_nested(
         live = networks * width
         fresh_row = 0
         fresh_network = first + done
-        group = 0
+        group = np.int64(0)
         jd = 0
         while live > 0 and 4 * group <= last_column:
             if stop[0] != 0:
@@ -482,8 +488,10 @@ def count_nested(
             # a row that matters in this group at all does so before its sum passes this mark
             watch = jd > jd_first
             mark = columns[jd_first] - 4 * group if watch else 0
-            union[:, :, 0] = 0xFFFFFFFF  # no network
-            union[:, :, 1] = 0
+            for k in range(schemes):
+                for c in range(4):
+                    union[k, c, 0] = NO_NETWORK
+                    union[k, c, 1] = 0
             kept = 0
             for start in range(0, live, CHUNK):
                 n = min(CHUNK, live - start)
@@ -593,15 +601,17 @@ def draw_network(key, hidden_law, output_law, network, square, sign):
             rows[i] = start + i
             networks[i] = network
         for group in range(columns // 4):
-            threefry(key, group, rows, networks, 0, n, words)
+            threefry(key, group, rows, networks, _u32(HIDDEN_ROLE), n, words)
             squares(hidden_law, words, n, scratch, squared)
             signs(hidden_law, words, n, signed)
             for c in range(4):
-                square[start : start + n, 4 * group + c] = squared[c, :n]
-                sign[start : start + n, 4 * group + c] = signed[c, :n]
-        if output_law != hidden_law:
-            threefry(key, 0, rows, networks, 1, n, words)
-            squares(output_law, words, n, scratch, squared)
-            signs(output_law, words, n, signed)
-            square[start : start + n, 0] = squared[0, :n]
-            sign[start : start + n, 0] = signed[0, :n]
+                for i in range(n):
+                    square[start + i, 4 * group + c] = squared[c, i]
+                    sign[start + i, 4 * group + c] = signed[c, i]
+            if group == 0 and output_law != hidden_law:
+                threefry(key, group, rows, networks, _u32(OUTPUT_ROLE), n, words)
+                squares(output_law, words, n, scratch, squared)
+                signs(output_law, words, n, signed)
+                for i in range(n):
+                    square[start + i, 0] = squared[0, i]
+                    sign[start + i, 0] = signed[0, i]
