@@ -235,7 +235,7 @@ def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -
     'agrees'
     """
     _check(table, level, power)
-    table = table[[name for name in table.columns if name in (*_REQUIRED, *_P_VALUES)]].copy()
+    table = table[[name for name in table.columns if name in (*_REQUIRED, *_P_VALUES)]]  # a copy
     p_values = np.stack([_p_values(table, test) for test in _tests(table)])
     adjusted = holm(p_values)
     smallest = np.fmin(*adjusted)

@@ -329,8 +329,9 @@ def _record_falling(
         low = at[i]
         # without branches, which nothing could predict
         guess = (p * v + q * s) / (r * v + t * s)
-        guess = guess if guess > _f64(low) else _f64(low)
-        guess = end if (guess > end) | (s < v * last) else guess
+        guess = guess if guess > 0.0 else 0.0
+        guess = guess if guess < end else end
+        guess = end if s < v * last else guess
         before = _u32(_i32(guess))
         high = _u32(before + _u32(1))
         if (s < v * thresholds[high]) | (s >= v * thresholds[before]):  # rounding, rarely

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from obstruction.binomial import detectable, holm, interval, p_value, z_score
+from obstruction.binomial import (
+    _first_at_most,
+    _log_pmf,
+    detectable,
+    holm,
+    interval,
+    p_value,
+    z_score,
+)
 
 HUGE = 10**13
 
@@ -85,7 +93,7 @@ def test_interval_ends_are_exact_at_no_event_and_at_all():
     assert (low, high) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("k", [40, 3 * 10**12, HUGE - 10**9])
+@pytest.mark.parametrize("k", [40, 3 * 10**12, 9 * 10**12])
 def test_interval_of_ten_trillion_trials(k):
     with mpmath.workdps(30):
         low, high = interval(k, HUGE)
@@ -157,23 +165,18 @@ def test_p_value_of_rare_events_equals_a_long_sum(k, n, p):
     assert float(p_value(k, n, p)) == pytest.approx(float(expected), rel=1e-11)
 
 
+def mp_log_pmf(k, n, p):
+    ways = mpmath.loggamma(n + 1) - mpmath.loggamma(k + 1) - mpmath.loggamma(n - k + 1)
+    return ways + k * mpmath.log(p) + (n - k) * mpmath.log1p(-p)
+
+
 def mp_mirror(k, n, p):
     """The first count beyond the mean that is no likelier than ``k``, within 1e-7, by bisection."""
-
-    def log_pmf(j):
-        return (
-            mpmath.loggamma(n + 1)
-            - mpmath.loggamma(j + 1)
-            - mpmath.loggamma(n - j + 1)
-            + j * mpmath.log(p)
-            + (n - j) * mpmath.log1p(-p)
-        )
-
-    goal = log_pmf(k) + mpmath.log1p(mpmath.mpf("1e-7"))
+    goal = mp_log_pmf(k, n, p) + mpmath.log1p(mpmath.mpf("1e-7"))
     likely, beyond = (math.ceil(n * p) - 1, n) if k < n * p else (math.floor(n * p) + 1, 0)
     while abs(beyond - likely) > 1:
         middle = (likely + beyond) // 2
-        likely, beyond = (likely, middle) if log_pmf(middle) <= goal else (middle, beyond)
+        likely, beyond = (likely, middle) if mp_log_pmf(middle, n, p) <= goal else (middle, beyond)
     return beyond
 
 
@@ -236,6 +239,28 @@ def test_counting_the_failures_gives_the_same_p_value(n, share, numerator):
     one, other = float(p_value(k, n, p)), float(p_value(n - k, n, 1.0 - p))
     assert 0.0 <= one <= 1.0
     assert one == pytest.approx(other, rel=1e-9, abs=1e-300)
+
+
+def test_log_pmf_equals_mpmath():
+    k, n, p = random_cells(200, seed=6, most=13.0)
+    with mpmath.workdps(40):
+        cells = zip(k.tolist(), n.tolist(), p.tolist(), strict=True)
+        expected = [float(mp_log_pmf(a, b, mpmath.mpf(c))) for a, b, c in cells]
+    found = _log_pmf(*(x.astype(float) for x in (k, n, p)))
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_the_search_falls_back_on_bisection():
+    calls = 0
+
+    def evaluate(m, rows):  # so steep that each Newton step goes only 1000 to the left
+        nonlocal calls
+        calls += 1
+        return -np.expm1(m / 1000.0), -np.expm1((m - 1.0) / 1000.0)
+
+    target, guess, limit = np.array([-1.0, 1.0]), np.full(2, 6e5), np.full(2, 6e5)
+    assert _first_at_most(evaluate, target, guess, limit).tolist() == [694.0, 0.0]
+    assert calls < 40
 
 
 # --- z-scores ------------------------------------------------------------------------------
