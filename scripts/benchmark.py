@@ -26,9 +26,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import psutil
+from matplotlib.figure import Figure
 
 import obstruction as ob
 from obstruction import kernels, streams
@@ -231,7 +231,7 @@ def report_growth(folder: Path) -> None:
             step = np.log(n / sizes[len(times) - 2])
             growth = f"n^{np.log(times[-1] / times[-2]) / step:.2f}"
         say(f"| {n} | {times[-1]:.3g} | {networks * n * n / times[-1]:.3g} | {growth} |")
-    figure = matplotlib.figure.Figure(figsize=(3.5, 2.8), layout="constrained")
+    figure = Figure(figsize=(3.5, 2.8), layout="constrained")
     ax = figure.subplots()
     ax.loglog(sizes, times, "o-", color="#0072B2", label="measured, one thread")
     reference = times[1] * np.array(sizes) / sizes[1]
