@@ -80,7 +80,7 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        In [0, 1], of the broadcast shape; NaN where ``p`` is. Relatively accurate down to 1e-300.
+        In [0, 1], of the broadcast shape; NaN where ``p`` is. Relatively accurate down to 1e-250.
 
     Raises
     ------
@@ -101,7 +101,9 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     rows = np.flatnonzero((k != mode) & ~np.isnan(p))
     result[rows] = 0.0
     rows = rows[(p[rows] > 0.0) & (p[rows] < 1.0)]
-    result[rows] = _two_sided(k[rows], n[rows], p[rows])
+    k, n, p = k[rows], n[rows], p[rows]
+    mirror = p > 0.5  # 1 - p is exact there, and n p is not as good as n (1 - p)
+    result[rows] = _two_sided(np.where(mirror, n - k, k), n, np.where(mirror, 1.0 - p, p))
     return result.reshape(shape)
 
 
@@ -333,7 +335,7 @@ def _first_at_most(
 
 
 def _two_sided(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
-    """Return the two-sided p-values for ``0 < p < 1`` and ``k`` not the likeliest count."""
+    """Return the two-sided p-values for ``0 < p <= 1/2`` and ``k`` not the likeliest count."""
     mean, odds, skew = n * p, p / (1.0 - p), 1.0 - 2.0 * p
     below = k < mean
     side = np.where(below, 1.0, -1.0)  # where the other tail lies

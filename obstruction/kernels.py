@@ -366,7 +366,7 @@ def _record_rising(
         low = np.int64(at[i])
         high = nl
         while low < high:
-            middle = (low + high) >> 1
+            middle = np.int64((low + high) >> 1)
             if s < v * thresholds[middle]:
                 high = middle
             else:
@@ -375,7 +375,7 @@ def _record_rising(
         pathological[nl] -= 1
         if network[i] != current:
             current = network[i]
-            covered = 0
+            covered = np.int64(0)
         if low < nl - covered:
             obstructed[low] += 1
             obstructed[nl - covered] -= 1

@@ -142,17 +142,14 @@ def write_csv(table: pd.DataFrame, stream: io.TextIOBase) -> None:
 
 
 def _texts(column: pd.Series[Any]) -> list[str]:
-    """Write the distinct values of a column once each."""
+    """Write the distinct values of a column once each; NaN is empty."""
+    codes, distinct = pd.factorize(column)
     if isinstance(column.dtype, pd.CategoricalDtype):
-        names = [_quoted(name) for name in column.cat.categories]
-        return [names[code] for code in column.cat.codes]
-    values = column.to_numpy()
-    distinct, where = np.unique(values, return_inverse=True)
-    if values.dtype.kind == "f":
-        words = ["" if value != value else repr(value) for value in distinct.tolist()]
+        words = [_quoted(str(name)) for name in distinct]
     else:
-        words = [str(value) for value in distinct.tolist()]
-    return [words[i] for i in where.tolist()]
+        words = [repr(value) for value in np.asarray(distinct).tolist()]
+    words.append("")  # for the code -1 of NaN
+    return [words[code] for code in codes.tolist()]
 
 
 def _quoted(text: str) -> str:

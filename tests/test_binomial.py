@@ -227,12 +227,12 @@ def test_p_value_does_not_depend_on_the_other_cells():
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(1, 2**40), st.floats(0, 1), st.integers(1, 2**20 - 1))
+@given(st.integers(1, 2**40), st.floats(0, 1), st.integers(1, 2**19 - 1))
 def test_counting_the_failures_gives_the_same_p_value(n, share, numerator):
     k, p = min(n, round(share * n)), numerator / 2**20
     one, other = float(p_value(k, n, p)), float(p_value(n - k, n, 1.0 - p))
     assert 0.0 <= one <= 1.0
-    assert one == pytest.approx(other, rel=1e-9, abs=1e-300)
+    assert one == pytest.approx(other, rel=1e-12, abs=0.0)
 
 
 def test_log_pmf_equals_mpmath():
