@@ -77,7 +77,7 @@ class Study:
         0  kaiming_normal   2  10         589  0.5981
         1  kaiming_normal  10  10          94  0.0967
         """
-        return self._table.copy()
+        return self._table.copy(deep=False)  # pandas copies what is changed
 
     def agreement(self, *, level: float = 1e-3) -> Agreement:
         """Return the verdict on counts against closed forms; see `obstruction.agreement`.
