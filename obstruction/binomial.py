@@ -95,15 +95,14 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     k, n, p = _read(k, n, p)
     shape = k.shape
     k, n, p = k.ravel(), n.ravel(), p.ravel()
+    mirror = p > 0.5  # there 1 - p is exact, and n (1 - p) has more digits than n p
+    k, p = np.where(mirror, n - k, k), np.where(mirror, 1.0 - p, p)
     result = np.where(np.isnan(p), np.nan, 1.0)
     # The likeliest count needs no sum, and most cells of a large grid count 0 for that reason.
-    mode = np.minimum(np.floor((n + 1.0) * p), n)
-    rows = np.flatnonzero((k != mode) & ~np.isnan(p))
+    rows = np.flatnonzero((k != np.floor((n + 1.0) * p)) & ~np.isnan(p))
     result[rows] = 0.0
-    rows = rows[(p[rows] > 0.0) & (p[rows] < 1.0)]
-    k, n, p = k[rows], n[rows], p[rows]
-    mirror = p > 0.5  # 1 - p is exact there, and n p is not as good as n (1 - p)
-    result[rows] = _two_sided(np.where(mirror, n - k, k), n, np.where(mirror, 1.0 - p, p))
+    rows = rows[p[rows] > 0.0]
+    result[rows] = _two_sided(k[rows], n[rows], p[rows])
     return result.reshape(shape)
 
 

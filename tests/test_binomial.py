@@ -12,15 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from obstruction.binomial import (
-    _first_at_most,
-    _log_pmf,
-    detectable,
-    holm,
-    interval,
-    p_value,
-    z_score,
-)
+from obstruction import binomial
+from obstruction.binomial import detectable, holm, interval, p_value, z_score
 
 HUGE = 10**13
 
@@ -140,6 +133,7 @@ def test_p_value_equals_the_definition(n, p):
         (2, HUGE, 1e-12),
         (200, HUGE, 1e-11),
         (HUGE - 40, HUGE, 1.0 - 2.0**-35),
+        (HUGE - 8, HUGE, 1.0 - 8107 * 2.0**-53),  # the mode is 9 failures, by a hair
         (3, 10**12, 1e-40),
         (1, 10**6, 1e-150),
         (11, 599196119, 2.2216179497925965e-08),
@@ -240,7 +234,7 @@ def test_log_pmf_equals_mpmath():
     with mpmath.workdps(40):
         cells = zip(k.tolist(), n.tolist(), p.tolist(), strict=True)
         expected = [float(mp_log_pmf(a, b, mpmath.mpf(c))) for a, b, c in cells]
-    found = _log_pmf(*(x.astype(float) for x in (k, n, p)))
+    found = binomial._log_pmf(*(x.astype(float) for x in (k, n, p)))
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -253,7 +247,7 @@ def test_the_search_falls_back_on_bisection():
         return -np.expm1(m / 1000.0), -np.expm1((m - 1.0) / 1000.0)
 
     target, guess, limit = np.array([-1.0, 1.0]), np.full(2, 6e5), np.full(2, 6e5)
-    assert _first_at_most(evaluate, target, guess, limit).tolist() == [694.0, 0.0]
+    assert binomial._first_at_most(evaluate, target, guess, limit).tolist() == [694.0, 0.0]
     assert calls < 40
 
 
