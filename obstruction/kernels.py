@@ -1,5 +1,6 @@
 """Compiled kernels: arrays in, integer counts out.
 
+All in one file, because numba's cache on the disk notices a change in a function's own file only.
 Nothing here validates its input or knows a scheme by name; the callers do. Arithmetic is strict
 IEEE (no reassociation, no contraction, no library ``log`` or ``cos``), so that one seed gives the
 same counts on every machine.
@@ -30,6 +31,9 @@ _f64 = np.float64
 
 CHUNK = 512
 """Rows drawn at a time: the working set of a chunk fits the first-level cache."""
+
+NEAR = 1024
+"""Rows close to a threshold that are gathered before they are looked at, a column at a time."""
 
 PAD = 32
 """Draws are rounded up to a multiple of this, so that no vector loop has a scalar remainder."""
@@ -384,6 +388,60 @@ def _record_rising(
 
 
 @_jit
+def _enter(
+    near,
+    cell,
+    sums,
+    output,
+    at,
+    network,
+    thresholds,
+    rising,
+    curve,
+    event,
+    union,
+    obstructed,
+    pathological,
+):
+    """Find and enter the events of ``near`` rows in the columns of a group, in every scheme."""
+    for c in range(4):
+        j = cell[c]
+        if j < 0:
+            continue
+        total = sums[c]
+        for k in range(rising.shape[0]):
+            if rising[k]:
+                events = _pick_any(total, output, thresholds[k, j], near, event)
+                _record_rising(
+                    events,
+                    event,
+                    total,
+                    output,
+                    at,
+                    network,
+                    thresholds[k, j],
+                    union[k, c],
+                    obstructed[k, j],
+                    pathological[k, j],
+                )
+            else:
+                events = _pick(total, output, at, thresholds[k, j], near, event)
+                _record_falling(
+                    events,
+                    event,
+                    total,
+                    output,
+                    at,
+                    network,
+                    thresholds[k, j],
+                    curve[k, j],
+                    union[k, c],
+                    obstructed[k, j],
+                    pathological[k, j],
+                )
+
+
+@_jit
 def count_nested(
     key,
     hidden_law,
@@ -462,11 +520,11 @@ def count_nested(
     chunk_at = np.empty(CHUNK, np.uint32)
     chunk_output = np.empty(CHUNK)
     picked = np.empty(CHUNK + 1, np.uint32)
-    event = np.empty(CHUNK + 1, np.uint32)
-    near_output = np.empty(CHUNK)
-    near_total = np.empty(CHUNK)
-    near_at = np.empty(CHUNK, np.uint32)
-    near_network = np.empty(CHUNK, np.uint32)
+    event = np.empty(NEAR + CHUNK + 1, np.uint32)
+    near_output = np.empty(NEAR + CHUNK)
+    near_sums = np.empty((4, NEAR + CHUNK))
+    near_at = np.empty(NEAR + CHUNK, np.uint32)
+    near_network = np.empty(NEAR + CHUNK, np.uint32)
     cell = np.empty(4, np.int64)
     last_column = columns[nd - 1]
     done = 0
@@ -494,8 +552,10 @@ def count_nested(
                     union[k, c, 0] = NO_NETWORK
                     union[k, c, 1] = 0
             kept = 0
+            near = 0
             for start in range(0, live, CHUNK):
                 n = min(CHUNK, live - start)
+                end = start + n
                 if group == 0:  # all rows of the batch, made as they are needed
                     for i in range(n):
                         chunk_row[i] = fresh_row
@@ -527,49 +587,31 @@ def count_nested(
                 )
                 _accumulate(group, n, sums, outputs, totals)
                 if watch:
-                    near = _pick(sums[mark], outputs, cells, peak[jd_first], n, picked)
-                    _gather(outputs, picked, near, near_output)
-                    _gather(cells, picked, near, near_at)
-                    _gather(networks_of, picked, near, near_network)
+                    found = _pick(sums[mark], outputs, cells, peak[jd_first], n, picked)
+                    _gather(outputs, picked, found, near_output[near:])
+                    _gather(cells, picked, found, near_at[near:])
+                    _gather(networks_of, picked, found, near_network[near:])
                     for c in range(mark, 4):
-                        j = cell[c]
-                        if j < 0:
-                            continue
-                        _gather(sums[c], picked, near, near_total)
-                        for k in range(schemes):
-                            if rising[k]:
-                                events = _pick_any(
-                                    near_total, near_output, thresholds[k, j], near, event
-                                )
-                                _record_rising(
-                                    events,
-                                    event,
-                                    near_total,
-                                    near_output,
-                                    near_at,
-                                    near_network,
-                                    thresholds[k, j],
-                                    union[k, c],
-                                    obstructed[k, j],
-                                    pathological[k, j],
-                                )
-                            else:
-                                events = _pick(
-                                    near_total, near_output, near_at, thresholds[k, j], near, event
-                                )
-                                _record_falling(
-                                    events,
-                                    event,
-                                    near_total,
-                                    near_output,
-                                    near_at,
-                                    near_network,
-                                    thresholds[k, j],
-                                    curve[k, j],
-                                    union[k, c],
-                                    obstructed[k, j],
-                                    pathological[k, j],
-                                )
+                        if cell[c] >= 0:
+                            _gather(sums[c], picked, found, near_sums[c, near:])
+                    near += found
+                    if near >= NEAR or end == live:
+                        _enter(
+                            near,
+                            cell,
+                            near_sums,
+                            near_output,
+                            near_at,
+                            near_network,
+                            thresholds,
+                            rising,
+                            curve,
+                            event,
+                            union,
+                            obstructed,
+                            pathological,
+                        )
+                        near = 0
                 alive = _pick(sums[3], outputs, cells, bound, n, picked)
                 _gather(rows, picked, alive, row[kept:])
                 _gather(networks_of, picked, alive, network[kept:])
