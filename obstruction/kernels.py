@@ -456,6 +456,8 @@ def count_nested(
     peak,
     bound,
     batch,
+    integers,
+    reals,
     stop,
     obstructed,
     pathological,
@@ -493,6 +495,8 @@ def count_nested(
         The same over all columns.
     batch : int
         Networks in flight at a time; has no influence on the counts.
+    integers, reals : uint32[3, r], float64[2, r]
+        Room for the rows in flight, ``r >= min(batch, count) * l_max + PAD``; contents are lost.
     stop : uint8[1]
         Set from outside to give up.
     obstructed, pathological : int32[schemes, nd, nl + 1]
@@ -505,12 +509,8 @@ def count_nested(
     """
     schemes, nd, _ = thresholds.shape
     width = row_cell.shape[0]
-    capacity = min(batch, count) * width
-    row = np.zeros(capacity + PAD, np.uint32)
-    network = np.zeros(capacity + PAD, np.uint32)
-    at = np.empty(capacity, np.uint32)
-    output = np.empty(capacity)
-    total = np.empty(capacity)
+    row, network, at = integers[0], integers[1], integers[2]
+    output, total = reals[0], reals[1]
     words = np.empty((4, CHUNK), np.uint32)
     scratch = np.empty((2, CHUNK), np.float32)
     sums = np.empty((4, CHUNK))

@@ -6,8 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import Any, Final, TypeAlias
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import psutil
@@ -19,14 +19,20 @@ from obstruction.plan import Sheet, StudyConfig, sheets
 
 Range: TypeAlias = tuple[int, int]
 
-_UNIT_SECONDS: Final = 1.0
+_UNIT_SECONDS: Final = 0.2
 """How long a worker should be busy with one range of networks."""
+
+_MERGE_SECONDS: Final = 2.0
+"""How long a worker keeps its counts to itself."""
+
+_GRACE_SECONDS: Final = 0.5
+"""How long an interrupted run waits for workers to finish their ranges before it drops these."""
 
 _ROWS_IN_FLIGHT: Final = 49_152
 """Neurons that a kernel works on at a time; chosen by measurement, without effect on counts."""
 
 _LARGEST_STEP: Final = 2**31 - 1
-"""What an entry of the kernel's difference arrays can hold: a bound on neurons per range."""
+"""What an entry of the kernel's difference arrays can hold: a bound on neurons per tally."""
 
 _TABLE_BYTES: Final = 300
 """Memory per cell of the finished table, its statistics and the text of its file."""
@@ -46,7 +52,7 @@ def required_memory(config: StudyConfig, threads: int) -> int:
     counts = 2 * 8 * cells
     in_flight = 32 * max(config.l[-1], _ROWS_IN_FLIGHT)
     if config.plan == "nested":
-        shared, per_thread = counts + 3 * 8 * cells, counts + in_flight
+        shared, per_thread = counts + 3 * 8 * cells, 3 * 8 * cells + in_flight
     else:
         shared, per_thread = counts + 3000 * cells, in_flight
     return shared + threads * per_thread + _TABLE_BYTES * cells
@@ -133,102 +139,148 @@ class Sampler:
         An exception in ``watch``, or a `KeyboardInterrupt`, stops the workers within a fraction
         of a second and is raised again; what was counted by then stays in the sampler.
         """
-        most = max(1, _LARGEST_STEP // self.config.l[-1])
-        todo = _Dispenser(_missing(self._done, networks), threads, most)
+        todo = _Dispenser(_missing(self._done, networks), threads)
         stop = np.zeros(1, np.uint8)
         parts = sheets(self.config)
+        before = self.networks
         pool = ThreadPoolExecutor(threads, thread_name_prefix="obstruction")
+        workers = [pool.submit(self._work, parts, todo, stop) for _ in range(threads)]
         try:
-            workers: list[Future[None]] = [
-                pool.submit(self._work, parts, todo, stop) for _ in range(threads)
-            ]
-            pending: set[Future[None]] = set(workers)
+            pending = set(workers)
             while pending:
                 finished, pending = wait(pending, watch_seconds, FIRST_EXCEPTION)
                 for worker in finished:
                     worker.result()
-                watch(self.networks)
+                watch(before + todo.counted)
         finally:
+            todo.close()
+            wait(workers, _GRACE_SECONDS)
             stop[0] = 1
             pool.shutdown(wait=True)
 
     def _work(self, parts: list[Sheet], todo: _Dispenser, stop: NDArray[np.uint8]) -> None:
-        while (piece := todo.take()) is not None:
+        tally = _Tally(parts, self.config)
+        while (piece := todo.take(tally.room_left)) is not None:
             begun = time.perf_counter()
-            found = _count(parts, self.config.seed, piece, stop)
-            if found is None:
+            if not tally.count(piece, stop):
                 return
-            start, end = piece
-            with self._lock:
-                for where, (obstructed, pathological) in found:
-                    self._obstructed[where] += obstructed
-                    self._pathological[where] += pathological
-                self._networks += end - start
-                self._done = _merged([*self._done, piece])
-            todo.learn((end - start) / (time.perf_counter() - begun))
+            todo.learn(piece, time.perf_counter() - begun)
+            if tally.room_left == 0 or time.perf_counter() - tally.cleared > _MERGE_SECONDS:
+                self._merge(tally)
+        self._merge(tally)
+
+    def _merge(self, tally: _Tally) -> None:
+        found = tally.clear()
+        with self._lock:
+            for where, (obstructed, pathological) in found.counts:
+                self._obstructed[where] += obstructed
+                self._pathological[where] += pathological
+            self._networks += sum(end - start for start, end in found.pieces)
+            self._done = _merged([*self._done, *found.pieces])
 
 
-def _count(
-    parts: list[Sheet], seed: int, piece: Range, stop: NDArray[np.uint8]
-) -> list[tuple[Any, NDArray[np.int64]]] | None:
-    """Return, per sheet, where its counts belong and the counts; None if stopped."""
-    found = []
-    for sheet in parts:
-        steps = np.zeros((2, *sheet.thresholds.shape), np.int32)
-        hidden, output = sheet.laws
-        batch = max(1, _ROWS_IN_FLIGHT // sheet.row_cell.size)
-        for block, first, count in streams.pieces(*piece):
-            if not kernels.count_nested(
-                streams.block_key(seed, sheet.path, block),
-                hidden.code,
-                output.code,
-                first,
-                count,
-                sheet.columns,
-                sheet.row_cell,
-                sheet.thresholds,
-                sheet.rising,
-                sheet.curve,
-                sheet.peak,
-                sheet.bound,
-                batch,
-                stop,
-                steps[0],
-                steps[1],
-            ):
-                return None
-        found.append((sheet.where, np.cumsum(steps[..., :-1], axis=-1, dtype=np.int64)))
-    return found
+class _Found(NamedTuple):
+    """Counts, per part of the grid, and the ranges of networks that they are of."""
+
+    counts: list[tuple[Any, NDArray[np.int64]]]
+    pieces: list[Range]
+
+
+class _Tally:
+    """What one worker has counted since it last handed it over, as difference arrays."""
+
+    def __init__(self, parts: list[Sheet], config: StudyConfig) -> None:
+        self._parts = parts
+        self._seed = config.seed
+        self._steps = [np.zeros((2, *sheet.thresholds.shape), np.int32) for sheet in parts]
+        rows = max(_ROWS_IN_FLIGHT, config.l[-1]) + kernels.PAD
+        self._integers = np.zeros((3, rows), np.uint32)
+        self._reals = np.zeros((2, rows))
+        self._most = max(1, _LARGEST_STEP // config.l[-1])
+        self._pieces: list[Range] = []
+        self.room_left = self._most
+        self.cleared = time.perf_counter()
+
+    def count(self, piece: Range, stop: NDArray[np.uint8]) -> bool:
+        """Count a range of networks; if that is stopped, the whole tally is worthless."""
+        for sheet, (obstructed, pathological) in zip(self._parts, self._steps, strict=True):
+            hidden, output = sheet.laws
+            for block, first, count in streams.pieces(*piece):
+                if not kernels.count_nested(
+                    streams.block_key(self._seed, sheet.path, block),
+                    hidden.code,
+                    output.code,
+                    first,
+                    count,
+                    sheet.columns,
+                    sheet.row_cell,
+                    sheet.thresholds,
+                    sheet.rising,
+                    sheet.curve,
+                    sheet.peak,
+                    sheet.bound,
+                    max(1, _ROWS_IN_FLIGHT // sheet.row_cell.size),
+                    self._integers,
+                    self._reals,
+                    stop,
+                    obstructed,
+                    pathological,
+                ):
+                    return False
+        self._pieces.append(piece)
+        self.room_left -= piece[1] - piece[0]
+        return True
+
+    def clear(self) -> _Found:
+        """Hand everything over and start again from zero."""
+        counts = [
+            (sheet.where, np.cumsum(steps[..., :-1], axis=-1, dtype=np.int64))
+            for sheet, steps in zip(self._parts, self._steps, strict=True)
+        ]
+        for steps in self._steps:
+            steps[...] = 0
+        pieces, self._pieces = self._pieces, []
+        self.room_left = self._most
+        self.cleared = time.perf_counter()
+        return _Found(counts, pieces)
 
 
 class _Dispenser:
     """Hands out ranges of networks that keep a worker busy for a while, shorter near the end."""
 
-    def __init__(self, ranges: list[Range], workers: int, most: int) -> None:
+    def __init__(self, ranges: list[Range], workers: int) -> None:
         self._ranges = ranges[::-1]
-        self._most = most
         self._left = sum(stop - start for start, stop in ranges)
         self._workers = workers
         self._size = 1
         self._lock = threading.Lock()
+        self.counted = 0
 
-    def take(self) -> Range | None:
+    def take(self, most: int) -> Range | None:
+        """Return the next range, of at most so many networks, or None if there is no more."""
         with self._lock:
             if not self._ranges:
                 return None
             start, stop = self._ranges.pop()
             share = max(1, self._left // (2 * self._workers))
-            end = min(start + min(self._size, share), stop)
+            end = min(start + min(self._size, share, most), stop)
             self._left -= end - start
             if end < stop:
                 self._ranges.append((end, stop))
             return start, end
 
-    def learn(self, rate: float) -> None:
-        """Adapt the size to a measured rate (networks/s); it has no influence on the counts."""
+    def learn(self, piece: Range, seconds: float) -> None:
+        """Note that a range is counted, and adapt the size; that has no influence on counts."""
+        networks = piece[1] - piece[0]
         with self._lock:
-            wanted = max(1, int(rate * _UNIT_SECONDS))
-            self._size = min(wanted, 8 * self._size, self._most)
+            self.counted += networks
+            wanted = max(1, int(networks * _UNIT_SECONDS / max(seconds, 1e-6)))
+            self._size = min(wanted, 8 * self._size)
+
+    def close(self) -> None:
+        """Hand out nothing any more."""
+        with self._lock:
+            self._ranges = []
 
 
 def _merged(ranges: Iterable[Range]) -> list[Range]:
