@@ -256,7 +256,7 @@ def _panels(
             first = wide[sources[0]].to_numpy(np.float64)
             least = np.min(first, where=np.isfinite(first), initial=least)
         rows.append((name, wide, sources))
-    chance = Normalize(math.floor(least + 1e-9), 0) if log else Normalize(0, 1)
+    chance = Normalize(math.floor(least), 0) if log else Normalize(0, 1)
     norms = {"z": Normalize(-4, 4)}
     return [
         [_Panel(name, wide, source, norms.get(source, chance)) for source in sources]
@@ -458,9 +458,10 @@ def _label_spots(ax: Axes, lines: ContourSet) -> Iterator[tuple[int, Any, bool]]
     for i in (i for i, path in enumerate(paths) if len(path)):
         clear = np.minimum(places[i], 1.0 - places[i]).min(axis=1)
         others = [other[:: 1 + len(other) // 200] for j, other in enumerate(places) if j != i]
-        for other, weight in [(other, 1.0) for other in others] + [(taken, 0.4)]:
-            gaps = np.linalg.norm(places[i][:, None] - other, axis=2)
-            clear = np.minimum(clear, weight * gaps.min(axis=1, initial=9.0))
+        for other in [*others, taken]:
+            gaps = np.linalg.norm(places[i][:, None] - other, axis=2).min(axis=1, initial=9.0)
+            labels = np.where(gaps < 0.16, 0.1, 0.4)  # keep far from them, and never near
+            clear = np.minimum(clear, gaps * (labels if other is taken else 1.0))
         cramped = bool(clear.max() <= enough)
         aside = np.abs(places[i] - [0.0, 0.6 + 0.12 * i]).sum(axis=1)
         best = aside.argmin() if cramped else clear.argmax()

@@ -139,7 +139,8 @@ class Sampler:
         An exception in ``watch``, or a `KeyboardInterrupt`, stops the workers within a fraction
         of a second and is raised again; what was counted by then stays in the sampler.
         """
-        todo = _Dispenser(_missing(self._done, networks), threads)
+        least = max(1, kernels.CHUNK // self.config.l[-1])  # fewer would leave vectors empty
+        todo = _Dispenser(_missing(self._done, networks), threads, least)
         stop = np.zeros(1, np.uint8)
         parts = sheets(self.config)
         before = self.networks
@@ -248,11 +249,11 @@ class _Tally:
 class _Dispenser:
     """Hands out ranges of networks that keep a worker busy for a while, shorter near the end."""
 
-    def __init__(self, ranges: list[Range], workers: int) -> None:
+    def __init__(self, ranges: list[Range], workers: int, least: int) -> None:
         self._ranges = ranges[::-1]
         self._left = sum(stop - start for start, stop in ranges)
         self._workers = workers
-        self._size = 1
+        self._least = self._size = least
         self._lock = threading.Lock()
         self.counted = 0
 
@@ -262,7 +263,7 @@ class _Dispenser:
             if not self._ranges:
                 return None
             start, stop = self._ranges.pop()
-            share = max(1, self._left // (2 * self._workers))
+            share = max(self._least, self._left // (2 * self._workers))
             end = min(start + min(self._size, share, most), stop)
             self._left -= end - start
             if end < stop:
@@ -274,7 +275,7 @@ class _Dispenser:
         networks = piece[1] - piece[0]
         with self._lock:
             self.counted += networks
-            wanted = max(1, int(networks * _UNIT_SECONDS / max(seconds, 1e-6)))
+            wanted = max(self._least, int(networks * _UNIT_SECONDS / max(seconds, 1e-6)))
             self._size = min(wanted, 8 * self._size)
 
     def close(self) -> None:
