@@ -7,13 +7,16 @@ from decimal import Decimal, InvalidOperation
 
 import numpy as np
 
-from obstruction.validation import LARGEST_AXIS, LARGEST_SIZE, check_count
+from obstruction.validation import LARGEST_COUNT, LARGEST_SIZE, check_count, check_length
 
-_FORMS = "expected 100, 2,3,5, 1:100, 1:100:5 (stop included) or geom:2:4096:20"
+_FORMS = (
+    "must be whole numbers, written as a list 2,3,5 or as a range 1:100 or 1:100:5 (stop included) "
+    "or as geom:2:4096:20"
+)
 
 
-def parse_count(name: str, text: str) -> int:
-    """Read a whole number >= 1, ``1e6`` included.
+def parse_count(name: str, text: str, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
+    """Read a whole number from ``least`` to ``most``, ``1e6`` included.
 
     Raises
     ------
@@ -27,8 +30,8 @@ def parse_count(name: str, text: str) -> int:
     """
     number = _whole(text)
     if number is None:
-        raise ValueError(f"{name} = {text}: must be a whole number of at least 1, such as 1e6")
-    return check_count(name, number)
+        raise ValueError(f"{name} = {text!r}: must be a whole number of at least {least}")
+    return check_count(name, number, least=least, most=most)
 
 
 def parse_axis(name: str, text: str) -> Sequence[int]:
@@ -63,9 +66,7 @@ def parse_axis(name: str, text: str) -> Sequence[int]:
     parts = [_parse_part(name, part.strip(), text) for part in text.split(",")]
     if len(parts) == 1:
         return parts[0]
-    total = sum(len(part) for part in parts)
-    if total > LARGEST_AXIS:
-        raise ValueError(f"{name} = {text}: {total:,} sizes; at most {LARGEST_AXIS:,} are allowed")
+    check_length(f"{name} = {text!r}", sum(len(part) for part in parts))
     return [size for part in parts for size in part]
 
 
@@ -75,9 +76,12 @@ def _parse_part(name: str, part: str, text: str) -> Sequence[int]:
     numbers = [_whole(word) for word in words[geometric:]]
     if None in numbers or len(numbers) not in ((3,) if geometric else (1, 2, 3)):
         raise ValueError(f"{name} = {text!r}: {_FORMS}")
-    known = [number for number in numbers if number is not None]
-    for number in known:
-        check_count(name, number, most=LARGEST_SIZE)
+    roles = ("size",) if len(words) == 1 else ("start", "stop", "number" if geometric else "step")
+    alone = words == [text.strip()]
+    known = [
+        check_count(name if alone else f"{name} = {text!r}: {role}", number, most=LARGEST_SIZE)
+        for role, number in zip(roles, numbers, strict=False)
+    ]
     if len(known) == 1:
         return known
     start, stop = known[:2]
@@ -85,8 +89,9 @@ def _parse_part(name: str, part: str, text: str) -> Sequence[int]:
         raise ValueError(f"{name} = {text!r}: stops at {stop}, before it starts at {start}")
     if not geometric:
         return range(start, stop + 1, known[2] if len(known) == 3 else 1)
-    if known[2] > LARGEST_AXIS:
-        raise ValueError(f"{name} = {text!r}: at most {LARGEST_AXIS:,} sizes are allowed")
+    check_length(f"{name} = {text!r}", known[2])
+    if known[2] == 1 and start < stop:
+        raise ValueError(f"{name} = {text!r}: one size cannot be both {start} and {stop}")
     steps = np.rint(np.geomspace(start, stop, known[2])).astype(np.int64)
     return list(dict.fromkeys(steps.tolist()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from obstruction import __version__
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
 
 DEFAULT_SCHEMES = ("xavier_normal", "kaiming_normal")
 DEFAULT_AXIS = "1:100"
@@ -22,21 +24,22 @@ DEFAULT_OUT = "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 well, 1 disagreement, 2 wrong use, 130 interrupted."""
+    """Run the command line and exit.
+
+    Exit codes: 0 all well, 1 the counts disagree with the exact values, 2 wrong use or an error,
+    130 and 143 interrupted by Ctrl-C and SIGTERM, 141 nobody reads the output any more.
+    """
     try:
         code = cli.main(arguments, prog_name="obstruction", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "")
-        code = 0
     except click.ClickException as error:
         code = _complain(error.format_message())
+    except OSError as error:
+        code = _complain(f"{error.filename or 'system'}: {error.strerror or error}")
     except (ValueError, MemoryError) as error:
         code = _complain(str(error) or "out of memory")
     except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted")
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
     sys.exit(code)
 
 
@@ -45,15 +48,33 @@ def _complain(message: str) -> int:
     return EXIT_USAGE
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Commands that end quietly, and not as a disagreement, when ``| head`` has read enough."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_UNREAD
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="obstruction")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Tell how likely an initialisation obstructs the training of a ReLU network.
 
     A hidden neuron whose output weight outweighs all its input weights can never change that
     weight's sign under gradient flow. These commands sample, compute, check and draw the
     probability that a network starts with such a neuron.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def _scheme_option(default: Sequence[str] | None) -> Callable[[Any], Any]:
@@ -68,6 +89,15 @@ def _scheme_option(default: Sequence[str] | None) -> Callable[[Any], Any]:
     )
 
 
+_level_option = click.option(
+    "--level",
+    type=float,
+    default=1e-3,
+    metavar="RATE",
+    help="How often the verdict may be a false alarm, if the formulas are right. [default: 0.001]",
+)
+
+
 # --- run -----------------------------------------------------------------------------------
 
 
@@ -78,19 +108,33 @@ def _scheme_option(default: Sequence[str] | None) -> Callable[[Any], Any]:
     "--l", "l", metavar="AXIS", help=f"Numbers of hidden neurons. [default: {DEFAULT_AXIS}]"
 )
 @click.option(
-    "--networks", metavar="COUNT", help=f"Networks per cell. [default: {DEFAULT_NETWORKS}]"
+    "--networks",
+    metavar="COUNT",
+    help=f"Networks to draw per cell, say 50000 or 1e6. [default: {DEFAULT_NETWORKS}]",
 )
 @click.option("--seed", metavar="N", help="Seed of the random numbers. [default: 0]")
 @click.option(
     "--plan",
     metavar="nested|independent",
-    help="Share networks between cells, or draw each cell its own. [default: nested]",
+    help="nested: one large network serves all cells, fast; independent: each cell draws its own. "
+    "[default: nested]",
 )
-@click.option("--threads", metavar="N", help="Workers. [default: all cores]")
-@click.option("--out", default=DEFAULT_OUT, show_default=True, metavar="FOLDER")
+@click.option(
+    "--threads", metavar="N", help="Cores to use; the counts never depend on it. [default: all]"
+)
+@click.option(
+    "--out",
+    default=DEFAULT_OUT,
+    metavar="FOLDER",
+    help=f"Where cells.csv, run.json and the heatmaps go. [default: {DEFAULT_OUT}]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the study that the folder holds.")
-@click.option("--resume", is_flag=True, help="Go on with the study that the folder holds.")
-@click.option("--level", default=1e-3, show_default=True, help="False-alarm rate of the verdict.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the study that the folder holds, after an interruption or to more --networks.",
+)
+@_level_option
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def run(
     schemes: tuple[str, ...],
@@ -106,17 +150,25 @@ def run(
     level: float,
     quiet: bool,
 ) -> int:
-    """Sample a grid of (d, l), check it against the exact values, draw it.
+    """Sample a grid of (d, l), check it and draw it.
 
-    An AXIS is 2,3,5 or 1:100 or 1:100:5 (stop included) or geom:2:4096:20.
+    For every scheme, number of inputs d and number of hidden neurons l (a cell), networks are
+    drawn and the obstructed ones counted; the counts are held against the exact probabilities.
+    Exits with 1 if they disagree.
+
+    An AXIS is a list 2,3,5 or a range 1:100 or 1:100:5 (stop included) or geom:2:4096:20, which is
+    20 sizes spaced evenly in their logarithm.
     """
     from obstruction.axes import parse_axis, parse_count
     from obstruction.running import run_study
+    from obstruction.validation import LARGEST_SEED
 
+    if overwrite and resume:
+        raise click.UsageError("--overwrite and --resume exclude each other")
     given: dict[str, Any] = {"schemes": schemes or None, "plan": plan}
     given["d"] = None if d is None else parse_axis("d", d)
     given["l"] = None if l is None else parse_axis("l", l)
-    given["seed"] = None if seed is None else _whole("seed", seed)
+    given["seed"] = None if seed is None else parse_count("seed", seed, least=0, most=LARGEST_SEED)
     defaults = {
         "schemes": DEFAULT_SCHEMES,
         "d": parse_axis("d", DEFAULT_AXIS),
@@ -130,18 +182,11 @@ def run(
         out,
         networks=None if networks is None else parse_count("networks", networks),
         default_networks=parse_count("networks", DEFAULT_NETWORKS),
-        threads=None if threads is None else _whole("threads", threads),
+        threads=None if threads is None else parse_count("threads", threads),
         mode="overwrite" if overwrite else "resume" if resume else "new",
         level=level,
         quiet=quiet,
     )
-
-
-def _whole(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{name} = {text}: must be a whole number") from None
 
 
 # --- exact ---------------------------------------------------------------------------------
@@ -153,37 +198,58 @@ def _whole(name: str, text: str) -> int:
 @click.option("--l", "l", required=True, metavar="AXIS", help="Numbers of hidden neurons.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
-    """Compute the exact probabilities p (of a neuron) and P (of a network), without sampling.
+    """Compute exact probabilities, without sampling.
 
-    a is the ratio of the variances of output and hidden weights. The logarithms do not underflow.
+    p: a given hidden neuron is pathological, its output weight outweighs its input weights.
+    P: a network is obstructed, it has at least one such neuron. a: Var(output weight) / Var(hidden
+    weight). Where p and P underflow to 0, their logarithms still hold; --json prints all digits.
     """
+    from obstruction import exact as formulas
     from obstruction.axes import parse_axis
     from obstruction.schemes import as_schemes
     from obstruction.validation import check_axis
 
     chosen = as_schemes(schemes)
-    grid = check_axis("d", parse_axis("d", d)), check_axis("l", parse_axis("l", l))
+    d_axis, l_axis = check_axis("d", parse_axis("d", d)), check_axis("l", parse_axis("l", l))
+    for scheme in chosen:
+        formulas.pathological_probability(scheme, 1, 1)  # complains if there is no closed form
+    rows = _exact_rows(chosen, d_axis, l_axis)
     if as_json:
-        click.echo("[", nl=False)
-        for number, row in enumerate(_exact_rows(chosen, *grid)):
-            click.echo((",\n " if number else "") + json.dumps(row, allow_nan=False), nl=False)
+        before = "["
+        for row in rows:
+            click.echo(before + json.dumps(row, allow_nan=False), nl=False)
+            before = ",\n "
         click.echo("]")
         return 0
-    width = max(len("scheme"), *(len(scheme.label) for scheme in chosen))
-    click.echo(
-        f"{'scheme':<{width}} {'d':>8} {'l':>8} {'a':>12} {'p':>21} {'P':>21} "
-        f"{'log10 p':>14} {'log10 P':>14}"
-    )
-    for row in _exact_rows(chosen, *grid):
-        logs = [
-            f"{'-inf' if row[name] is None else format(row[name], '.9g'):>14}"
-            for name in ("log10_p", "log10_P")
+    widths = [
+        max(len("scheme"), *(len(scheme.label) for scheme in chosen)),
+        len(str(d_axis[-1])),
+        len(str(l_axis[-1])),
+        11,
+        16,
+        16,
+        13,
+        13,
+    ]
+    click.echo(_line(("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P"), widths))
+    for row in rows:
+        cells = [
+            row["scheme"],
+            str(row["d"]),
+            str(row["l"]),
+            "inf" if row["a"] is None else f"{row['a']:.6g}",
+            f"{row['p']:.10g}",
+            f"{row['P']:.10g}",
+            *("-inf" if log is None else f"{log:.9g}" for log in (row["log10_p"], row["log10_P"])),
         ]
-        click.echo(
-            f"{row['scheme']:<{width}} {row['d']:>8} {row['l']:>8} {_ratio(row['a']):>12} "
-            f"{row['p']:>21.14g} {row['P']:>21.14g} {logs[0]} {logs[1]}"
-        )
+        click.echo(_line(cells, widths))
     return 0
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Align the first cell to the left and the others to the right."""
+    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return " ".join([cells[0].ljust(widths[0]), *numbers])
 
 
 def _exact_rows(
@@ -216,26 +282,21 @@ def _exact_rows(
                 }
 
 
-def _ratio(value: float | None) -> str:
-    return "inf" if value is None else f"{value:.6g}"
-
-
 # --- check, plot, schemes ------------------------------------------------------------------
 
 
 @cli.command()
 @click.argument("folder")
-@click.option("--level", default=1e-3, show_default=True, help="False-alarm rate of the verdict.")
+@_level_option
 def check(folder: str, level: float) -> int:
-    """Check a saved study against the exact values again, from its counts.
+    """Check the counts of a saved study again.
 
-    Exits with 1 if they disagree.
+    Holds them against the exact probabilities. Exits with 1 if they disagree.
     """
     from obstruction.folder import load
-    from obstruction.running import verdict
-    from obstruction.validation import check_probability
+    from obstruction.running import check_level, verdict
 
-    check_probability("level", level)
+    check_level(level)
     study = load(folder)
     click.echo(study.describe())
     return verdict(study, level)
@@ -247,20 +308,30 @@ def check(folder: str, level: float) -> int:
     "--value",
     default=None,
     metavar="exact|empirical|zscore|log10",
-    help="Draw this value alone. [default: empirical, exact and z-score side by side]",
+    help="Draw this value alone; log10 is that of the exact one. "
+    "[default: empirical, exact and z-score side by side]",
 )
 @click.option("--out", default=None, metavar="STEM", help="Write STEM.png and STEM.pdf.")
 def plot(folder: str, value: str | None, out: str | None) -> int:
-    """Draw the heatmaps of a saved study as PNG and PDF."""
+    """Draw the heatmaps of a saved study again.
+
+    They go into its folder, as heatmap.png and heatmap.pdf or, with --value, heatmap-VALUE.png and
+    heatmap-VALUE.pdf.
+    """
     from obstruction.folder import load
     from obstruction.validation import check_choice
 
     if value is not None:
         check_choice("value", value, ("exact", "empirical", "zscore", "log10"))
+    if out is None:
+        stem = Path(folder) / ("heatmap" + (f"-{value}" if value else ""))
+    else:
+        stem = Path(out.removesuffix(".png").removesuffix(".pdf"))
+        if not stem.name:
+            raise ValueError(f"out = {out!r}: names no file")
     study = load(folder)
     from obstruction import heatmaps
 
-    stem = Path(out) if out else Path(folder) / ("heatmap" + (f"-{value}" if value else ""))
     try:
         paths = heatmaps.save(heatmaps.figure(study.table(), value=value), stem)
     except OSError as error:
@@ -273,33 +344,58 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def schemes(as_json: bool) -> int:
-    """List the initialisation schemes: law, variances, their ratio and the options."""
-    from obstruction.schemes import scheme, scheme_names, scheme_options
+    """List the initialisation schemes and their options."""
+    from obstruction.schemes import option_about, scheme, scheme_about, scheme_names, scheme_options
 
-    rows = []
-    for name in scheme_names():
-        made = scheme(name)
-        variances = made.formulas()
-        options = [
-            key if default == "" else f"{key}={_option(default)}"
-            for key, default in scheme_options(name).items()
-        ]
-        rows.append((name, made.hidden.law.name, *variances, ", ".join(options)))
-    header = ("scheme", "law", "σ1² = Var W1", "σ2² = Var W2", "a = σ2²/σ1²", "options")
+    names = scheme_names()
     if as_json:
-        keys = ("scheme", "law", "var_w1", "var_w2", "a", "options")
-        listed = [dict(zip(keys, row, strict=True)) for row in rows]
+        keys = ("var_w1", "var_w2", "a")
+        listed = [
+            {
+                "scheme": name,
+                "about": scheme_about(name),
+                "law": scheme(name).hidden.law.name,
+                **dict(zip(keys, scheme(name).formulas(), strict=True)),
+                "options": scheme_options(name),
+            }
+            for name in names
+        ]
         click.echo(json.dumps(listed, indent=2, ensure_ascii=False))
         return 0
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header) - 1)]
-    for row in (header, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)]
-        click.echo("  ".join(cells).rstrip())
+    made = [scheme(name) for name in names]
+    _echo_columns(
+        ("scheme", "law", "σ1² = Var W1", "σ2² = Var W2", "a = σ2²/σ1²"),
+        *((one.name, one.hidden.law.name, *one.formulas()) for one in made),
+    )
     click.echo()
-    click.echo("d inputs, l hidden neurons, one output. Options attach to the name:")
-    click.echo("  kaiming_normal:mode=fan_out,output_gain=0.5   (fan_out: a = l)")
-    click.echo("Gains multiply the standard deviation of the hidden or of the output weights.")
+    click.echo("d inputs, l hidden neurons, one output; W1 hidden weights, W2 output weights.")
+    click.echo("Options attach to the name: kaiming_normal:mode=fan_out,output_gain=0.5")
+    click.echo()
+    takers: dict[str, list[str]] = {}
+    for name in names:
+        for option in scheme_options(name):
+            takers.setdefault(option, []).append(name)
+    _echo_columns(
+        ("option", "default", "meaning", "schemes"),
+        *(
+            (
+                option,
+                _option(scheme_options(by[0])[option]) or "as law",
+                option_about(by[0], option),
+                "all" if len(by) == len(names) else ", ".join(by),
+            )
+            for option, by in takers.items()
+        ),
+    )
     return 0
+
+
+def _echo_columns(*rows: Sequence[str]) -> None:
+    """Print rows of words with their columns aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
 
 
 def _option(value: str | float) -> str:

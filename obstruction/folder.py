@@ -3,7 +3,8 @@
 A finished study is put in place in one step. All files are first written to a folder beside them
 and flushed to the disk; then a marker appears; then the files are moved. Whoever reads while the
 marker is there looks at the new files first, so a kill at any moment leaves either the old study
-or the new one. While a run is going on, ``checkpoint.npz`` holds what has been counted so far.
+or the new one. While a run is going on, ``checkpoint.npz`` holds what has been counted so far; it
+is of the study beside it, which it continues, or of one that is about to replace that.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import contextlib
 import datetime
 import io
 import json
+import math
 import os
 import platform
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -25,10 +29,11 @@ import numpy as np
 
 import obstruction
 from obstruction.counts import Counts
-from obstruction.plan import StudyConfig
+from obstruction.plan import PLANS, StudyConfig
+from obstruction.schemes import InitScheme, as_schemes, scheme
 from obstruction.streams import BLOCK
 from obstruction.study import Study
-from obstruction.validation import check_count
+from obstruction.validation import check_axis, check_choice, check_count, check_seed
 
 if TYPE_CHECKING:
     from obstruction.agreement import Agreement
@@ -46,28 +51,45 @@ Writer = Callable[[IO[bytes]], None]
 
 
 def prepare(path: str | os.PathLike[str]) -> Path:
-    """Make sure that a folder is there and can be written to.
+    """Make sure that a folder is there and can be written to; complete what a kill cut short.
 
     Raises
     ------
     ValueError
         If it is a file, or cannot be made or written.
     """
-    folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out = {path}: exists and is not a folder")
+    folder = _named(path)
     try:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"out = {path}: exists and is not a folder")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        _finish(folder)
     except OSError as error:
         raise ValueError(f"out = {path}: cannot be written ({error.strerror})") from None
     return folder
 
 
 def holds_study(path: str | os.PathLike[str]) -> bool:
-    """Return whether a folder holds a study, finished or not."""
-    return any((Path(path) / name).exists() for name in (RUN, CELLS, CHECKPOINT, _MARKER))
+    """Return whether a folder holds a study, finished or not.
+
+    Raises
+    ------
+    ValueError
+        If the system does not allow to look.
+    """
+    folder = _named(path)
+    try:
+        return any((folder / name).exists() for name in (RUN, CELLS, CHECKPOINT, _MARKER))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _named(path: str | os.PathLike[str]) -> Path:
+    if not os.fspath(path):
+        raise ValueError("the name of the folder is empty")
+    return Path(path)
 
 
 # --- writing -------------------------------------------------------------------------------
@@ -123,7 +145,7 @@ def save(
 def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool = False) -> None:
     """Write what has been counted so far, in one step.
 
-    With ``replace``, a study of another configuration that the folder holds goes away.
+    With ``replace``, the finished study that the folder holds goes away.
     """
     folder = Path(path)
 
@@ -136,17 +158,16 @@ def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool
             pathological=study.counts.pathological,
         )
 
-    if replace:
-        for name in (RUN, CELLS, *PICTURES, CHECKPOINT):
-            (folder / name).unlink(missing_ok=True)
     temporary = folder / (CHECKPOINT + ".new")
     _write(temporary, write)
     temporary.replace(folder / CHECKPOINT)
     _flush_folder(folder)
+    if replace:
+        for name in (RUN, CELLS, *PICTURES):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _commit(folder: Path, writers: Mapping[str, Writer]) -> None:
-    _finish(folder)
     stage = folder / _STAGE
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
@@ -157,7 +178,6 @@ def _commit(folder: Path, writers: Mapping[str, Writer]) -> None:
     (stage / _MARKER).replace(folder / _MARKER)
     _flush_folder(folder)
     _finish(folder)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _finish(folder: Path) -> None:
@@ -167,6 +187,8 @@ def _finish(folder: Path) -> None:
     stage = folder / _STAGE
     for file in sorted(stage.iterdir()) if stage.exists() else []:
         file.replace(folder / file.name)
+    for name in (CHECKPOINT, CHECKPOINT + ".new"):
+        (folder / name).unlink(missing_ok=True)
     _flush_folder(folder)
     shutil.rmtree(stage, ignore_errors=True)
     (folder / _MARKER).unlink()
@@ -218,16 +240,10 @@ def _describe(study: Study, agreement: Agreement | None) -> dict[str, Any]:
             "processor": platform.machine(),
             "system": platform.system(),
             "python": platform.python_version(),
-            **{name: _installed(name) for name in ("numpy", "scipy", "numba")},
+            **{name: import_module(name).__version__ for name in ("numpy", "scipy", "numba")},
         },
         "agreement": None if agreement is None else agreement.to_dict(),
     }
-
-
-def _installed(name: str) -> str:
-    import importlib.metadata
-
-    return importlib.metadata.version(name)
 
 
 # --- reading -------------------------------------------------------------------------------
@@ -252,16 +268,20 @@ def load(path: str | os.PathLike[str]) -> Study:
     ValueError
         If the folder holds no study or a damaged one; names the file, and the line where it can.
     """
+    found = holds_study(path)
     folder = Path(path)
     if not folder.is_dir():
-        raise ValueError(f"{path}: no such folder")
-    if not holds_study(folder):
+        raise ValueError(f"{path}: {'is not a' if folder.exists() else 'no such'} folder")
+    if not found:
         raise ValueError(f"{path}: holds no study (neither {RUN} nor {CHECKPOINT})")
+    superseded = (folder / _MARKER).exists() or not (folder / CHECKPOINT).exists()
+    started = None if superseded else _load_checkpoint(folder)
     finished = _load_finished(folder) if _place(folder, RUN).exists() else None
-    started = _load_checkpoint(folder) if (folder / CHECKPOINT).exists() else None
     studies = [study for study in (finished, started) if study is not None]
     if not studies:
         raise ValueError(f"{folder / RUN}: is missing")
+    if finished and started and finished.config != started.config:
+        return started
     return max(studies, key=lambda study: study.networks)
 
 
@@ -276,67 +296,136 @@ def _load_finished(folder: Path) -> Study:
 
     path = _place(folder, RUN)
     try:
-        about = json.loads(path.read_bytes())
+        text = path.read_bytes().decode()
+        about = json.loads(text)
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: is not UTF-8 text") from None
-    config, study = _understand(path, about)
-    cells = _place(folder, CELLS)
-    return study(table.read_counts(cells, config, _networks(path, about)))
+        raise ValueError(f"{path}, line {error.lineno}: damaged ({error.msg})") from None
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {number}: damaged (is not UTF-8 text)") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path}: damaged (is not a JSON text)") from None
+    try:
+        config, networks, study = _understand(about)
+    except _Damage as damage:
+        raise ValueError(f"{path}{damage.line(text)}: damaged ({damage})") from None
+    return study(table.read_counts(_place(folder, CELLS), config, networks))
 
 
 def _load_checkpoint(folder: Path) -> Study:
     path = folder / CHECKPOINT
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             about = json.loads(data["about"].tobytes())
             obstructed = data["obstructed"].astype(np.int64, casting="safe")
             pathological = data["pathological"].astype(np.int64, casting="safe")
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _NOT_A_CHECKPOINT as error:
         raise ValueError(f"{path}: damaged ({error})") from None
-    config, study = _understand(path, about)
+    try:
+        config, networks, study = _understand(about)
+    except _Damage as damage:
+        raise ValueError(f"{path}: damaged ({damage})") from None
     if not obstructed.shape == pathological.shape == config.shape:
         raise ValueError(f"{path}: damaged (counts of shape {obstructed.shape})")
-    return study(Counts(_networks(path, about), obstructed, pathological))
+    return study(Counts(networks, obstructed, pathological))
 
 
-def _understand(path: Path, about: Any) -> tuple[StudyConfig, Callable[[Counts], Study]]:
-    """Read a description written by `_describe`."""
-    try:
-        if about["format"] != FORMAT or about["block"] != BLOCK:
-            raise ValueError(f"format {about['format']}, written by version {about['version']}")
-        schemes = [_scheme(entry) for entry in about["schemes"]]
-        config = StudyConfig.of(
-            schemes, d=about["d"], l=about["l"], seed=about["seed"], plan=about["plan"]
-        )
-        done = tuple((int(start), int(stop)) for start, stop in about["done"])
-        if sum(stop - start for start, stop in done) != about["networks"] or any(
-            not 0 <= start < stop for start, stop in done
-        ):
-            raise ValueError(f"done = {about['done']} are not {about['networks']} networks")
-        target = check_count("networks_wanted", about["networks_wanted"])
-        seconds, threads = float(about["seconds"]), int(about["threads"])
-    except KeyError as error:
-        raise ValueError(f"{path}: damaged ({error} is missing)") from None
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: damaged ({error})") from None
-    return config, lambda counts: Study(config, counts, done, target, seconds, threads)
+_NOT_A_CHECKPOINT: Final = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy raises when a file is not one that it wrote."""
 
 
-def _scheme(entry: Any) -> Any:
-    from obstruction.schemes import scheme
+class _Damage(ValueError):
+    """A description that `_describe` did not write: the entry at fault and the reason."""
 
+    def __init__(self, entry: str, why: str) -> None:
+        super().__init__(why)
+        self.entry = entry
+
+    def line(self, text: str) -> str:
+        """Return where in the text of the description the entry stands."""
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.lstrip(" {").startswith(f'"{self.entry}":'):
+                return f", line {number}"
+        return ""
+
+
+def _understand(about: Any) -> tuple[StudyConfig, int, Callable[[Counts], Study]]:
+    """Read a description written by `_describe`: configuration, networks, and the study to fill."""
+    if not isinstance(about, dict):
+        raise _Damage("", "is not a JSON object")
+
+    def entry(name: str, read: Callable[[Any], Any]) -> Any:
+        if name not in about:
+            raise _Damage("", f"{name!r} is missing")
+        try:
+            return read(about[name])
+        except KeyError as error:
+            raise _Damage(name, f"{name}: {error} is missing") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            why = str(error)
+            raise _Damage(name, why if name in why else f"{name}: {why}") from None
+
+    entry("format", _known_format)
+    entry("block", _known_block)
+    config = StudyConfig(
+        entry("schemes", lambda entries: as_schemes([_scheme(one) for one in entries])),
+        entry("d", lambda sizes: check_axis("d", sizes)),
+        entry("l", lambda sizes: check_axis("l", sizes)),
+        entry("seed", check_seed),
+        entry("plan", lambda plan: check_choice("plan", plan, PLANS)),
+    )
+    networks = entry("networks", lambda count: check_count("networks", count))
+    target = entry("networks_wanted", lambda count: check_count("networks_wanted", count))
+    done = entry("done", lambda ranges: _ranges(ranges, networks))
+    seconds = entry("seconds", _seconds)
+    threads = entry("threads", lambda count: check_count("threads", count))
+    return config, networks, lambda counts: Study(config, counts, done, target, seconds, threads)
+
+
+def _known_format(number: Any) -> None:
+    if number != FORMAT:
+        raise ValueError(f"format = {number!r}: this version of obstruction reads format {FORMAT}")
+
+
+def _known_block(size: Any) -> None:
+    if size != BLOCK:
+        raise ValueError(f"block = {size!r}: this version of obstruction draws blocks of {BLOCK}")
+
+
+def _scheme(entry: Any) -> InitScheme:
     made = scheme(entry["name"], **entry["options"])
     if made.label != entry["label"]:
         raise ValueError(f"scheme {entry['label']!r} does not fit its options")
     return made
 
 
-def _networks(path: Path, about: Any) -> int:
-    try:
-        return check_count("networks", about["networks"])
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error})") from None
+def _ranges(entries: Any, networks: int) -> tuple[tuple[int, int], ...]:
+    """Read ascending ranges of networks that do not overlap."""
+    ranges = tuple(
+        (check_count("done", start, least=0), check_count("done", stop)) for start, stop in entries
+    )
+    ends = [end for one in ranges for end in one]
+    counted = sum(stop - start for start, stop in ranges)
+    if ends != sorted(ends) or counted != networks:
+        raise ValueError(f"done = {entries}: these are not {networks:,} networks")
+    return ranges
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0.0 <= seconds < math.inf:
+        raise ValueError(f"seconds = {value!r}: must be a finite number of at least 0")
+    return seconds

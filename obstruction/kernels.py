@@ -192,13 +192,15 @@ def _normal_pair(radius_word, angle_word, n, radius, share, first, second):
     for i in range(n):
         radius[i] = _exponential(radius_word[i])
         sine = _sine_squared(angle_word[i])
-        cosine = _ONE - sine
-        share[i] = sine if (angle_word[i] & _u32(1)) != _u32(0) else cosine
+        share[i] = sine if (angle_word[i] & _u32(1)) != _u32(0) else -sine
     for i in range(n):
+        # the smaller of the pair is the product, so that it keeps its digits however small it is
         whole = _f64(radius[i])
-        part = whole * _f64(share[i])
-        first[i] = part
-        second[i] = whole - part
+        swap = _f64(share[i])
+        less = whole * abs(swap)
+        more = whole - less
+        first[i] = less if swap > 0.0 else more
+        second[i] = more if swap > 0.0 else less
 
 
 @_jit

@@ -23,7 +23,7 @@ class Bar:
         self._bar = tqdm(
             total=networks,
             initial=start,
-            unit="networks",
+            unit=" networks",
             unit_scale=True,
             dynamic_ncols=True,
             leave=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ import click
 from obstruction import folder
 from obstruction.plan import StudyConfig
 from obstruction.progress import Bar
-from obstruction.sampling import Sampler, available_threads, check_memory
+from obstruction.sampling import Sampler, check_memory
 from obstruction.study import Study, current, resolve_threads
 from obstruction.validation import check_count, check_probability
 
@@ -26,6 +27,9 @@ EXIT_DISAGREES: Final = 1
 
 CHECKPOINT_SECONDS: Final = 30.0
 """How often a run saves what it has counted."""
+
+_POWER: Final = 0.9
+"""The power at which `obstruction.agreement` states what a run would have caught."""
 
 
 def run_study(
@@ -64,7 +68,7 @@ def run_study(
     ValueError
         If an argument is wrong or the folder does not allow it; nothing has been touched then.
     """
-    check_probability("level", level)
+    check_level(level)
     prior = _prior(out, mode)
     if prior is None:
         config = StudyConfig.of(**{**defaults, **given})
@@ -73,7 +77,8 @@ def run_study(
         config, target = _continued(prior, given, networks, out)
     workers = resolve_threads(threads)
     if threads is not None and threads > workers and not quiet:
-        click.echo(f"threads = {threads}: this machine has {available_threads()}", err=True)
+        present = f"this process may use {_many(workers, 'core')}, so it does"
+        click.echo(f"obstruction: threads = {threads}: {present}", err=True)
     check_memory(config, workers)
     place = folder.prepare(out)
     if prior is not None and prior.networks >= target and not (place / folder.CHECKPOINT).exists():
@@ -83,19 +88,35 @@ def run_study(
         return verdict(prior, level, quiet)
 
     run = _Run(config, prior, target, workers, place, replace=mode == "overwrite")
-    try:
-        with _signals():
+    with _signals():
+        try:
             study = run.sample(quiet)
-    except KeyboardInterrupt as signalled:
+        except KeyboardInterrupt as signalled:
+            run.save()
+            return _interrupted(run.sampler.networks, target, out, signalled)
+        seconds = run.seconds
         run.save()
-        networks_done = f"{run.sampler.networks:,} of {target:,} networks"
-        click.echo(
-            f"obstruction: interrupted; {networks_done} are saved in {out}. "
-            f"Go on with: obstruction run --resume --out {out}",
-            err=True,
-        )
-        return int(signalled.args[0])
-    return _conclude(study, place, run.drawn, run.seconds, level, quiet)
+        try:
+            agreement, files = _conclude(study, place, level)
+        except KeyboardInterrupt as signalled:
+            return _interrupted(study.networks, target, out, signalled)
+    if not quiet:
+        click.echo(study.describe())
+        click.echo(_speed(study, run.drawn, seconds))
+        click.echo(str(agreement))
+        click.echo("Written: " + ", ".join(str(file) for file in files))
+    return _code(agreement)
+
+
+def check_level(level: float) -> None:
+    """Refuse a false-alarm rate that is none, before any work is done.
+
+    Raises
+    ------
+    ValueError
+        If it is not between 0 and the power that `obstruction.agreement` promises.
+    """
+    check_probability("level", level, below=_POWER)
 
 
 def _prior(out: str, mode: str) -> Study | None:
@@ -182,6 +203,9 @@ class _Run:
         return current(self.sampler, self.target, self.workers, self.before[1] + self.seconds)
 
     def save(self) -> None:
+        """Save what has been counted, if anything has."""
+        if self.sampler.networks == 0:
+            return
         folder.save_checkpoint(self.study(), self.place, replace=self.replace)
         self.replace = False
         self.saved = time.perf_counter()
@@ -189,7 +213,7 @@ class _Run:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Turn SIGTERM into the interruption that Ctrl-C is; once interrupted, ignore more of both."""
+    """Turn SIGTERM into the interruption that Ctrl-C is; within, a second of either is ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for one in (signal.SIGINT, signal.SIGTERM):
@@ -201,40 +225,45 @@ def _signals() -> Iterator[None]:
         signal.signal(number, interrupt)
     try:
         yield
-    except KeyboardInterrupt:
-        raise
-    else:
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _conclude(
-    study: Study, place: Path, drawn: int, seconds: float, level: float, quiet: bool
-) -> int:
-    """Verify, draw, write and report."""
+def _interrupted(networks: int, target: int, out: str, signalled: KeyboardInterrupt) -> int:
+    """Say what an interruption left behind; return the exit code."""
+    if networks:
+        again = f"obstruction run --resume --out {shlex.quote(out)}"
+        kept = f"{networks:,} of {target:,} networks are saved in {out}; go on with: {again}"
+    else:
+        kept = "no network was counted yet and nothing was changed"
+    click.echo(f"obstruction: interrupted; {kept}", err=True)
+    return int(signalled.args[0])
+
+
+def _conclude(study: Study, place: Path, level: float) -> tuple[Agreement, list[Path]]:
+    """Verify, draw and write."""
     from obstruction import heatmaps
 
     agreement = study.agreement(level=level)
     figure = heatmaps.figure(study.table())
-    files = folder.save(
-        study,
-        place,
-        {
-            "heatmap.png": lambda stream: heatmaps.write(figure, stream, kind="png"),
-            "heatmap.pdf": lambda stream: heatmaps.write(figure, stream, kind="pdf"),
-        },
-        agreement,
-    )
-    if not quiet:
-        click.echo(study.describe())
-        click.echo(
-            f"  {drawn:,} networks drawn in {_duration(seconds)} on {study.threads} "
-            f"thread{'s' if study.threads > 1 else ''}: {drawn / seconds:,.0f} networks/s, "
-            f"{drawn / seconds * study.counts.obstructed.size:,.3g} cells x networks/s"
-        )
-        click.echo(str(agreement))
-        click.echo(f"Written: {', '.join(str(file) for file in files)}")
-    return _code(agreement)
+    pictures: dict[str, folder.Writer] = {
+        "heatmap.png": lambda stream: heatmaps.write(figure, stream, kind="png"),
+        "heatmap.pdf": lambda stream: heatmaps.write(figure, stream, kind="pdf"),
+    }
+    return agreement, folder.save(study, place, pictures, agreement)
+
+
+def _speed(study: Study, drawn: int, seconds: float) -> str:
+    return (
+        f"  {_many(drawn, 'network')} per cell drawn in {_duration(seconds)} "
+        f"on {_many(study.threads, 'thread')}: {drawn / seconds:,.0f} networks/s "
+        f"in each of {study.counts.obstructed.size:,} cells"
+    ).removesuffix(" in each of 1 cells")
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def verdict(study: Study, level: float, quiet: bool = False) -> int:

@@ -164,7 +164,7 @@ def _sizes(*sizes: ArrayLike) -> tuple[FloatArray, ...]:
 def _number(name: str, value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError(f"{name} = {value!r}: must be a finite number")
@@ -202,22 +202,25 @@ def _choice(*allowed: str) -> Callable[[str, Any], str]:
 class _OptionSpec:
     default: Option
     read: Callable[[str, Any], Option]
+    about: str
 
 
 _GAINS: Final = {
-    "hidden_gain": _OptionSpec(1.0, _scale),
-    "output_gain": _OptionSpec(1.0, _scale),
+    "hidden_gain": _OptionSpec(1.0, _scale, "factor on the hidden standard deviation"),
+    "output_gain": _OptionSpec(1.0, _scale, "factor on the output standard deviation"),
 }
 _KAIMING: Final = {
-    "mode": _OptionSpec("fan_in", _choice("fan_in", "fan_out")),
-    "negative_slope": _OptionSpec(0.0, _slope),
+    "mode": _OptionSpec(
+        "fan_in", _choice("fan_in", "fan_out"), "size that divides: fan_in or fan_out"
+    ),
+    "negative_slope": _OptionSpec(0.0, _slope, "slope of the leaky ReLU at negative inputs"),
 }
 _CUSTOM: Final = {
-    "law": _OptionSpec("normal", _choice(*LAWS)),
-    "hidden_law": _OptionSpec("", _choice(*LAWS)),
-    "output_law": _OptionSpec("", _choice(*LAWS)),
-    "hidden_std": _OptionSpec(1.0, _scale),
-    "output_std": _OptionSpec(1.0, _scale),
+    "law": _OptionSpec("normal", _choice(*LAWS), " or ".join(LAWS)),
+    "hidden_law": _OptionSpec("", _choice(*LAWS), "law of the hidden weights alone"),
+    "output_law": _OptionSpec("", _choice(*LAWS), "law of the output weights alone"),
+    "hidden_std": _OptionSpec(1.0, _scale, "standard deviation of the hidden weights"),
+    "output_std": _OptionSpec(1.0, _scale, "standard deviation of the output weights"),
 }
 
 Rules: TypeAlias = tuple[LayerRule, LayerRule]
@@ -306,6 +309,11 @@ def scheme_about(name: str) -> str:
     return _entry(name).about
 
 
+def option_about(name: str, option: str) -> str:
+    """Return a few words that say what an option of a scheme does."""
+    return _entry(name).options[option].about
+
+
 def scheme(name: str, **options: Any) -> InitScheme:
     """Return the initialisation scheme of that name.
 
@@ -380,8 +388,9 @@ def as_schemes(values: SchemeLike | Iterable[SchemeLike]) -> tuple[InitScheme, .
     ValueError
         If there is none, or one is unknown or given twice.
     """
-    several = (values,) if isinstance(values, (str, InitScheme)) else values
-    schemes = tuple(as_scheme(value) for value in several)
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        values = (values,)
+    schemes = tuple(as_scheme(value) for value in values)
     if not schemes:
         raise ValueError("schemes = []: must name at least one scheme")
     labels = [one.label for one in schemes]

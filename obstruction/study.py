@@ -75,7 +75,7 @@ class Study:
         >>> study.table()[["scheme", "d", "l", "obstructed", "exact"]].round(4)
                    scheme   d   l  obstructed   exact
         0  kaiming_normal   2  10         589  0.5981
-        1  kaiming_normal  10  10          94  0.0967
+        1  kaiming_normal  10  10         110  0.0967
         """
         return self._table.copy(deep=False)  # pandas copies what is changed
 

@@ -175,7 +175,7 @@ def read_counts(path: str | os.PathLike[str], config: StudyConfig, networks: int
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from None
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         columns = _parse(data)
         _check(columns, config, networks)
@@ -191,11 +191,11 @@ def read_counts(path: str | os.PathLike[str], config: StudyConfig, networks: int
 def _parse(data: bytes) -> dict[str, Any]:
     if not data.endswith(b"\n"):
         raise ValueError("torn")
-    types = {name: "str" if name == "scheme" else "int64" for name in COUNT_COLUMNS}
-    frame = pd.read_csv(io.BytesIO(data), dtype=types, encoding="utf-8")
+    types = dict.fromkeys(COLUMNS, "float64") | dict.fromkeys(COUNT_COLUMNS, "int64")
+    frame = pd.read_csv(io.BytesIO(data), dtype=types | {"scheme": "str"}, encoding="utf-8")
     if tuple(frame.columns) != COLUMNS:
         raise ValueError("columns")
-    return {name: frame[name].to_numpy() for name in COUNT_COLUMNS}
+    return {name: frame[name].to_numpy() for name in COLUMNS}
 
 
 def _check(columns: dict[str, Any], config: StudyConfig, networks: int) -> None:
@@ -210,9 +210,15 @@ def _check(columns: dict[str, Any], config: StudyConfig, networks: int) -> None:
         and bool((columns["obstructed"] <= networks).all())
         and bool((columns["obstructed"] <= columns["pathological"]).all())
         and bool((columns["pathological"] <= columns["obstructed"] * columns["l"]).all())
+        and _fits(columns["empirical"], columns["obstructed"], networks)
+        and _fits(columns["empirical_neuron"], columns["pathological"], networks * columns["l"])
     )
     if not right:
         raise ValueError("values")
+
+
+def _fits(rates: Any, counts: Any, trials: Any) -> bool:
+    return bool(np.isclose(rates, counts / trials, rtol=1e-12, atol=0.0).all())
 
 
 def _complaint(
@@ -244,21 +250,26 @@ def _faults(lines: list[str], config: StudyConfig, networks: int) -> Iterator[tu
 def _line_faults(
     number: int, line: str, cell: tuple[str, int, int], networks: int
 ) -> Iterator[tuple[int, str]]:
-    fields = next(csv.reader([line]), [])
+    try:
+        fields = next(csv.reader([line]), [])
+    except csv.Error as error:
+        yield number, f"is not CSV ({error})"
+        return
     if len(fields) != len(COLUMNS):
         yield number, f"has {len(fields)} fields, not {len(COLUMNS)}"
         return
     if (fields[0], *fields[1:3]) != (cell[0], str(cell[1]), str(cell[2])):
         yield number, f"is the cell {_named(tuple(fields[:3]))}, not {_named(cell)}"
     for name, field in zip(COUNT_COLUMNS[3:], fields[3:6], strict=True):
-        if not field.isascii() or not field.isdigit():
-            yield number, f"{name} = {field!r} is not a count"
+        if not (field.isascii() and field.isdigit() and len(field) < 19):
+            yield number, f"{name} = {field!r:.40} is not a count"
             return
     for name, field in zip(COLUMNS[6:], fields[6:], strict=True):
         try:
-            float(field or "nan")
+            float(field.replace("_", "?") or "nan")
         except ValueError:
-            yield number, f"{name} = {field!r} is not a number"
+            yield number, f"{name} = {field!r:.40} is not a number"
+            return
     drawn, obstructed, pathological = map(int, fields[3:6])
     if drawn != networks:
         yield number, f"networks = {drawn}, but the study drew {networks}"
@@ -268,6 +279,13 @@ def _line_faults(
             f"obstructed = {obstructed} and pathological = {pathological} are impossible "
             f"for {networks} networks of {cell[2]} neurons",
         )
+    for name, count, trials, rate in (
+        ("obstructed", obstructed, networks, "empirical"),
+        ("pathological", pathological, networks * cell[2], "empirical_neuron"),
+    ):
+        written = fields[COLUMNS.index(rate)]
+        if not _fits(float(written or "nan"), count, trials):
+            yield number, f"{name} = {count} does not fit {rate} = {written or 'nothing'}"
 
 
 def _named(cell: tuple[Any, ...]) -> str:

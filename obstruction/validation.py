@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Iterable, Sized
 from typing import Any, Final
 
@@ -18,6 +19,12 @@ LARGEST_AXIS: Final = 10**6
 LARGEST_COUNT: Final = 10**15
 """The largest number of networks."""
 
+LARGEST_SEED: Final = 2**128 - 1
+"""The largest seed: more than the generator's entropy would be folded together."""
+
+_CELL_BYTES: Final = 100
+"""The least that a cell occupies in counts and table."""
+
 
 def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
     """Return a whole number given as an int, an integral float (1e6) or a numpy scalar.
@@ -29,9 +36,8 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_CO
     """
     number = _whole(value)
     if number is None or not least <= number <= most:
-        shown = value if isinstance(value, str) else repr(value)
         upper = f" and at most {most:,}" if number is not None and number > most else ""
-        raise ValueError(f"{name} = {shown}: must be a whole number of at least {least}{upper}")
+        raise ValueError(f"{name} = {value!r}: must be a whole number of at least {least}{upper}")
     return number
 
 
@@ -50,19 +56,33 @@ def check_axis(name: str, values: Any) -> tuple[int, ...]:
     ValueError
         If there is none or one is not a whole number >= 1.
     """
+    if isinstance(values, np.ndarray):
+        check_length(name, values.size)
+        values = np.atleast_1d(values).tolist()
     if isinstance(values, (str, bytes)):
         raise ValueError(f"{name} = {values!r}: must be a size or a sequence of sizes")
-    if isinstance(values, Sized) and len(values) > LARGEST_AXIS:
-        raise ValueError(
-            f"{name}: {len(values):,} sizes would need more than "
-            f"{len(values) * 100 / 2**30:,.1f} GiB for every size of the other axis; "
-            f"at most {LARGEST_AXIS:,} are allowed"
-        )
+    check_length(name, _length(values))
     sizes = values if isinstance(values, Iterable) else [values]
     checked = {check_count(name, size, most=LARGEST_SIZE) for size in sizes}
     if not checked:
         raise ValueError(f"{name} = []: must hold at least one size")
     return tuple(sorted(checked))
+
+
+def check_length(name: str, length: int) -> int:
+    """Return the number of sizes along an axis if it is not absurd.
+
+    Raises
+    ------
+    ValueError
+        If it is above `LARGEST_AXIS`; the message says how much memory it would need.
+    """
+    if length > LARGEST_AXIS:
+        raise ValueError(
+            f"{name}: {length:,} sizes would need {length * _CELL_BYTES / 2**30:,.1f} GiB "
+            f"for every size of the other axis; at most {LARGEST_AXIS:,} sizes are allowed"
+        )
+    return length
 
 
 def check_seed(value: Any) -> int:
@@ -73,11 +93,11 @@ def check_seed(value: Any) -> int:
     ValueError
         If it is not a whole number >= 0.
     """
-    return check_count("seed", value, least=0, most=2**128 - 1)
+    return check_count("seed", value, least=0, most=LARGEST_SEED)
 
 
-def check_probability(name: str, value: Any) -> float:
-    """Return a number strictly between 0 and 1.
+def check_probability(name: str, value: Any, *, below: float = 1.0) -> float:
+    """Return a number strictly between 0 and ``below``.
 
     Raises
     ------
@@ -88,8 +108,10 @@ def check_probability(name: str, value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not 0.0 < number < 1.0:
-        raise ValueError(f"{name} = {value!r}: must be a number between 0 and 1, both excluded")
+    if not 0.0 < number < below:
+        raise ValueError(
+            f"{name} = {value!r}: must be a number between 0 and {below:g}, both excluded"
+        )
     return number
 
 
@@ -105,6 +127,14 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     if value not in words:
         raise ValueError(f"{name} = {value!r}: must be one of {', '.join(words)}")
     return str(value)
+
+
+def _length(values: Any) -> int:
+    """Return how many values there are, 0 if that cannot be told beforehand."""
+    try:
+        return len(values) if isinstance(values, Sized) else 0
+    except OverflowError:  # a range longer than any memory
+        return sys.maxsize
 
 
 def _whole(value: Any) -> int | None:

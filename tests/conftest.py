@@ -1,0 +1,101 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import hypothesis
+import numpy as np
+import pytest
+
+from obstruction import kernels, streams
+from obstruction.cli import main
+from obstruction.counts import Counts
+
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a command line in this process: ``command("run", "--out", path)``."""
+
+    def call(*words: object) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as finished:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Outcome(int(finished.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def refused(command: Callable[..., Outcome]) -> Callable[..., str]:
+    """Run a command line that must fail with one plain line; return that line."""
+
+    def call(*words: object) -> str:
+        outcome = command(*words)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert outcome.err.startswith("obstruction: ")
+        assert outcome.err.endswith("\n")
+        assert len(outcome.err.splitlines()) == 1
+        return outcome.err
+
+    return call
+
+
+# --- a count that is slow, plain and easily seen to be right --------------------------------
+
+
+def squares_of(seed, path, laws, network, l, d):
+    """The squared weights of one network: ``v`` of shape ``(l,)`` and ``w`` of shape ``(l, d)``."""
+    block, index = divmod(network, streams.BLOCK)
+    square = np.empty((l, 4 * (d // 4 + 1)))
+    sign = np.empty_like(square)
+    hidden, output = laws
+    key = streams.block_key(seed, path, block)
+    kernels.draw_network(key, hidden.code, output.code, index, square, sign)
+    return square[:, 0], square[:, 1 : d + 1]
+
+
+def count_slowly(config, networks):
+    """Count over the given networks cell by cell, from the definition."""
+    found = Counts.zero(config.shape)
+    ratio = config.ratio()
+    for k, scheme in enumerate(config.schemes):
+        for network in networks:
+            largest = {}
+            if config.plan == "nested":
+                path = streams.nested_path(scheme.laws)
+                size = config.l[-1], config.d[-1]
+                v, w = squares_of(config.seed, path, scheme.laws, network, *size)
+                largest = {"v": v, "s": np.cumsum(w, axis=1)}
+            for i, d in enumerate(config.d):
+                for j, l in enumerate(config.l):
+                    if config.plan == "nested":
+                        v, s = largest["v"][:l], largest["s"][:l, d - 1]
+                    else:
+                        path = streams.independent_path(scheme, d, l)
+                        v, w = squares_of(config.seed, path, scheme.laws, network, l, d)
+                        s = np.cumsum(w, axis=1)[:, -1]
+                    bad = np.count_nonzero(s < v * ratio[k, i, j])
+                    found.pathological[k, i, j] += bad
+                    found.obstructed[k, i, j] += bad > 0
+    return Counts(len(networks), found.obstructed, found.pathological)
+
+
+@pytest.fixture(scope="session")
+def slowly():
+    """``slowly(config, networks)``: the counts of some networks in plain NumPy."""
+    return count_slowly

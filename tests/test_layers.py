@@ -1,0 +1,156 @@
+"""Who may import whom: data flows one way, and what is heavy is loaded late."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import obstruction
+
+PACKAGE = Path(obstruction.__file__).parent
+MODULES = sorted(
+    ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in PACKAGE.rglob("*.py")
+)
+
+# Every arrow between modules points from a line to one above it.
+ORDER = (
+    "__init__ laws validation kernels",
+    "schemes counts axes progress",
+    "binomial exact streams",
+    "plan agreement heatmaps",
+    "sampling table",
+    "study",
+    "folder",
+    "replaying running",
+    "cli",
+)
+
+
+def statements(tree: ast.AST, *, late: bool) -> Iterator[ast.stmt]:
+    """Yield the imports that run when a module is imported or, if ``late``, ever."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from (s for part in node.orelse for s in statements(part, late=late))
+        elif late or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield from statements(node, late=late)
+
+
+def names(statement: ast.stmt) -> Iterator[str]:
+    """Yield the modules that an import names."""
+    if isinstance(statement, ast.Import):
+        yield from (alias.name for alias in statement.names)
+    else:
+        assert isinstance(statement, ast.ImportFrom)
+        assert statement.level == 0, "the package spells its imports out"
+        for alias in statement.names:
+            inner = f"{statement.module}.{alias.name}"
+            is_module = inner.removeprefix("obstruction.") in MODULES
+            yield inner if is_module else str(statement.module)
+
+
+@cache
+def imports(module: str, *, late: bool = True) -> frozenset[str]:
+    """Return what a module imports: ``obstruction``'s by their own names, others by their root."""
+    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    found = {name for statement in statements(tree, late=late) for name in names(statement)}
+    found = {"obstruction.__init__" if name == "obstruction" else name for name in found}
+    return frozenset(
+        name.removeprefix("obstruction.") if name.startswith("obstruction.") else name.split(".")[0]
+        for name in found - {"__future__"}
+    )
+
+
+def ours(module: str, *, late: bool = True) -> frozenset[str]:
+    return imports(module, late=late) & frozenset(MODULES)
+
+
+def foreign(module: str, *, late: bool = True) -> frozenset[str]:
+    return imports(module, late=late) - frozenset(MODULES) - sys.stdlib_module_names
+
+
+def reached(module: str) -> set[str]:
+    """Return all modules that importing and using a module can load."""
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        todo += ours(todo.pop()) - seen
+        seen.update(todo)
+    return seen
+
+
+def test_the_reader_sees_what_there_is():
+    assert {"kernels", "plan", "streams", "counts"} <= ours("sampling")
+    assert "agreement" in ours("study") - ours("study", late=False)
+    assert "numba" in foreign("kernels")
+    assert {"click"} == foreign("running", late=False)
+    assert reached("cli") >= {"kernels", "heatmaps", "exact"}
+
+
+def test_there_are_no_cycles():
+    assert len(MODULES) > 15
+    for late in (False, True):
+        graph = {module: ours(module, late=late) for module in MODULES}
+        assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows_point_one_way(module):
+    line = {name: i for i, row in enumerate(ORDER) for name in row.split()}
+    assert module in line, "give the new module its line in ORDER"
+    for other in ours(module):
+        assert line[other] < line[module], f"{module} must not import {other}"
+
+
+def test_laws_know_nothing_and_schemes_only_laws():
+    assert ours("laws") == set()
+    assert ours("schemes") <= {"laws", "validation"}
+
+
+def test_exact_never_meets_the_sampler():
+    sampler = {"kernels", "streams", "plan", "sampling", "study", "counts", "folder", "running"}
+    assert not reached("exact") & sampler
+    assert "schemes" in reached("exact")
+    assert "numba" not in set().union(*(foreign(module) for module in reached("exact") | {"exact"}))
+
+
+def test_the_sampler_never_meets_the_closed_forms():
+    assert not reached("sampling") & {"exact", "binomial", "agreement", "table", "heatmaps"}
+
+
+def test_kernels_take_arrays_and_nothing_else():
+    assert ours("kernels") == set()
+    assert foreign("kernels") == {"numpy", "numba"}
+
+
+def test_only_kernels_use_numba():
+    assert [module for module in MODULES if "numba" in foreign(module)] == ["kernels"]
+
+
+def test_plotting_is_loaded_late_and_in_one_place():
+    assert not [module for module in MODULES if "heatmaps" in ours(module, late=False)]
+    plotting = {"matplotlib", "seaborn"}
+    assert [module for module in MODULES if plotting & foreign(module)] == ["heatmaps"]
+
+
+def test_the_command_line_and_the_package_load_nothing_at_first():
+    assert foreign("cli", late=False) == {"click"}
+    assert ours("cli", late=False) == {"__init__"}
+    assert imports("__init__", late=False) <= sys.stdlib_module_names
+
+
+def test_every_library_is_declared():
+    project = PACKAGE.parent / "pyproject.toml"
+    if not project.exists():
+        pytest.skip("the package is installed away from its project file")
+    wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    declared = {requirement.split(">")[0] for requirement in wanted}
+    assert set().union(*(foreign(module) for module in MODULES)) == declared
