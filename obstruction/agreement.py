@@ -177,7 +177,8 @@ class Agreement:
             chance = max(self.smallest, 1e-300)
             yield f"  Were it right, counts so far off would have probability at most {chance:.2g}."
         else:
-            yield f"AGREES: the counts of {tested:,} cells bear out the closed form."
+            cells = "cell bears out" if tested == 1 else "cells bear out"
+            yield f"AGREES: the counts of {tested:,} {cells} the closed form."
         yield "  If the formula is right, a verdict of disagreement has probability at most"
         yield (
             f"  {self.level:g}, whatever the dependence between cells "
@@ -317,7 +318,9 @@ def _check(table: pd.DataFrame, level: float, power: float) -> None:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level = {level!r}: must be strictly between 0 and 1")
     if not level < power < 1.0:
-        raise ValueError(f"power = {power!r}: must be strictly between level = {level!r} and 1")
+        raise ValueError(
+            f"level = {level!r}, power = {power!r}: power must be strictly between level and 1"
+        )
 
 
 class _Test(NamedTuple):

@@ -276,6 +276,8 @@ def _wide(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFra
     for column in _COLUMNS:
         if column not in table.columns:
             raise ValueError(f"table has no column {column!r}: needs {', '.join(_COLUMNS)}")
+    kept = [name for name in (*_COLUMNS, "log10_exact") if name in table.columns]
+    table = table[kept]
     ordered = isinstance(table["scheme"].dtype, pd.CategoricalDtype)
     groups = {str(k): v for k, v in table.groupby("scheme", observed=True, sort=ordered)}
     if not groups:

@@ -16,7 +16,7 @@ import click
 from obstruction import folder
 from obstruction.plan import StudyConfig
 from obstruction.progress import Bar
-from obstruction.sampling import Sampler, check_memory
+from obstruction.sampling import Sampler, check_memory, compile_kernels
 from obstruction.study import Study, current, resolve_threads
 from obstruction.validation import check_count, check_probability
 
@@ -196,6 +196,8 @@ class _Run:
                 if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
                     self.save()
 
+            compile_kernels()
+            self.begun = self.saved = time.perf_counter()
             self.sampler.run(self.target, threads=self.workers, watch=watch)
         return self.study()
 

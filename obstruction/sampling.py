@@ -75,6 +75,11 @@ def check_memory(config: StudyConfig, threads: int) -> None:
         )
 
 
+def compile_kernels() -> None:
+    """Have the kernels compiled or read from the disk, so that what follows is sampling alone."""
+    Sampler(StudyConfig.of("xavier_normal", d=1, l=1)).run(1, threads=1)
+
+
 class Sampler:
     """The counts of a study as they grow.
 

@@ -107,7 +107,8 @@ class Study:
         return (
             f"{', '.join(scheme.label for scheme in config.schemes)}\n"
             f"  d {_span(config.d)}, l {_span(config.l)}: {nd:,} x {nl:,} cells, "
-            f"{self.networks:,}{state} networks each, {config.plan} plan, seed {config.seed}"
+            f"{self.networks:,}{state} {'network' if self.networks == 1 else 'networks'} each, "
+            f"{config.plan} plan, seed {config.seed}"
         )
 
     def __repr__(self) -> str:
