@@ -1,4 +1,4 @@
-"""End to end: what the sampler counts against what the theory says, and against wrong theories."""
+"""End to end: what the sampler counts against what the formulas say, and against wrong ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_scheme_of_the_registry_is_sampled_here():
 
 
 SIZES = {
-    "nested": ({"d": [1, 2, 3, 4, 5, 8, 13, 30], "l": [1, 2, 3, 5, 10, 33, 100]}, 40_000),
+    "nested": ({"d": [1, 2, 3, 4, 5, 8, 13, 30], "l": [1, 2, 3, 5, 10, 40]}, 20_000),
     "independent": ({"d": [1, 2, 3, 6], "l": [1, 2, 5, 12]}, 20_000),
 }
 
@@ -125,7 +125,7 @@ def test_rare_events_have_their_probability_in_a_long_run(label):
     """5·10⁸ neurons: each of the six disagrees for one seed in 1000."""
     found = ob.sample(label, d=RARE[label], l=1000, networks=500_000, seed=5).agreement()
     assert found.agrees, str(found)
-    assert found.sensitivity["neuron"].smallest < 0.06
+    assert found.sensitivity["neuron"].smallest < 0.1
 
 
 # --- no bias, no over- or underdispersion --------------------------------------------------
@@ -269,13 +269,13 @@ def rejections(networks, seeds):
 
 
 def test_the_stated_number_of_networks_exposes_a_wrong_formula():
-    """At power 90 %, fewer than 60 of 80 runs reject for one choice of seeds in 10⁴."""
+    """At power 90 %, 27 or fewer of 40 runs reject for one choice of seeds in 10⁴."""
     wrong, right = network(neuron(5, 10 / 5), 5), network(neuron(5, 10 / 6), 5)
     networks = networks_to_reject(float(wrong), float(right))
     assert 500 < networks < 5000
-    assert stats.binom.cdf(60, 80, 0.9) < 1e-4
-    assert rejections(networks, range(80)) > 60
-    assert rejections(networks // 8, range(80)) < 30
+    assert stats.binom.cdf(27, 40, 0.9) < 1e-4
+    assert rejections(networks, range(40)) > 27
+    assert rejections(networks // 8, range(40)) < 15
 
 
 # --- uniform weights -----------------------------------------------------------------------

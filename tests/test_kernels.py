@@ -135,7 +135,7 @@ def quadruples():
 
 @pytest.mark.parametrize("law", [NORMAL, UNIFORM])
 def test_compiled_words_squares_and_signs_equal_the_interpreted_ones(law, request):
-    words = np.ascontiguousarray(quadruples()[:, ::23])
+    words = np.ascontiguousarray(quadruples()[:, ::61])
     rng = np.random.default_rng(22)
     key = rng.integers(0, 2**32, 4)
     rows, networks = rng.integers(0, 2**32, (2, 40))
@@ -170,7 +170,7 @@ EVERY_PATH = (
 
 
 def test_compiled_counts_equal_the_interpreted_ones(request):
-    config = StudyConfig.of(EVERY_PATH, d=[1, 2, 6], l=[1, 3, 4], seed=5)
+    config = StudyConfig.of(EVERY_PATH, d=[1, 6], l=[1, 3], seed=5)
     compiled = [count(sheet, config.seed, 3, first=2, batch=2) for sheet in sheets(config)]
     request.getfixturevalue("interpreted")
     for sheet, expected in zip(sheets(config), compiled, strict=True):
@@ -316,7 +316,7 @@ def test_weights_follow_from_the_slow_generator_and_the_library(hidden, output):
 
 # --- the laws ------------------------------------------------------------------------------
 
-NETWORKS, ROWS, COLUMNS = 64, 16_384, 8
+NETWORKS, ROWS, COLUMNS = 32, 16_384, 8
 
 
 def standardised(law, *, seed=0, block=0, output=None, networks=NETWORKS, columns=COLUMNS):
@@ -347,12 +347,15 @@ def binomial_p(k, n, p):
 
 
 def shape_p_values(weights, cdf):
-    """Kolmogorov-Smirnov, column by column (10⁶ weights each)."""
-    return [stats.kstest(weights[..., c].ravel(), cdf).pvalue for c in range(weights.shape[-1])]
+    """Kolmogorov-Smirnov, column by column (5·10⁵ weights each)."""
+    return [
+        stats.kstest(weights[..., c].ravel(), cdf, method="asymp").pvalue
+        for c in range(weights.shape[-1])
+    ]
 
 
 def moment_p_values(weights, fourth, eighth):
-    """The mean of squares and of fourth powers over all weights (8·10⁶)."""
+    """The mean of squares and of fourth powers over all weights (4·10⁶)."""
     square = weights.ravel() ** 2
     root = math.sqrt(square.size)
     quartic = square**2
@@ -411,7 +414,7 @@ def uniform_cdf(x):
 NORMAL_SUSPICIONS = {
     "shape": lambda w: shape_p_values(w, special.ndtr),
     "moments": lambda w: moment_p_values(w, 3.0, 105.0),
-    "tails": lambda w: tail_p_values(w, normal_inside, (2.0, 3.0, 4.0, 4.5, 5.0)),
+    "tails": lambda w: tail_p_values(w, normal_inside, (2.0, 3.0, 4.0, 4.3, 5.0)),
     "centre": lambda w: centre_p_values(w, normal_inside),
     "signs": sign_p_values,
 }
@@ -431,13 +434,13 @@ def alarm(p_values):
 
 @pytest.mark.parametrize("suspicion", NORMAL_SUSPICIONS)
 def test_normal_weights_are_normal(normal, suspicion):
-    """8·10⁶ weights; each of the five families cries wolf for one seed in 10⁴ (Bonferroni)."""
+    """4·10⁶ weights; each of the five families cries wolf for one seed in 10⁴ (Bonferroni)."""
     assert not alarm(NORMAL_SUSPICIONS[suspicion](normal))
 
 
 @pytest.mark.parametrize("suspicion", UNIFORM_SUSPICIONS)
 def test_uniform_weights_are_uniform(uniform, suspicion):
-    """8·10⁶ weights; each of the five families cries wolf for one seed in 10⁴ (Bonferroni)."""
+    """4·10⁶ weights; each of the five families cries wolf for one seed in 10⁴ (Bonferroni)."""
     assert not alarm(UNIFORM_SUSPICIONS[suspicion](uniform))
 
 
@@ -450,11 +453,11 @@ def one_per_cent_wide(w):
 
 
 def shifted(w):
-    return w + 0.005
+    return w + 0.01
 
 
 def cut_off(w):
-    return np.clip(w, -4.4, 4.4)
+    return np.clip(w, -4.25, 4.25)
 
 
 def with_a_hole(w):
@@ -544,7 +547,7 @@ def neighbours(bins):
 
 @pytest.mark.parametrize("law", [NORMAL, UNIFORM])
 def test_columns_rows_and_networks_are_independent(law, normal, uniform):
-    """35 pairs of 10⁶ to 4·10⁶ weights, four tests each: one false alarm in 10⁴ seeds."""
+    """35 pairs of 5·10⁵ to 2·10⁶ weights, four tests each: one false alarm in 10⁴ seeds."""
     bins = binned(normal if law == NORMAL else uniform, law)
     assert not alarm([p for pair in neighbours(bins) for p in dependence_p_values(*pair)])
 
@@ -594,16 +597,17 @@ def test_the_triple_of_signs_is_independent_too(normal):
 # --- counting ------------------------------------------------------------------------------
 
 
-def room(sheet, batch, networks):
-    """Memory for the rows in flight, with rubbish in it: the kernel must not read what is there."""
-    rows = min(batch, networks) * sheet.row_cell.size + kernels.PAD
-    return np.full((3, rows), 77, np.uint32), np.full((2, rows), np.nan)
-
-
 def count(sheet, seed, networks, *, first=0, batch=7, block=0, stop=0):
     """The counts of a sheet as (2, schemes, nd, nl), or None if the kernel gave up."""
     steps = np.zeros((2, *sheet.thresholds.shape), np.int32)
-    finished = kernels.count_nested(
+    finished = add(steps, sheet, seed, networks, first, batch, block, stop)
+    return np.cumsum(steps[..., :-1], axis=-1) if finished else None
+
+
+def add(steps, sheet, seed, networks, first, batch, block, stop):
+    """Call the kernel, with no more room than it asks for and garbage in it."""
+    room = min(batch, networks) * sheet.row_cell.size + kernels.PAD
+    return kernels.count_nested(
         streams.block_key(seed, sheet.path, block),
         *(law.code for law in sheet.laws),
         first,
@@ -616,11 +620,11 @@ def count(sheet, seed, networks, *, first=0, batch=7, block=0, stop=0):
         sheet.peak,
         sheet.bound,
         batch,
-        *room(sheet, batch, networks),
+        np.full((3, room), 0xDEADBEEF, np.uint32),
+        np.full((2, room), np.nan),
         np.full(1, stop, np.uint8),
         *steps,
     )
-    return np.cumsum(steps[..., :-1], axis=-1) if finished else None
 
 
 def counted(config, networks, **options):
@@ -669,6 +673,8 @@ CASES = {
     "two cells": (["xavier_normal"], [2, 3], [7, 8], 90),
     "wider than a chunk": (["kaiming_normal", "xavier_normal"], [1, 2, 5], [1, 511, 512, 700], 5),
     "wider than a chunk, rising": (["lecun_normal:output_gain=9", MIXED], [4, 9], [513, 1300], 5),
+    "all rows near a threshold": (["custom:output_std=3"], [1, 2, 3, 5], [1, 900, 2500], 5),
+    "all rows near, rising": (["kaiming_normal:mode=fan_out"], [1, 3, 6], [1, 900, 2500], 5),
     "rises beyond a chunk": (["kaiming_normal:mode=fan_out"], [3, 400, 900], [2, 600, 1100], 3),
 }
 
@@ -697,7 +703,9 @@ def test_the_slow_count_is_sensitive(slowly):
     assert expected != slowly(config, range(1, 61))
 
 
-@pytest.mark.parametrize("case", ["falling, rising and constant at once", "wider than a chunk"])
+@pytest.mark.parametrize(
+    "case", ["falling, rising and constant at once", "wider than a chunk", "all rows near, rising"]
+)
 def test_batches_have_no_influence(case):
     schemes, d, l, networks = CASES[case]
     config = StudyConfig.of(schemes, d=d, l=l, seed=4)
@@ -725,12 +733,7 @@ def test_counts_are_added_to_the_arrays():
     once = count(sheet, 6, 50)
     steps = np.zeros((2, *sheet.thresholds.shape), np.int32)
     for _ in range(3):
-        assert kernels.count_nested(
-            streams.block_key(6, sheet.path, 0),
-            *(0, 0, 0, 50, sheet.columns, sheet.row_cell, sheet.thresholds, sheet.rising),
-            *(sheet.curve, sheet.peak, sheet.bound, 9, *room(sheet, 9, 50)),
-            *(np.zeros(1, np.uint8), *steps),
-        )
+        assert add(steps, sheet, 6, 50, 0, 9, 0, 0)
     np.testing.assert_array_equal(np.cumsum(steps[..., :-1], axis=-1), 3 * once)
 
 

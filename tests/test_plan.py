@@ -127,22 +127,27 @@ def test_independent_sheets_are_one_per_cell_each_with_its_own_stream():
         assert sheet.row_cell.tolist() == [0] * l
 
 
-def test_tables_of_a_sheet_are_what_the_kernel_expects():
-    study = config()
-    (sheet,) = (one for one in sheets(study) if one.thresholds.shape[0] == 4)
-    ratio = study.ratio()[sheet.where]
+@pytest.mark.parametrize(
+    ("labels", "rising"),
+    [
+        (["xavier_normal", "kaiming_normal"], [False, False]),
+        (["kaiming_normal:mode=fan_out", "xavier_normal:output_gain=2"], [True, False]),
+        (["custom", "lecun_normal", "kaiming_normal:mode=fan_out"], [False, False, True]),
+    ],
+)
+def test_tables_of_a_sheet_are_what_the_kernel_expects(labels, rising):
+    study = config(labels=labels)
+    (sheet,) = sheets(study)
+    ratio = study.ratio()
     assert (sheet.thresholds[..., -1] == -1.0).all()
+    assert sheet.rising.tolist() == rising
     # Row k, counted from 0, belongs to networks with more than k neurons.
-    assert [study.l[j] for j in sheet.row_cell] == [
-        min(l for l in study.l if l > k) for k in range(10)
-    ]
-    assert sheet.rising.tolist() == [False, False, True, False]
+    first = [min(l for l in study.l if l > k) for k in range(10)]
+    assert [study.l[j] for j in sheet.row_cell] == first
     for i, d in enumerate(study.d):
+        group = [n for n, other in enumerate(study.d) if other >= d and other // 4 == d // 4]
         for j in range(len(study.l)):
-            same_group = [
-                n for n, other in enumerate(study.d) if other >= d and other // 4 == d // 4
-            ]
-            assert sheet.peak[i, j] == ratio[:, same_group, j:].max()
+            assert sheet.peak[i, j] == ratio[:, group, j:].max()
     for j in range(len(study.l)):
         assert sheet.bound[j] == ratio[:, :, j:].max()
 

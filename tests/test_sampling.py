@@ -121,7 +121,7 @@ def test_the_size_of_the_ranges_has_no_influence(size, monkeypatch):
             if not self._ranges:
                 return None
             start, stop = self._ranges.pop()
-            end = min(start + size, stop)
+            end = min(start + size, start + most, stop)
             if end < stop:
                 self._ranges.append((end, stop))
             pieces.append(end - start)
@@ -296,8 +296,14 @@ class Enough(Exception):
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, Enough])
-@pytest.mark.parametrize("seconds", [0.0, 0.4])
-def test_an_interrupted_run_keeps_what_it_has_and_can_be_finished(interruption, seconds, config):
+@pytest.mark.parametrize(
+    ("seconds", "merging", "grace"), [(0.0, 2.0, 0.5), (0.4, 0.0, 0.5), (0.4, 0.1, 0.0)]
+)
+def test_an_interrupted_run_keeps_what_it_has_and_can_be_finished(
+    interruption, seconds, merging, grace, config, monkeypatch
+):
+    monkeypatch.setattr(sampling, "_MERGE_SECONDS", merging)
+    monkeypatch.setattr(sampling, "_GRACE_SECONDS", grace)
     begun, seen = time.perf_counter(), []
 
     def watch(networks):
@@ -313,9 +319,9 @@ def test_an_interrupted_run_keeps_what_it_has_and_can_be_finished(interruption, 
     assert seen == sorted(seen)
     done, counts = sampler.snapshot()
     assert sum(stop - start for start, stop in done) == counts.networks == sampler.networks
-    assert counts.networks >= seen[-1] > 0
+    assert seen[-1] > 0
     assert all(stop < start for (_, stop), (start, _) in pairwise(done))
-    target = done[-1][1] + 100
+    target = max((stop for _, stop in done), default=0) + 100
     sampler.run(target, threads=2)
     assert sampler.snapshot()[0] == ((0, target),)
     assert sampler.snapshot()[1] == finished(config, target, threads=2)
@@ -336,6 +342,7 @@ def test_counts_are_consistent_at_any_moment(config, slowly, monkeypatch):
         return original(*arguments)
 
     monkeypatch.setattr(kernels, "count_nested", looking)
+    monkeypatch.setattr(sampling, "_MERGE_SECONDS", 0.0)
     sampler = Sampler(config)
     sampler.run(4000, threads=2)
     for done, counts in found:
@@ -476,7 +483,25 @@ def test_memory_is_refused_before_anything_is_drawn(plan, monkeypatch):
         ob.sample(BOTH, **SMALL, plan=plan)
 
 
-def test_an_entry_of_a_difference_array_cannot_overflow():
+def test_an_entry_of_a_difference_array_cannot_overflow(config, monkeypatch):
+    """A worker hands its counts over before its neurons could exceed what 32 bits hold."""
+    monkeypatch.setattr(sampling, "_LARGEST_STEP", 1000)
+    merged = []
+    original = Sampler._merge
+
+    def merge(self, tally):
+        merged.append(sum(stop - start for start, stop in tally._pieces))
+        original(self, tally)
+
+    monkeypatch.setattr(Sampler, "_merge", merge)
+    counts = finished(config, 3000, threads=2)
+    assert max(merged) == 1000 // 8  # l = 8 at most
+    monkeypatch.undo()
+    assert np.iinfo(np.int32).max == sampling._LARGEST_STEP
+    assert counts == finished(config, 3000)
+
+
+def test_ranges_fit_into_32_bits_however_fast_they_go():
     """Tallies are handed over before their neurons exceed 32 bits, whatever the measured rate."""
     config = StudyConfig.of("custom:output_std=0", d=1, l=1000)
     tally = sampling._Tally(sheets(config), config)
