@@ -98,7 +98,7 @@ def _named(path: str | os.PathLike[str]) -> Path:
 def save(
     study: Study,
     path: str | os.PathLike[str],
-    pictures: Mapping[str, Writer] | None = None,
+    pictures: Mapping[str, bytes] | None = None,
     agreement: Agreement | None = None,
 ) -> list[Path]:
     """Write a study and its pictures, replacing the one that is there.
@@ -108,8 +108,8 @@ def save(
     study : Study
     path : path-like
         The folder; made if missing.
-    pictures : mapping of str to callable, optional
-        File names, and what writes each to a binary stream.
+    pictures : mapping of str to bytes, optional
+        Names of further files, and what they hold.
     agreement : Agreement, optional
         The verdict to note in ``run.json``.
 
@@ -134,12 +134,20 @@ def save(
         stream.write(_to_json(_describe(study, agreement)))
 
     folder = prepare(path)
-    writers: dict[str, Writer] = {CELLS: cells, **(pictures or {}), RUN: run}
+    drawn = {name: _content(data) for name, data in (pictures or {}).items()}
+    writers: dict[str, Writer] = {CELLS: cells, **drawn, RUN: run}
     try:
         _commit(folder, writers)
     except OSError as error:
         raise ValueError(f"out = {path}: cannot be written ({error.strerror})") from None
     return [folder / name for name in writers]
+
+
+def _content(data: bytes) -> Writer:
+    def write(stream: IO[bytes]) -> None:
+        stream.write(data)
+
+    return write
 
 
 def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool = False) -> None:

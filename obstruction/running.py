@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shlex
 import signal
 import time
@@ -244,16 +245,21 @@ def _interrupted(networks: int, target: int, out: str, signalled: KeyboardInterr
 
 
 def _conclude(study: Study, place: Path, level: float) -> tuple[Agreement, list[Path]]:
-    """Verify, draw and write."""
+    """Draw, verify and write; one after the other, as each takes memory on a large grid."""
+    pictures = _draw(study)
+    agreement = study.agreement(level=level)
+    return agreement, folder.save(study, place, pictures, agreement)
+
+
+def _draw(study: Study) -> dict[str, bytes]:
     from obstruction import heatmaps
 
-    agreement = study.agreement(level=level)
     figure = heatmaps.figure(study.table())
-    pictures: dict[str, folder.Writer] = {
-        "heatmap.png": lambda stream: heatmaps.write(figure, stream, kind="png"),
-        "heatmap.pdf": lambda stream: heatmaps.write(figure, stream, kind="pdf"),
-    }
-    return agreement, folder.save(study, place, pictures, agreement)
+    streams = {name: io.BytesIO() for name in folder.PICTURES}
+    for name, stream in streams.items():
+        heatmaps.write(figure, stream, kind=name.rpartition(".")[2])
+    figure.clear()  # or its arrays would stay until the next collection of cycles
+    return {name: stream.getvalue() for name, stream in streams.items()}
 
 
 def _speed(study: Study, drawn: int, seconds: float) -> str:

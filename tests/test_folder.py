@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import itertools
 import json
 import os
@@ -40,7 +41,7 @@ def _hasty(monkeypatch):
 
 
 def paint(word: bytes):
-    return {name: lambda stream: stream.write(word) for name in folder.PICTURES}
+    return dict.fromkeys(folder.PICTURES, word)
 
 
 def put(study, path, word=b"old"):
@@ -294,14 +295,17 @@ def test_killed_while_saving_a_checkpoint(before, replace, old, new, tmp_path, m
 def test_a_full_disk_leaves_the_old_study(old, new, tmp_path, monkeypatch):
     put(old, tmp_path)
 
-    def full(stream):
-        stream.write(b"half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(
-        ValueError, match=r"^out = .*: cannot be written \(No space left on device\)"
-    ):
-        folder.save(new, tmp_path, {"heatmap.png": full})
+    content = folder._content
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "_content", lambda data: lambda stream: content(data)(Full()))
+        with pytest.raises(
+            ValueError, match=r"^out = .*: cannot be written \(No space left on device\)"
+        ):
+            folder.save(new, tmp_path, {"heatmap.png": b"picture"})
     assert same(ob.load(tmp_path), old)
     usable(tmp_path, new)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_links_lead_somewhere():
 def test_the_output_shown_is_what_is_printed_now(command, tmp_path, monkeypatch):
     from obstruction import heatmaps
 
-    monkeypatch.setattr(heatmaps, "figure", lambda table: None)
+    monkeypatch.setattr(heatmaps, "figure", lambda table: SimpleNamespace(clear=lambda: None))
     monkeypatch.setattr(heatmaps, "write", lambda figure, stream, kind: stream.write(b"picture"))
     small = ("--d", "1:4", "--l", "1:4", "--networks", "3000", "--threads", "2")
     printed = command("run", *small, "--out", tmp_path / "a").out.splitlines()

@@ -19,6 +19,7 @@ import sys
 import termios
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ SMALL = (*GRID, "--networks", "2000")
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
     """Write a word in place of pictures, which take longer than all the rest."""
-    monkeypatch.setattr(heatmaps, "figure", lambda table: "figure")
+    monkeypatch.setattr(heatmaps, "figure", lambda table: SimpleNamespace(clear=lambda: None))
     monkeypatch.setattr(heatmaps, "write", lambda figure, stream, kind: stream.write(kind.encode()))
 
 
