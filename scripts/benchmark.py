@@ -2,9 +2,9 @@
 
     python scripts/benchmark.py [--full] [--out figures]
 
-Prints a report and writes it to ``benchmark.md``; draws ``scaling.png``. Kernels are warm and
-figures are the best of several repetitions unless said otherwise. ``--full`` adds 10⁶ networks on
-1000 x 1000 cells with two schemes, which takes a minute or two.
+Prints a report and writes it to ``benchmark.md``; draws ``scaling.png``. Kernels are warm; what
+is compared runs in turn, several times over, and the best of each counts. ``--full`` adds 10⁶
+networks on 1000 x 1000 cells with two schemes, which takes a minute or two.
 
 Peers, both in NumPy and float32:
 
@@ -56,6 +56,21 @@ def best(function: Callable[[], object], seconds: float = 2.0) -> float:
     return min(times)
 
 
+def best_of_each(functions: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Return the shortest time of each of several functions, called in turn."""
+    return [
+        min(times)
+        for times in zip(*[[once(f) for f in functions] for _ in range(rounds)], strict=True)
+    ]
+
+
+def once(function: Callable[[], object]) -> float:
+    """Return the time of one call."""
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
+
+
 # --- the peers -----------------------------------------------------------------------------
 
 
@@ -80,37 +95,22 @@ def literal_numpy(rng: np.random.Generator, d: int, l: int, networks: int) -> in
     return int((ratio < d / l).any(axis=1).sum())
 
 
-def nested_numpy_rate(n: int, batches: tuple[int, ...]) -> tuple[float, int]:
-    """Return cell-networks per second at the best batch size, and that size."""
-    rng = np.random.default_rng(SEED)
-    rates = [
-        (batch * n * n / best(lambda batch=batch: nested_numpy(rng, n, batch)), batch)
-        for batch in batches
-    ]
-    return max(rates)
-
-
-def literal_numpy_rate(n: int) -> float:
-    """Return cell-networks per second over cells spread evenly over an n x n grid."""
-    rng = np.random.default_rng(SEED)
+def literal_numpy_cells(rng: np.random.Generator, n: int, networks: int) -> int:
+    """Count in cells spread evenly over an n x n grid; return how many networks that took."""
     sizes = np.linspace(1, n, 12).round().astype(int)
-    networks = 50
-
-    def once() -> None:
-        for d in sizes:
-            for l in sizes:
-                literal_numpy(rng, d, l, networks)
-
-    return networks * sizes.size**2 / best(once)
+    for d in sizes:
+        for l in sizes:
+            literal_numpy(rng, d, l, networks)
+    return networks * sizes.size**2
 
 
 # --- the sampler ---------------------------------------------------------------------------
 
 
-def seconds_for(schemes: list[str], n: int, networks: int, threads: int = 1) -> float:
-    """Return the best time for so many networks per cell on an n x n grid."""
+def sampling(schemes: list[str], n: int, networks: int, threads: int = 1) -> Callable[[], object]:
+    """Return a function that samples so many networks per cell on an n x n grid."""
     config = StudyConfig.of(schemes, d=range(1, n + 1), l=range(1, n + 1), seed=SEED)
-    return best(lambda: Sampler(config).run(networks, threads=threads))
+    return lambda: Sampler(config).run(networks, threads=threads)
 
 
 def groups_drawn(n: int, networks: int = 40) -> float:
@@ -271,23 +271,33 @@ def main() -> None:
     say("| grid | sampler | nested NumPy | ratio | literal NumPy | ratio |")
     say("|---|---|---|---|---|---|")
     per_network = {}
-    for n, networks, batches in ((100, 100_000, (4, 16, 64, 256)), (1000, 20_000, (1, 2, 4))):
-        peer, batch = nested_numpy_rate(n, batches)
-        per_network[n] = seconds_for([KAIMING], n, networks) / networks
+    rng = np.random.default_rng(SEED)
+    for n, networks, batches in ((100, 100_000, (4, 16, 64, 256)), (1000, 10_000, (1, 2, 4))):
+        peers = [lambda b=batch, n=n: nested_numpy(rng, n, b) for batch in batches]
+        times = best_of_each([sampling([KAIMING], n, networks), *peers], 8)
+        per_network[n] = times[0] / networks
         mine = n * n / per_network[n]
-        literal = literal_numpy_rate(n) if n == 100 else None
-        say(
-            f"| {n} x {n} | {mine:.3g} | {peer:.3g} (batch {batch}) | **{mine / peer:.0f}** | "
-            + (f"{literal:.3g} | **{mine / literal:,.0f}** |" if literal else "- | - |")
-        )
+        rate, batch = max((b * n * n / t, b) for b, t in zip(batches, times[1:], strict=True))
+        line = f"| {n} x {n} | {mine:.3g} | {rate:.3g} (batch {batch}) | **{mine / rate:.0f}** |"
+        if n == 100:
+            seconds = best(lambda: literal_numpy_cells(rng, 100, 50))
+            literal = literal_numpy_cells(rng, 100, 50) / seconds
+            say(f"{line} {literal:.3g} | **{mine / literal:,.0f}** |")
+        else:
+            say(f"{line} - | - |")
     say()
     say("## Schemes and threads")
     say()
     for n, networks in ((100, 200_000), (1000, 20_000)):
-        kaiming = seconds_for([KAIMING], n, networks)
-        xavier = seconds_for([XAVIER], n, networks)
-        both = seconds_for([XAVIER, KAIMING], n, networks)
-        two = seconds_for([XAVIER, KAIMING], n, networks, threads=2)
+        kaiming, xavier, both, two = best_of_each(
+            [
+                sampling([KAIMING], n, networks),
+                sampling([XAVIER], n, networks),
+                sampling([XAVIER, KAIMING], n, networks),
+                sampling([XAVIER, KAIMING], n, networks, threads=2),
+            ],
+            6,
+        )
         say(
             f"- {n} x {n}: both schemes in one pass cost {both / kaiming:.2f} times Kaiming alone, "
             f"{both / xavier:.2f} times Xavier alone; two threads {both / two:.2f} times one"
