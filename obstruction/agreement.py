@@ -33,7 +33,7 @@ class Sensitivity(NamedTuple):
     Attributes
     ----------
     smallest : float
-        In the cell that sees most.
+        In the cell that sees most, among those with a probability of at most 1/2 if there are any.
     scheme, d, l
         That cell.
     median : float
@@ -129,7 +129,10 @@ class Agreement:
             errors = self.detectable[f"detectable{ending}"].to_numpy()
             seen = np.isfinite(errors)
             if seen.any():
-                best = int(np.argmin(np.where(seen, errors, np.inf)))
+                # where P is near 1, next to no error of p changes it: not what to boast with
+                likely = self._table[f"exact{ending}"].to_numpy() > 0.5
+                fair = seen & ~likely if (seen & ~likely).any() else seen
+                best = int(np.argmin(np.where(fair, errors, np.inf)))
                 cell = self._table.iloc[best]
                 found[test] = Sensitivity(
                     float(errors[best]),
@@ -177,7 +180,7 @@ class Agreement:
             chance = max(self.smallest, 1e-300)
             yield f"  Were it right, counts so far off would have probability at most {chance:.2g}."
         else:
-            cells = "cell bears out" if tested == 1 else "cells bear out"
+            cells = "cell bear out" if tested == 1 else "cells bear out"
             yield f"AGREES: the counts of {tested:,} {cells} the closed form."
         yield "  If the formula is right, a verdict of disagreement has probability at most"
         yield (

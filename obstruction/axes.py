@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import numpy as np
 
@@ -96,11 +97,13 @@ def _parse_part(name: str, part: str, text: str) -> Sequence[int]:
     return list(dict.fromkeys(steps.tolist()))
 
 
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,6})?\s*", re.ASCII | re.IGNORECASE)
+
+
 def _whole(text: str) -> int | None:
-    try:
-        number = Decimal(text.strip())
-    except InvalidOperation:
+    if not _NUMBER.fullmatch(text):
         return None
+    number = Decimal(text.strip())
     if not number.is_finite() or number.adjusted() > 30 or number != number.to_integral_value():
         return None
     return int(number)

@@ -424,7 +424,20 @@ def _factors(d: FloatArray, a: FloatArray) -> tuple[FloatArray, FloatArray]:
     whole = _integral(sizes, np.zeros_like(sizes))
     factor = np.ones(a.shape)
     factor.flat[proper] = _integral(sizes[which], lam.flat[proper]) / whole[which]
-    return -d / 2.0 * lam, factor
+    exponent = np.array(-d / 2.0 * lam)
+    for size, formula in ((1.0, _p_of_one), (2.0, _p_of_two)):  # to the last digit
+        cells = proper[d.flat[proper] == size]
+        exponent.flat[cells], factor.flat[cells] = 0.0, formula(a.flat[cells])
+    return exponent, factor
+
+
+def _p_of_one(a: FloatArray) -> FloatArray:
+    return np.arctan(np.sqrt(a)) * 2.0 / np.pi
+
+
+def _p_of_two(a: FloatArray) -> FloatArray:
+    root = np.sqrt(1.0 + a)
+    return a / root / (root + 1.0)
 
 
 def _integral(d: FloatArray, lam: FloatArray) -> FloatArray:

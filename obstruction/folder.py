@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import io
 import json
 import math
@@ -84,6 +85,11 @@ def holds_study(path: str | os.PathLike[str]) -> bool:
         return any((folder / name).exists() for name in (RUN, CELLS, CHECKPOINT, _MARKER))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def in_the_way(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of files in a folder that saving a study would replace."""
+    return [name for name in (RUN, CELLS, *PICTURES) if (_named(path) / name).exists()]
 
 
 def _named(path: str | os.PathLike[str]) -> Path:
@@ -251,7 +257,24 @@ def _describe(study: Study, agreement: Agreement | None) -> dict[str, Any]:
             **{name: import_module(name).__version__ for name in ("numpy", "scipy", "numba")},
         },
         "agreement": None if agreement is None else agreement.to_dict(),
+        "digest": _digest(config, study.counts),
     }
+
+
+def _digest(config: StudyConfig, counts: Counts) -> str:
+    """Return a checksum of what was sampled and what was counted, so that they stay together."""
+    sampled = [
+        [scheme.label for scheme in config.schemes],
+        config.d,
+        config.l,
+        config.seed,
+        config.plan,
+        counts.networks,
+    ]
+    digest = hashlib.sha256(json.dumps(sampled).encode())
+    for array in (counts.obstructed, counts.pathological):
+        digest.update(np.ascontiguousarray(array, "<i8").tobytes())
+    return digest.hexdigest()
 
 
 # --- reading -------------------------------------------------------------------------------
@@ -317,9 +340,10 @@ def _load_finished(folder: Path) -> Study:
         raise ValueError(f"{path}: damaged (is not a JSON text)") from None
     try:
         config, networks, study = _understand(about)
+        counts = table.read_counts(_place(folder, CELLS), config, networks)
+        return study(counts)
     except _Damage as damage:
         raise ValueError(f"{path}{damage.line(text)}: damaged ({damage})") from None
-    return study(table.read_counts(_place(folder, CELLS), config, networks))
 
 
 def _load_checkpoint(folder: Path) -> Study:
@@ -330,14 +354,15 @@ def _load_checkpoint(folder: Path) -> Study:
             obstructed = data["obstructed"].astype(np.int64, casting="safe")
             pathological = data["pathological"].astype(np.int64, casting="safe")
     except _NOT_A_CHECKPOINT as error:
-        raise ValueError(f"{path}: damaged ({error})") from None
+        why = str(error).partition(". If you trust")[0]
+        raise ValueError(f"{path}: damaged ({why})") from None
     try:
         config, networks, study = _understand(about)
+        if not obstructed.shape == pathological.shape == config.shape:
+            raise _Damage("", f"counts of shape {obstructed.shape}")
+        return study(Counts(networks, obstructed, pathological))
     except _Damage as damage:
         raise ValueError(f"{path}: damaged ({damage})") from None
-    if not obstructed.shape == pathological.shape == config.shape:
-        raise ValueError(f"{path}: damaged (counts of shape {obstructed.shape})")
-    return study(Counts(networks, obstructed, pathological))
 
 
 _NOT_A_CHECKPOINT: Final = (
@@ -400,7 +425,14 @@ def _understand(about: Any) -> tuple[StudyConfig, int, Callable[[Counts], Study]
     done = entry("done", lambda ranges: _ranges(ranges, networks))
     seconds = entry("seconds", _seconds)
     threads = entry("threads", lambda count: check_count("threads", count))
-    return config, networks, lambda counts: Study(config, counts, done, target, seconds, threads)
+    digest = entry("digest", str)
+
+    def fill(counts: Counts) -> Study:
+        if _digest(config, counts) != digest:
+            raise _Damage("digest", "its checksum does not fit: configuration or counts changed")
+        return Study(config, counts, done, target, seconds, threads)
+
+    return config, networks, fill
 
 
 def _known_format(number: Any) -> None:

@@ -70,9 +70,10 @@ def run_study(
         If an argument is wrong or the folder does not allow it; nothing has been touched then.
     """
     check_level(level)
+    config = StudyConfig.of(**{**defaults, **given})
+    resolve_threads(threads)
     prior = _prior(out, mode)
     if prior is None:
-        config = StudyConfig.of(**{**defaults, **given})
         target = networks or default_networks
     else:
         config, target = _continued(prior, given, networks, out)
@@ -81,6 +82,7 @@ def run_study(
         present = f"this process may use {_many(workers, 'core')}, so it does"
         click.echo(f"obstruction: threads = {threads}: {present}", err=True)
     check_memory(config, workers)
+    made = not Path(out).exists()
     place = folder.prepare(out)
     if prior is not None and prior.networks >= target and not (place / folder.CHECKPOINT).exists():
         if not quiet:
@@ -94,6 +96,9 @@ def run_study(
             study = run.sample(quiet)
         except KeyboardInterrupt as signalled:
             run.save()
+            if made and run.sampler.networks == 0:
+                with contextlib.suppress(OSError):
+                    place.rmdir()
             return _interrupted(run.sampler.networks, target, out, signalled)
         seconds = run.seconds
         run.save()
@@ -131,6 +136,10 @@ def _prior(out: str, mode: str) -> Study | None:
         raise ValueError(
             f"out = {out}: holds a study already; "
             "--overwrite replaces it, --resume goes on with it, --out names another folder"
+        )
+    if mode == "new" and (names := folder.in_the_way(out)):
+        raise ValueError(
+            f"out = {out}: holds {', '.join(names)} already; --overwrite replaces such files"
         )
     return None
 

@@ -99,17 +99,37 @@ class InitScheme:
         return self.hidden.law, self.output.law
 
     def hidden_variance(self, d: ArrayLike, l: ArrayLike) -> FloatArray:
-        """Return Var W1 for ``d`` inputs and ``l`` hidden neurons (broadcasts)."""
+        """Return Var W1 for ``d`` inputs and ``l`` hidden neurons, in their broadcast shape.
+
+        Raises
+        ------
+        ValueError
+            If a size is not a whole number of at least 1.
+        """
         d, l = _sizes(d, l)
         return self.hidden.variance(d, l)
 
     def output_variance(self, d: ArrayLike, l: ArrayLike, e: ArrayLike = 1) -> FloatArray:
-        """Return Var W2 for ``d`` inputs, ``l`` hidden neurons and ``e`` outputs (broadcasts)."""
+        """Return Var W2 for ``d`` inputs, ``l`` hidden neurons, ``e`` outputs, in their shape.
+
+        Raises
+        ------
+        ValueError
+            If a size is not a whole number of at least 1.
+        """
         _, l, e = _sizes(d, l, e)
         return self.output.variance(l, e)
 
     def ratio(self, d: ArrayLike, l: ArrayLike, e: ArrayLike = 1) -> FloatArray:
-        """Return ``a = Var W2 / Var W1`` (broadcasts); infinite if the hidden scale is zero."""
+        """Return ``a = Var W2 / Var W1`` in the broadcast shape of the sizes.
+
+        It is infinite if the hidden scale is zero.
+
+        Raises
+        ------
+        ValueError
+            If a size is not a whole number of at least 1.
+        """
         d, l, e = _sizes(d, l, e)
         fans = self.hidden.denominator(d, l) / self.output.denominator(l, e)
         if self.hidden.scale == 0.0:
@@ -155,7 +175,18 @@ SchemeLike: TypeAlias = str | InitScheme
 
 
 def _sizes(*sizes: ArrayLike) -> tuple[FloatArray, ...]:
-    return tuple(np.broadcast_arrays(*(np.asarray(size, dtype=np.float64) for size in sizes)))
+    """Return d, l and e as float64 arrays of one shape, or say which is no size."""
+    arrays = []
+    for name, size in zip("dle", sizes, strict=False):
+        array = np.asarray(size)
+        if array.size and array.dtype.kind not in "iuf":
+            raise ValueError(f"{name} = {size!r}: must be a whole number of at least 1")
+        array = array.astype(np.float64)
+        wrong = array[~((array >= 1.0) & (array == np.floor(array)) & (array < np.inf))]
+        if wrong.size:
+            raise ValueError(f"{name} = {wrong[0]:g}: must be a whole number of at least 1")
+        arrays.append(array)
+    return tuple(np.broadcast_arrays(*arrays))
 
 
 # --- options -------------------------------------------------------------------------------

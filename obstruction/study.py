@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,7 +153,8 @@ def sample(
         and all schemes of one law; every cell has its exact binomial count, cells depend on each
         other. ``"independent"``: each cell draws its own networks, which is far slower.
     threads : int, optional
-        Workers, >= 1; at most, and by default, all cores this process may use.
+        Workers, >= 1; by default all cores this process may use. More are not used, with a
+        warning.
     progress : bool
         Whether to show a bar on the terminal.
 
@@ -174,6 +176,10 @@ def sample(
     config = StudyConfig.of(schemes, d=d, l=l, seed=seed, plan=plan)
     networks = check_count("networks", networks)
     workers = resolve_threads(threads)
+    if threads is not None and workers < threads:
+        warnings.warn(
+            f"threads = {threads}: this process may use {workers} cores, so it does", stacklevel=2
+        )
     check_memory(config, workers)
     sampler = Sampler(config)
     if progress:

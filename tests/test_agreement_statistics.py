@@ -273,9 +273,12 @@ def test_sensitivity_names_the_cell_that_sees_most(honest):
     found = agreement(honest)
     for test, column in (("network", "detectable"), ("neuron", "detectable_neuron")):
         seen, errors = found.sensitivity[test], found.detectable[column]
-        cell = honest.loc[errors.idxmin()]
+        unlikely = honest["exact" + column.removeprefix("detectable")] <= 0.5
+        assert not unlikely.all() or test == "neuron"  # next to P = 1 no error of p is seen
+        errors_there = errors[unlikely]
+        cell = honest.loc[errors_there.idxmin()]
         assert (seen.scheme, seen.d, seen.l) == (cell["scheme"], cell["d"], cell["l"])
-        assert seen.smallest == errors.min()
+        assert seen.smallest == errors_there.min()
         assert seen.median == errors.median()
         assert 0 < seen.within_tenth == (errors <= 0.1).sum() < 72
         assert (seen.seeing, seen.cells) == (72, 72)
@@ -354,7 +357,7 @@ def test_the_table_is_left_alone_and_may_hold_categories(honest):
         (lambda t: agreement(t, level=0.0), "level = 0.0: must be strictly between 0 and 1"),
         (
             lambda t: agreement(t, power=0.0005),
-            "power = 0.0005: must be strictly between level = 0.001 and 1",
+            "level = 0.001, power = 0.0005: power must be strictly between level and 1",
         ),
         (lambda t: agreement(t.assign(obstructed=5000)), "k = 5000: must be at most n = 4000"),
         (lambda t: agreement(t.assign(exact=1.5)), "p = 1.5: must be between 0 and 1"),

@@ -481,3 +481,23 @@ def test_exact_does_not_load_the_sampler():
     packages = loaded_by("exact", "--scheme", "kaiming_normal", "--d", "2", "--l", "3")
     assert "numpy" in packages
     assert not packages & {"numba", "matplotlib", "seaborn", "pandas"}
+
+
+def test_a_foreign_picture_is_not_replaced(refused, command, tmp_path):
+    (tmp_path / "heatmap.png").write_bytes(b"precious")
+    words = ("run", "--d", "1", "--l", "1", "--networks", "10", "--out", tmp_path)
+    assert "holds heatmap.png already; --overwrite" in refused(*words)
+    assert (tmp_path / "heatmap.png").read_bytes() == b"precious"
+    assert command(*words, "--overwrite").code == 0
+    assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("digits", ["1_000", "١٢", "１"])
+def test_only_plain_digits_are_numbers(digits, refused, tmp_path):
+    assert "must be whole numbers" in refused("run", "--d", digits, "--out", tmp_path / "new")
+
+
+def test_the_package_is_a_command(tmp_path):
+    command = [sys.executable, "-m", "obstruction", "--version"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert shown.stdout.startswith("obstruction, version ")

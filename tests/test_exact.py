@@ -561,3 +561,11 @@ def test_importing_it_loads_no_heavy_library():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert loaded.stdout.split() == []
+
+
+def test_the_simplest_cases_are_right_to_the_last_digit():
+    sizes = np.arange(1, 200)
+    assert (exact.pathological_probability("xavier_normal", 1, sizes) == 0.5).all()
+    assert exact.pathological_probability("kaiming_normal", 1, 1) == 0.5
+    assert exact.pathological_probability_from_ratio(2, 3.0) == 0.5
+    assert exact.pathological_probability_from_ratio(2, 8.0) == pytest.approx(2 / 3, rel=2e-16)

@@ -292,6 +292,25 @@ def test_killed_while_saving_a_checkpoint(before, replace, old, new, tmp_path, m
         assert os.listdir(done) == ["checkpoint.npz"]
 
 
+def test_a_description_must_fit_its_counts(old, tmp_path):
+    """Another seed would make a resumed run mix two streams."""
+    put(old, tmp_path)
+    text = (tmp_path / "run.json").read_text()
+    assert text.count(f'"seed": {old.config.seed}') == 1
+    (tmp_path / "run.json").write_text(text.replace('"seed": ', '"seed": 1'))
+    with pytest.raises(
+        ValueError, match=r"run.json, line \d+: damaged \(its checksum does not fit"
+    ):
+        ob.load(tmp_path)
+
+
+def test_files_in_the_way_are_named(tmp_path):
+    assert folder.in_the_way(tmp_path / "new") == []
+    (tmp_path / "heatmap.png").write_bytes(b"precious")
+    (tmp_path / "notes.txt").write_bytes(b"harmless")
+    assert folder.in_the_way(tmp_path) == ["heatmap.png"]
+
+
 def test_a_full_disk_leaves_the_old_study(old, new, tmp_path, monkeypatch):
     put(old, tmp_path)
 

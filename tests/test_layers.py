@@ -30,6 +30,7 @@ ORDER = (
     "folder",
     "replaying running",
     "cli",
+    "__main__",
 )
 
 

@@ -602,3 +602,10 @@ def test_cells_of_the_independent_plan_are_uncorrelated():
 
 def test_cells_of_the_nested_plan_are_seen_to_be_correlated():
     assert max(correlation_p_values("nested", range(400))) < 1e-6
+
+
+def test_more_threads_than_cores_are_clamped_with_a_warning():
+    cores = available_threads()
+    with pytest.warns(UserWarning, match=f"threads = {cores + 7}: this process may use {cores} "):
+        study = ob.sample("xavier_normal", d=2, l=3, networks=10, threads=cores + 7)
+    assert study.threads == cores

@@ -273,3 +273,13 @@ def test_several_schemes():
         as_schemes([])
     with pytest.raises(ValueError, match="kaiming_normal given more than once"):
         as_schemes(["kaiming_normal", ob.scheme("kaiming_normal:mode=fan_in")])
+
+
+@pytest.mark.parametrize("size", [0, -3, 1.5, float("nan"), float("inf"), "9", True, None])
+@pytest.mark.parametrize("method", ["ratio", "hidden_variance", "output_variance"])
+def test_variances_refuse_what_is_no_size(method, size):
+    made = ob.scheme("kaiming_normal")
+    for name in "dl":
+        sizes = {"d": 2, "l": 3, name: size}
+        with pytest.raises(ValueError, match=rf"{name} = .*: must be a whole number of at least 1"):
+            getattr(made, method)(**sizes)

@@ -153,8 +153,3 @@ def test_sample_refuses_what_does_not_fit_into_memory():
     sizes = range(1, 200_001)
     with pytest.raises(ValueError, match=r"^d, l: .* would need about [\d,.]+ GiB of memory"):
         ob.sample("kaiming_normal", d=sizes, l=sizes, networks=1)
-
-
-def test_sample_takes_more_threads_than_there_are():
-    study = ob.sample("kaiming_normal", d=2, l=3, networks=10, threads=10**6)
-    assert study.counts == ob.sample("kaiming_normal", d=2, l=3, networks=10, threads=1).counts
