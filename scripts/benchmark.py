@@ -272,9 +272,9 @@ def main() -> None:
     say("|---|---|---|---|---|---|")
     per_network = {}
     rng = np.random.default_rng(SEED)
-    for n, networks, batches in ((100, 100_000, (4, 16, 64, 256)), (1000, 10_000, (1, 2, 4))):
+    for n, networks, batches in ((100, 100_000, (4, 16, 64, 256)), (1000, 40_000, (1, 2, 4))):
         peers = [lambda b=batch, n=n: nested_numpy(rng, n, b) for batch in batches]
-        times = best_of_each([sampling([KAIMING], n, networks), *peers], 8)
+        times = best_of_each([sampling([KAIMING], n, networks), *peers], 5)
         per_network[n] = times[0] / networks
         mine = n * n / per_network[n]
         rate, batch = max((b * n * n / t, b) for b, t in zip(batches, times[1:], strict=True))
@@ -288,7 +288,7 @@ def main() -> None:
     say()
     say("## Schemes and threads")
     say()
-    for n, networks in ((100, 200_000), (1000, 20_000)):
+    for n, networks in ((100, 200_000), (1000, 40_000)):
         kaiming, xavier, both, two = best_of_each(
             [
                 sampling([KAIMING], n, networks),
@@ -296,7 +296,7 @@ def main() -> None:
                 sampling([XAVIER, KAIMING], n, networks),
                 sampling([XAVIER, KAIMING], n, networks, threads=2),
             ],
-            6,
+            3,
         )
         say(
             f"- {n} x {n}: both schemes in one pass cost {both / kaiming:.2f} times Kaiming alone, "
