@@ -63,7 +63,7 @@ class _Panel:
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return a column of the table, shape ``(len(l), len(d))``; NaN where it has no cell."""
-        return self.wide[name].to_numpy(np.float64)
+        return np.asarray(self.wide[name].to_numpy(np.float64))
 
     @property
     def log(self) -> bool:
