@@ -96,6 +96,7 @@ def test_every_scheme_agrees_on_a_large_run(plan, seed):
         axes, networks = {"d": [1, 2, 3, 4, 7, 12], "l": [1, 2, 3, 6, 11]}, 300_000
     schemes = [label for label in NORMAL if not label.endswith("=0")]  # those are certain, and slow
     found = agrees(plan, seed, networks=networks, schemes=schemes, **axes)
+    assert found.detectable["detectable"].min() < 0.01
     assert found.sensitivity["network"].smallest < 0.015  # among the cells with P <= 1/2
     assert found.sensitivity["neuron"].smallest < 0.01
 

@@ -252,8 +252,8 @@ def test_normal_squares_are_accurate_to_single_precision():
     words = quadruples()
     square, _ = draw(NORMAL, words)
     radius, share = worst_errors(square, words)
-    assert radius < 5e-7
-    assert share < 5e-7
+    assert radius < 3e-7
+    assert share < 3e-7
 
 
 def test_inaccurate_squares_are_noticed():

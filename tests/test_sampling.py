@@ -609,3 +609,4 @@ def test_more_threads_than_cores_are_clamped_with_a_warning():
     with pytest.warns(UserWarning, match=f"threads = {cores + 7}: this process may use {cores} "):
         study = ob.sample("xavier_normal", d=2, l=3, networks=10, threads=cores + 7)
     assert study.threads == cores
+    assert study.counts == ob.sample("xavier_normal", d=2, l=3, networks=10, threads=1).counts
