@@ -444,6 +444,124 @@ def _enter(
 
 
 @_jit
+def _first_column(columns, least):
+    """Return the index of the first column that is at least so large."""
+    jd = 0
+    while jd < columns.shape[0] and columns[jd] < least:
+        jd += 1
+    return jd
+
+
+@_jit
+def _advance(
+    key,
+    hidden_law,
+    output_law,
+    group,
+    live,
+    first,
+    columns,
+    row_cell,
+    thresholds,
+    rising,
+    curve,
+    peak,
+    bound,
+    integers,
+    reals,
+    workspace,
+    obstructed,
+    pathological,
+):
+    """Draw the next group of columns of ``live`` rows, enter their events, keep who can matter.
+
+    In group 0 these are all rows of the networks from ``first`` on, made as they are needed;
+    later the first ``live`` rows in ``integers`` and ``reals``. Returns how many are kept there.
+    """
+    (words, scratch, sums, chunk_integers, chunk_output, picked, event) = workspace[:7]
+    (near_sums, near_output, near_at, near_network, cell, union) = workspace[7:]
+    row, network, at = integers[0], integers[1], integers[2]
+    output, total = reals[0], reals[1]
+    chunk_row, chunk_network, chunk_at = chunk_integers[0], chunk_integers[1], chunk_integers[2]
+    schemes, nd, _ = thresholds.shape
+    width = row_cell.shape[0]
+    jd_first = _first_column(columns, 4 * group)
+    jd = jd_first
+    for c in range(4):
+        cell[c] = -1
+    while jd < nd and columns[jd] < 4 * group + 4:
+        cell[columns[jd] - 4 * group] = jd
+        jd += 1
+    # a row that matters in this group at all does so before its sum passes this mark
+    watch = jd > jd_first
+    mark = columns[jd_first] - 4 * group if watch else 0
+    for k in range(schemes):
+        for c in range(4):
+            union[k, c, 0] = NO_NETWORK
+            union[k, c, 1] = 0
+    fresh_row = 0
+    fresh_network = first
+    kept = 0
+    near = 0
+    for start in range(0, live, CHUNK):
+        n = min(CHUNK, live - start)
+        end = start + n
+        if group == 0:
+            for i in range(n):
+                chunk_row[i] = fresh_row
+                chunk_network[i] = fresh_network
+                chunk_at[i] = row_cell[fresh_row]
+                fresh_row += 1
+                if fresh_row == width:
+                    fresh_row = 0
+                    fresh_network += 1
+            rows, networks_of, cells = chunk_row, chunk_network, chunk_at
+            outputs, totals = chunk_output, chunk_output
+        else:
+            rows = row[start:]
+            networks_of = network[start:]
+            cells = at[start:]
+            outputs = output[start:]
+            totals = total[start:]
+        _draw(hidden_law, output_law, key, group, rows, networks_of, n, words, scratch, sums)
+        _accumulate(group, n, sums, outputs, totals)
+        if watch:
+            found = _pick(sums[mark], outputs, cells, peak[jd_first], n, picked)
+            _gather(outputs, picked, found, near_output[near:])
+            _gather(cells, picked, found, near_at[near:])
+            _gather(networks_of, picked, found, near_network[near:])
+            for c in range(mark, 4):
+                if cell[c] >= 0:
+                    _gather(sums[c], picked, found, near_sums[c, near:])
+            near += found
+            if near >= NEAR or end == live:
+                _enter(
+                    near,
+                    cell,
+                    near_sums,
+                    near_output,
+                    near_at,
+                    near_network,
+                    thresholds,
+                    rising,
+                    curve,
+                    event,
+                    union,
+                    obstructed,
+                    pathological,
+                )
+                near = 0
+        alive = _pick(sums[3], outputs, cells, bound, n, picked)
+        _gather(rows, picked, alive, row[kept:])
+        _gather(networks_of, picked, alive, network[kept:])
+        _gather(cells, picked, alive, at[kept:])
+        _gather(outputs, picked, alive, output[kept:])
+        _gather(sums[3], picked, alive, total[kept:])
+        kept += alive
+    return kept
+
+
+@_jit
 def count_nested(
     key,
     hidden_law,
@@ -460,6 +578,8 @@ def count_nested(
     batch,
     integers,
     reals,
+    pool_integers,
+    pool_reals,
     stop,
     obstructed,
     pathological,
@@ -470,6 +590,7 @@ def count_nested(
     hidden weights is pathological in cell ``(d, l)``, ``l >= k``, iff ``s < v · a(d, l)``. Along
     ``l`` the thresholds ``a`` are monotone, so each such neuron counts in one interval of cells,
     entered as two steps of a difference array. Rows leave as soon as they can matter nowhere.
+    The few that stay long are pooled over the batches, so that far columns are visited seldom.
 
     Parameters
     ----------
@@ -499,6 +620,8 @@ def count_nested(
         Networks in flight at a time; has no influence on the counts.
     integers, reals : uint32[3, r], float64[2, r]
         Room for the rows in flight, ``r >= min(batch, count) * l_max + PAD``; contents are lost.
+    pool_integers, pool_reals : uint32[3, m], float64[2, m]
+        Room for what several batches leave over, ``m >= PAD``; has no influence on the counts.
     stop : uint8[1]
         Set from outside to give up.
     obstructed, pathological : int32[schemes, nd, nl + 1]
@@ -511,119 +634,96 @@ def count_nested(
     """
     schemes, nd, _ = thresholds.shape
     width = row_cell.shape[0]
-    row, network, at = integers[0], integers[1], integers[2]
-    output, total = reals[0], reals[1]
-    words = np.empty((4, CHUNK), np.uint32)
-    scratch = np.empty((2, CHUNK), np.float32)
-    sums = np.empty((4, CHUNK))
-    union = np.empty((schemes, 4, 2), np.int64)
-    chunk_row = np.zeros(CHUNK, np.uint32)
-    chunk_network = np.zeros(CHUNK, np.uint32)
-    chunk_at = np.empty(CHUNK, np.uint32)
-    chunk_output = np.empty(CHUNK)
-    picked = np.empty(CHUNK + 1, np.uint32)
-    event = np.empty(NEAR + CHUNK + 1, np.uint32)
-    near_output = np.empty(NEAR + CHUNK)
-    near_sums = np.empty((4, NEAR + CHUNK))
-    near_at = np.empty(NEAR + CHUNK, np.uint32)
-    near_network = np.empty(NEAR + CHUNK, np.uint32)
-    cell = np.empty(4, np.int64)
-    last_column = columns[nd - 1]
+    workspace = (
+        np.empty((4, CHUNK), np.uint32),
+        np.empty((2, CHUNK), np.float32),
+        np.empty((4, CHUNK)),
+        np.zeros((3, CHUNK), np.uint32),
+        np.empty(CHUNK),
+        np.empty(CHUNK + 1, np.uint32),
+        np.empty(NEAR + CHUNK + 1, np.uint32),
+        np.empty((4, NEAR + CHUNK)),
+        np.empty(NEAR + CHUNK),
+        np.empty(NEAR + CHUNK, np.uint32),
+        np.empty(NEAR + CHUNK, np.uint32),
+        np.empty(4, np.int64),
+        np.empty((schemes, 4, 2), np.int64),
+    )
+    groups = columns[nd - 1] // 4 + 1
+    room = pool_integers.shape[1] - PAD
+    handover = groups  # where batches leave their last rows to the pool, once it is known
+    pooled = 0
     done = 0
-    while done < count:
-        networks = min(batch, count - done)
-        live = networks * width
-        fresh_row = 0
-        fresh_network = first + done
-        group = np.int64(0)
-        jd = 0
-        while live > 0 and 4 * group <= last_column:
-            if stop[0] != 0:
-                return False
-            for c in range(4):
-                cell[c] = -1
-            jd_first = jd
-            while jd < nd and columns[jd] < 4 * group + 4:
-                cell[columns[jd] - 4 * group] = jd
-                jd += 1
-            # a row that matters in this group at all does so before its sum passes this mark
-            watch = jd > jd_first
-            mark = columns[jd_first] - 4 * group if watch else 0
-            for k in range(schemes):
-                for c in range(4):
-                    union[k, c, 0] = NO_NETWORK
-                    union[k, c, 1] = 0
-            kept = 0
-            near = 0
-            for start in range(0, live, CHUNK):
-                n = min(CHUNK, live - start)
-                end = start + n
-                if group == 0:  # all rows of the batch, made as they are needed
-                    for i in range(n):
-                        chunk_row[i] = fresh_row
-                        chunk_network[i] = fresh_network
-                        chunk_at[i] = row_cell[fresh_row]
-                        fresh_row += 1
-                        if fresh_row == width:
-                            fresh_row = 0
-                            fresh_network += 1
-                    rows, networks_of, cells = chunk_row, chunk_network, chunk_at
-                    outputs, totals = chunk_output, chunk_output
-                else:
-                    rows = row[start:]
-                    networks_of = network[start:]
-                    cells = at[start:]
-                    outputs = output[start:]
-                    totals = total[start:]
-                _draw(
+    while done < count or pooled > 0:
+        live = 0
+        if done < count:
+            networks = min(batch, count - done)
+            live = networks * width
+            group = 0
+            while live > 0 and group < groups:
+                if handover == groups and group > 0 and networks < count and 16 * live <= room:
+                    handover = group
+                if group == handover and live <= room:
+                    break
+                if stop[0] != 0:
+                    return False
+                live = _advance(
+                    key,
                     hidden_law,
                     output_law,
-                    key,
                     group,
-                    rows,
-                    networks_of,
-                    n,
-                    words,
-                    scratch,
-                    sums,
+                    live,
+                    first + done,
+                    columns,
+                    row_cell,
+                    thresholds,
+                    rising,
+                    curve,
+                    peak,
+                    bound,
+                    integers,
+                    reals,
+                    workspace,
+                    obstructed,
+                    pathological,
                 )
-                _accumulate(group, n, sums, outputs, totals)
-                if watch:
-                    found = _pick(sums[mark], outputs, cells, peak[jd_first], n, picked)
-                    _gather(outputs, picked, found, near_output[near:])
-                    _gather(cells, picked, found, near_at[near:])
-                    _gather(networks_of, picked, found, near_network[near:])
-                    for c in range(mark, 4):
-                        if cell[c] >= 0:
-                            _gather(sums[c], picked, found, near_sums[c, near:])
-                    near += found
-                    if near >= NEAR or end == live:
-                        _enter(
-                            near,
-                            cell,
-                            near_sums,
-                            near_output,
-                            near_at,
-                            near_network,
-                            thresholds,
-                            rising,
-                            curve,
-                            event,
-                            union,
-                            obstructed,
-                            pathological,
-                        )
-                        near = 0
-                alive = _pick(sums[3], outputs, cells, bound, n, picked)
-                _gather(rows, picked, alive, row[kept:])
-                _gather(networks_of, picked, alive, network[kept:])
-                _gather(cells, picked, alive, at[kept:])
-                _gather(outputs, picked, alive, output[kept:])
-                _gather(sums[3], picked, alive, total[kept:])
-                kept += alive
-            live = kept
-            group += 1
-        done += networks
+                group += 1
+            done += networks
+            if group == groups:
+                live = 0
+        if pooled + live > room or (done == count and live == 0):
+            for group in range(handover, groups):
+                if stop[0] != 0:
+                    return False
+                pooled = _advance(
+                    key,
+                    hidden_law,
+                    output_law,
+                    group,
+                    pooled,
+                    first,
+                    columns,
+                    row_cell,
+                    thresholds,
+                    rising,
+                    curve,
+                    peak,
+                    bound,
+                    pool_integers,
+                    pool_reals,
+                    workspace,
+                    obstructed,
+                    pathological,
+                )
+                if pooled == 0:
+                    break
+            pooled = 0
+        for i in range(live):
+            for k in range(3):
+                pool_integers[k, pooled + i] = integers[k, i]
+            for k in range(2):
+                pool_reals[k, pooled + i] = reals[k, i]
+        pooled += live
     return True
 
 

@@ -28,7 +28,7 @@ _MERGE_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 0.5
 """How long an interrupted run waits for workers to finish their ranges before it drops these."""
 
-_ROWS_IN_FLIGHT: Final = 49_152
+_ROWS_IN_FLIGHT: Final = 98_304
 """Neurons that a kernel works on at a time; chosen by measurement, without effect on counts."""
 
 _LARGEST_STEP: Final = 2**31 - 1
@@ -50,7 +50,7 @@ def required_memory(config: StudyConfig, threads: int) -> int:
     schemes, nd, nl = config.shape
     cells = schemes * nd * nl
     counts = 2 * 8 * cells
-    in_flight = 32 * max(config.l[-1], _ROWS_IN_FLIGHT)
+    in_flight = 32 * (max(config.l[-1], _ROWS_IN_FLIGHT) + _ROWS_IN_FLIGHT)
     if config.plan == "nested":
         shared, per_thread = counts + 3 * 8 * cells, 3 * 8 * cells + in_flight
     else:
@@ -203,6 +203,8 @@ class _Tally:
         rows = max(_ROWS_IN_FLIGHT, config.l[-1]) + kernels.PAD
         self._integers = np.zeros((3, rows), np.uint32)
         self._reals = np.zeros((2, rows))
+        self._pool_integers = np.zeros((3, _ROWS_IN_FLIGHT), np.uint32)
+        self._pool_reals = np.zeros((2, _ROWS_IN_FLIGHT))
         self._most = max(1, _LARGEST_STEP // config.l[-1])
         self._pieces: list[Range] = []
         self.room_left = self._most
@@ -229,6 +231,8 @@ class _Tally:
                     max(1, _ROWS_IN_FLIGHT // sheet.row_cell.size),
                     self._integers,
                     self._reals,
+                    self._pool_integers,
+                    self._pool_reals,
                     stop,
                     obstructed,
                     pathological,

@@ -597,14 +597,14 @@ def test_the_triple_of_signs_is_independent_too(normal):
 # --- counting ------------------------------------------------------------------------------
 
 
-def count(sheet, seed, networks, *, first=0, batch=7, block=0, stop=0):
+def count(sheet, seed, networks, *, first=0, batch=7, block=0, stop=0, pool=0):
     """The counts of a sheet as (2, schemes, nd, nl), or None if the kernel gave up."""
     steps = np.zeros((2, *sheet.thresholds.shape), np.int32)
-    finished = add(steps, sheet, seed, networks, first, batch, block, stop)
+    finished = add(steps, sheet, seed, networks, first, batch, block, stop, pool)
     return np.cumsum(steps[..., :-1], axis=-1) if finished else None
 
 
-def add(steps, sheet, seed, networks, first, batch, block, stop):
+def add(steps, sheet, seed, networks, first, batch, block, stop, pool):
     """Call the kernel, with no more room than it asks for and garbage in it."""
     room = min(batch, networks) * sheet.row_cell.size + kernels.PAD
     return kernels.count_nested(
@@ -622,6 +622,8 @@ def add(steps, sheet, seed, networks, first, batch, block, stop):
         batch,
         np.full((3, room), 0xDEADBEEF, np.uint32),
         np.full((2, room), np.nan),
+        np.full((3, pool + kernels.PAD), 0xDEADBEEF, np.uint32),
+        np.full((2, pool + kernels.PAD), np.nan),
         np.full(1, stop, np.uint8),
         *steps,
     )
@@ -712,7 +714,9 @@ def test_batches_have_no_influence(case):
     expected = counted(config, networks, batch=1)
     assert expected.any()
     for batch in (2, 7, 1000):
-        np.testing.assert_array_equal(counted(config, networks, batch=batch), expected)
+        for pool in (0, 16, 80, 3000, 10**5):
+            found = counted(config, networks, batch=batch, pool=pool)
+            np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("batch", [3, 200])
@@ -733,7 +737,7 @@ def test_counts_are_added_to_the_arrays():
     once = count(sheet, 6, 50)
     steps = np.zeros((2, *sheet.thresholds.shape), np.int32)
     for _ in range(3):
-        assert add(steps, sheet, 6, 50, 0, 9, 0, 0)
+        assert add(steps, sheet, 6, 50, 0, 9, 0, 0, 0)
     np.testing.assert_array_equal(np.cumsum(steps[..., :-1], axis=-1), 3 * once)
 
 
