@@ -17,9 +17,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obstruction import design as design
     from obstruction import exact as exact
     from obstruction.folder import load as load
     from obstruction.heatmaps import heatmap as heatmap
+    from obstruction.reaching import sample_unreachable as sample_unreachable
     from obstruction.replaying import replay as replay
     from obstruction.schemes import InitScheme as InitScheme
     from obstruction.schemes import scheme as scheme
@@ -36,6 +38,7 @@ _HOMES = {
     "load": "folder",
     "replay": "replaying",
     "sample": "study",
+    "sample_unreachable": "reaching",
     "scheme": "schemes",
     "scheme_names": "schemes",
 }
@@ -43,11 +46,13 @@ _HOMES = {
 __all__ = [
     "InitScheme",
     "Study",
+    "design",
     "exact",
     "heatmap",
     "load",
     "replay",
     "sample",
+    "sample_unreachable",
     "scheme",
     "scheme_names",
 ]
@@ -55,8 +60,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import obstruction`` is quick."""
-    if name == "exact":
-        return importlib.import_module("obstruction.exact")
+    if name in ("design", "exact"):
+        return importlib.import_module(f"obstruction.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'obstruction' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"obstruction.{_HOMES[name]}"), name)

@@ -1,9 +1,10 @@
 """The verdict on empirical against exact, with its false-alarm rate and its eyesight stated.
 
-Every cell is tested twice, exactly: the obstructed networks are ``Binomial(networks, P)`` and the
-pathological neurons ``Binomial(networks · l, p)`` if the closed forms ``P`` and ``p`` are right.
-Cells of a nested run share their random numbers, so all tests form one family under Holm's method,
-which holds however they depend on each other.
+Every cell that is counted is tested twice, exactly: the obstructed networks are
+``Binomial(networks, P)`` and the pathological neurons ``Binomial(networks · l, p)`` if the exact
+values ``P`` and ``p`` are right. A cell that is estimated from weighted samples has one test, of
+``p`` (`obstruction.weighted`). Cells share random numbers, so all tests form one family under
+Holm's method, which holds however they depend on each other.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special
 
 from obstruction.binomial import FloatArray, detectable, holm, p_value, z_score
 
 _CELL: Final = ("scheme", "d", "l", "networks")
 _REQUIRED: Final = (*_CELL, "obstructed", "pathological", "exact", "exact_neuron")
+_TILTED: Final = ("estimator", "empirical_neuron", "z_neuron", "relative_error_neuron")
 _LEVELS: Final = {"network": "", "neuron": "_neuron"}  # kind of test -> ending of its columns
 _P_VALUES: Final = tuple(f"p_value{ending}" for ending in _LEVELS.values())
 _WORST: Final = 10
 
 
 class Sensitivity(NamedTuple):
-    """The relative errors of a closed form that a run would have exposed, in one kind of test.
+    """The relative errors of an exact value that a run would have exposed, in one kind of test.
 
     Attributes
     ----------
@@ -56,24 +59,26 @@ class Sensitivity(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """What the counts of a run say about the closed forms. Made by `agreement`.
+    """What the counts of a run say about the exact values. Made by `agreement`.
 
     Attributes
     ----------
     level : float
-        If all closed forms are right, the verdict is "disagrees" at most this often.
+        If all exact values are right, the verdict is "disagrees" at most this often.
     power : float
         An error is called detectable if the run would have exposed it at least this often.
     tests, cells, untested : int
-        Tests in the family, cells in the table, and cells without any test: no closed form, or no
+        Tests in the family, cells in the table, and cells without any test: no exact value, or no
         network.
+    tilted : int
+        Cells tested by weighted samples.
     rejected : int
         Cells in which at least one test rejects.
     smallest : float
         The smallest adjusted p-value; NaN if there is no test.
     worst : DataFrame
         The ten most surprising tests, most surprising first: ``scheme, d, l, networks, test``
-        ("network" or "neuron"), ``observed, exact, z, p_value, p_adjusted``.
+        ("network" or "neuron"), ``estimator, observed, exact, z, p_value, p_adjusted``.
     adjusted : DataFrame
         ``p_adjusted`` and ``p_adjusted_neuron`` of every cell, on the index of the table; NaN where
         there is no test.
@@ -84,6 +89,7 @@ class Agreement:
     tests: int
     cells: int
     untested: int
+    tilted: int
     rejected: int
     smallest: float
     worst: pd.DataFrame = field(repr=False)
@@ -106,17 +112,17 @@ class Agreement:
     def detectable(self) -> pd.DataFrame:
         """The smallest relative errors of ``P`` and ``p`` that each cell would have exposed.
 
-        Columns ``detectable`` and ``detectable_neuron`` on the index of the table: the closed form
+        Columns ``detectable`` and ``detectable_neuron`` on the index of the table: the exact value
         being too low or too high by this fraction of itself leads to the verdict "disagrees" with
         probability `power` or more, by this cell alone. Infinite if no error does, NaN without a
         test. Computed when first asked for.
         """
         return pd.DataFrame(
             {
-                f"detectable{ending}": detectable(
-                    trials, exact, alpha=self.level / max(self.tests, 1), power=self.power
-                ).either
-                for ending, _, trials, exact in _tests(self._table)
+                f"detectable{test.ending}": test.detectable(
+                    self.level / max(self.tests, 1), self.power
+                )
+                for test in _tests(self._table)
             },
             index=self._table.index,
         )
@@ -156,6 +162,7 @@ class Agreement:
             "tests": self.tests,
             "cells": self.cells,
             "untested_cells": self.untested,
+            "tilted_cells": self.tilted,
             "disagreeing_cells": self.rejected,
             "smallest_adjusted_p": _plain(self.smallest),
             "worst": worst and {name: _plain(value) for name, value in worst.items()},
@@ -168,29 +175,39 @@ class Agreement:
     def __str__(self) -> str:
         if not self.tests:
             return (
-                f"UNTESTED: none of the {self.cells:,} cells has both a closed form and a sampled\n"
-                "network, so there is nothing to hold the counts against."
+                f"UNTESTED: none of the {self.cells:,} cells has both an exact value and a\n"
+                "sampled network, so there is nothing to hold the counts against."
             )
         return "\n".join(self._lines())
+
+    def _means(self) -> str:
+        """Say what the exact values were held against."""
+        counted = self.cells - self.untested - self.tilted
+        words = [
+            f"the {kind} of {number:,} cell{'s' * (number != 1)}"
+            for kind, number in (("counts", counted), ("weighted samples", self.tilted))
+            if number
+        ]
+        return " and ".join(words)
 
     def _lines(self) -> Iterator[str]:
         tested = self.cells - self.untested
         if self.rejected:
-            yield f"DISAGREES: {self.rejected:,} of {tested:,} cells contradict the closed form."
+            yield f"DISAGREES: {self.rejected:,} of {tested:,} cells contradict the exact value."
             chance = max(self.smallest, 1e-300)
             yield f"  Were it right, counts so far off would have probability at most {chance:.2g}."
         else:
-            cells = "cell bear out" if tested == 1 else "cells bear out"
-            yield f"AGREES: the counts of {tested:,} {cells} the closed form."
+            yield f"AGREES: {self._means()} bear out the exact values."
         yield "  If the formula is right, a verdict of disagreement has probability at most"
         yield (
-            f"  {self.level:g}, whatever the dependence between cells "
-            f"({self.tests:,} exact tests, Holm)."
+            f"  {self.level:g}, whatever the dependence between cells ({self.tests:,} tests, Holm)."
         )
         if self.untested:
-            yield f"  {self.untested:,} cells are untested: no closed form, or no network sampled."
+            yield f"  {self.untested:,} cells are untested: no exact value, or no network sampled."
         worst = self.worst.iloc[0]
         counted = "obstructed networks" if worst["test"] == "network" else "pathological neurons"
+        if worst["estimator"] == "tilted":
+            counted = "weighted samples"
         yield f"  Worst: {counted} at {worst['scheme']} d={worst['d']} l={worst['l']}:"
         yield (
             f"  rate {worst['observed']:.6g}, exact {worst['exact']:.6g}, z {worst['z']:+.3g}, "
@@ -205,17 +222,18 @@ class Agreement:
 
 
 def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -> Agreement:
-    """Judge whether the counts in a table and its closed forms tell the same story.
+    """Judge whether the counts in a table and its exact values tell the same story.
 
     Parameters
     ----------
     table : DataFrame
         One row a cell, with the columns ``scheme, d, l``, the counts ``networks, obstructed,
-        pathological`` and the closed forms ``exact, exact_neuron`` (NaN where there is none). If it
-        has
-        ``p_value`` and ``p_value_neuron`` they are believed, otherwise they are computed.
+        pathological`` and the exact values ``exact, exact_neuron`` (NaN where there is none). If it
+        has ``p_value`` and ``p_value_neuron`` they are believed, otherwise they are computed. If it
+        has ``estimator``, rows that say "tilted" are judged by ``empirical_neuron, z_neuron,
+        relative_error_neuron`` and ``p_value_neuron`` instead of their counts.
     level : float
-        The largest probability of the verdict "disagrees" if every closed form is right, strictly
+        The largest probability of the verdict "disagrees" if every exact value is right, strictly
         between 0 and 1.
     power : float
         The probability that defines a detectable error, strictly between ``level`` and 1.
@@ -228,7 +246,7 @@ def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -
     ------
     ValueError
         If a column is missing, a count or a probability is impossible, a p-value is missing where
-        there is a closed form, or ``level`` or ``power`` is out of range.
+        there is an exact value, or ``level`` or ``power`` is out of range.
 
     Examples
     --------
@@ -239,7 +257,9 @@ def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -
     'agrees'
     """
     _check(table, level, power)
-    table = table[[name for name in table.columns if name in (*_REQUIRED, *_P_VALUES)]]  # a copy
+    table = table[
+        [name for name in table.columns if name in (*_REQUIRED, *_P_VALUES, *_TILTED)]
+    ]  # a copy
     p_values = np.stack([_p_values(table, test) for test in _tests(table)])
     adjusted = holm(p_values)
     smallest = np.fmin(*adjusted)
@@ -250,6 +270,7 @@ def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -
         tests=int(np.count_nonzero(~np.isnan(p_values))),
         cells=len(table),
         untested=int(np.count_nonzero(~tested)),
+        tilted=int(np.count_nonzero(tested & next(_tests(table)).tilted)),
         rejected=int(np.count_nonzero(smallest[tested] <= level)),
         smallest=float(smallest[tested].min()) if tested.any() else math.nan,
         worst=_worst(table, p_values, adjusted),
@@ -264,7 +285,7 @@ def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -
 def networks_to_reject(
     exact: float, truth: float, *, tests: int = 1, level: float = 1e-3, power: float = 0.9
 ) -> int:
-    """Return how many networks expose a closed form that is wrong.
+    """Return how many networks expose an exact value that is wrong.
 
     Parameters
     ----------
@@ -315,7 +336,8 @@ def networks_to_reject(
 
 
 def _check(table: pd.DataFrame, level: float, power: float) -> None:
-    missing = [name for name in _REQUIRED if name not in table.columns]
+    wanted = (*_REQUIRED, *(_TILTED if "estimator" in table.columns else ()))
+    missing = [name for name in wanted if name not in table.columns]
     if missing:
         raise ValueError(f"table: lacks the column {', '.join(missing)}")
     if not 0.0 < level < 1.0:
@@ -327,21 +349,46 @@ def _check(table: pd.DataFrame, level: float, power: float) -> None:
 
 
 class _Test(NamedTuple):
-    """The counts of all cells in one kind of test; ``exact`` is NaN where there is no test."""
+    """One kind of test in all cells; ``exact`` is NaN where there is none.
+
+    ``events`` of ``trials`` are counted, except in the cells that are ``tilted``: these have an
+    ``estimate``, its distance ``z`` from the exact value, and its relative standard ``error``.
+    """
 
     ending: str
     events: NDArray[np.int64]
     trials: NDArray[np.int64]
     exact: FloatArray
+    tilted: NDArray[np.bool_]
+    estimate: FloatArray
+    z: FloatArray
+    error: FloatArray
+
+    def detectable(self, alpha: float, power: float) -> FloatArray:
+        """Return the smallest relative error of the exact value that is found so often."""
+        counted = np.where(self.tilted, np.nan, self.exact)
+        found = detectable(self.trials, counted, alpha=alpha, power=power).either
+        sure = special.ndtri(1.0 - alpha / 2.0) + special.ndtri(power)
+        tested = self.tilted & ~np.isnan(self.exact)
+        seen = np.where(self.error > 0.0, sure * self.error, np.inf)  # 0: certain, nothing to see
+        return np.where(tested, seen, found)
 
 
 def _tests(table: pd.DataFrame) -> Iterator[_Test]:
     networks = table["networks"].to_numpy()
+    tilted = np.zeros(len(table), np.bool_)
+    empty = np.full(len(table), np.nan)
+    if "estimator" in table.columns:
+        tilted = (table["estimator"] == "tilted").to_numpy()
     columns = {"": ("obstructed", networks), "_neuron": ("pathological", networks * table["l"])}
     for ending, (events, trials) in columns.items():
         exact = table[f"exact{ending}"].to_numpy(dtype=np.float64)
-        exact = np.where(networks > 0, exact, np.nan)
-        yield _Test(ending, table[events].to_numpy(), np.asarray(trials), exact)
+        # a test of p is one of P, so one is enough
+        exact = np.where((networks > 0) & ~(tilted & (ending == "")), exact, np.nan)
+        weighted = [empty] * 3
+        if tilted.any() and ending:
+            weighted = [table[name].to_numpy(dtype=np.float64) for name in _TILTED[1:]]
+        yield _Test(ending, table[events].to_numpy(), np.asarray(trials), exact, tilted, *weighted)
 
 
 def _p_values(table: pd.DataFrame, test: _Test) -> FloatArray:
@@ -351,26 +398,30 @@ def _p_values(table: pd.DataFrame, test: _Test) -> FloatArray:
     given = np.where(np.isnan(test.exact), np.nan, table[name].to_numpy(dtype=np.float64))
     lacking = np.count_nonzero(np.isnan(given) & ~np.isnan(test.exact))
     if lacking:
-        raise ValueError(f"{name}: is NaN in {lacking} cells that have a closed form")
+        raise ValueError(f"{name}: is NaN in {lacking} cells that have an exact value")
     return given
 
 
 def _worst(table: pd.DataFrame, p_values: FloatArray, adjusted: FloatArray) -> pd.DataFrame:
     """Return the tests with the smallest p-values; where these tie, those furthest out."""
     tests = list(_tests(table))
-    events, trials, exact = (np.concatenate([test[i] for test in tests]) for i in (1, 2, 3))
+    whole = _Test("", *(np.concatenate(parts) for parts in list(zip(*tests, strict=True))[1:]))
     flat = p_values.ravel()
     rows = np.flatnonzero(~np.isnan(flat))
     if rows.size > _WORST:
         rows = rows[flat[rows] <= np.partition(flat[rows], _WORST - 1)[_WORST - 1]]
-    z = z_score(events[rows], trials[rows], exact[rows])
+    tilted = whole.tilted[rows]
+    counted = z_score(whole.events[rows], whole.trials[rows], whole.exact[rows])
+    z = np.where(tilted, whole.z[rows], counted)
     order = np.lexsort((-np.abs(z), flat[rows]))[:_WORST]
-    rows, z = rows[order], z[order]
+    rows, z, tilted = rows[order], z[order], tilted[order]
     worst = table.iloc[rows % len(table)][list(_CELL)].reset_index(drop=True)
+    rate = whole.events[rows] / whole.trials[rows]
     return worst.assign(
         test=np.array(list(_LEVELS), dtype=object)[rows // len(table)],
-        observed=events[rows] / trials[rows],
-        exact=exact[rows],
+        estimator=np.where(tilted, "tilted", "direct"),
+        observed=np.where(tilted, whole.estimate[rows], rate),
+        exact=whole.exact[rows],
         z=z,
         p_value=flat[rows],
         p_adjusted=adjusted.ravel()[rows],

@@ -10,6 +10,7 @@ is of the study beside it, which it continues, or of one that is about to replac
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import hashlib
 import io
@@ -31,6 +32,7 @@ import numpy as np
 import obstruction
 from obstruction.counts import Counts
 from obstruction.plan import PLANS, StudyConfig
+from obstruction.rare import ESTIMATORS, Rare
 from obstruction.schemes import InitScheme, as_schemes, scheme
 from obstruction.streams import BLOCK
 from obstruction.study import Study
@@ -43,7 +45,7 @@ CELLS: Final = "cells.csv"
 RUN: Final = "run.json"
 CHECKPOINT: Final = "checkpoint.npz"
 PICTURES: Final = ("heatmap.png", "heatmap.pdf")
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _STAGE: Final = ".obstruction-new"
 _MARKER: Final = ".obstruction-commit"
@@ -157,14 +159,14 @@ def _content(data: bytes) -> Writer:
 
 
 def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool = False) -> None:
-    """Write what has been counted so far, in one step.
+    """Write what has been counted so far, in one step; without estimates of rare cells.
 
     With ``replace``, the finished study that the folder holds goes away.
     """
-    folder = Path(path)
+    folder, counted = Path(path), dataclasses.replace(study, rare=None)
 
     def write(stream: IO[bytes]) -> None:
-        about = np.frombuffer(_to_json(_describe(study, None)), np.uint8)
+        about = np.frombuffer(_to_json(_describe(counted, None)), np.uint8)
         np.savez(
             stream,
             about=about,
@@ -243,6 +245,8 @@ def _describe(study: Study, agreement: Agreement | None) -> dict[str, Any]:
         "seed": config.seed,
         "plan": config.plan,
         "block": BLOCK,
+        "estimator": study.estimator,
+        "samples": study.samples,
         "networks": study.networks,
         "networks_wanted": study.target,
         "done": [list(piece) for piece in study.done],
@@ -257,12 +261,13 @@ def _describe(study: Study, agreement: Agreement | None) -> dict[str, Any]:
             **{name: import_module(name).__version__ for name in ("numpy", "scipy", "numba")},
         },
         "agreement": None if agreement is None else agreement.to_dict(),
-        "digest": _digest(config, study.counts),
+        "digest": _digest(study),
     }
 
 
-def _digest(config: StudyConfig, counts: Counts) -> str:
+def _digest(study: Study) -> str:
     """Return a checksum of what was sampled and what was counted, so that they stay together."""
+    config, counts, rare = study.config, study.counts, study.rare
     sampled = [
         [scheme.label for scheme in config.schemes],
         config.d,
@@ -270,10 +275,17 @@ def _digest(config: StudyConfig, counts: Counts) -> str:
         config.seed,
         config.plan,
         counts.networks,
+        study.estimator,
+        study.samples,
     ]
     digest = hashlib.sha256(json.dumps(sampled).encode())
     for array in (counts.obstructed, counts.pathological):
         digest.update(np.ascontiguousarray(array, "<i8").tobytes())
+    if rare is not None:
+        digest.update(np.packbits(rare.where).tobytes())
+        for field in dataclasses.fields(rare.estimate):
+            values = np.asarray(getattr(rare.estimate, field.name), "<f8") + 0.0  # no -0.0
+            digest.update(np.where(np.isnan(values), np.nan, values).tobytes())
     return digest.hexdigest()
 
 
@@ -340,8 +352,7 @@ def _load_finished(folder: Path) -> Study:
         raise ValueError(f"{path}: damaged (is not a JSON text)") from None
     try:
         config, networks, study = _understand(about)
-        counts = table.read_counts(_place(folder, CELLS), config, networks)
-        return study(counts)
+        return study(*table.read_cells(_place(folder, CELLS), config, networks))
     except _Damage as damage:
         raise ValueError(f"{path}{damage.line(text)}: damaged ({damage})") from None
 
@@ -360,7 +371,7 @@ def _load_checkpoint(folder: Path) -> Study:
         config, networks, study = _understand(about)
         if not obstructed.shape == pathological.shape == config.shape:
             raise _Damage("", f"counts of shape {obstructed.shape}")
-        return study(Counts(networks, obstructed, pathological))
+        return study(Counts(networks, obstructed, pathological), None)
     except _Damage as damage:
         raise ValueError(f"{path}: damaged ({damage})") from None
 
@@ -395,7 +406,7 @@ class _Damage(ValueError):
         return ""
 
 
-def _understand(about: Any) -> tuple[StudyConfig, int, Callable[[Counts], Study]]:
+def _understand(about: Any) -> tuple[StudyConfig, int, Callable[[Counts, Rare | None], Study]]:
     """Read a description written by `_describe`: configuration, networks, and the study to fill."""
     if not isinstance(about, dict):
         raise _Damage("", "is not a JSON object")
@@ -425,12 +436,15 @@ def _understand(about: Any) -> tuple[StudyConfig, int, Callable[[Counts], Study]
     done = entry("done", lambda ranges: _ranges(ranges, networks))
     seconds = entry("seconds", _seconds)
     threads = entry("threads", lambda count: check_count("threads", count))
+    estimator = entry("estimator", lambda name: check_choice("estimator", name, ESTIMATORS))
+    samples = entry("samples", lambda count: check_count("samples", count, least=2))
     digest = entry("digest", str)
 
-    def fill(counts: Counts) -> Study:
-        if _digest(config, counts) != digest:
+    def fill(counts: Counts, rare: Rare | None) -> Study:
+        study = Study(config, counts, done, target, seconds, threads, estimator, samples, rare)
+        if _digest(study) != digest:
             raise _Damage("digest", "its checksum does not fit: configuration or counts changed")
-        return Study(config, counts, done, target, seconds, threads)
+        return study
 
     return config, networks, fill
 

@@ -41,6 +41,7 @@ SCALES: Final = ("linear", "log10")
 CONTOURS: Final = (0.01, 0.05, 0.5)
 
 _COLUMNS: Final = ("scheme", "d", "l", "networks", "empirical", "ci_high", "exact", "z")
+_LOGS: Final = ("log10_exact", "log10_empirical")
 _GREY: Final = "0.78"
 _VECTOR_CELLS: Final = 1000  # a larger mesh becomes an image inside the PDF
 _STYLE: Final[Any] = {
@@ -95,7 +96,7 @@ class _Panel:
         if not empty[self.source.removeprefix("log10_")]:
             return ""
         if empty["exact"] and "empirical" not in self.source:
-            return "no closed form"
+            return "no exact value"
         return "not sampled" if empty["empirical"] else "undefined"
 
 
@@ -115,7 +116,7 @@ def heatmap(
     ----------
     table : DataFrame
         One row a cell, in any order, with columns ``scheme``, ``d``, ``l``, ``networks``,
-        ``empirical``, ``ci_high``, ``exact`` and ``z``, the last two NaN without a closed form.
+        ``empirical``, ``ci_high``, ``exact`` and ``z``, the last two NaN without an exact value.
     value : {"empirical", "exact", "zscore", "log10"}
         The quantity; ``"log10"`` is the exact probability, or the empirical one of a scheme
         without exact ones, on the logarithmic scale.
@@ -276,7 +277,7 @@ def _wide(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFra
     for column in _COLUMNS:
         if column not in table.columns:
             raise ValueError(f"table has no column {column!r}: needs {', '.join(_COLUMNS)}")
-    kept = [name for name in (*_COLUMNS, "log10_exact") if name in table.columns]
+    kept = [name for name in (*_COLUMNS, *_LOGS) if name in table.columns]
     table = table[kept]
     ordered = isinstance(table["scheme"].dtype, pd.CategoricalDtype)
     groups = {str(k): v for k, v in table.groupby("scheme", observed=True, sort=ordered)}
@@ -293,11 +294,12 @@ def _wide(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFra
 
 def _spread(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Spread the columns of one scheme over ``(l, d)``, and their logarithms."""
-    columns = [name for name in (*_COLUMNS[3:], "log10_exact") if name in rows.columns]
+    columns = [name for name in (*_COLUMNS[3:], *_LOGS) if name in rows.columns]
     wide = {name: rows.pivot(index="l", columns="d", values=name) for name in columns}
     with np.errstate(divide="ignore"):  # an exact 0 is below all floats, a rate of 0 is not known
         wide.setdefault("log10_exact", wide["exact"].transform(np.log10))
-        wide["log10_empirical"] = wide["empirical"].replace(0.0, np.nan).transform(np.log10)
+        wide.setdefault("log10_empirical", wide["empirical"].transform(np.log10))
+        wide["log10_empirical"] = wide["log10_empirical"].replace(-np.inf, np.nan)
     return wide
 
 
@@ -358,7 +360,7 @@ def _draw(ax: Axes, panel: _Panel, levels: Sequence[float]) -> None:
     ax.grid(False)
     _set_ticks(ax.xaxis, d)
     _set_ticks(ax.yaxis, l)
-    unseen = panel.column("empirical") == 0.0
+    unseen = (panel.column("empirical") == 0.0) & np.isnan(panel.column("log10_empirical"))
     if panel.words:
         ax.text(0.5, 0.5, panel.words, transform=ax.transAxes, ha="center", va="center")
     elif panel.source != "z":

@@ -13,16 +13,24 @@ numbers: as easy as 1, 2, 3", SC 2011): a key names a block of networks, a count
 of any network can therefore be drawn at any time, in any order, or not at all.
 
 Column 0 of a row is the neuron's output weight, columns 1, 2, ... are its hidden weights; group
-``g`` holds columns ``4g ... 4g + 3``. The kernels need only squares. A normal pair is Box and
-Muller's in polar form, ``-2 ln u · (sin² θ, cos² θ)``, with logarithm and sine as polynomials in
-single precision (relative error below 3e-7) and the products, sums and comparisons in double.
-The largest weight that can occur is 6.76 standard deviations.
+``g`` holds columns ``4g ... 4g + 3``. Output weights of another law than the hidden ones, and
+hidden biases, are column 0 under a role of their own. The kernels need only squares. A normal
+pair is Box and Muller's in polar form, ``-2 ln u · (sin² θ, cos² θ)``, with logarithm and sine as
+polynomials in single precision (relative error below 3e-7); a truncated normal is its inverse
+distribution function as a rational function in single precision (relative error of the square
+below 5e-7). Products, sums and comparisons are in double. The largest normal weight that can
+occur is 6.76 standard deviations.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple, TypeAlias
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+from obstruction.grid import ANY_SHAPE, FALLING_WITH_BIAS, NO_BIAS, RISING
 
 _u32 = np.uint32
 _i32 = np.int32
@@ -41,9 +49,57 @@ PAD = 32
 NO_NETWORK = 0xFFFFFFFF
 HIDDEN_ROLE = 0
 OUTPUT_ROLE = 1
+BIAS_ROLE = 2
 
 NORMAL_CODE = 0
 UNIFORM_CODE = 1
+TRUNCATED_CODE = 2
+CONSTANT_CODE = 3
+_Array: TypeAlias = NDArray[Any]
+
+
+class Room(NamedTuple):
+    """Memory for the rows in flight; what is in it does not matter and is lost.
+
+    Attributes
+    ----------
+    integers, reals : uint32[3, r], float64[3, r]
+        For a batch, ``r >= min(batch, count) * l_max + PAD``.
+    pool_integers, pool_reals : uint32[3, m], float64[3, m]
+        For what several batches leave over, ``m >= PAD``.
+    """
+
+    integers: _Array
+    reals: _Array
+    pool_integers: _Array
+    pool_reals: _Array
+
+    @classmethod
+    def of(cls, rows: int, pool: int) -> Room:
+        """Return room for so many rows of a batch and of the pool."""
+        sizes = rows + PAD, pool + PAD
+        integers = [np.zeros((3, size), np.uint32) for size in sizes]
+        reals = [np.zeros((3, size)) for size in sizes]
+        return cls(integers[0], reals[0], integers[1], reals[1])
+
+
+class _Workspace(NamedTuple):
+    """What a call of `count_nested` works with, a chunk of rows at a time."""
+
+    words: _Array
+    scratch: _Array
+    sums: _Array
+    fresh: _Array
+    fresh_reals: _Array
+    picked: _Array
+    event: _Array
+    near_integers: _Array
+    near_reals: _Array
+    near_sums: _Array
+    shifted: _Array
+    cell: _Array
+    union: _Array
+    stamp: _Array
 
 
 def _jit(function):
@@ -154,6 +210,20 @@ _S2 = _f32(0.010431555157132236)
 _S1 = _f32(-0.12683473028431624)
 _S0 = _f32(0.6168502745779284)
 
+# x² / z² for the standardised normal cut at ±2 and the quantile P(|X| < x) = z, as a ratio of
+# polynomials in 1 - z², relative error 1.1e-7; all coefficients are positive
+_2_31 = _f32(2.0**-31)
+_P4 = _f32(0.019952452465151921)
+_P3 = _f32(0.57140437204095239)
+_P2 = _f32(0.91214618872961122)
+_P1 = _f32(0.31867844101878099)
+_P0 = _f32(0.0274098104181437)
+_Q4 = _f32(0.12486913555901988)
+_Q3 = _f32(0.44624459471399373)
+_Q2 = _f32(0.34380946448689991)
+_Q1 = _f32(0.07977477909436577)
+_Q0 = _f32(0.0053020261457207037)
+
 
 @_jit
 def _exponential(word):
@@ -212,6 +282,24 @@ def _uniform(word, n, square):
 
 
 @_jit
+def _truncated(word, n, square):
+    """Fill the squares of normals cut at ±2, standardised. Bit 0 of the word is the sign."""
+    for i in range(n):
+        z = (_f32(_i32(word[i] >> _u32(1))) + _HALF) * _2_31
+        z = z * z
+        u = _ONE - z
+        p = _P4 * u + _P3
+        p = p * u + _P2
+        p = p * u + _P1
+        p = p * u + _P0
+        q = _Q4 * u + _Q3
+        q = q * u + _Q2
+        q = q * u + _Q1
+        q = q * u + _Q0
+        square[i] = z * (p / q)
+
+
+@_jit
 def squares(law, words, n, scratch, out):
     """Turn words into squares of standardised weights.
 
@@ -223,7 +311,13 @@ def squares(law, words, n, scratch, out):
         _normal_pair(words[2], words[3], n, scratch[0], scratch[1], out[2], out[3])
     else:
         for j in range(4):
-            _uniform(words[j], n, out[j])
+            if law == UNIFORM_CODE:
+                _uniform(words[j], n, out[j])
+            elif law == TRUNCATED_CODE:
+                _truncated(words[j], n, out[j])
+            else:
+                for i in range(n):
+                    out[j, i] = 1.0
 
 
 @_jit
@@ -234,22 +328,33 @@ def signs(law, words, n, out):
             source, shift = 2 * (j // 2) + 1, 1 + j % 2
         else:
             source, shift = j, 0
+        either = 0.0 if law == CONSTANT_CODE else 2.0
         for i in range(n):
-            out[j, i] = 1.0 - 2.0 * ((words[source, i] >> _u32(shift)) & _u32(1))
+            out[j, i] = 1.0 - either * ((words[source, i] >> _u32(shift)) & _u32(1))
 
 
 @_jit
-def _draw(hidden_law, output_law, key, group, row, network, n, words, scratch, out):
-    """Draw the squares of one group of columns of ``n`` rows; ``PAD`` more may be written."""
+def _draw(laws, key, group, row, network, n, words, scratch, out, bias):
+    """Draw the squares of one group of columns of ``n`` rows; ``PAD`` more may be written.
+
+    In group 0 column 0 is the output weight, and the biases go to ``bias`` if there are any.
+    """
+    hidden_law, output_law, bias_law = laws
     n = (n + PAD - 1) // PAD * PAD
     threefry(key, group, row, network, _u32(HIDDEN_ROLE), n, words)
     squares(hidden_law, words, n, scratch, out)
-    if group == 0 and output_law != hidden_law:
+    if group == 0 and (output_law != hidden_law or bias_law != NO_BIAS):
         spare = np.empty((4, n))
-        threefry(key, group, row, network, _u32(OUTPUT_ROLE), n, words)
-        squares(output_law, words, n, scratch, spare)
-        for i in range(n):
-            out[0, i] = spare[0, i]
+        if output_law != hidden_law:
+            threefry(key, group, row, network, _u32(OUTPUT_ROLE), n, words)
+            squares(output_law, words, n, scratch, spare)
+            for i in range(n):
+                out[0, i] = spare[0, i]
+        if bias_law != NO_BIAS:
+            threefry(key, group, row, network, _u32(BIAS_ROLE), n, words)
+            squares(bias_law, words, n, scratch, spare)
+            for i in range(n):
+                bias[i] = spare[0, i]
 
 
 @_jit
@@ -390,30 +495,114 @@ def _record_rising(
 
 
 @_jit
-def _enter(
-    near,
-    cell,
-    sums,
-    output,
-    at,
-    network,
-    thresholds,
-    rising,
-    curve,
-    event,
-    union,
-    obstructed,
-    pathological,
+def _record_searched(
+    near, total, bias, output, at, network, thresholds, shift, union, obstructed, pathological
 ):
+    """Enter the events of one scheme and column whose condition falls along ``l``, bias and all.
+
+    As `_record_falling`, for all rows and without a guess.
+    """
+    nl = thresholds.shape[0] - 1
+    current, covered = _u32(union[0]), np.int64(union[1])
+    for i in range(near):
+        s = total[i]
+        b = bias[i]
+        v = output[i]
+        first = np.int64(at[i])
+        low = first
+        high = nl
+        while low < high:
+            middle = (low + high) >> 1
+            if s + shift[middle] * b < v * thresholds[middle]:
+                low = middle + 1
+            else:
+                high = middle
+        if low > first:
+            pathological[first] += 1
+            pathological[low] -= 1
+            if network[i] != current:
+                current = network[i]
+                covered = np.int64(0)
+            if low > covered:
+                obstructed[max(first, covered)] += 1
+                obstructed[low] -= 1
+                covered = low
+    union[0], union[1] = current, covered
+
+
+@_jit
+def _record_any(
+    near, total, bias, output, at, network, thresholds, shift, stamp, obstructed, pathological
+):
+    """Enter the events of one scheme and column, looking at every ``l``.
+
+    ``stamp`` remembers, between calls, the last network that is counted as obstructed in a cell.
+    """
+    for i in range(near):
+        s = total[i]
+        b = bias[i]
+        v = output[i]
+        for j in range(np.int64(at[i]), thresholds.shape[0] - 1):
+            if s + shift[j] * b < v * thresholds[j]:
+                pathological[j] += 1
+                pathological[j + 1] -= 1
+                if stamp[j] != network[i]:
+                    stamp[j] = network[i]
+                    obstructed[j] += 1
+                    obstructed[j + 1] -= 1
+
+
+@_jit
+def _enter(near, bias_law, grid, workspace, obstructed, pathological):
     """Find and enter the events of ``near`` rows in the columns of a group, in every scheme."""
+    event, union = workspace.event, workspace.union
+    network, at = workspace.near_integers[1], workspace.near_integers[2]
+    output, bias = workspace.near_reals[0], workspace.near_reals[2]
     for c in range(4):
-        j = cell[c]
+        j = workspace.cell[c]
         if j < 0:
             continue
-        total = sums[c]
-        for k in range(rising.shape[0]):
-            if rising[k]:
-                events = _pick_any(total, output, thresholds[k, j], near, event)
+        for k in range(grid.shape.shape[0]):
+            total = workspace.near_sums[c]
+            thresholds = grid.thresholds[k, j]
+            shape = grid.shape[k]
+            if bias_law != NO_BIAS:
+                shift = grid.shift[k, j]
+                if shape == FALLING_WITH_BIAS:
+                    _record_searched(
+                        near,
+                        total,
+                        bias,
+                        output,
+                        at,
+                        network,
+                        thresholds,
+                        shift,
+                        union[k, c],
+                        obstructed[k, j],
+                        pathological[k, j],
+                    )
+                    continue
+                if shape == ANY_SHAPE:
+                    _record_any(
+                        near,
+                        total,
+                        bias,
+                        output,
+                        at,
+                        network,
+                        thresholds,
+                        shift,
+                        workspace.stamp[k, c],
+                        obstructed[k, j],
+                        pathological[k, j],
+                    )
+                    continue
+                total = workspace.shifted
+                for i in range(near):
+                    total[i] = workspace.near_sums[c, i] + shift[0] * bias[i]
+            if shape == RISING:
+                events = _pick_any(total, output, thresholds, near, event)
                 _record_rising(
                     events,
                     event,
@@ -421,13 +610,13 @@ def _enter(
                     output,
                     at,
                     network,
-                    thresholds[k, j],
+                    thresholds,
                     union[k, c],
                     obstructed[k, j],
                     pathological[k, j],
                 )
             else:
-                events = _pick(total, output, at, thresholds[k, j], near, event)
+                events = _pick(total, output, at, thresholds, near, event)
                 _record_falling(
                     events,
                     event,
@@ -435,8 +624,8 @@ def _enter(
                     output,
                     at,
                     network,
-                    thresholds[k, j],
-                    curve[k, j],
+                    thresholds,
+                    grid.curve[k, j],
                     union[k, c],
                     obstructed[k, j],
                     pathological[k, j],
@@ -454,36 +643,22 @@ def _first_column(columns, least):
 
 @_jit
 def _advance(
-    key,
-    hidden_law,
-    output_law,
-    group,
-    live,
-    first,
-    columns,
-    row_cell,
-    thresholds,
-    rising,
-    curve,
-    peak,
-    bound,
-    integers,
-    reals,
-    workspace,
-    obstructed,
-    pathological,
+    key, laws, group, live, first, grid, integers, reals, workspace, obstructed, pathological
 ):
     """Draw the next group of columns of ``live`` rows, enter their events, keep who can matter.
 
     In group 0 these are all rows of the networks from ``first`` on, made as they are needed;
     later the first ``live`` rows in ``integers`` and ``reals``. Returns how many are kept there.
     """
-    (words, scratch, sums, chunk_integers, chunk_output, picked, event) = workspace[:7]
-    (near_sums, near_output, near_at, near_network, cell, union) = workspace[7:]
+    words, scratch, sums = workspace.words, workspace.scratch, workspace.sums
+    picked, cell, union = workspace.picked, workspace.cell, workspace.union
+    near_integers, near_reals = workspace.near_integers, workspace.near_reals
+    bias_law = laws[2]
     row, network, at = integers[0], integers[1], integers[2]
-    output, total = reals[0], reals[1]
-    chunk_row, chunk_network, chunk_at = chunk_integers[0], chunk_integers[1], chunk_integers[2]
-    schemes, nd, _ = thresholds.shape
+    output, total, bias = reals[0], reals[1], reals[2]
+    fresh, fresh_reals = workspace.fresh, workspace.fresh_reals
+    columns, row_cell = grid.columns, grid.row_cell
+    nd = columns.shape[0]
     width = row_cell.shape[0]
     jd_first = _first_column(columns, 4 * group)
     jd = jd_first
@@ -495,10 +670,12 @@ def _advance(
     # a row that matters in this group at all does so before its sum passes this mark
     watch = jd > jd_first
     mark = columns[jd_first] - 4 * group if watch else 0
-    for k in range(schemes):
+    for k in range(union.shape[0]):
         for c in range(4):
             union[k, c, 0] = NO_NETWORK
             union[k, c, 1] = 0
+            for i in range(workspace.stamp.shape[2]):
+                workspace.stamp[k, c, i] = NO_NETWORK
     fresh_row = 0
     fresh_network = first
     kept = 0
@@ -508,120 +685,75 @@ def _advance(
         end = start + n
         if group == 0:
             for i in range(n):
-                chunk_row[i] = fresh_row
-                chunk_network[i] = fresh_network
-                chunk_at[i] = row_cell[fresh_row]
+                fresh[0, i] = fresh_row
+                fresh[1, i] = fresh_network
+                fresh[2, i] = row_cell[fresh_row]
                 fresh_row += 1
                 if fresh_row == width:
                     fresh_row = 0
                     fresh_network += 1
-            rows, networks_of, cells = chunk_row, chunk_network, chunk_at
-            outputs, totals = chunk_output, chunk_output
+            rows, networks_of, cells = fresh[0], fresh[1], fresh[2]
+            outputs, totals, biases = fresh_reals[0], fresh_reals[1], fresh_reals[2]
         else:
             rows = row[start:]
             networks_of = network[start:]
             cells = at[start:]
             outputs = output[start:]
             totals = total[start:]
-        _draw(hidden_law, output_law, key, group, rows, networks_of, n, words, scratch, sums)
+            biases = bias[start:]
+        _draw(laws, key, group, rows, networks_of, n, words, scratch, sums, biases)
         _accumulate(group, n, sums, outputs, totals)
         if watch:
-            found = _pick(sums[mark], outputs, cells, peak[jd_first], n, picked)
-            _gather(outputs, picked, found, near_output[near:])
-            _gather(cells, picked, found, near_at[near:])
-            _gather(networks_of, picked, found, near_network[near:])
+            found = _pick(sums[mark], outputs, cells, grid.peak[jd_first], n, picked)
+            _gather(networks_of, picked, found, near_integers[1, near:])
+            _gather(cells, picked, found, near_integers[2, near:])
+            _gather(outputs, picked, found, near_reals[0, near:])
+            if bias_law != NO_BIAS:
+                _gather(biases, picked, found, near_reals[2, near:])
             for c in range(mark, 4):
                 if cell[c] >= 0:
-                    _gather(sums[c], picked, found, near_sums[c, near:])
+                    _gather(sums[c], picked, found, workspace.near_sums[c, near:])
             near += found
             if near >= NEAR or end == live:
-                _enter(
-                    near,
-                    cell,
-                    near_sums,
-                    near_output,
-                    near_at,
-                    near_network,
-                    thresholds,
-                    rising,
-                    curve,
-                    event,
-                    union,
-                    obstructed,
-                    pathological,
-                )
+                _enter(near, bias_law, grid, workspace, obstructed, pathological)
                 near = 0
-        alive = _pick(sums[3], outputs, cells, bound, n, picked)
+        alive = _pick(sums[3], outputs, cells, grid.bound, n, picked)
         _gather(rows, picked, alive, row[kept:])
         _gather(networks_of, picked, alive, network[kept:])
         _gather(cells, picked, alive, at[kept:])
         _gather(outputs, picked, alive, output[kept:])
         _gather(sums[3], picked, alive, total[kept:])
+        if bias_law != NO_BIAS:
+            _gather(biases, picked, alive, bias[kept:])
         kept += alive
     return kept
 
 
 @_jit
-def count_nested(
-    key,
-    hidden_law,
-    output_law,
-    first,
-    count,
-    columns,
-    row_cell,
-    thresholds,
-    rising,
-    curve,
-    peak,
-    bound,
-    batch,
-    integers,
-    reals,
-    pool_integers,
-    pool_reals,
-    stop,
-    obstructed,
-    pathological,
-):
+def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, pathological):
     """Count over a whole grid, every network of the block serving every cell at once.
 
     A neuron ``k`` with squared output weight ``v`` and ``s`` the sum of its first ``d`` squared
     hidden weights is pathological in cell ``(d, l)``, ``l >= k``, iff ``s < v · a(d, l)``. Along
     ``l`` the thresholds ``a`` are monotone, so each such neuron counts in one interval of cells,
-    entered as two steps of a difference array. Rows leave as soon as they can matter nowhere.
-    The few that stay long are pooled over the batches, so that far columns are visited seldom.
+    entered as two steps of a difference array (`obstruction.grid` says what biases change). Rows
+    leave as soon as they can matter nowhere. The few that stay long are pooled over the batches,
+    so that far columns are visited seldom.
 
     Parameters
     ----------
     key : uint32[4]
         The stream of the block.
-    hidden_law, output_law : int
-        Codes of the laws.
+    laws : (int, int, int)
+        Codes of the laws of the hidden weights, the output weights and the hidden biases.
     first, count : int
         The networks of the block to draw: ``first ... first + count - 1``.
-    columns : int64[nd]
-        The grid's ``d``, ascending.
-    row_cell : uint32[l_max]
-        For each row the index of the first ``l`` of the grid that contains it.
-    thresholds : float64[schemes, nd, nl + 1]
-        The ratio ``a`` of every cell, followed by -1.
-    rising : bool[schemes]
-        Whether a scheme's thresholds rise along ``l`` (else they fall).
-    curve : float64[schemes, nd, 4]
-        Coefficients ``(p, q, s, t)`` of a guess ``(p + q r) / (s + t r)`` of the index in ``l``
-        at which the threshold equals ``r``.
-    peak : float64[nd, nl]
-        The largest threshold that a row met in this cell can face: over this and the later
-        columns of its group, over this and all later ``l``, over the schemes.
-    bound : float64[nl]
-        The same over all columns.
+    grid : obstruction.grid.Grid
+        The cells.
     batch : int
         Networks in flight at a time; has no influence on the counts.
-    integers, reals : uint32[3, r], float64[2, r]
-        Room for the rows in flight, ``r >= min(batch, count) * l_max + PAD``; contents are lost.
-    pool_integers, pool_reals : uint32[3, m], float64[2, m]
-        Room for what several batches leave over, ``m >= PAD``; has no influence on the counts.
+    room : Room
+        Memory; its size has no influence on the counts.
     stop : uint8[1]
         Set from outside to give up.
     obstructed, pathological : int32[schemes, nd, nl + 1]
@@ -632,106 +764,87 @@ def count_nested(
     bool
         Whether all networks were counted (False if stopped: the arrays are then worthless).
     """
-    schemes, nd, _ = thresholds.shape
-    width = row_cell.shape[0]
-    workspace = (
+    schemes = grid.shape.shape[0]
+    scanned = 0
+    for k in range(schemes):
+        if grid.shape[k] == ANY_SHAPE:
+            scanned = grid.thresholds.shape[2]
+    width = grid.row_cell.shape[0]
+    workspace = _Workspace(
         np.empty((4, CHUNK), np.uint32),
         np.empty((2, CHUNK), np.float32),
         np.empty((4, CHUNK)),
         np.zeros((3, CHUNK), np.uint32),
-        np.empty(CHUNK),
+        np.empty((3, CHUNK)),
         np.empty(CHUNK + 1, np.uint32),
         np.empty(NEAR + CHUNK + 1, np.uint32),
+        np.empty((3, NEAR + CHUNK), np.uint32),
+        np.empty((3, NEAR + CHUNK)),
         np.empty((4, NEAR + CHUNK)),
         np.empty(NEAR + CHUNK),
-        np.empty(NEAR + CHUNK, np.uint32),
-        np.empty(NEAR + CHUNK, np.uint32),
         np.empty(4, np.int64),
         np.empty((schemes, 4, 2), np.int64),
+        np.empty((schemes, 4, scanned), np.uint32),
     )
-    groups = columns[nd - 1] // 4 + 1
-    room = pool_integers.shape[1] - PAD
+    groups = grid.columns[-1] // 4 + 1
+    pool = room.pool_integers.shape[1] - PAD
     handover = groups  # where batches leave their last rows to the pool, once it is known
     pooled = 0
+    waiting = 0  # rows of a batch that has come to the handover
     done = 0
-    while done < count or pooled > 0:
-        live = 0
-        if done < count:
-            networks = min(batch, count - done)
-            live = networks * width
-            group = 0
-            while live > 0 and group < groups:
-                if handover == groups and group > 0 and networks < count and 16 * live <= room:
-                    handover = group
-                if group == handover and live <= room:
-                    break
-                if stop[0] != 0:
-                    return False
-                live = _advance(
-                    key,
-                    hidden_law,
-                    output_law,
-                    group,
-                    live,
-                    first + done,
-                    columns,
-                    row_cell,
-                    thresholds,
-                    rising,
-                    curve,
-                    peak,
-                    bound,
-                    integers,
-                    reals,
-                    workspace,
-                    obstructed,
-                    pathological,
-                )
-                group += 1
-            done += networks
-            if group == groups:
-                live = 0
-        if pooled + live > room or (done == count and live == 0):
-            for group in range(handover, groups):
-                if stop[0] != 0:
-                    return False
-                pooled = _advance(
-                    key,
-                    hidden_law,
-                    output_law,
-                    group,
-                    pooled,
-                    first,
-                    columns,
-                    row_cell,
-                    thresholds,
-                    rising,
-                    curve,
-                    peak,
-                    bound,
-                    pool_integers,
-                    pool_reals,
-                    workspace,
-                    obstructed,
-                    pathological,
-                )
-                if pooled == 0:
-                    break
+    networks = 0
+    while done < count or pooled + waiting > 0:
+        emptying = pooled > 0 and (pooled + waiting > pool or (done == count and waiting == 0))
+        if waiting > 0 and not emptying:
+            for i in range(waiting):
+                for k in range(3):
+                    room.pool_integers[k, pooled + i] = room.integers[k, i]
+                    room.pool_reals[k, pooled + i] = room.reals[k, i]
+            pooled += waiting
+            waiting = 0
+            continue
+        if emptying:
+            integers, reals = room.pool_integers, room.pool_reals
+            live, group = pooled, handover
             pooled = 0
-        for i in range(live):
-            for k in range(3):
-                pool_integers[k, pooled + i] = integers[k, i]
-            for k in range(2):
-                pool_reals[k, pooled + i] = reals[k, i]
-        pooled += live
+        else:
+            integers, reals = room.integers, room.reals
+            networks = min(batch, count - done)
+            live, group = networks * width, 0
+        while live > 0 and group < groups:
+            if not emptying:
+                if handover == groups and group > 0 and networks < count and 16 * live <= pool:
+                    handover = group
+                if group == handover and live <= pool:
+                    waiting = live
+                    break
+            if stop[0] != 0:
+                return False
+            live = _advance(
+                key,
+                laws,
+                group,
+                live,
+                first + done,
+                grid,
+                integers,
+                reals,
+                workspace,
+                obstructed,
+                pathological,
+            )
+            group += 1
+        if not emptying:
+            done += networks
     return True
 
 
 @_jit
-def draw_network(key, hidden_law, output_law, network, square, sign):
+def draw_network(key, laws, network, square, sign, bias):
     """Draw one network whole: ``square`` and ``sign`` are ``float64[l, 4 * groups]``.
 
-    Column 0 is the output weight, columns 1, 2, ... the hidden weights.
+    Column 0 is the output weight, columns 1, 2, ... the hidden weights. ``bias`` is
+    ``float64[l]`` and holds the biases, sign and all, if there are any.
     """
     rows = np.zeros(CHUNK, np.uint32)
     networks = np.zeros(CHUNK, np.uint32)
@@ -739,6 +852,7 @@ def draw_network(key, hidden_law, output_law, network, square, sign):
     scratch = np.empty((2, CHUNK), np.float32)
     squared = np.empty((4, CHUNK))
     signed = np.empty((4, CHUNK))
+    hidden_law, output_law, bias_law = laws
     l, columns = square.shape
     for start in range(0, l, CHUNK):
         n = min(CHUNK, l - start)
@@ -753,10 +867,16 @@ def draw_network(key, hidden_law, output_law, network, square, sign):
                 for i in range(n):
                     square[start + i, 4 * group + c] = squared[c, i]
                     sign[start + i, 4 * group + c] = signed[c, i]
-            if group == 0 and output_law != hidden_law:
-                threefry(key, group, rows, networks, _u32(OUTPUT_ROLE), n, words)
-                squares(output_law, words, n, scratch, squared)
-                signs(output_law, words, n, signed)
-                for i in range(n):
-                    square[start + i, 0] = squared[0, i]
-                    sign[start + i, 0] = signed[0, i]
+        if output_law != hidden_law:
+            threefry(key, 0, rows, networks, _u32(OUTPUT_ROLE), n, words)
+            squares(output_law, words, n, scratch, squared)
+            signs(output_law, words, n, signed)
+            for i in range(n):
+                square[start + i, 0] = squared[0, i]
+                sign[start + i, 0] = signed[0, i]
+        if bias_law != NO_BIAS:
+            threefry(key, 0, rows, networks, _u32(BIAS_ROLE), n, words)
+            squares(bias_law, words, n, scratch, squared)
+            signs(bias_law, words, n, signed)
+            for i in range(n):
+                bias[start + i] = signed[0, i] * np.sqrt(squared[0, i])

@@ -17,13 +17,15 @@ class Bar:
         The number to reach.
     start : int
         How many there were before.
+    unit : str
+        What is counted.
     """
 
-    def __init__(self, networks: int, start: int = 0) -> None:
+    def __init__(self, networks: int, start: int = 0, unit: str = " networks") -> None:
         self._bar = tqdm(
             total=networks,
             initial=start,
-            unit=" networks",
+            unit=unit,
             unit_scale=True,
             dynamic_ncols=True,
             leave=False,

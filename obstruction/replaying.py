@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction import kernels, streams
+from obstruction import kernels, orthogonal, streams
+from obstruction.grid import law_codes
 from obstruction.plan import StudyConfig
 from obstruction.schemes import InitScheme, as_scheme
 from obstruction.study import Study
@@ -24,10 +25,13 @@ class Weights(NamedTuple):
         Hidden weights.
     W2 : ndarray of float64, shape (1, l)
         Output weights.
+    b1 : ndarray of float64, shape (l,), or None
+        Hidden biases, None if the scheme has none.
     """
 
     W1: NDArray[np.float64]
     W2: NDArray[np.float64]
+    b1: NDArray[np.float64] | None
 
 
 def replay(
@@ -58,7 +62,7 @@ def replay(
     Returns
     -------
     Weights
-        ``(W1, W2)`` of shapes ``(l, d)`` and ``(1, l)``.
+        ``(W1, W2, b1)`` of shapes ``(l, d)``, ``(1, l)`` and ``(l,)``.
 
     Raises
     ------
@@ -73,7 +77,7 @@ def replay(
     Examples
     --------
     >>> import numpy as np
-    >>> W1, W2 = replay(0, network=7, d=3, l=5, scheme="kaiming_normal")
+    >>> W1, W2, _ = replay(0, network=7, d=3, l=5, scheme="kaiming_normal")
     >>> int(((W1**2).sum(axis=1) < W2[0] ** 2).sum())
     1
     """
@@ -98,20 +102,33 @@ def replay(
         chosen = as_scheme(scheme)
         check_choice("plan", plan, ("nested", "independent"))
     if plan == "nested":
-        path = streams.nested_path(chosen.laws)
+        path = streams.nested_path(chosen)
     else:
         path = streams.independent_path(chosen, d, l)
     block, index = divmod(network, streams.BLOCK)
+    key = streams.block_key(seed, path, block)
+    hidden, output, bias = _standardised(key, index, d, l, chosen)
+    if chosen.has_bias:
+        bias = np.sqrt(chosen.bias_variance(d, l)) * bias
+    return Weights(
+        np.sqrt(chosen.hidden_variance(d, l)) * hidden,
+        np.sqrt(chosen.output_variance(d, l)) * output[None, :],
+        bias if chosen.has_bias else None,
+    )
+
+
+def _standardised(
+    key: NDArray[np.uint32], network: int, d: int, l: int, scheme: InitScheme
+) -> Weights:
+    """Return the weights before they are scaled, as arrays ``(l, d)``, ``(l,)`` and ``(l,)``."""
+    bias = np.zeros(l)
+    if not scheme.independent:
+        return Weights(*orthogonal.draw(key, network, d, l), bias)
     square = np.empty((l, 4 * (d // 4 + 1)))
     sign = np.empty_like(square)
-    hidden, output = chosen.laws
-    key = streams.block_key(seed, path, block)
-    kernels.draw_network(key, hidden.code, output.code, index, square, sign)
+    kernels.draw_network(key, law_codes(scheme), network, square, sign, bias)
     weights = sign * np.sqrt(square)
-    return Weights(
-        np.sqrt(chosen.hidden_variance(d, l)) * weights[:, 1 : d + 1],
-        np.sqrt(chosen.output_variance(d, l)) * weights[None, :, 0],
-    )
+    return Weights(weights[:, 1 : d + 1], weights[:, 0], bias)
 
 
 def _scheme_of(config: StudyConfig, scheme: str | InitScheme | None) -> InitScheme:

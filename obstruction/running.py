@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import shlex
 import signal
@@ -17,6 +18,7 @@ import click
 from obstruction import folder
 from obstruction.plan import StudyConfig
 from obstruction.progress import Bar
+from obstruction.rare import DEFAULT_SAMPLES, check_estimator
 from obstruction.sampling import Sampler, check_memory, compile_kernels
 from obstruction.study import Study, current, resolve_threads
 from obstruction.validation import check_count, check_probability
@@ -41,6 +43,8 @@ def run_study(
     networks: int | None,
     default_networks: int,
     threads: int | None,
+    estimator: str | None,
+    samples: int | None,
     mode: str,
     level: float,
     quiet: bool,
@@ -57,6 +61,9 @@ def run_study(
     networks, default_networks : int
         Networks to reach, and how many if the user did not say.
     threads : int, optional
+    estimator : {"direct", "tilted", "auto"}, optional
+    samples : int, optional
+        As in `obstruction.sample`; a resumed study keeps its own, a new one is ``"auto"``.
     mode : {"new", "overwrite", "resume"}
         What to do with a study that the folder holds.
     level : float
@@ -72,11 +79,17 @@ def run_study(
     check_level(level)
     config = StudyConfig.of(**{**defaults, **given})
     resolve_threads(threads)
+    if estimator is not None:
+        check_estimator(config, estimator)
+    if samples is not None:
+        check_count("samples", samples, least=2)
     prior = _prior(out, mode)
     if prior is None:
         target = networks or default_networks
     else:
         config, target = _continued(prior, given, networks, out)
+    wanted = _wanted(prior, estimator, samples)
+    check_estimator(config, wanted[0])
     workers = resolve_threads(threads)
     if threads is not None and threads > workers and not quiet:
         present = f"this process may use {_many(workers, 'core')}, so it does"
@@ -84,13 +97,19 @@ def run_study(
     check_memory(config, workers)
     made = not Path(out).exists()
     place = folder.prepare(out)
-    if prior is not None and prior.networks >= target and not (place / folder.CHECKPOINT).exists():
+    if (
+        prior is not None
+        and prior.networks >= target
+        and (prior.estimator, prior.samples) == wanted
+        and not (place / folder.CHECKPOINT).exists()
+    ):
         if not quiet:
             click.echo(prior.describe())
             click.echo(f"{out} holds these {prior.networks:,} networks already; nothing to draw.")
         return verdict(prior, level, quiet)
 
-    run = _Run(config, prior, target, workers, place, replace=mode == "overwrite")
+    again = _again(out, estimator, samples)
+    run = _Run(config, prior, target, workers, wanted, place, replace=mode == "overwrite")
     with _signals():
         try:
             study = run.sample(quiet)
@@ -99,13 +118,14 @@ def run_study(
             if made and run.sampler.networks == 0:
                 with contextlib.suppress(OSError):
                     place.rmdir()
-            return _interrupted(run.sampler.networks, target, out, signalled)
+            return _interrupted(run.sampler.networks, target, out, again, signalled)
         seconds = run.seconds
         run.save()
         try:
+            study = _with_rare(study, workers, quiet)
             agreement, files = _conclude(study, place, level)
         except KeyboardInterrupt as signalled:
-            return _interrupted(study.networks, target, out, signalled)
+            return _interrupted(study.networks, target, out, again, signalled)
     if not quiet:
         click.echo(study.describe())
         click.echo(_speed(study, run.drawn, seconds))
@@ -167,6 +187,23 @@ def _continued(
     return mine, target
 
 
+def _wanted(prior: Study | None, estimator: str | None, samples: int | None) -> tuple[str, int]:
+    """Return the estimator and the number of weighted samples: given, kept or by default."""
+    kept = ("auto", DEFAULT_SAMPLES) if prior is None else (prior.estimator, prior.samples)
+    return estimator or kept[0], samples or kept[1]
+
+
+def _with_rare(study: Study, workers: int, quiet: bool) -> Study:
+    """Estimate the rare cells, showing how that goes on."""
+    with contextlib.nullcontext() if quiet else Bar(100, unit="%") as shown:
+
+        def watch(share: float) -> None:
+            if shown is not None:
+                shown(int(100.0 * share))
+
+        return study.with_rare(threads=workers, watch=watch)
+
+
 class _Run:
     """A sampler at work that saves itself."""
 
@@ -176,6 +213,7 @@ class _Run:
         prior: Study | None,
         target: int,
         workers: int,
+        wanted: tuple[str, int],
         place: Path,
         *,
         replace: bool,
@@ -184,7 +222,7 @@ class _Run:
             Sampler(config) if prior is None else Sampler(config, prior.done, prior.counts)
         )
         self.before = (0, 0.0) if prior is None else (prior.networks, prior.seconds)
-        self.target, self.workers = target, workers
+        self.target, self.workers, self.wanted = target, workers, wanted
         self.place, self.replace = place, replace
         self.begun = self.saved = time.perf_counter()
 
@@ -212,7 +250,8 @@ class _Run:
         return self.study()
 
     def study(self) -> Study:
-        return current(self.sampler, self.target, self.workers, self.before[1] + self.seconds)
+        study = current(self.sampler, self.target, self.workers, self.before[1] + self.seconds)
+        return dataclasses.replace(study, estimator=self.wanted[0], samples=self.wanted[1])
 
     def save(self) -> None:
         """Save what has been counted, if anything has."""
@@ -242,10 +281,18 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _interrupted(networks: int, target: int, out: str, signalled: KeyboardInterrupt) -> int:
+def _again(out: str, estimator: str | None, samples: int | None) -> str:
+    """Return the command that goes on; until it has, a finished study keeps its estimator."""
+    given = {"out": out, "estimator": estimator, "samples": samples}
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value]
+    return " ".join(["obstruction run --resume", *words])
+
+
+def _interrupted(
+    networks: int, target: int, out: str, again: str, signalled: KeyboardInterrupt
+) -> int:
     """Say what an interruption left behind; return the exit code."""
     if networks:
-        again = f"obstruction run --resume --out {shlex.quote(out)}"
         kept = f"{networks:,} of {target:,} networks are saved in {out}; go on with: {again}"
     else:
         kept = "no network was counted yet and nothing was changed"

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from obstruction import kernels, streams
+from obstruction import kernels, orthogonal, streams
 from obstruction.counts import Counts
 from obstruction.plan import Sheet, StudyConfig, sheets
 
@@ -34,7 +34,7 @@ _ROWS_IN_FLIGHT: Final = 98_304
 _LARGEST_STEP: Final = 2**31 - 1
 """What an entry of the kernel's difference arrays can hold: a bound on neurons per tally."""
 
-_TABLE_BYTES: Final = 300
+_TABLE_BYTES: Final = 550
 """Memory per cell of the finished table, its statistics and the text of its file."""
 
 
@@ -50,7 +50,7 @@ def required_memory(config: StudyConfig, threads: int) -> int:
     schemes, nd, nl = config.shape
     cells = schemes * nd * nl
     counts = 2 * 8 * cells
-    in_flight = 32 * (max(config.l[-1], _ROWS_IN_FLIGHT) + _ROWS_IN_FLIGHT)
+    in_flight = 40 * (max(config.l[-1], _ROWS_IN_FLIGHT) + _ROWS_IN_FLIGHT)
     if config.plan == "nested":
         shared, per_thread = counts + 3 * 8 * cells, 3 * 8 * cells + in_flight
     else:
@@ -199,12 +199,8 @@ class _Tally:
     def __init__(self, parts: list[Sheet], config: StudyConfig) -> None:
         self._parts = parts
         self._seed = config.seed
-        self._steps = [np.zeros((2, *sheet.thresholds.shape), np.int32) for sheet in parts]
-        rows = max(_ROWS_IN_FLIGHT, config.l[-1]) + kernels.PAD
-        self._integers = np.zeros((3, rows), np.uint32)
-        self._reals = np.zeros((2, rows))
-        self._pool_integers = np.zeros((3, _ROWS_IN_FLIGHT), np.uint32)
-        self._pool_reals = np.zeros((2, _ROWS_IN_FLIGHT))
+        self._steps = [np.zeros((2, *sheet.grid.thresholds.shape), np.int32) for sheet in parts]
+        self._room = kernels.Room.of(max(_ROWS_IN_FLIGHT, config.l[-1]), _ROWS_IN_FLIGHT)
         self._most = max(1, _LARGEST_STEP // config.l[-1])
         self._pieces: list[Range] = []
         self.room_left = self._most
@@ -212,35 +208,43 @@ class _Tally:
 
     def count(self, piece: Range, stop: NDArray[np.uint8]) -> bool:
         """Count a range of networks; if that is stopped, the whole tally is worthless."""
-        for sheet, (obstructed, pathological) in zip(self._parts, self._steps, strict=True):
-            hidden, output = sheet.laws
+        for sheet, steps in zip(self._parts, self._steps, strict=True):
             for block, first, count in streams.pieces(*piece):
-                if not kernels.count_nested(
-                    streams.block_key(self._seed, sheet.path, block),
-                    hidden.code,
-                    output.code,
-                    first,
-                    count,
-                    sheet.columns,
-                    sheet.row_cell,
-                    sheet.thresholds,
-                    sheet.rising,
-                    sheet.curve,
-                    sheet.peak,
-                    sheet.bound,
-                    max(1, _ROWS_IN_FLIGHT // sheet.row_cell.size),
-                    self._integers,
-                    self._reals,
-                    self._pool_integers,
-                    self._pool_reals,
-                    stop,
-                    obstructed,
-                    pathological,
-                ):
+                if not self._count(sheet, block, first, count, stop, *steps):
                     return False
         self._pieces.append(piece)
         self.room_left -= piece[1] - piece[0]
         return True
+
+    def _count(
+        self,
+        sheet: Sheet,
+        block: int,
+        first: int,
+        count: int,
+        stop: NDArray[np.uint8],
+        obstructed: NDArray[np.int32],
+        pathological: NDArray[np.int32],
+    ) -> bool:
+        """Count networks of one block; return whether that was not stopped."""
+        key = streams.block_key(self._seed, sheet.path, block)
+        if not sheet.independent:
+            return orthogonal.count(key, first, count, sheet.grid, stop, obstructed, pathological)
+        batch = max(1, _ROWS_IN_FLIGHT // sheet.grid.row_cell.size)
+        return bool(
+            kernels.count_nested(
+                key,
+                sheet.codes,
+                first,
+                count,
+                sheet.grid,
+                batch,
+                self._room,
+                stop,
+                obstructed,
+                pathological,
+            )
+        )
 
     def clear(self) -> _Found:
         """Hand everything over and start again from zero."""

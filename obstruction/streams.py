@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.laws import Law
 from obstruction.schemes import InitScheme
 
 BLOCK: Final = 1024
@@ -26,10 +25,13 @@ _NESTED: Final = 0
 _INDEPENDENT: Final = 1
 
 
-def nested_path(laws: tuple[Law, Law]) -> tuple[int, ...]:
-    """Return the branch of the seed's tree from which nested networks of two laws are drawn."""
-    hidden, output = laws
-    return (_NESTED, hidden.code, output.code)
+def nested_path(scheme: InitScheme) -> tuple[int, ...]:
+    """Return the branch of the seed's tree from which nested networks of a scheme are drawn.
+
+    It depends on the laws alone: schemes of the same laws share their networks.
+    """
+    path = (_NESTED, *(law.code for law in scheme.laws))
+    return path if scheme.bias_law is None else (*path, scheme.bias_law.code)
 
 
 def independent_path(scheme: InitScheme, d: int, l: int) -> tuple[int, ...]:

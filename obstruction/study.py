@@ -1,16 +1,17 @@
-"""Studies: sample a grid, look at it as a table, hold it against the closed forms."""
+"""Studies: sample a grid, look at it as a table, hold it against the exact values."""
 
 from __future__ import annotations
 
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from obstruction.counts import Counts
 from obstruction.plan import StudyConfig
+from obstruction.rare import DEFAULT_SAMPLES, Rare, check_estimator, estimate_rare, rare_cells
 from obstruction.sampling import Range, Sampler, available_threads, check_memory
 from obstruction.schemes import SchemeLike
 from obstruction.validation import check_count
@@ -42,6 +43,12 @@ class Study:
         How long the sampling took.
     threads : int
         On how many threads it ran last.
+    estimator : {"direct", "tilted", "auto"}
+        Which cells are, or are to be, estimated from weighted samples instead of counts.
+    samples : int
+        How many weighted samples such a cell gets.
+    rare : Rare, optional
+        The estimates of these cells; None until they are made, or if there is no such cell.
     """
 
     config: StudyConfig
@@ -50,6 +57,9 @@ class Study:
     target: int
     seconds: float = 0.0
     threads: int = 0
+    estimator: str = "direct"
+    samples: int = DEFAULT_SAMPLES
+    rare: Rare | None = None
 
     @property
     def networks(self) -> int:
@@ -81,7 +91,7 @@ class Study:
         return self._table.copy(deep=False)  # pandas copies what is changed
 
     def agreement(self, *, level: float = 1e-3) -> Agreement:
-        """Return the verdict on counts against closed forms; see `obstruction.agreement`.
+        """Return the verdict on estimates against exact values; see `obstruction.agreement`.
 
         Parameters
         ----------
@@ -92,13 +102,29 @@ class Study:
 
         return agreement(self._table, level=level)
 
+    def with_rare(
+        self, *, threads: int = 1, watch: Callable[[float], None] = lambda share: None
+    ) -> Study:
+        """Return the study with its rare cells estimated, as its ``estimator`` says.
+
+        Parameters
+        ----------
+        threads : int
+            Without influence on the result.
+        watch : callable, optional
+            Called now and then with the share of the work that is done; an exception ends it.
+        """
+        where = rare_cells(self.config, self.networks, self.estimator)
+        rare = estimate_rare(self.config, where, samples=self.samples, threads=threads, watch=watch)
+        return replace(self, rare=rare)
+
     @cached_property
     def _table(self) -> pd.DataFrame:
         from obstruction import table
 
         if self.networks == 0:
             raise ValueError("networks = 0: nothing was drawn yet")
-        return table.build(self.config, self.counts)
+        return table.build(self.config, self.counts, self.rare)
 
     def describe(self) -> str:
         """Return two lines that say which study this is."""
@@ -134,6 +160,8 @@ def sample(
     seed: Any = 0,
     plan: str = "nested",
     threads: Any = None,
+    estimator: str = "direct",
+    samples: Any = DEFAULT_SAMPLES,
     progress: bool = False,
 ) -> Study:
     """Draw networks over a grid and count the obstructed ones.
@@ -155,6 +183,13 @@ def sample(
     threads : int, optional
         Workers, >= 1; by default all cores this process may use. More are not used, with a
         warning.
+    estimator : {"direct", "tilted", "auto"}
+        ``"direct"``: every cell's estimate is its rate of obstructed networks. ``"tilted"``: it
+        comes from weighted samples (`obstruction.tilting`), which see probabilities of any size.
+        ``"auto"``: counts where some 100 pathological neurons are to be expected, weighted samples
+        elsewhere. Counts are made in any case.
+    samples : int
+        Weighted samples per cell, >= 2.
     progress : bool
         Whether to show a bar on the terminal.
 
@@ -180,14 +215,18 @@ def sample(
         warnings.warn(
             f"threads = {threads}: this process may use {workers} cores, so it does", stacklevel=2
         )
+    check_estimator(config, estimator)
+    samples = check_count("samples", samples, least=2)
     check_memory(config, workers)
     sampler = Sampler(config)
     if progress:
         from obstruction.progress import Bar
 
         with Bar(networks) as bar:
-            return run(sampler, networks, threads=workers, watch=bar)
-    return run(sampler, networks, threads=workers)
+            study = run(sampler, networks, threads=workers, watch=bar)
+    else:
+        study = run(sampler, networks, threads=workers)
+    return replace(study, estimator=estimator, samples=samples).with_rare(threads=workers)
 
 
 def resolve_threads(threads: Any) -> int:

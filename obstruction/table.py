@@ -14,9 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from obstruction import binomial, exact
+from obstruction import binomial, exact, weighted
 from obstruction.counts import Counts
 from obstruction.plan import StudyConfig
+from obstruction.rare import Rare
+from obstruction.reference import exact_values
+from obstruction.weighted import Estimate
 
 COLUMNS: Final = (
     "scheme",
@@ -37,15 +40,34 @@ COLUMNS: Final = (
     "exact_neuron",
     "z_neuron",
     "p_value_neuron",
+    "method",
+    "estimator",
+    "samples",
+    "log10_empirical",
+    "log10_ci_low",
+    "log10_ci_high",
+    "relative_error",
+    "relative_error_neuron",
+    "log_mean_weight",
+    "skewness",
+    "largest_share",
+    "log_bound",
 )
 """The columns of a table and of ``cells.csv``, in order.
 
 ``scheme, d, l`` name the cell; ``networks, obstructed, pathological`` are counts;
-``empirical, ci_low, ci_high`` are the rate of obstructed networks and its 95 % Clopper-Pearson
-interval; ``exact, z, p_value`` are the closed form of that probability, the distance in standard
-deviations and the exact two-sided binomial p-value (empty where there is no closed form);
-``a`` is the ratio of the variances, ``log10_exact`` the common logarithm of ``exact``, which does
-not underflow; ``*_neuron`` are the same for the probability that a single neuron is pathological.
+``empirical, ci_low, ci_high`` are the estimated probability that a network is obstructed and its
+95 % confidence interval; ``exact, z, p_value`` are the exact value of that probability, the
+distance in standard errors and the two-sided p-value (empty where there is no exact value); ``a``
+is the ratio of the variances, ``log10_exact`` the common logarithm of ``exact``, which does not
+underflow; ``*_neuron`` are the same for the probability that a single neuron is pathological.
+``method`` is the way to the exact value, or "none". ``estimator`` is "direct" where the estimate is
+the rate of obstructed networks (its interval is Clopper and Pearson's, its test the exact binomial
+one) and "tilted" where it comes from ``samples`` weighted samples (`obstruction.tilting`);
+``log10_empirical, log10_ci_low, log10_ci_high`` do not underflow; ``relative_error`` is standard
+error over estimate. The last four describe the weights: the natural logarithm of their mean, which
+estimates the probability of a pathological neuron, their skewness, the largest one's share of the
+sum, and the logarithm of a bound on each.
 """
 
 COUNT_COLUMNS: Final = COLUMNS[:6]
@@ -53,13 +75,23 @@ INTERVAL_LEVEL: Final = 0.95
 _ROWS_AT_A_TIME: Final = 100_000
 
 
-def build(config: StudyConfig, counts: Counts) -> pd.DataFrame:
+ESTIMATED: Final = ("direct", "tilted")
+"""What stands in the column ``estimator``."""
+
+_TEXTS: Final = ("scheme", "method", "estimator")
+_WEIGHTED: Final = ("relative_error_neuron", *COLUMNS[-4:])  # read back to the same values
+_WHOLE: Final = (*COUNT_COLUMNS[1:], "samples")
+
+
+def build(config: StudyConfig, counts: Counts, rare: Rare | None = None) -> pd.DataFrame:
     """Return the table of some counts: schemes in their order, then ``d``, then ``l``.
 
     Parameters
     ----------
     config : StudyConfig
     counts : Counts
+    rare : Rare, optional
+        Estimates that stand in for the counts in some cells.
 
     Returns
     -------
@@ -70,7 +102,7 @@ def build(config: StudyConfig, counts: Counts) -> pd.DataFrame:
     labels = [scheme.label for scheme in config.schemes]
     d = np.broadcast_to(np.array(config.d, np.int64)[None, :, None], config.shape).ravel()
     l = np.broadcast_to(np.array(config.l, np.int64)[None, None, :], config.shape).ravel()
-    p, whole, log_whole = (part.ravel() for part in _closed_forms(config))
+    p, log_p, whole, log_whole = (part.ravel() for part in exact_values(config))
     n = counts.networks
     obstructed, pathological = counts.obstructed.ravel(), counts.pathological.ravel()
     neurons = n * l
@@ -101,20 +133,68 @@ def build(config: StudyConfig, counts: Counts) -> pd.DataFrame:
         "exact_neuron": p,
         "z_neuron": binomial.z_score(pathological, neurons, p),
         "p_value_neuron": neuron_p,
+        "method": _categories([exact.method(scheme) for scheme in config.schemes], nd * nl),
+        "estimator": np.zeros(obstructed.size, np.int8),
+        "samples": np.zeros(obstructed.size, np.int64),
+        "relative_error": _relative_error(obstructed, n),
+        "relative_error_neuron": _relative_error(pathological, neurons),
+        **{name: np.full(obstructed.size, np.nan) for name in COLUMNS[-4:]},
     }
+    for name in ("empirical", "ci_low", "ci_high"):
+        columns[f"log10_{name}"] = _log10(columns[name])
+    if rare is not None:
+        _insert(columns, rare, l, log_p)
+    columns["estimator"] = pd.Categorical.from_codes(
+        columns["estimator"], pd.Index(list(ESTIMATED))
+    )
     return pd.DataFrame(columns, columns=list(COLUMNS))
 
 
-def _closed_forms(config: StudyConfig) -> tuple[NDArray[np.float64], ...]:
-    """Return p, P and log P of every cell, NaN where there is no closed form."""
-    d, l = np.array(config.d)[:, None], np.array(config.l)[None, :]
-    forms = tuple(np.full(config.shape, np.nan) for _ in range(3))
-    for k, scheme in enumerate(config.schemes):
-        if exact.has_closed_form(scheme):
-            forms[0][k] = exact.pathological_probability(scheme, d, l)
-            forms[1][k] = exact.obstruction_probability(scheme, d, l)
-            forms[2][k] = exact.log_obstruction_probability(scheme, d, l)
-    return forms
+def _insert(columns: dict[str, Any], rare: Rare, l: Any, log_p: Any) -> None:
+    """Put estimates from weighted samples in place of counts, in the rows that have them."""
+    rows = np.flatnonzero(rare.where)
+    widths, estimate = l[rows], rare.estimate
+    chance = weighted.p_value(estimate, log_p[rows])
+    z = weighted.z_score(estimate, log_p[rows])
+    logs = {"empirical": weighted.log_network(estimate.log_p, widths)}
+    for name, log in zip(("ci_low", "ci_high"), weighted.interval(estimate), strict=True):
+        logs[name] = weighted.log_network(log, widths)
+    for name, log in logs.items():
+        columns[f"log10_{name}"][rows] = log / np.log(10.0)
+        columns[name][rows] = np.exp(log)
+    for name, values in {
+        "empirical_neuron": np.exp(estimate.log_p),
+        "p_value": chance,
+        "p_value_neuron": chance,
+        "z": z,
+        "z_neuron": z,
+        "estimator": 1,
+        "samples": estimate.samples,
+        "relative_error": weighted.network_error(estimate, widths),
+        "relative_error_neuron": estimate.relative_error,
+        "log_mean_weight": estimate.log_p,
+        "skewness": estimate.skewness,
+        "largest_share": estimate.largest_share,
+        "log_bound": estimate.log_bound,
+    }.items():
+        columns[name][rows] = values
+
+
+def _relative_error(events: NDArray[np.int64], trials: Any) -> NDArray[np.float64]:
+    """Return standard error over rate; infinite without an event."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.sqrt((1.0 - events / trials) / events))
+
+
+def _log10(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        return np.log10(values)
+
+
+def _categories(names: list[str], repeat: int) -> pd.Categorical:
+    """Return every name so many times."""
+    codes, distinct = pd.factorize(np.array(names, dtype=object))
+    return pd.Categorical.from_codes(np.repeat(codes, repeat), pd.Index(distinct))
 
 
 Rows = slice
@@ -156,8 +236,10 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if "," in text else text
 
 
-def read_counts(path: str | os.PathLike[str], config: StudyConfig, networks: int) -> Counts:
-    """Return the counts in a ``cells.csv``.
+def read_cells(
+    path: str | os.PathLike[str], config: StudyConfig, networks: int
+) -> tuple[Counts, Rare | None]:
+    """Return what a ``cells.csv`` holds: the counts, and estimates from weighted samples if any.
 
     Parameters
     ----------
@@ -181,21 +263,49 @@ def read_counts(path: str | os.PathLike[str], config: StudyConfig, networks: int
         _check(columns, config, networks)
     except (ValueError, TypeError, OverflowError):
         raise ValueError(_complaint(path, data, config, networks)) from None
-    return Counts(
+    counts = Counts(
         networks,
         columns["obstructed"].reshape(config.shape),
         columns["pathological"].reshape(config.shape),
+    )
+    return counts, _rare(columns, config)
+
+
+def _rare(columns: dict[str, Any], config: StudyConfig) -> Rare | None:
+    where = columns["estimator"] == "tilted"
+    if not where.any():
+        return None
+    samples = columns["samples"][where]
+    return Rare(
+        where.reshape(config.shape),
+        Estimate(
+            int(samples[0]),
+            columns["log_mean_weight"][where],
+            columns["relative_error_neuron"][where],
+            columns["skewness"][where],
+            columns["largest_share"][where],
+            columns["log_bound"][where],
+        ),
     )
 
 
 def _parse(data: bytes) -> dict[str, Any]:
     if not data.endswith(b"\n"):
         raise ValueError("torn")
-    types = dict.fromkeys(COLUMNS, "float64") | dict.fromkeys(COUNT_COLUMNS, "int64")
-    frame = pd.read_csv(io.BytesIO(data), dtype=types | {"scheme": "str"}, encoding="utf-8")
+    types = dict.fromkeys(COLUMNS, "float64") | dict.fromkeys(_WHOLE, "int64")
+    types |= dict.fromkeys(_TEXTS, "str")
+    for name in _WEIGHTED:
+        del types[name]
+    exactly = dict.fromkeys(_WEIGHTED, _number)  # pandas 3.0 misses the last digit now and then
+    frame = pd.read_csv(io.BytesIO(data), dtype=types, converters=exactly, encoding="utf-8")
     if tuple(frame.columns) != COLUMNS:
         raise ValueError("columns")
     return {name: frame[name].to_numpy() for name in COLUMNS}
+
+
+def _number(text: str) -> float:
+    """Read a field of floating point, which is empty for NaN."""
+    return float(text or "nan")
 
 
 def _check(columns: dict[str, Any], config: StudyConfig, networks: int) -> None:
@@ -210,15 +320,27 @@ def _check(columns: dict[str, Any], config: StudyConfig, networks: int) -> None:
         and bool((columns["obstructed"] <= networks).all())
         and bool((columns["obstructed"] <= columns["pathological"]).all())
         and bool((columns["pathological"] <= columns["obstructed"] * columns["l"]).all())
-        and _fits(columns["empirical"], columns["obstructed"], networks)
-        and _fits(columns["empirical_neuron"], columns["pathological"], networks * columns["l"])
+        and bool(np.isin(columns["estimator"], ESTIMATED).all())
+        and _fits(columns["empirical"], _rates(columns, networks)[0])
+        and _fits(columns["empirical_neuron"], _rates(columns, networks)[1])
+        and np.unique(columns["samples"][columns["estimator"] == "tilted"]).size <= 1
+        and bool(((columns["samples"] >= 2) == (columns["estimator"] == "tilted")).all())
     )
     if not right:
         raise ValueError("values")
 
 
-def _fits(rates: Any, counts: Any, trials: Any) -> bool:
-    return bool(np.isclose(rates, counts / trials, rtol=1e-12, atol=0.0).all())
+def _rates(columns: dict[str, Any], networks: int) -> tuple[Any, Any]:
+    """Return the rates that the counts, or the logarithms of weighted means, stand for."""
+    tilted = columns["estimator"] == "tilted"
+    log = columns["log_mean_weight"]
+    neuron = np.where(tilted, np.exp(log), columns["pathological"] / (networks * columns["l"]))
+    whole = np.exp(weighted.log_network(log, columns["l"]))
+    return np.where(tilted, whole, columns["obstructed"] / networks), neuron
+
+
+def _fits(written: Any, rates: Any) -> bool:
+    return bool(np.isclose(written, rates, rtol=1e-9, atol=1e-300).all())
 
 
 def _complaint(
@@ -235,7 +357,7 @@ def _faults(lines: list[str], config: StudyConfig, networks: int) -> Iterator[tu
     if lines[0].rstrip("\r") != ",".join(COLUMNS):
         yield 1, f"the header must read {','.join(COLUMNS[:4])},..."
     wanted = ((s.label, d, l) for s in config.schemes for d in config.d for l in config.l)
-    number = 1
+    number, samples = 1, ""
     for number, cell in enumerate(wanted, start=2):
         if number > len(lines) or (number == len(lines) and not lines[-1]):
             yield number - 1, f"the file ends here; the cell {_named(cell)} is missing"
@@ -243,8 +365,18 @@ def _faults(lines: list[str], config: StudyConfig, networks: int) -> Iterator[tu
         yield from _line_faults(number, lines[number - 1], cell, networks)
         if number == len(lines):
             yield number, "the line is torn: it does not end"
+        row = _row(lines[number - 1])
+        if row["estimator"] == "tilted":
+            samples = samples or row["samples"]
+            if row["samples"] != samples:
+                yield number, f"samples = {row['samples']}, but {samples} in the lines above"
     if len(lines) > number + 1 or lines[-1]:
         yield number + 1, "one line too many"
+
+
+def _row(line: str) -> dict[str, str]:
+    """Return the fields of a line by the names of their columns."""
+    return dict(zip(COLUMNS, next(csv.reader([line]), []), strict=True))
 
 
 def _line_faults(
@@ -261,15 +393,21 @@ def _line_faults(
     if (fields[0], *fields[1:3]) != (cell[0], str(cell[1]), str(cell[2])):
         yield number, f"is the cell {_named(tuple(fields[:3]))}, not {_named(cell)}"
     for name, field in zip(COUNT_COLUMNS[3:], fields[3:6], strict=True):
-        if not (field.isascii() and field.isdigit() and len(field) < 19):
+        if not _is_count(field):
             yield number, f"{name} = {field!r:.40} is not a count"
             return
-    for name, field in zip(COLUMNS[6:], fields[6:], strict=True):
+    row = dict(zip(COLUMNS, fields, strict=True))
+    for name in COLUMNS[6:]:
+        if name in _TEXTS:
+            continue
         try:
-            float(field.replace("_", "?") or "nan")
+            _number(row[name].replace("_", "?"))
         except ValueError:
-            yield number, f"{name} = {field!r:.40} is not a number"
+            yield number, f"{name} = {row[name]!r:.40} is not a number"
             return
+    if row["estimator"] not in ESTIMATED:
+        yield number, f"estimator = {row['estimator']!r:.40} is none of {', '.join(ESTIMATED)}"
+        return
     drawn, obstructed, pathological = map(int, fields[3:6])
     if drawn != networks:
         yield number, f"networks = {drawn}, but the study drew {networks}"
@@ -279,13 +417,23 @@ def _line_faults(
             f"obstructed = {obstructed} and pathological = {pathological} are impossible "
             f"for {networks} networks of {cell[2]} neurons",
         )
-    for name, count, trials, rate in (
-        ("obstructed", obstructed, networks, "empirical"),
-        ("pathological", pathological, networks * cell[2], "empirical_neuron"),
-    ):
-        written = fields[COLUMNS.index(rate)]
-        if not _fits(float(written or "nan"), count, trials):
-            yield number, f"{name} = {count} does not fit {rate} = {written or 'nothing'}"
+    sizes = {"l": np.float64(cell[2]), "estimator": np.array(row["estimator"])}
+    counts = {"obstructed": obstructed, "pathological": pathological}
+    log = {"log_mean_weight": np.float64(_number(row["log_mean_weight"]))}
+    rates = _rates(sizes | counts | log, networks)
+    sources = ("obstructed", "pathological")
+    if row["estimator"] == "tilted":
+        sources = ("log_mean_weight",) * 2
+    for name, source, rate in zip(("empirical", "empirical_neuron"), sources, rates, strict=True):
+        if not _fits(_number(row[name]), rate):
+            yield number, f"{source} = {row[source]} does not fit {name} = {row[name] or 'nothing'}"
+    samples, tilted = row["samples"], row["estimator"] == "tilted"
+    if not _is_count(samples) or (int(samples) >= 2) != tilted:
+        yield number, f"samples = {samples!r:.40} does not fit estimator {row['estimator']}"
+
+
+def _is_count(field: str) -> bool:
+    return field.isascii() and field.isdigit() and len(field) < 19
 
 
 def _named(cell: tuple[Any, ...]) -> str:

@@ -117,7 +117,7 @@ def groups_drawn(n: int, networks: int = 40) -> float:
     """Return how many groups of four weights a Kaiming network draws on an n x n grid."""
     total = 0
     for i in range(networks):
-        hidden, output = ob.replay(SEED, network=i, d=n, l=n, scheme="custom")
+        hidden, output, _ = ob.replay(SEED, network=i, d=n, l=n, scheme="custom")
         ratio = np.cumsum(hidden**2, axis=1) / output.T**2
         limit = n / np.arange(1, n + 1)[:, None]
         alive = np.concatenate([np.ones((n, 1), bool), (ratio < limit)[:, 2::4]], axis=1)

@@ -12,6 +12,7 @@ import pytest
 from obstruction import kernels, streams
 from obstruction.cli import main
 from obstruction.counts import Counts
+from obstruction.grid import law_codes
 
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
@@ -58,15 +59,14 @@ def refused(command: Callable[..., Outcome]) -> Callable[..., str]:
 # --- a count that is slow, plain and easily seen to be right --------------------------------
 
 
-def squares_of(seed, path, laws, network, l, d):
-    """The squared weights of one network: ``v`` of shape ``(l,)`` and ``w`` of shape ``(l, d)``."""
+def squares_of(seed, path, scheme, network, l, d):
+    """The squared weights of one network: ``v`` and ``b`` ``(l,)``, sums of ``w`` ``(l, d)``."""
     block, index = divmod(network, streams.BLOCK)
     square = np.empty((l, 4 * (d // 4 + 1)))
-    sign = np.empty_like(square)
-    hidden, output = laws
+    bias = np.zeros(l)
     key = streams.block_key(seed, path, block)
-    kernels.draw_network(key, hidden.code, output.code, index, square, sign)
-    return square[:, 0], square[:, 1 : d + 1]
+    kernels.draw_network(key, law_codes(scheme), index, square, np.empty_like(square), bias)
+    return square[:, 0], bias**2, np.cumsum(square[:, 1 : d + 1], axis=1)
 
 
 def count_slowly(config, networks):
@@ -75,21 +75,17 @@ def count_slowly(config, networks):
     ratio = config.ratio()
     for k, scheme in enumerate(config.schemes):
         for network in networks:
-            largest = {}
             if config.plan == "nested":
-                path = streams.nested_path(scheme.laws)
+                path = streams.nested_path(scheme)
                 size = config.l[-1], config.d[-1]
-                v, w = squares_of(config.seed, path, scheme.laws, network, *size)
-                largest = {"v": v, "s": np.cumsum(w, axis=1)}
+                v, b, s = squares_of(config.seed, path, scheme, network, *size)
             for i, d in enumerate(config.d):
                 for j, l in enumerate(config.l):
-                    if config.plan == "nested":
-                        v, s = largest["v"][:l], largest["s"][:l, d - 1]
-                    else:
+                    if config.plan != "nested":
                         path = streams.independent_path(scheme, d, l)
-                        v, w = squares_of(config.seed, path, scheme.laws, network, l, d)
-                        s = np.cumsum(w, axis=1)[:, -1]
-                    bad = np.count_nonzero(s < v * ratio[k, i, j])
+                        v, b, s = squares_of(config.seed, path, scheme, network, l, d)
+                    inward = s[:l, d - 1] + scheme.bias_ratio(d, l) * b[:l]
+                    bad = np.count_nonzero(inward < v[:l] * ratio[k, i, j])
                     found.pathological[k, i, j] += bad
                     found.obstructed[k, i, j] += bad > 0
     return Counts(len(networks), found.obstructed, found.pathological)

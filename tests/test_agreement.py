@@ -9,10 +9,11 @@ import pytest
 from scipy import integrate, special, stats
 
 import obstruction as ob
+from obstruction import table as table_module
 from obstruction.agreement import agreement, networks_to_reject
-from obstruction.plan import PLANS
+from obstruction.plan import PLANS, StudyConfig
 
-# Every scheme with a closed form, plain and with each of its options.
+# Normal weights, plain and with each of their options: the F distribution.
 NORMAL = (
     "xavier_normal",
     "xavier_normal:output_gain=0.5",
@@ -27,14 +28,53 @@ NORMAL = (
     "custom:hidden_std=0",
     "custom:output_std=0",
 )
-UNIFORM = (
-    "xavier_uniform",
+# Other laws and biases: integrals.
+OTHERS = (
+    "xavier_uniform:hidden_gain=1.3",
     "kaiming_uniform",
-    "lecun_uniform",
+    "kaiming_uniform:mode=fan_out,negative_slope=0.5",
+    "lecun_uniform:output_gain=0.4",
+    "torch_linear",
+    "torch_linear:bias=zero",
+    "torch_linear:output_gain=1.7",
+    "torch_xavier_normal",
+    "torch_xavier_normal:bias=none,hidden_gain=0.6",
+    "torch_xavier_uniform",
+    "torch_kaiming_normal:negative_slope=0.2",
+    "torch_kaiming_normal:mode=fan_out",
+    "torch_kaiming_uniform",
+    "torch_kaiming_uniform:mode=fan_out,negative_slope=2.236",
+    "keras_dense",
+    "keras_he_normal",
+    "keras_he_normal:truncation=uncorrected,output_gain=0.5",
+    "keras_glorot_normal",
+    "keras_glorot_normal:truncation=uncorrected,bias=none",
+    "flax_dense",
+    "haiku_linear:output_gain=2",
+    "sklearn_mlp",
+    "sklearn_mlp:activation=logistic",
+    "normal_002",
+    "mup",
+    "mup:base_width=8,bias=none",
+    "mup:base_width=4,output_mult=3,parametrization=effective",
+    "ntk",
+    "ntk:bias_std=0.5",
+    "ntk:bias_std=0.5,parametrization=effective",
+    "mean_field",
+    "mean_field:parametrization=effective",
+    "zero_output",
+    "zero_output:bias=none,hidden_gain=2",
     "custom:law=uniform",
-    "custom:output_law=uniform",
+    "custom:output_law=uniform,bias_law=normal,bias_std=0.8",
+    "custom:hidden_law=uniform,output_law=truncated_normal",
+    "custom:law=truncated_normal,truncation=uncorrected,bias_law=uniform,output_std=1.4",
+    "custom:hidden_law=constant,output_std=2",
+    "custom:hidden_law=constant,output_law=uniform,output_std=2",
+    "custom:output_law=constant,hidden_law=truncated_normal,output_std=1.2",
+    "custom:hidden_law=normal,output_law=uniform,bias_law=constant,bias_std=0.3,output_std=2",
     "custom:hidden_law=uniform,output_std=0",
 )
+UNTESTED = ("orthogonal", "orthogonal:hidden_gain=0.8,output_gain=1.5")
 
 
 def neuron(d, a):
@@ -55,10 +95,13 @@ def xavier(d, l):
 
 
 def test_every_scheme_of_the_registry_is_sampled_here():
-    sampled = {label.partition(":")[0] for label in NORMAL + UNIFORM}
+    sampled = {label.partition(":")[0] for label in NORMAL + OTHERS + UNTESTED}
     assert sampled == set(ob.scheme_names())
-    assert all(ob.exact.has_closed_form(label) for label in NORMAL)
-    assert not any(ob.exact.has_closed_form(label) for label in UNIFORM)
+    assert {ob.exact.method(label) for label in NORMAL} == {"F distribution", "certain"}
+    assert {ob.exact.method(label) for label in UNTESTED} == {"none"}
+    everything = {ob.exact.method(label) for label in NORMAL + OTHERS}
+    integrals = {"contour integral", "Craig's integral", "real integral"}
+    assert everything == {"F distribution", "certain"} | integrals
 
 
 SIZES = {
@@ -77,12 +120,52 @@ def agrees(plan, seed, *, networks, schemes=NORMAL, **axes):
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_every_scheme_agrees_with_its_closed_form(plan, seed):
+def test_normal_schemes_agree_with_the_f_distribution(plan, seed):
     """Each of the six runs disagrees for at most one seed in 1000: together at most 0.6 %."""
     axes, networks = SIZES[plan]
     found = agrees(plan, seed, networks=networks, **axes)
     assert found.sensitivity["network"].smallest < 0.05  # an error of 5 % would have been caught
     assert found.sensitivity["neuron"].smallest < 0.05
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_other_schemes_agree_with_their_integrals(plan):
+    """Each of the two runs disagrees for at most one seed in 1000."""
+    if plan == "nested":
+        axes, networks = {"d": [1, 2, 3, 5, 8, 13], "l": [1, 2, 3, 5, 10, 40]}, 20_000
+    else:
+        axes, networks = {"d": [1, 2, 5], "l": [1, 2, 9]}, 6000
+    found = agrees(plan, 1, networks=networks, schemes=OTHERS, **axes)
+    assert found.sensitivity["network"].smallest < 0.1
+    assert found.sensitivity["neuron"].smallest < 0.1
+
+
+NEIGHBOURS = {
+    "torch_linear": "torch_linear:bias=zero",
+    "torch_xavier_normal": "torch_xavier_normal:bias=none",
+    "sklearn_mlp": "xavier_uniform",
+    "keras_he_normal": "keras_he_normal:output_gain=1.05",
+    "keras_glorot_normal": "xavier_normal",
+    "flax_dense": "lecun_normal",
+    "haiku_linear": "lecun_uniform",
+    "mup": "mup:base_width=32",
+    "ntk:bias_std=0.5": "ntk",
+    "mean_field": "mean_field:parametrization=effective",
+    "custom:hidden_law=uniform": "custom:output_law=uniform",
+}
+
+
+@pytest.mark.parametrize("label", NEIGHBOURS)
+def test_the_integral_of_a_neighbour_is_rejected(label, monkeypatch):
+    """The right one is not, but for one seed in 1000 each."""
+    axes, right = {"d": [1, 2, 4, 8], "l": [2, 5, 20]}, table_module.exact_values
+    study = ob.sample(label, **axes, networks=20_000, seed=3)
+    assert study.agreement().agrees
+    other = StudyConfig.of(NEIGHBOURS[label], **axes)
+    monkeypatch.setattr(table_module, "exact_values", lambda config: right(other))
+    found = agreement(table_module.build(study.config, study.counts))
+    assert found.verdict == "disagrees"
+    assert found.smallest < 1e-5
 
 
 @pytest.mark.slow
@@ -189,7 +272,7 @@ def test_numbers_of_pathological_neurons_are_binomial():
     p = neuron(d, xavier(d, l))
     numbers = np.zeros(20_000, int)
     for i in range(numbers.size):
-        W1, W2 = ob.replay(9, network=i, d=d, l=l, scheme="xavier_normal")
+        W1, W2, _ = ob.replay(9, network=i, d=d, l=l, scheme="xavier_normal")
         numbers[i] = np.count_nonzero((W1**2).sum(axis=1) < W2[0] ** 2)
     expected = numbers.size * stats.binom.pmf(np.arange(l + 1), l, p)
     assert expected.min() > 5
@@ -204,7 +287,7 @@ def test_numbers_of_pathological_neurons_are_binomial():
 
 
 def judged(table, p):
-    """A table as it would be if its closed forms were others."""
+    """A table as it would be if its exact values were others."""
     counts = table[["scheme", "d", "l", "networks", "obstructed", "pathological"]]
     return counts.assign(exact=network(p, table["l"]), exact_neuron=p)
 
@@ -366,24 +449,26 @@ def test_laws_can_be_mixed(hidden, output, std, plan):
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_laws_without_closed_form_stay_untested(plan):
-    study = ob.sample(UNIFORM, d=[1, 2, 7], l=[1, 4], networks=300, seed=1, plan=plan)
+def test_schemes_without_exact_values_stay_untested(plan):
+    study = ob.sample(UNTESTED, d=[1, 2, 7], l=[1, 4], networks=300, seed=1, plan=plan)
     found, table = study.agreement(), study.table()
     assert (found.verdict, found.agrees, found.tests) == ("untested", False, 0)
     assert str(found).startswith("UNTESTED")
     empty = ["exact", "z", "p_value", "log10_exact", "exact_neuron", "z_neuron", "p_value_neuron"]
     assert table[empty].isna().all(axis=None)
-    others = table.columns.difference(empty)
+    weights = ["log_mean_weight", "skewness", "largest_share", "log_bound"]
+    assert table[weights].isna().all(axis=None)
+    others = table.columns.difference(empty + weights)
     assert table[others].notna().all(axis=None)
     assert table["empirical"].tolist() == (table["obstructed"] / 300).tolist()
 
 
-def test_laws_without_closed_form_do_not_stop_the_others_from_being_tested():
-    labels = ["kaiming_normal", "kaiming_uniform", "xavier_normal"]
+def test_schemes_without_exact_values_do_not_stop_the_others_from_being_tested():
+    labels = ["kaiming_normal", "orthogonal", "xavier_normal"]
     study = ob.sample(labels, d=[1, 2, 7], l=[1, 4], networks=300, seed=1)
     found, table = study.agreement(), study.table()
     assert (found.verdict, found.tests, found.untested) == ("agrees", 24, 6)
-    assert (table["exact"].isna() == (table["scheme"] == "kaiming_uniform")).all()
+    assert (table["exact"].isna() == (table["scheme"] == "orthogonal")).all()
 
 
 # --- what is known by hand -----------------------------------------------------------------

@@ -198,7 +198,7 @@ def test_p_values_in_the_table_are_believed(honest):
     given.loc[3, "p_value"] = 1e-9
     assert agreement(given).rejected == 1
     given.loc[3, "p_value"] = math.nan
-    with pytest.raises(ValueError, match="p_value: is NaN in 1 cells that have a closed form"):
+    with pytest.raises(ValueError, match="p_value: is NaN in 1 cells that have an exact value"):
         agreement(given)
 
 
@@ -311,7 +311,7 @@ def test_the_text_says_what_a_reader_must_know(honest):
     assert 4 <= len(text.splitlines()) <= 8
     assert max(map(len, text.splitlines())) <= 110
     assert "disagreement has probability at most\n  0.002, whatever the dependence" in text
-    assert "144 exact tests" in text
+    assert "(144 tests, Holm)" in text
     assert "Worst: " in text
     assert "Would have caught (90% power) 10 % of P in" in text
     assert "10 % of p in" in text

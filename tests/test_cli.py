@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import obstruction as ob
-from obstruction import exact as formulas
-from obstruction import folder, heatmaps
+from obstruction import folder, heatmaps, table
 from obstruction.cli import cli, main
+from obstruction.schemes import scheme_options, scheme_origin
 
-COMMANDS = ("run", "exact", "check", "plot", "schemes")
+SCHEMES = Path(__file__).parents[1] / "docs" / "schemes.md"
+COMMANDS = ("run", "exact", "design", "check", "plot", "schemes")
 
 
 def python(code: str) -> str:
@@ -209,8 +213,8 @@ DAMAGES = {
     "missing key": ("run.json", replace(b'"seed"', b'"seeds"'), "damaged ('seed' is missing)"),
     "format": (
         "run.json",
-        replace(b'"format": 1', b'"format": 9'),
-        "run.json, line 2: damaged (format = 9: this version of obstruction reads format 1)",
+        replace(b'"format": 2', b'"format": 9'),
+        "run.json, line 2: damaged (format = 9: this version of obstruction reads format 2)",
     ),
 }
 
@@ -237,16 +241,18 @@ def test_damaged_checkpoint(words, study, refused, tmp_path):
         assert f"{path}: damaged (" in refused(*words, tmp_path)
 
 
+def with_one_input_more(config):
+    return dataclasses.replace(config, d=tuple(d + 1 for d in config.d))
+
+
 def test_check(study, saved, command, monkeypatch):
     outcome = command("check", saved)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == f"{study.describe()}\n{study.agreement()}\n"
     strict = command("check", saved, "--level", "0.25")
     assert strict.out == f"{study.describe()}\n{study.agreement(level=0.25)}\n"
-    right = formulas.pathological_probability
-    monkeypatch.setattr(
-        formulas, "pathological_probability", lambda scheme, d, l: right(scheme, d + 1, l)
-    )
+    right = table.exact_values
+    monkeypatch.setattr(table, "exact_values", lambda config: right(with_one_input_more(config)))
     outcome = command("check", saved)
     assert (outcome.code, outcome.err) == (1, "")
     assert "DISAGREES" in outcome.out
@@ -259,7 +265,9 @@ def test_check(study, saved, command, monkeypatch):
 def test_plot(saved, command, tmp_path, monkeypatch):
     drawn = []
     figure = heatmaps.figure(ob.load(saved).table(), value="exact")
-    monkeypatch.setattr(heatmaps, "figure", lambda table, *, value: drawn.append(value) or figure)
+    monkeypatch.setattr(
+        heatmaps, "figure", lambda table, **words: drawn.append(tuple(words.values())) or figure
+    )
     for words, stem in (
         ([], saved / "heatmap"),
         (["--value", "log10"], saved / "heatmap-log10"),
@@ -272,16 +280,18 @@ def test_plot(saved, command, tmp_path, monkeypatch):
         for path, magic in zip(outcome.out.splitlines(), (b"\x89PNG", b"%PDF"), strict=True):
             with open(path, "rb") as stream:
                 assert stream.read(4) == magic
-    assert drawn == [None, "log10", "exact", "zscore"]
+    plain = [(value, "linear") for value in (None, "exact", "zscore")]
+    assert drawn == [plain[0], (None, "log10"), *plain[1:]]
 
 
 @pytest.mark.parametrize("value", ["exact", "empirical", "zscore", "log10"])
 def test_plot_values(value, saved, command, monkeypatch):
     drawn = []
-    monkeypatch.setattr(heatmaps, "figure", lambda table, *, value: drawn.append(value))
+    monkeypatch.setattr(heatmaps, "figure", lambda table, **words: drawn.append(words))
     monkeypatch.setattr(heatmaps, "save", lambda figure, stem: [stem])
     assert command("plot", saved, "--value", value).out == f"{saved / f'heatmap-{value}'}\n"
-    assert drawn == [value]
+    every = {"value": None, "scale": "log10"}
+    assert drawn == [every if value == "log10" else {"value": value, "scale": "linear"}]
 
 
 def test_plot_refuses(saved, refused, tmp_path):
@@ -358,12 +368,12 @@ def test_exact_of_large_sizes_and_zero_scales(command):
     assert -1e10 < rows[5]["log10_P"] < -1e7
 
 
-def test_a_scheme_without_closed_form_says_so_plainly(refused):
-    for words in (("--scheme", "kaiming_uniform"), ("--scheme", "custom:output_law=uniform")):
+def test_a_scheme_without_exact_values_says_so_plainly(refused):
+    for words in (("--scheme", "orthogonal"), ("--scheme", "orthogonal:output_gain=2")):
         for style in ((), ("--json",)):
             before = ("--scheme", "kaiming_normal")
             message = refused("exact", *before, *words, "--d", "2", "--l", "2", *style)
-            assert message.startswith(f"obstruction: scheme '{words[1]}' has no closed form: ")
+            assert message.startswith(f"obstruction: scheme '{words[1]}' has no exact value: ")
 
 
 def test_a_reader_that_stops_reading_is_no_error(saved):
@@ -386,15 +396,24 @@ def test_schemes_text(command):
     outcome = command("schemes")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    assert all(len(line) <= 100 for line in lines)
-    table = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert all(len(line) <= 120 for line in lines)
+    table = {line.split()[0]: line.split()[1:] for line in reversed(lines) if line}
     for name in ob.scheme_names():
-        law = "uniform" if name.endswith("uniform") else "normal"
-        assert table[name] == [law, *ob.scheme(name).formulas()]
+        made = ob.scheme(name)
+        law = made.hidden.law.name.removesuffix("_normal")
+        numbers = (*made.formulas(), made.bias_formula())
+        assert table[name] == [law, *numbers, *" ".join(scheme_origin(name)).split()]
     assert table["mode"][0] == "fan_in"
     assert table["negative_slope"][0] == "0"
-    assert table["hidden_gain"][-1] == "all"
-    assert table["output_law"][-1] == "custom"
+    assert (table["hidden_law"][0], table["bias_law"][0]) == ("as", "none")
+    options = outcome.out[outcome.out.index("option  ") :]
+    words = " ".join(options.split())
+    assert "hidden_gain 1 factor on the hidden standard deviation all output_gain" in words
+    assert "deviation all but zero_output mode" in words
+    assert "forward pass mup, ntk, mean_field bias_std 0 b_std: factor" in words
+    for name in ob.scheme_names():
+        for option in scheme_options(name):
+            assert re.search(rf"^{option} ", options, re.MULTILINE)
     assert ob.scheme("kaiming_normal:mode=fan_out,output_gain=0.5").label in outcome.out
 
 
@@ -402,10 +421,146 @@ def test_schemes_json(command):
     rows = json.loads(command("schemes", "--json").out)
     assert [row["scheme"] for row in rows] == list(ob.scheme_names())
     for row in rows:
-        assert list(row) == ["scheme", "about", "law", "var_w1", "var_w2", "a", "options"]
+        made = ob.scheme(row["scheme"])
+        assert list(row) == [
+            "scheme",
+            "about",
+            "law",
+            "var_w1",
+            "var_w2",
+            "a",
+            "var_b1",
+            "framework",
+            "api",
+            "options",
+        ]
         given = {name: value for name, value in row["options"].items() if value != ""}
         assert ob.scheme(row["scheme"], **given).label == row["scheme"]
-        assert (row["var_w1"], row["var_w2"], row["a"]) == ob.scheme(row["scheme"]).formulas()
+        assert (row["var_w1"], row["var_w2"], row["a"]) == made.formulas()
+        assert row["var_b1"] == made.bias_formula()
+        assert (row["framework"], row["api"]) == scheme_origin(row["scheme"])
+
+
+def test_schemes_markdown(command, refused):
+    outcome = command("schemes", "--markdown")
+    assert (outcome.code, outcome.err) == (0, "")
+    head, rule, *rows = outcome.out.splitlines()
+    assert len({line.count("|") for line in (head, rule, *rows)}) == 1
+    assert [row.split("`")[1] for row in rows] == list(ob.scheme_names())
+    assert "--json and --markdown exclude each other" in refused("schemes", "--json", "--markdown")
+
+
+def test_the_documents_hold_the_table_of_schemes(command):
+    text = SCHEMES.read_text(encoding="utf-8")
+    table = command("schemes", "--markdown").out
+    assert f"\n\n{table}\n" in text, "obstruction schemes --markdown prints what belongs there"
+    labels = re.findall(r"^    (\w+:\S+)$", text, re.MULTILINE)
+    assert len(labels) == 5, labels
+    for label in labels:
+        assert ob.scheme(label).label == label
+
+
+# --- design ------------------------------------------------------------------------------------
+
+DESIGN = ("design", "--scheme", "kaiming_normal", "--d", "30", "--l", "64")
+
+
+def test_design_json(command):
+    outcome = command(*DESIGN, "--scheme", "xavier_normal:hidden_gain=2", "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = json.loads(outcome.out)
+    assert [row["scheme"] for row in rows] == ["kaiming_normal", "xavier_normal:hidden_gain=2"]
+    for row in rows:
+        scheme = row["scheme"]
+        assert (row["d"], row["l"], row["risk"]) == (30, 64, 1e-6)
+        assert row["P"] == ob.exact.obstruction_probability(scheme, 30, 64)
+        assert row["max_output_gain"] == ob.design.max_output_gain(scheme, 30, 64, 1e-6)
+        assert row["P_at_max_output_gain"] == pytest.approx(1e-6, rel=1e-9)
+        assert row["width_range"] == list(ob.design.width_range(scheme, 30, 1e-6))
+        width = row["width_range"][0]
+        assert row["P_at_min_width"] == ob.exact.obstruction_probability(scheme, 30, width)
+        assert row["inputs_range"] == list(ob.design.inputs_range(scheme, 64, 1e-6))
+        inputs = row["inputs_range"][0]
+        assert row["P_at_min_inputs"] == ob.exact.obstruction_probability(scheme, inputs, 64)
+        assert row["reasons"] == {}
+
+
+def test_design_text(command):
+    outcome = command(*DESIGN, "--risk", "1e-6")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == command(*DESIGN).out
+    assert outcome.out.splitlines() == [
+        "kaiming_normal, d = 30, l = 64, risk 1e-06",
+        "  probability P of obstruction now      4.01013e-07, not above the risk",
+        "  largest output gain                   1.045739049  (P = 1e-06)",
+        "  smallest width l at d = 30            58, and all up to 10,000,000  (P = 9.92023e-07)",
+        "  smallest inputs d at l = 64           27, and all up to 10,000,000  (P = 8.61157e-07)",
+    ]
+    both = command(*DESIGN, "--scheme", "xavier_normal", "--risk", "0.01").out
+    assert "\n\nxavier_normal, d = 30, l = 64, risk 0.01\n" in both
+    assert "37, and all up to 1,421  (P = " in both
+
+
+def test_design_says_why_there_is_no_answer(command):
+    words = ("design", "--scheme", "kaiming_normal", "--d", "1", "--l", "1")
+    outcome = command(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[1].endswith("0.5, above the risk")
+    assert "1.570796327e-06  (P = 1e-06)" in lines[2]
+    for line, axis in ((lines[3], "l"), (lines[4], "d")):
+        reason = (
+            f"none: no {axis} up to 10,000,000 brings the probability of obstruction to 1e-06; "
+        )
+        assert reason in line
+    (row,) = json.loads(command(*words, "--json").out)
+    assert (row["width_range"], row["inputs_range"], row["P_at_min_width"]) == (None, None, None)
+    assert set(row["reasons"]) == {"width_range", "inputs_range"}
+
+
+def test_design_of_extreme_schemes_and_sizes(command):
+    schemes = ("custom:output_std=0", "custom:hidden_std=0", "kaiming_normal", "zero_output")
+    words = [w for s in schemes for w in ("--scheme", s)]
+    outcome = command("design", *words, "--d", "1e6", "--l", "100")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "none: the output weights are zero" in outcome.out
+    assert "largest output gain                   0  (P = 0)" in outcome.out
+    assert "kaiming_normal, d = 1,000,000, l = 100, risk 1e-06" in outcome.out
+    never, always, _, zero = json.loads(
+        command("design", *words, "--d", "1e6", "--l", "100", "--json").out
+    )
+    assert (never["P"], never["max_output_gain"], never["inputs_range"]) == (0, None, [1, 10**7])
+    assert zero["reasons"]["max_output_gain"].startswith("scheme 'zero_output' has no option")
+    assert (zero["P"], zero["width_range"]) == (0, [1, 10**7])
+    assert (always["P"], always["max_output_gain"], always["width_range"]) == (1, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--risk 0", "risk = '0': must be a number between 0 and 1, both excluded"),
+        ("--risk 1", "risk = '1': must be"),
+        ("--risk -1e-6", "risk = '-1e-6': must be"),
+        ("--risk nan", "risk = 'nan': must be"),
+        ("--risk often", "risk = 'often': must be"),
+        ("--d 0", "d = 0: must be a whole number of at least 1"),
+        ("--l 1.5", "l = '1.5': must be a whole number"),
+        ("--d 1:100", "d = '1:100': must be a whole number"),
+        ("--l 1e8", "and at most 10,000,000"),
+        ("--scheme orthogonal", "scheme 'orthogonal'"),
+        ("--scheme kaimin_normal", "did you mean 'kaiming_normal'"),
+        ("--scheme kaiming_normal", "given more than once"),
+        ("extra", "unexpected extra argument"),
+    ],
+)
+def test_design_refuses(words, message, refused):
+    for style in ((), ("--json",)):
+        assert message in refused(*DESIGN, *words.split(), *style)
+
+
+def test_design_needs_schemes_and_sizes(refused):
+    assert "Missing option '--scheme'" in refused("design", "--d", "3", "--l", "3")
+    assert "Missing option '--d'" in refused("design", "--scheme", "ntk", "--l", "3")
 
 
 def test_version(command):
@@ -475,6 +630,12 @@ def test_help_loads_neither_numba_nor_matplotlib():
     for words in (("--help",), ("run", "--help"), ("--version",)):
         heavy = {"numba", "matplotlib", "seaborn", "pandas", "scipy", "numpy"}
         assert not loaded_by(*words) & heavy
+
+
+def test_design_does_not_load_the_sampler():
+    packages = loaded_by(*DESIGN)
+    assert "scipy" in packages
+    assert not packages & {"numba", "matplotlib", "seaborn", "pandas"}
 
 
 def test_exact_does_not_load_the_sampler():

@@ -14,6 +14,7 @@ import pytest
 from scipy import special, stats
 
 from obstruction import exact
+from obstruction.exact import normal
 from obstruction.schemes import scheme
 
 SIZES = (1, 2, 3, 4, 5, 10, 31, 100, 1000, 10**4, 10**5, 10**6, 10**7)
@@ -199,16 +200,16 @@ def test_a_wrong_formula_would_be_noticed():
 
 def test_gauss_legendre_integrates_polynomials_exactly():
     for count in (4, 24, 40):
-        nodes, weights = exact._gauss_legendre(count)
+        nodes, weights = normal.gauss_legendre(count)
         for degree in (0, 1, 5, 2 * count - 1):
             assert weights @ nodes**degree == pytest.approx(1 / (degree + 1), rel=2e-15)
-    nodes, weights = exact._gauss_legendre(4)
+    nodes, weights = normal.gauss_legendre(4)
     assert weights @ nodes**8 != pytest.approx(1 / 9, rel=1e-6)
 
 
 def test_gauss_legendre_nodes_near_zero_keep_all_their_digits():
     for count in (24, 40):
-        nodes, _ = exact._gauss_legendre(count)
+        nodes, _ = normal.gauss_legendre(count)
         for node in nodes[: count // 2]:
             with mp.workdps(40):
                 root = mp.findroot(lambda x, n=count: mp.legendre(n, x), 1 - 2 * mp.mpf(node))
@@ -509,7 +510,7 @@ def test_messages_name_the_offender():
         exact.obstruction_probability("kaiming_normal", [1, 2, 3], [1, 2])
     with pytest.raises(ValueError, match="unknown scheme"):
         exact.obstruction_probability("kaiming_norml", 1, 1)
-    with pytest.raises(ValueError, match="hidden_bias = 1: must be True or False"):
+    with pytest.raises(ValueError, match="hidden_bias = 1: must be True, False or None"):
         exact.disconnection_probability("kaiming_normal", 1, 1, hidden_bias=1)
 
 
@@ -523,21 +524,88 @@ def test_bad_ratios_are_refused(bad):
             function(3, bad)
 
 
-@pytest.mark.parametrize(
-    "name", ["xavier_uniform", "kaiming_uniform", "custom:hidden_law=uniform", "custom:law=uniform"]
-)
-def test_other_laws_have_no_closed_form(name):
-    assert not exact.has_closed_form(name)
-    for function in (*BY_SCHEME, exact.pathological_count):
-        with pytest.raises(exact.NoClosedForm, match="has no closed form: it needs normal"):
-            function(name, 3, 4)
+@pytest.mark.parametrize("function", [*BY_SCHEME, exact.pathological_count])
+def test_weights_that_depend_on_each_other_have_no_exact_value(function):
+    with pytest.raises(exact.NoExactValue, match="weights of a layer depend on each other"):
+        function("orthogonal", 3, 4)
 
 
-def test_normal_laws_have_a_closed_form():
-    assert issubclass(exact.NoClosedForm, ValueError)
-    assert exact.has_closed_form(scheme("custom"))
-    assert exact.has_closed_form("lecun_normal")
-    assert not exact.has_closed_form(scheme("custom", output_law="uniform"))
+@pytest.mark.parametrize("function", BY_SCHEME)
+@pytest.mark.parametrize("name", ["torch_linear", "keras_he_normal", "torch_kaiming_normal"])
+def test_other_laws_broadcast_too(function, name):
+    assert type(function(name, 3, 4)) is float
+    grid = function(name, np.array([[2], [3], [10]]), [4, 5])
+    singles = [[function(name, d, l) for l in (4, 5)] for d in (2, 3, 10)]
+    np.testing.assert_allclose(grid, singles, rtol=1e-13)
+    assert function(name, [], 3).shape == (0,)
+
+
+def test_the_method_is_named():
+    assert issubclass(exact.NoExactValue, ValueError)
+    assert exact.NoClosedForm is exact.NoExactValue
+    assert exact.has_closed_form is exact.has_exact
+    for name, method in (
+        ("kaiming_normal", "F distribution"),
+        ("normal_002", "F distribution"),
+        ("custom:bias_law=normal", "F distribution"),
+        ("custom:bias_law=normal,bias_std=2", "Craig's integral"),
+        ("custom:hidden_law=uniform", "Craig's integral"),
+        ("custom:hidden_law=constant,output_law=uniform", "real integral"),
+        ("flax_dense", "contour integral"),
+        ("zero_output", "certain"),
+        ("custom:hidden_std=0", "certain"),
+        ("orthogonal", "none"),
+    ):
+        assert exact.method(name) == method, name
+        assert exact.has_exact(name) == (method != "none")
+
+
+# --- hidden biases -------------------------------------------------------------------------
+
+
+def test_hidden_biases_are_what_the_scheme_says():
+    some = exact.obstruction_probability("torch_linear", 1, 5)
+    assert exact.disconnection_probability("torch_linear", 1, 5) == some < 1.0
+    assert exact.disconnection_probability("torch_linear", 1, 5, hidden_bias=True) == some
+    assert exact.disconnection_probability("torch_linear:bias=none", 1, 5) == 1.0
+    assert exact.disconnection_probability("keras_dense", 1, 5) < 1.0
+    with pytest.raises(ValueError, match="hidden_bias = False: scheme 'torch_linear' has hidden"):
+        exact.expected_components("torch_linear", 1, 5, hidden_bias=False)
+
+
+def test_biases_like_the_weights_are_one_more_input():
+    l = np.arange(1, 6)
+    with_bias = exact.pathological_probability("custom:law=uniform,bias_law=uniform", 3, l)
+    without = exact.pathological_probability("custom:law=uniform", 4, l)
+    np.testing.assert_array_equal(with_bias, without)
+    p = exact.pathological_probability("custom:bias_law=normal", 3, l)
+    np.testing.assert_array_equal(p, exact.pathological_probability("custom", 4, l))
+
+
+@pytest.mark.parametrize("name", ["xavier_uniform", "keras_he_normal:bias=none"])
+def test_positive_balances_of_other_laws_by_sampling(name):
+    """One input, several outputs: some balance is positive."""
+    rule = scheme(name)
+    l, e, n = 3, 2, 200_000
+    rng = np.random.default_rng(7)
+    a = float(rule.ratio(1, l, e))
+
+    def draw(shape):
+        if rule.hidden.law.name == "uniform":
+            return rng.uniform(-math.sqrt(3), math.sqrt(3), shape)
+        return special.ndtri(rng.uniform(special.ndtr(-2), special.ndtr(2), shape)) / 0.87962566
+
+    positive = np.any(draw((n, l)) ** 2 > a * (draw((n, l, e)) ** 2).sum(axis=2), axis=1).sum()
+    p = exact.disconnection_probability(name, 1, l, e=e)
+    assert abs(positive - n * p) < 4 * math.sqrt(n * p * (1 - p))
+    f = -math.expm1(math.log1p(-p) / l)
+    assert exact.expected_components(name, 1, l, e=e) == pytest.approx((1 + f) ** l, rel=1e-12)
+
+
+def test_equal_constants_are_balanced_and_double_nothing():
+    assert exact.expected_components("custom:law=constant", 1, 3) == 1.0
+    assert exact.expected_components("custom:law=constant,output_std=2", 1, 3) == 8.0
+    assert exact.pathological_probability("custom:law=constant", 1, 3) == 0.0
 
 
 # --- cost ----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import pytest
 import obstruction as ob
 from obstruction import folder
 from obstruction.plan import StudyConfig
+from obstruction.table import COLUMNS
 
 FILES = {"cells.csv", "run.json", "heatmap.png", "heatmap.pdf"}
 
@@ -30,8 +31,18 @@ def old():
 
 @pytest.fixture(scope="module")
 def new():
-    labels = ["kaiming_normal:mode=fan_out,output_gain=0.5", "lecun_uniform"]
+    labels = ["kaiming_normal:mode=fan_out,output_gain=0.5", "orthogonal"]
     return ob.sample(labels, d=[2, 5], l=[1, 3, 4], networks=700, seed=2)
+
+
+@pytest.fixture(scope="module")
+def rare():
+    """A study with counted cells, rare ones, certain ones, and one of weights that are all 0."""
+    labels = ["kaiming_normal", "torch_linear", "orthogonal", "zero_output", "custom:law=constant"]
+    axes = {"d": [2, 30, 400], "l": [2, 30, 400]}
+    study = ob.sample(labels, **axes, networks=300, seed=2, estimator="auto", samples=200)
+    assert 20 < np.count_nonzero(study.rare.where) < study.rare.where.size - 9
+    return study
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +81,51 @@ def test_a_finished_study_comes_back(new, tmp_path):
         assert same(back, new)
         assert back.complete
         assert back.table().equals(new.table())
+
+
+def test_weighted_samples_come_back(rare, tmp_path):
+    written = put(rare, tmp_path)
+    back = ob.load(tmp_path)
+    assert same(back, rare)
+    assert (back.estimator, back.samples) == ("auto", 200)
+    assert np.array_equal(back.rare.where, rare.rare.where)
+    assert back.rare.estimate.samples == 200
+    for field in dataclasses.fields(rare.rare.estimate):
+        mine, theirs = (getattr(study.rare.estimate, field.name) for study in (back, rare))
+        assert np.array_equal(mine, theirs), field.name
+    assert back.table().equals(rare.table())
+    assert back.agreement().to_dict() == rare.agreement().to_dict()
+    assert str(back.agreement()) == str(rare.agreement())
+    assert rare.agreement().tilted == np.count_nonzero(rare.rare.where)
+    put(back, tmp_path / "again")
+    assert (tmp_path / "again" / "cells.csv").read_bytes() == written[0].read_bytes()
+
+
+def test_zeros_of_either_sign_come_back(rare, tmp_path):
+    """Both are written as the first of them, and the checksum takes them for the same."""
+    estimate = rare.rare.estimate
+    skewness = np.where(np.arange(estimate.skewness.size) % 2, 0.0, -0.0)
+    changed = dataclasses.replace(estimate, skewness=skewness)
+    study = dataclasses.replace(rare, rare=dataclasses.replace(rare.rare, estimate=changed))
+    put(study, tmp_path)
+    assert (ob.load(tmp_path).rare.estimate.skewness == 0.0).all()
+
+
+def test_a_checkpoint_holds_no_estimates_but_what_is_wanted(rare, tmp_path):
+    folder.save_checkpoint(interrupted(rare), tmp_path)
+    back = ob.load(tmp_path)
+    assert same(back, interrupted(rare))
+    assert (back.estimator, back.samples, back.rare) == ("auto", 200, None)
+    assert back.with_rare().table().equals(rare.table())
+
+
+def test_a_finished_study_is_preferred_to_its_own_counts(rare, tmp_path):
+    """As when a run to another estimator was interrupted while it drew weighted samples."""
+    put(rare, tmp_path)
+    folder.save_checkpoint(dataclasses.replace(rare, estimator="tilted", samples=999), tmp_path)
+    back = ob.load(tmp_path)
+    assert (back.estimator, back.samples) == ("auto", 200)
+    assert back.table().equals(rare.table())
 
 
 def test_an_interrupted_study_comes_back(new, tmp_path):
@@ -292,12 +348,20 @@ def test_killed_while_saving_a_checkpoint(before, replace, old, new, tmp_path, m
         assert os.listdir(done) == ["checkpoint.npz"]
 
 
-def test_a_description_must_fit_its_counts(old, tmp_path):
+@pytest.mark.parametrize(
+    ("entry", "other"),
+    [
+        ('seed": ', 'seed": 1'),
+        ('estimator": "direct"', 'estimator": "auto"'),
+        ('samples": ', 'samples": 1'),
+    ],
+)
+def test_a_description_must_fit_its_counts(entry, other, old, tmp_path):
     """Another seed would make a resumed run mix two streams."""
     put(old, tmp_path)
     text = (tmp_path / "run.json").read_text()
-    assert text.count(f'"seed": {old.config.seed}') == 1
-    (tmp_path / "run.json").write_text(text.replace('"seed": ', '"seed": 1'))
+    assert text.count(f'"{entry}') == 1
+    (tmp_path / "run.json").write_text(text.replace(f'"{entry}', f'"{other}'))
     with pytest.raises(
         ValueError, match=r"run.json, line \d+: damaged \(its checksum does not fit"
     ):
@@ -403,14 +467,14 @@ def changed(key: str, value: object):
 
 
 KEYS = ("format", "block", "schemes", "d", "l", "seed", "plan")
-KEYS += ("networks", "networks_wanted", "done", "seconds", "threads")
+KEYS += ("networks", "networks_wanted", "done", "seconds", "threads", "estimator", "samples")
 
 ENTRIES = [
     *((without(key), key, f"'{key}' is missing") for key in KEYS),
     *((changed(key, None), key, "") for key in KEYS),
     *((changed(key, {"a": []}), key, "") for key in KEYS),
     *((changed(key, "word"), key, "") for key in KEYS),
-    (changed("format", 2), "format", "format = 2: this version of obstruction reads format 1"),
+    (changed("format", 1), "format", "format = 1: this version of obstruction reads format 2"),
     (changed("block", 512), "block", "block = 512"),
     (changed("schemes", []), "schemes", "at least one"),
     (changed("schemes", ["xavier_normal"]), "schemes", ""),
@@ -444,6 +508,8 @@ ENTRIES = [
     (changed("seconds", float("inf")), "seconds", "finite"),
     (changed("threads", float("inf")), "threads", "threads = inf"),
     (changed("threads", 0), "threads", "threads = 0"),
+    (changed("estimator", "tlted"), "estimator", "must be one of direct, tilted, auto"),
+    (changed("samples", 1), "samples", "samples = 1: must be a whole number of at least 2"),
 ]
 
 
@@ -573,6 +639,71 @@ def test_counts_of_another_study(old, new, tmp_path):
     shutil.copy(tmp_path / "new" / "cells.csv", tmp_path / "old" / "cells.csv")
     with pytest.raises(ValueError, match=r"cells\.csv, line 2: is the cell kaiming_normal"):
         ob.load(tmp_path / "old")
+
+
+def nudged(field: str) -> str:
+    """Change a number by so little that no rate gives it away."""
+    return repr(float(field) * (1 + 1e-12))
+
+
+LINE, NEXT = r"cells\.csv, line 6: ", r"cells\.csv, line 7: "
+CHECKSUM = r"run\.json, line \d+: damaged \(its checksum does not fit"
+
+# Line 6 is kaiming_normal, d = 30, l = 30; what is done to a field there, and what is said.
+TILTED = {
+    "estimate": ("log_mean_weight", lambda field: f"-{field}", LINE + "log_mean_weight = '--"),
+    "other estimate": ("log_mean_weight", lambda field: f"{field}1"[1:], LINE + "log_mean_weight"),
+    "no estimate": ("log_mean_weight", lambda field: "", LINE + "log_mean_weight =  does not fit"),
+    "twelfth digit": ("log_mean_weight", nudged, CHECKSUM),
+    "rate": (
+        "empirical",
+        lambda field: "0.5",
+        LINE + "log_mean_weight = .* does not fit empirical",
+    ),
+    "rate of neurons": (
+        "empirical_neuron",
+        lambda field: "0.0",
+        LINE + "log_mean_weight = .* does",
+    ),
+    "samples": ("samples", lambda field: "250", NEXT + "samples = 200, but 250 in the lines above"),
+    "one sample": ("samples", lambda field: "1", LINE + "samples = '1' does not fit estimator til"),
+    "no samples": ("samples", lambda field: "", LINE + "samples = '' does not fit estimator til"),
+    "direct": ("estimator", lambda field: "direct", LINE + "obstructed = .* does not fit"),
+    "no estimator": ("estimator", lambda field: "", LINE + "estimator = '' is none of direct, til"),
+    "skewness": ("skewness", nudged, CHECKSUM),
+    "no skewness": ("skewness", lambda field: "", CHECKSUM),
+    "skewness as a word": ("skewness", lambda field: "high", LINE + "skewness = 'high' is not a n"),
+    "error": ("relative_error_neuron", nudged, CHECKSUM),
+    "share": ("largest_share", nudged, CHECKSUM),
+    "bound": ("log_bound", lambda field: "0.0", CHECKSUM),
+}
+
+
+@pytest.mark.parametrize("name", TILTED)
+def test_damaged_weighted_samples_are_refused(name, rare, tmp_path):
+    column, change, message = TILTED[name]
+    put(rare, tmp_path)
+    path = tmp_path / "cells.csv"
+    lines = path.read_text().split("\n")
+    fields = dict(zip(COLUMNS, lines[5].split(","), strict=True))
+    assert (fields["d"], fields["l"], fields["estimator"]) == ("30", "30", "tilted")
+    fields[column] = change(fields[column])
+    lines[5] = ",".join(fields.values())
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=message) as caught:
+        ob.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_number_of_samples_everywhere_is_refused(rare, tmp_path):
+    put(rare, tmp_path)
+    for name, before in (("cells.csv", ",tilted,200,"), ("run.json", '"samples": 200')):
+        path = tmp_path / name
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, before.replace("200", "300")))
+        with pytest.raises(ValueError, match=CHECKSUM):
+            ob.load(tmp_path)
 
 
 def test_difference_names_what_differs():

@@ -489,11 +489,11 @@ def test_the_logarithmic_figure_clips_the_exact_column_where_counting_ends(table
     assert fig.axes[6].get_xlim() == (-4.0, 0.0)
 
 
-def test_a_scheme_without_closed_form_says_so():
+def test_a_scheme_without_exact_values_says_so():
     table = make_table(TO_100, TO_100, schemes=["xavier_uniform"], closed_form=False)
     empirical, exact, z = figure(table).axes[:3]
-    assert "no closed form" not in texts(empirical)
-    assert texts(exact) == texts(z) == ["no closed form"]
+    assert "no exact value" not in texts(empirical)
+    assert texts(exact) == texts(z) == ["no exact value"]
     assert np.ma.getmaskarray(mesh(exact).get_array()).all()
 
 

@@ -6,16 +6,24 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
 from obstruction import kernels, streams
-from obstruction.laws import LAWS
+from obstruction.grid import NO_BIAS
+from obstruction.laws import CONSTANT, CUT_STD, LAWS, TRUNCATED
 from obstruction.plan import StudyConfig, sheets
+from obstruction.schemes import LayerRule, scheme
 
 NORMAL, UNIFORM = (LAWS[name].code for name in ("normal", "uniform"))
+LAW_CODES = [law.code for law in LAWS.values()]
+LAW_TRIPLES = [
+    *((hidden, output, NO_BIAS) for hidden in LAW_CODES for output in LAW_CODES),
+    *((0, output, bias) for output in (0, 1) for bias in LAW_CODES),
+]
 
 # --- the generator -------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ def quadruples():
     return np.concatenate([pairs, rng.integers(0, 2**32, (4, 2000)).astype(np.uint32)], axis=1)
 
 
-@pytest.mark.parametrize("law", [NORMAL, UNIFORM])
+@pytest.mark.parametrize("law", LAW_CODES)
 def test_compiled_words_squares_and_signs_equal_the_interpreted_ones(law, request):
     words = np.ascontiguousarray(quadruples()[:, ::61])
     rng = np.random.default_rng(22)
@@ -146,12 +154,12 @@ def test_compiled_words_squares_and_signs_equal_the_interpreted_ones(law, reques
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("hidden", "output"), [(0, 0), (1, 1), (0, 1), (1, 0)])
-def test_compiled_networks_equal_the_interpreted_ones(hidden, output, request):
+@pytest.mark.parametrize("laws", LAW_TRIPLES)
+def test_compiled_networks_equal_the_interpreted_ones(laws, request):
     def drawn():
-        square, sign = np.empty((5, 12)), np.empty((5, 12))
-        kernels.draw_network(np.arange(4, dtype=np.uint32), hidden, output, 9, square, sign)
-        return np.stack([square, sign])
+        square, sign, bias = np.empty((5, 12)), np.empty((5, 12)), np.zeros(5)
+        kernels.draw_network(np.arange(4, dtype=np.uint32), laws, 9, square, sign, bias)
+        return np.column_stack([square, sign, bias])
 
     compiled = drawn()
     request.getfixturevalue("interpreted")
@@ -166,6 +174,12 @@ EVERY_PATH = (
     "xavier_uniform",
     "kaiming_uniform:mode=fan_out",
     MIXED,
+    "keras_he_normal",
+    "custom:law=constant,hidden_law=truncated_normal,output_std=0.4",
+    "torch_linear",  # the bias is one more weight
+    "torch_xavier_normal",  # falls along l, with a bias that grows
+    "torch_kaiming_uniform:mode=fan_out",  # rises, and so does the bias
+    "custom:bias_law=constant,bias_std=0.3",
 )
 
 
@@ -225,6 +239,11 @@ def exact_squares(law, words):
     """The squares that the words (4, n) stand for, computed with the library in double."""
     if law == UNIFORM:
         return 3.0 * (((words >> 1).astype(np.float64) + 0.5) / 2.0**31) ** 2
+    if law == TRUNCATED.code:
+        z = ((words >> 1).astype(np.float64) + 0.5) / 2.0**31
+        return 2.0 * special.erfinv(z * special.erf(np.sqrt(2.0))) ** 2 / CUT_STD**2
+    if law == CONSTANT.code:
+        return np.ones(words.shape)
     square = np.empty(words.shape)
     for first in (0, 2):
         radius, sine = exact_radius(words[first]), exact_share(words[first + 1])
@@ -270,13 +289,29 @@ def test_uniform_squares_are_exact():
     np.testing.assert_allclose(square, exact_squares(UNIFORM, words), rtol=1e-15)
 
 
-@pytest.mark.parametrize("law", [NORMAL, UNIFORM])
+def test_truncated_squares_are_accurate_to_single_precision():
+    """Tiny ones included, and the cut is never passed but for that precision."""
+    words = quadruples()
+    square, sign = draw(TRUNCATED.code, words)
+    exact = exact_squares(TRUNCATED.code, words)
+    np.testing.assert_allclose(square, exact, rtol=5e-7)
+    assert square.max() <= TRUNCATED.bound**2 * (1.0 + 1e-7)
+    np.testing.assert_array_equal(sign < 0, (words & 1).astype(bool))
+
+
+def test_constant_weights_are_one():
+    square, sign = draw(CONSTANT.code, quadruples())
+    assert (square == 1.0).all()
+    assert (sign == 1.0).all()
+
+
+@pytest.mark.parametrize("law", [NORMAL, UNIFORM, TRUNCATED.code])
 def test_extreme_words_give_proper_weights(law):
     square, sign = draw(law, quadruples())
     assert np.isfinite(square).all()
     assert (square > 0.0).all()
     assert set(np.unique(sign)) == {-1.0, 1.0}
-    largest = 2.0 * 33.0 * math.log(2.0) if law == NORMAL else 3.0
+    largest = {NORMAL: 2.0 * 33.0 * math.log(2.0), UNIFORM: 3.0}.get(law, TRUNCATED.bound**2)
     assert square.max() <= largest * (1.0 + 1e-6)
     assert square.max() == pytest.approx(largest, rel=1e-6)  # 6.76 and 1.73 standard deviations
 
@@ -291,12 +326,13 @@ def test_signs_are_the_documented_bits():
         np.testing.assert_array_equal(uniform[j] < 0, (words[j] & 1).astype(bool))
 
 
-@pytest.mark.parametrize(("hidden", "output"), [(0, 0), (1, 1), (0, 1), (1, 0)])
-def test_weights_follow_from_the_slow_generator_and_the_library(hidden, output):
+@pytest.mark.parametrize("laws", LAW_TRIPLES)
+def test_weights_follow_from_the_slow_generator_and_the_library(laws):
     """Pins the layout: counter (group, row, network, role), four columns a group."""
     key, network, rows = [11, 22, 33, 44], 77, kernels.CHUNK + 3
-    square, sign = np.empty((rows, 12)), np.empty((rows, 12))
-    kernels.draw_network(np.array(key, np.uint32), hidden, output, network, square, sign)
+    hidden, output, bias_law = laws
+    square, sign, bias = np.empty((rows, 12)), np.empty((rows, 12)), np.full(rows, 7.0)
+    kernels.draw_network(np.array(key, np.uint32), laws, network, square, sign, bias)
     for row in (0, 1, kernels.CHUNK - 1, kernels.CHUNK, rows - 1):
         for group in range(3):
             words = np.array(
@@ -312,6 +348,12 @@ def test_weights_follow_from_the_slow_generator_and_the_library(hidden, output):
             columns = slice(4 * group, 4 * group + 4)
             np.testing.assert_allclose(square[row, columns], expected[:, 0], rtol=2e-6)
             np.testing.assert_array_equal(sign[row, columns], signs[:, 0])
+        if bias_law == NO_BIAS:
+            assert bias[row] == 7.0
+            continue
+        words = np.array([slow_threefry((0, row, network, kernels.BIAS_ROLE), key)], np.uint32).T
+        weight = np.sqrt(exact_squares(bias_law, words)[0, 0]) * draw(bias_law, words)[1][0, 0]
+        assert bias[row] == pytest.approx(weight, rel=2e-6)
 
 
 # --- the laws ------------------------------------------------------------------------------
@@ -326,7 +368,7 @@ def standardised(law, *, seed=0, block=0, output=None, networks=NETWORKS, column
     weights = np.empty((networks, ROWS, columns))
     sign = np.empty((ROWS, columns))
     for i in range(networks):
-        kernels.draw_network(key, law, output, i, weights[i], sign)
+        kernels.draw_network(key, (law, output, NO_BIAS), i, weights[i], sign, np.empty(0))
         np.sqrt(weights[i], out=weights[i])
         weights[i] *= sign
     return weights
@@ -340,6 +382,11 @@ def normal():
 @pytest.fixture(scope="module")
 def uniform():
     return standardised(UNIFORM)
+
+
+@pytest.fixture(scope="module")
+def truncated():
+    return standardised(TRUNCATED.code)
 
 
 def binomial_p(k, n, p):
@@ -411,6 +458,15 @@ def uniform_cdf(x):
     return np.clip(0.5 + x / (2.0 * math.sqrt(3.0)), 0.0, 1.0)
 
 
+def truncated_inside(x):
+    return min(special.erf(x * CUT_STD / math.sqrt(2.0)) / special.erf(math.sqrt(2.0)), 1.0)
+
+
+def truncated_cdf(x):
+    return stats.truncnorm.cdf(x * CUT_STD, -2.0, 2.0)
+
+
+TRUNCATED_MOMENTS = [stats.truncnorm.moment(k, -2.0, 2.0) / CUT_STD**k for k in (4, 8)]
 NORMAL_SUSPICIONS = {
     "shape": lambda w: shape_p_values(w, special.ndtr),
     "moments": lambda w: moment_p_values(w, 3.0, 105.0),
@@ -423,6 +479,15 @@ UNIFORM_SUSPICIONS = {
     "moments": lambda w: moment_p_values(w, 9.0 / 5.0, 9.0),
     "tails": lambda w: tail_p_values(w, uniform_inside, (1.0, 1.7, 1.7318, 1.73204)),
     "centre": lambda w: centre_p_values(w, uniform_inside),
+    "signs": sign_p_values,
+}
+
+
+TRUNCATED_SUSPICIONS = {
+    "shape": lambda w: shape_p_values(w, truncated_cdf),
+    "moments": lambda w: moment_p_values(w, *TRUNCATED_MOMENTS),
+    "tails": lambda w: tail_p_values(w, truncated_inside, (1.5, 2.0, 2.2, 2.27, 2.2736)),
+    "centre": lambda w: centre_p_values(w, truncated_inside),
     "signs": sign_p_values,
 }
 
@@ -442,6 +507,20 @@ def test_normal_weights_are_normal(normal, suspicion):
 def test_uniform_weights_are_uniform(uniform, suspicion):
     """4·10⁶ weights; each of the five families cries wolf for one seed in 10⁴ (Bonferroni)."""
     assert not alarm(UNIFORM_SUSPICIONS[suspicion](uniform))
+
+
+@pytest.mark.parametrize("suspicion", TRUNCATED_SUSPICIONS)
+def test_truncated_weights_are_truncated_normal(truncated, suspicion):
+    """4·10⁶ weights; each of the five families cries wolf for one seed in 10⁴ (Bonferroni)."""
+    assert not alarm(TRUNCATED_SUSPICIONS[suspicion](truncated))
+
+
+def test_a_truncation_elsewhere_is_noticed(truncated, normal):
+    cut = normal[:8].ravel()
+    cut = cut[np.abs(cut) < 2.1][:960_000].reshape(1, -1, 4)
+    assert alarm(TRUNCATED_SUSPICIONS["tails"](cut / cut.std()))
+    assert alarm(TRUNCATED_SUSPICIONS["shape"](truncated * CUT_STD))
+    assert alarm(TRUNCATED_SUSPICIONS["moments"](truncated * CUT_STD))  # not corrected
 
 
 def test_uniform_weights_stay_within_root_three(uniform):
@@ -599,31 +678,24 @@ def test_the_triple_of_signs_is_independent_too(normal):
 
 def count(sheet, seed, networks, *, first=0, batch=7, block=0, stop=0, pool=0):
     """The counts of a sheet as (2, schemes, nd, nl), or None if the kernel gave up."""
-    steps = np.zeros((2, *sheet.thresholds.shape), np.int32)
+    steps = np.zeros((2, *sheet.grid.thresholds.shape), np.int32)
     finished = add(steps, sheet, seed, networks, first, batch, block, stop, pool)
     return np.cumsum(steps[..., :-1], axis=-1) if finished else None
 
 
 def add(steps, sheet, seed, networks, first, batch, block, stop, pool):
     """Call the kernel, with no more room than it asks for and garbage in it."""
-    room = min(batch, networks) * sheet.row_cell.size + kernels.PAD
+    room = kernels.Room.of(min(batch, networks) * sheet.grid.row_cell.size, pool)
+    for array in room:
+        array[...] = np.nan if array.dtype == np.float64 else 0xDEADBEEF
     return kernels.count_nested(
         streams.block_key(seed, sheet.path, block),
-        *(law.code for law in sheet.laws),
+        sheet.codes,
         first,
         networks,
-        sheet.columns,
-        sheet.row_cell,
-        sheet.thresholds,
-        sheet.rising,
-        sheet.curve,
-        sheet.peak,
-        sheet.bound,
+        sheet.grid,
         batch,
-        np.full((3, room), 0xDEADBEEF, np.uint32),
-        np.full((2, room), np.nan),
-        np.full((3, pool + kernels.PAD), 0xDEADBEEF, np.uint32),
-        np.full((2, pool + kernels.PAD), np.nan),
+        room,
         np.full(1, stop, np.uint8),
         *steps,
     )
@@ -639,6 +711,9 @@ def counted(config, networks, **options):
 
 
 GEOMETRIC = [1, 2, 3, 4, 6, 9, 13, 19, 28, 42]
+FALLING_BIAS = replace(
+    scheme("torch_linear:hidden_gain=0.5"), bias=LayerRule(LAWS["uniform"], 40.0, "fan_out")
+)
 STEP_FOUR = [3, 4, 7, 8, 11, 15, 16]
 CASES = {
     # name: schemes, d, l, networks
@@ -661,6 +736,42 @@ CASES = {
         range(1, 9),
         60,
     ),
+    "truncated": (["keras_he_normal", "haiku_linear:output_gain=2"], range(1, 9), range(1, 9), 60),
+    "constant outputs": (
+        ["custom:output_law=constant,output_std=1.5", "custom:output_law=constant"],
+        range(1, 9),
+        range(1, 9),
+        60,
+    ),
+    "constant inputs": (["custom:hidden_law=constant,output_std=2"], [1, 2, 3, 5], [1, 4, 9], 60),
+    "bias like a weight": (["torch_linear", "sklearn_mlp:output_gain=2"], *2 * [range(1, 12)], 60),
+    "bias like a weight, rising": (
+        ["torch_kaiming_normal:mode=fan_out,hidden_gain=2"],
+        range(1, 9),
+        range(1, 9),
+        60,
+    ),
+    "bias that grows": (
+        ["torch_xavier_normal", "torch_kaiming_normal", "torch_xavier_normal:output_gain=2"],
+        range(1, 12),
+        range(1, 12),
+        60,
+    ),
+    "bias that grows, sparse": (["torch_xavier_uniform"], GEOMETRIC, GEOMETRIC, 60),
+    "bias of any shape": (
+        ["torch_kaiming_uniform:mode=fan_out", FALLING_BIAS, "torch_xavier_uniform"],
+        range(1, 10),
+        range(1, 10),
+        60,
+    ),
+    "bias in one cell": (["torch_xavier_normal"], [3], [8], 90),
+    "own bias": (
+        ["custom:bias_law=normal,bias_std=0.5", "custom:bias_law=normal,bias_std=3,output_std=4"],
+        range(1, 9),
+        range(1, 9),
+        60,
+    ),
+    "zero biases": (["keras_dense", "xavier_uniform"], range(1, 6), range(1, 6), 40),
     "zero output": (["custom:output_std=0", "kaiming_normal"], [1, 2, 9], [1, 3, 8], 40),
     "zero hidden": (["custom:hidden_std=0", "xavier_normal"], [1, 2, 9], [1, 3, 8], 40),
     "zero hidden, uniform": (["kaiming_uniform:hidden_gain=0"], [1, 2, 9], [1, 3, 8], 40),
@@ -677,6 +788,8 @@ CASES = {
     "wider than a chunk, rising": (["lecun_normal:output_gain=9", MIXED], [4, 9], [513, 1300], 5),
     "all rows near a threshold": (["custom:output_std=3"], [1, 2, 3, 5], [1, 900, 2500], 5),
     "all rows near, rising": (["kaiming_normal:mode=fan_out"], [1, 3, 6], [1, 900, 2500], 5),
+    "bias, wider than a chunk": (["torch_xavier_normal"], [1, 2, 5], [1, 511, 512, 700], 5),
+    "bias of any shape, wide": ([FALLING_BIAS], [1, 2, 5], [1, 511, 512, 700], 5),
     "rises beyond a chunk": (["kaiming_normal:mode=fan_out"], [3, 400, 900], [2, 600, 1100], 3),
 }
 
@@ -735,7 +848,7 @@ def test_counts_are_added_to_the_arrays():
     config = StudyConfig.of("xavier_normal", d=[1, 2, 5], l=[1, 4], seed=6)
     (sheet,) = sheets(config)
     once = count(sheet, 6, 50)
-    steps = np.zeros((2, *sheet.thresholds.shape), np.int32)
+    steps = np.zeros((2, *sheet.grid.thresholds.shape), np.int32)
     for _ in range(3):
         assert add(steps, sheet, 6, 50, 0, 9, 0, 0, 0)
     np.testing.assert_array_equal(np.cumsum(steps[..., :-1], axis=-1), 3 * once)
@@ -747,9 +860,9 @@ def test_a_bad_guess_has_no_influence():
     (sheet,) = sheets(config)
     expected = count(sheet, 8, 200)
     rng = np.random.default_rng(24)
-    guess = sheet.curve.copy()
+    guess = sheet.grid.curve.copy()
     for curve in (0.0 * guess, -guess[::-1], rng.normal(size=guess.shape), 1e200 + 0.0 * guess):
-        sheet.curve[...] = curve
+        sheet.grid.curve[...] = curve
         np.testing.assert_array_equal(count(sheet, 8, 200), expected)
 
 

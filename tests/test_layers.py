@@ -16,18 +16,29 @@ import obstruction
 
 PACKAGE = Path(obstruction.__file__).parent
 MODULES = sorted(
-    ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in PACKAGE.rglob("*.py")
+    ".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    for p in PACKAGE.rglob("*.py")
 )
 
 # Every arrow between modules points from a line to one above it.
 ORDER = (
-    "__init__ laws validation kernels",
-    "schemes counts axes progress",
-    "binomial exact streams",
-    "plan agreement heatmaps",
-    "sampling table",
+    "__init__ laws validation",
+    "schemes counts axes progress tilts weighted exact.arguments",
+    "grid binomial streams exact.methods exact.normal exact.transforms",
+    "exact.craig exact.few exact.powers",
+    "exact.contour",
+    "exact.inversion",
+    "exact.components exact.neurons",
+    "exact.reach",
+    "exact",
+    "kernels",
+    "orthogonal tilted_kernels sign_kernels",
+    "plan agreement heatmaps design tilting",
+    "sampling reference",
+    "rare",
+    "table",
     "study",
-    "folder",
+    "folder reaching",
     "replaying running",
     "cli",
     "__main__",
@@ -58,10 +69,17 @@ def names(statement: ast.stmt) -> Iterator[str]:
             yield inner if is_module else str(statement.module)
 
 
+def source(module: str) -> str:
+    """Return the text of a module."""
+    path = PACKAGE / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path.read_text(encoding="utf-8")
+
+
 @cache
 def imports(module: str, *, late: bool = True) -> frozenset[str]:
     """Return what a module imports: ``obstruction``'s by their own names, others by their root."""
-    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(source(module))
     found = {name for statement in statements(tree, late=late) for name in names(statement)}
     found = {"obstruction.__init__" if name == "obstruction" else name for name in found}
     return frozenset(
@@ -118,22 +136,49 @@ def test_laws_know_nothing_and_schemes_only_laws():
 
 def test_exact_never_meets_the_sampler():
     sampler = {"kernels", "streams", "plan", "sampling", "study", "counts", "folder", "running"}
+    sampler |= {"grid", "orthogonal", "sign_kernels", "reaching", "reference", "rare", "table"}
+    sampler |= {"tilting", "tilts", "tilted_kernels", "weighted"}
+    assert sampler < set(MODULES)
     assert not reached("exact") & sampler
     assert "schemes" in reached("exact")
     assert "numba" not in set().union(*(foreign(module) for module in reached("exact") | {"exact"}))
 
 
-def test_the_sampler_never_meets_the_closed_forms():
-    assert not reached("sampling") & {"exact", "binomial", "agreement", "table", "heatmaps"}
+@pytest.mark.parametrize("sampler", ["sampling", "tilting", "sign_kernels"])
+def test_the_samplers_never_meet_the_exact_values(sampler):
+    """They could not check what they are told."""
+    tellers = {module for module in MODULES if module.split(".")[0] == "exact"}
+    tellers |= {"reference", "rare", "binomial", "agreement", "table", "heatmaps", "design"}
+    assert len(tellers) > 15
+    assert not reached(sampler) & tellers
+
+
+def test_neither_way_of_sampling_knows_the_other():
+    assert not reached("sampling") & {"tilting", "tilts", "tilted_kernels", "weighted"}
+    assert not reached("tilting") & {"sampling", "plan", "orthogonal", "counts"}
+
+
+def test_exact_values_come_to_a_study_by_one_way():
+    """`reference` computes them; the table adds the name of the method, `reaching` is apart."""
+    study = reached("study") | {"study"}
+    assert [module for module in MODULES if module in study and "exact" in ours(module)] == [
+        "reference",
+        "table",
+    ]
 
 
 def test_kernels_take_arrays_and_nothing_else():
-    assert ours("kernels") == set()
+    assert ours("kernels") == {"grid"}  # for the codes that both sides must know
+    assert ours("sign_kernels") == {"grid", "kernels"}
+    assert ours("tilted_kernels") == {"kernels"}
     assert foreign("kernels") == {"numpy", "numba"}
+    assert foreign("sign_kernels") == foreign("tilted_kernels") == {"numpy"}
 
 
-def test_only_kernels_use_numba():
+def test_only_kernels_are_compiled():
     assert [module for module in MODULES if "numba" in foreign(module)] == ["kernels"]
+    using = [module for module in MODULES if "_jit" in source(module)]
+    assert using == ["kernels", "sign_kernels", "tilted_kernels"]
 
 
 def test_plotting_is_loaded_late_and_in_one_place():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from obstruction import schemes, streams
+from obstruction.grid import ANY_SHAPE, FALLING, FALLING_WITH_BIAS, RISING, law_codes
 from obstruction.plan import PLANS, Sheet, StudyConfig, sheets
 
 LABELS = (
@@ -96,7 +97,7 @@ def test_every_cell_lies_on_exactly_one_sheet(plan):
     ratio = np.full(study.shape, np.nan)
     for sheet in sheets(study):
         seen[sheet.where] += 1
-        ratio[sheet.where] = sheet.thresholds[..., :-1]
+        ratio[sheet.where] = sheet.grid.thresholds[..., :-1]
     assert (seen == 1).all()
     np.testing.assert_array_equal(ratio, study.ratio())
 
@@ -107,10 +108,10 @@ def test_nested_sheets_are_one_per_pair_of_laws():
     assert len({sheet.path for sheet in found}) == 3
     for sheet in found:
         chosen = np.array(LABELS)[sheet.where[0]]
-        assert {schemes.scheme(label).laws for label in chosen} == {sheet.laws}
-        assert sheet.path == streams.nested_path(sheet.laws)
-        assert sheet.columns.tolist() == [1, 2, 5, 6, 9]
-    sizes = sorted(sheet.thresholds.shape[0] for sheet in found)
+        assert {law_codes(schemes.scheme(label)) for label in chosen} == {sheet.codes}
+        assert {streams.nested_path(schemes.scheme(label)) for label in chosen} == {sheet.path}
+        assert sheet.grid.columns.tolist() == [1, 2, 5, 6, 9]
+    sizes = sorted(sheet.grid.thresholds.shape[0] for sheet in found)
     assert sizes == [1, 1, 4]
 
 
@@ -123,8 +124,8 @@ def test_independent_sheets_are_one_per_cell_each_with_its_own_stream():
         k, i, j = (part.start for part in sheet.where)
         scheme, d, l = study.schemes[k], study.d[i], study.l[j]
         assert sheet.path == streams.independent_path(scheme, d, l)
-        assert sheet.columns.tolist() == [d]
-        assert sheet.row_cell.tolist() == [0] * l
+        assert sheet.grid.columns.tolist() == [d]
+        assert sheet.grid.row_cell.tolist() == [0] * l
 
 
 @pytest.mark.parametrize(
@@ -139,17 +140,17 @@ def test_tables_of_a_sheet_are_what_the_kernel_expects(labels, rising):
     study = config(labels=labels)
     (sheet,) = sheets(study)
     ratio = study.ratio()
-    assert (sheet.thresholds[..., -1] == -1.0).all()
-    assert sheet.rising.tolist() == rising
+    assert (sheet.grid.thresholds[..., -1] == -1.0).all()
+    assert (sheet.grid.shape == RISING).tolist() == rising
     # Row k, counted from 0, belongs to networks with more than k neurons.
     first = [min(l for l in study.l if l > k) for k in range(10)]
-    assert [study.l[j] for j in sheet.row_cell] == first
+    assert [study.l[j] for j in sheet.grid.row_cell] == first
     for i, d in enumerate(study.d):
         group = [n for n, other in enumerate(study.d) if other >= d and other // 4 == d // 4]
         for j in range(len(study.l)):
-            assert sheet.peak[i, j] == ratio[:, group, j:].max()
+            assert sheet.grid.peak[i, j] == ratio[:, group, j:].max()
     for j in range(len(study.l)):
-        assert sheet.bound[j] == ratio[:, :, j:].max()
+        assert sheet.grid.bound[j] == ratio[:, :, j:].max()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,34 @@ def test_tables_of_a_sheet_are_what_the_kernel_expects(labels, rising):
 )
 def test_the_direction_of_the_ratio_is_recognised(label, rising):
     (sheet,) = sheets(config(labels=label))
-    assert sheet.rising.tolist() == [rising]
+    assert (sheet.grid.shape == RISING).tolist() == [rising]
+
+
+@pytest.mark.parametrize(
+    ("label", "shape"),
+    [
+        ("torch_linear", FALLING),
+        ("sklearn_mlp", FALLING),
+        ("torch_kaiming_normal", FALLING),
+        ("torch_xavier_normal", FALLING_WITH_BIAS),
+        ("torch_kaiming_normal:mode=fan_out", ANY_SHAPE),
+        ("custom:bias_law=normal", FALLING),
+        ("keras_dense", FALLING),
+    ],
+)
+def test_what_biases_do_along_l_is_recognised(label, shape):
+    study = config(labels=label)
+    (sheet,) = sheets(study)
+    assert sheet.grid.shape.tolist() == [shape]
+    (scheme,) = study.schemes
+    if scheme.bias_law is None:
+        assert sheet.grid.shift.size == 0
+        return
+    for i, d in enumerate(study.d):
+        for j, l in enumerate(study.l):
+            expected = scheme.bias_variance(d, l) / scheme.hidden_variance(d, l)
+            assert sheet.grid.shift[0, i, j] == pytest.approx(expected, rel=1e-14)
+    assert (sheet.grid.shift[..., -1] == 0.0).all()
 
 
 def test_a_ratio_that_turns_is_refused():
@@ -181,10 +209,10 @@ def test_a_ratio_that_turns_is_refused():
 
 def test_an_infinite_ratio_stays_within_floating_point():
     (sheet,) = sheets(config(labels="custom:hidden_std=0"))
-    assert np.isfinite(sheet.thresholds).all()
+    assert np.isfinite(sheet.grid.thresholds).all()
     # Times the smallest square that is drawn it exceeds any sum, times the largest it is finite.
-    assert sheet.thresholds[..., :-1].min() * 1e-30 > 1e200
-    assert np.isfinite(sheet.thresholds.max() * 50.0)
+    assert sheet.grid.thresholds[..., :-1].min() * 1e-30 > 1e200
+    assert np.isfinite(sheet.grid.thresholds.max() * 50.0)
 
 
 @pytest.mark.parametrize("label", ["kaiming_normal", "xavier_normal", "lecun_normal:output_gain=3"])
@@ -195,10 +223,10 @@ def test_the_curve_finds_the_index_of_a_ratio_on_a_regular_axis(label, l):
     indices = np.arange(len(l))
     for i in range(4):
         if len(l) < 3 or (label == "xavier_normal" and i == 0):  # nothing to guess: a(1, l) = 1
-            assert np.isfinite(sheet.curve[0, i]).all()
+            assert np.isfinite(sheet.grid.curve[0, i]).all()
             continue
-        p, q, s, t = sheet.curve[0, i]
-        r = sheet.thresholds[0, i, :-1]
+        p, q, s, t = sheet.grid.curve[0, i]
+        r = sheet.grid.thresholds[0, i, :-1]
         np.testing.assert_allclose((p + q * r) / (s + t * r), indices, atol=1e-6 * len(l))
 
 

@@ -81,9 +81,10 @@ def test_the_output_shown_is_what_is_printed_now(command, tmp_path, monkeypatch)
 
     monkeypatch.setattr(heatmaps, "figure", lambda table: SimpleNamespace(clear=lambda: None))
     monkeypatch.setattr(heatmaps, "write", lambda figure, stream, kind: stream.write(b"picture"))
-    small = ("--d", "1:4", "--l", "1:4", "--networks", "3000", "--threads", "2")
+    small = ("--d", "1:31:10", "--l", "1:31:10", "--networks", "3000", "--threads", "2")
     printed = command("run", *small, "--out", tmp_path / "a").out.splitlines()
     shown = next(block for block in blocks("text") if "AGREES" in block).splitlines()
     numbers = re.compile(r"\d[\d,.e+-]*")
+    assert len(shown) == 4
     for mine, theirs in zip(shown, printed, strict=False):
         assert numbers.sub("#", mine) == numbers.sub("#", theirs)

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import obstruction as ob
+from obstruction.laws import CUT_STD
 from obstruction.plan import PLANS
 from obstruction.replaying import Weights
 
@@ -17,6 +18,11 @@ LABELS = (
     "kaiming_normal:mode=fan_out",
     "kaiming_uniform:output_gain=1.5",
     "custom:hidden_law=uniform,output_law=normal,hidden_std=0.5",
+    "torch_linear:output_gain=2",
+    "torch_xavier_normal",
+    "keras_he_normal",
+    "orthogonal:output_gain=2",
+    "custom:bias_law=constant,bias_std=0.4",
 )
 NETWORKS = 2000
 
@@ -28,7 +34,10 @@ def study(request):
 
 def pathological(weights):
     """The number of pathological neurons, from the definition."""
-    return np.count_nonzero((weights.W1**2).sum(axis=1) < weights.W2[0] ** 2)
+    inward = (weights.W1**2).sum(axis=1)
+    if weights.b1 is not None:
+        inward = inward + weights.b1**2
+    return np.count_nonzero(inward < weights.W2[0] ** 2)
 
 
 # --- the counts are those of the weights ---------------------------------------------------
@@ -73,7 +82,8 @@ def test_a_block_boundary_leaves_no_gap():
 def test_weights_come_in_two_matrices(study):
     weights = ob.replay(study, network=4, d=7, l=3, scheme=LABELS[0])
     assert isinstance(weights, Weights)
-    W1, W2 = weights
+    W1, W2, b1 = weights
+    assert b1 is None
     assert (W1.shape, W2.shape) == ((3, 7), (1, 3))
     assert (W1.dtype, W2.dtype) == (np.float64, np.float64)
     assert np.isfinite(W1).all()
@@ -82,11 +92,11 @@ def test_weights_come_in_two_matrices(study):
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", [label for label in LABELS if "orthogonal" not in label])
 def test_weights_have_the_law_and_variance_of_their_scheme(label, plan):
     """Kolmogorov-Smirnov and signs of 60 000 hidden and 20 000 output weights.
 
-    Each test raises a false alarm for one seed in 10⁵; 32 tests in all.
+    Each test raises a false alarm for one seed in 10⁵; 64 tests in all.
     """
     scheme, d, l = ob.scheme(label), 3, 2000
     networks = [ob.replay(3, network=i, d=d, l=l, scheme=scheme, plan=plan) for i in range(10)]
@@ -98,7 +108,11 @@ def test_weights_have_the_law_and_variance_of_their_scheme(label, plan):
         weights = np.concatenate([getattr(one, name).ravel() for one in networks])
         std = math.sqrt(variance)
         width = math.sqrt(3.0) * std
-        frozen = stats.norm(0, std) if law.name == "normal" else stats.uniform(-width, 2 * width)
+        frozen = {
+            "normal": stats.norm(0, std),
+            "uniform": stats.uniform(-width, 2 * width),
+            "truncated_normal": stats.truncnorm(-2, 2, scale=std / CUT_STD),
+        }[law.name]
         assert stats.kstest(weights, frozen.cdf).pvalue > 1e-5
         positive = np.count_nonzero(weights > 0)
         assert stats.binomtest(positive, weights.size, 0.5).pvalue > 1e-5
@@ -106,11 +120,53 @@ def test_weights_have_the_law_and_variance_of_their_scheme(label, plan):
         assert stats.kstest(1.1 * weights, frozen.cdf).pvalue < 1e-5
 
 
+def test_biases_are_the_third_part():
+    def biases(scheme, **options):
+        replayed = [ob.replay(3, network=i, d=4, l=2000, scheme=scheme) for i in range(10)]
+        assert all(weights.b1.shape == (2000,) for weights in replayed)
+        return np.concatenate([weights.b1 for weights in replayed])
+
+    assert ob.replay(3, network=0, d=4, l=5, scheme="torch_linear:bias=none").b1 is None
+    assert not biases("keras_dense").any()
+    bias = biases("torch_xavier_normal")
+    assert np.abs(bias).max() <= 0.5  # 1 / sqrt(4)
+    assert stats.kstest(bias, stats.uniform(-0.5, 1.0).cdf).pvalue > 1e-5
+    assert (biases("custom:bias_law=constant,bias_std=0.25") == 0.25).all()
+
+
+@pytest.mark.parametrize(("d", "l"), [(5, 5), (7, 3), (3, 7), (1, 4), (4, 1), (1, 1)])
+def test_orthogonal_weights_are_orthogonal(d, l):
+    scheme = "orthogonal:hidden_gain=2,output_gain=3"
+    weights = ob.replay(1, network=5, d=d, l=l, scheme=scheme)
+    product = weights.W1 @ weights.W1.T if l <= d else weights.W1.T @ weights.W1
+    np.testing.assert_allclose(product, 4.0 * np.eye(min(d, l)), atol=1e-14)
+    assert np.linalg.norm(weights.W2) == pytest.approx(3.0, rel=1e-14)
+    assert weights.b1 is None
+
+
+def test_orthogonal_weights_are_uniform_among_such():
+    """Entries of W1 and W2 against the law of a coordinate of a point on a sphere."""
+    d, l = 3, 6
+    weights = [ob.replay(1, network=i, d=d, l=l, scheme="orthogonal") for i in range(3000)]
+    law = stats.beta(0.5, (l - 1) / 2)
+    for found in (weights[0].W1, weights[0].W2):
+        assert np.abs(found).max() < 1.0
+    first = np.array([one.W1 for one in weights])
+    for k in range(l):
+        for i in range(d):
+            assert stats.kstest(first[:, k, i] ** 2, law.cdf).pvalue > 1e-5
+            assert stats.binomtest(int((first[:, k, i] > 0).sum()), 3000).pvalue > 1e-5
+        assert stats.kstest([one.W2[0, k] ** 2 for one in weights], law.cdf).pvalue > 1e-5
+    rows = (first**2).sum(axis=2)
+    assert stats.kstest(rows[:, 2], stats.beta(d / 2, (l - d) / 2).cdf).pvalue > 1e-5
+    assert stats.kstest(rows[:, 2], law.cdf).pvalue < 1e-5
+
+
 def test_zero_standard_deviations_give_zero_weights():
-    W1, W2 = ob.replay(0, network=0, d=4, l=5, scheme="custom:hidden_std=0")
+    W1, W2, _ = ob.replay(0, network=0, d=4, l=5, scheme="custom:hidden_std=0")
     assert not W1.any()
     assert W2.all()
-    W1, W2 = ob.replay(0, network=0, d=4, l=5, scheme="custom:output_std=0")
+    W1, W2, _ = ob.replay(0, network=0, d=4, l=5, scheme="custom:output_std=0")
     assert W1.all()
     assert not W2.any()
 
@@ -148,7 +204,7 @@ def test_networks_and_seeds_differ(plan):
     assert len({first_weight(seed, i) for seed in (0, 1) for i in numbers}) == 2 * len(numbers)
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", [label for label in LABELS if "orthogonal" not in label])
 def test_a_small_nested_network_is_the_leading_block_of_a_large_one(label):
     scheme = ob.scheme(label)
     L, D = 700, 23

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 import obstruction as ob
-from obstruction import exact, folder, heatmaps, running
+from obstruction import folder, heatmaps, reference, running, table, tilting
 from obstruction.cli import main
 from obstruction.sampling import Sampler
 from obstruction.table import COLUMNS
@@ -83,19 +83,19 @@ def test_what_is_printed(command, tmp_path):
 
 
 def test_what_is_written(run, tmp_path):
-    text = run(tmp_path / "a", *SMALL, "--scheme", "lecun_uniform", "--scheme", "lecun_normal")
+    text = run(tmp_path / "a", *SMALL, "--scheme", "orthogonal", "--scheme", "lecun_normal")
     rows = list(csv.DictReader(text.decode().splitlines()))
     assert tuple(rows[0]) == COLUMNS
     assert [(row["scheme"], int(row["d"]), int(row["l"])) for row in rows] == [
         (scheme, d, l)
-        for scheme in ("lecun_uniform", "lecun_normal")
+        for scheme in ("orthogonal", "lecun_normal")
         for d in (1, 2, 3, 4)
         for l in (1, 2, 5)
     ]
-    study = ob.sample(["lecun_uniform", "lecun_normal"], d=range(1, 5), l=[1, 2, 5], networks=2000)
+    study = ob.sample(["orthogonal", "lecun_normal"], d=range(1, 5), l=[1, 2, 5], networks=2000)
     assert [int(row["obstructed"]) for row in rows] == study.counts.obstructed.ravel().tolist()
     assert [int(row["pathological"]) for row in rows] == study.counts.pathological.ravel().tolist()
-    assert all((row["exact"] == "") == (row["scheme"] == "lecun_uniform") for row in rows)
+    assert all((row["exact"] == "") == (row["scheme"] == "orthogonal") for row in rows)
     assert all(float(row["empirical"]) == int(row["obstructed"]) / 2000 for row in rows)
     assert (tmp_path / "a" / "heatmap.png").read_bytes() == b"png"
     assert (tmp_path / "a" / "heatmap.pdf").read_bytes() == b"pdf"
@@ -107,8 +107,8 @@ def test_quiet_prints_nothing(command, tmp_path):
     assert set(os.listdir(tmp_path / "a")) == FILES
 
 
-def test_a_scheme_without_closed_form_is_untested(command, tmp_path):
-    outcome = command("run", *SMALL, "--scheme", "kaiming_uniform", "--out", tmp_path / "a")
+def test_a_scheme_without_exact_values_is_untested(command, tmp_path):
+    outcome = command("run", *SMALL, "--scheme", "orthogonal", "--out", tmp_path / "a")
     assert outcome.code == 0
     assert "UNTESTED" in outcome.out
     assert "AGREES" not in outcome.out
@@ -123,14 +123,15 @@ def test_zero_scales(run, tmp_path):
         assert row["p_value"] == row["p_value_neuron"] == "1.0"
 
 
-def wrong(scheme, d, l):
+def wrong(config):
     """Take the number of hidden neurons for one more than it is."""
-    return 1 - (1 - exact.pathological_probability(scheme, d, l)) ** (np.asarray(l) + 1)
+    right = reference.exact_values(config)
+    return right._replace(network=1 - (1 - right.neuron) ** (np.array(config.l) + 1))
 
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_disagreement_is_loud_and_exits_1(quiet, command, tmp_path, monkeypatch):
-    monkeypatch.setattr(exact, "obstruction_probability", wrong)
+    monkeypatch.setattr(table, "exact_values", wrong)
     out = tmp_path / "a"
     outcome = command("run", *SMALL, "--out", out, *["--quiet"] * quiet)
     assert outcome.code == 1
@@ -266,6 +267,63 @@ def test_resume_of_a_complete_study_draws_nothing(words, run, command, tmp_path)
     assert command("run", "--resume", "--quiet", *words, "--out", tmp_path).out == ""
 
 
+RARE = ("--d", "1,25,50", "--l", "2,30,60", "--networks", "700")
+
+
+def test_auto_and_20_000_samples_are_the_default(run, tmp_path):
+    plain = run(tmp_path / "a", *RARE)
+    assert run(tmp_path / "b", *RARE, "--estimator", "auto", "--samples", "2e4") == plain
+    study = ob.load(tmp_path / "a")
+    assert (study.estimator, study.samples) == ("auto", 20_000)
+    assert 0 < np.count_nonzero(study.rare.where) < 18
+    rows = list(csv.DictReader(plain.decode().splitlines()))
+    assert {(row["estimator"], row["samples"]) for row in rows} == {
+        ("direct", "0"),
+        ("tilted", "20000"),
+    }
+
+
+def test_resume_from_direct_to_tilted_and_back_to_auto(run, command, tmp_path):
+    direct = run(tmp_path / "a", *RARE, "--estimator", "direct")
+    assert ob.load(tmp_path / "a").rare is None
+    tilted = run(tmp_path / "a", "--resume", "--estimator", "tilted", "--samples", "500")
+    study = ob.load(tmp_path / "a")
+    assert (study.estimator, study.samples, study.networks) == ("tilted", 500, 700)
+    assert study.rare.where.all()
+    assert tilted == run(tmp_path / "b", *RARE, "--estimator", "tilted", "--samples", "500")
+    auto = run(tmp_path / "a", "--resume", "--estimator", "auto")  # 500 samples are kept
+    assert auto == run(tmp_path / "c", *RARE, "--samples", "500")
+    assert len({direct, tilted, auto}) == 3
+    more = run(tmp_path / "a", "--resume", "--networks", "5000")  # and so is the estimator
+    assert more == run(tmp_path / "d", *RARE, "--networks", "5000", "--samples", "500")
+    few, many = (np.count_nonzero(ob.load(tmp_path / name).rare.where) for name in "dc")
+    assert few < many
+    again = run(tmp_path / "a", "--resume", "--estimator", "direct", "--samples", "20000")
+    assert again == run(tmp_path / "e", *RARE, "--networks", "5000", "--estimator", "direct")
+
+
+@pytest.mark.parametrize("words", [(), ("--estimator", "auto"), ("--samples", "20000")])
+def test_resume_with_the_estimator_that_was_used_does_nothing(words, run, command, tmp_path):
+    run(tmp_path, *RARE)
+    before = contents(tmp_path)
+    outcome = command("run", "--resume", *words, "--out", tmp_path)
+    assert "holds these 700 networks already; nothing to draw." in outcome.out
+    assert contents(tmp_path) == before
+    changed = command("run", "--resume", "--samples", "300", "--out", tmp_path)
+    assert "\n  0 networks per cell drawn in " in changed.out
+    assert contents(tmp_path)["cells.csv"] != before["cells.csv"]
+
+
+def test_check_and_plot_of_weighted_samples(run, command, tmp_path):
+    run(tmp_path, *RARE, "--samples", "400")
+    printed = command("check", tmp_path)
+    assert printed.code == 0
+    rare = np.count_nonzero(ob.load(tmp_path).rare.where)
+    assert f"AGREES: the counts of {18 - rare} cells and the weighted samples of {rare} cells" in (
+        printed.out
+    )
+
+
 def test_resume_needs_a_study(refused, tmp_path):
     assert "holds no study to resume" in refused("run", "--resume", "--out", tmp_path)
     assert "holds no study to resume" in refused("run", "--resume", "--out", tmp_path / "none")
@@ -284,6 +342,39 @@ def test_nothing_is_touched_before_all_is_understood(refused, tmp_path):
     ):
         refused("run", *SMALL, *words, "--out", out)
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--samples", "1"), "samples = 1: must be a whole number of at least 2"),
+        (("--samples", "0"), "samples = 0: must be"),
+        (("--samples", "x"), "samples = 'x': must be a whole number"),
+        (("--samples", "2.5"), "samples = '2.5': must be a whole number"),
+        (
+            ("--estimator", "nonsense"),
+            "estimator = 'nonsense': must be one of direct, tilted, auto",
+        ),
+        (("--estimator", ""), "estimator = '': must be one of direct, tilted, auto"),
+        (
+            ("--estimator", "tilted", "--scheme", "orthogonal"),
+            "estimator = 'tilted': the weights of scheme 'orthogonal' depend on each other",
+        ),
+    ],
+)
+def test_estimators_that_do_not_do_are_refused_at_once(
+    words, message, run, refused, tmp_path, monkeypatch
+):
+    run(tmp_path / "a", *SMALL)
+    run(tmp_path / "b", *SMALL, "--scheme", "orthogonal")
+    held = {name: contents(tmp_path / name) for name in "ab"}
+    monkeypatch.setattr(Sampler, "run", lambda *words, **options: pytest.fail("it was counted"))
+    assert message in refused("run", *SMALL, *words, "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert message in refused("run", "--overwrite", *words, "--out", tmp_path / "a")
+    own = [word for word in words if word not in ("--scheme", "orthogonal")]
+    assert message in refused("run", "--resume", *own, "--out", tmp_path / "b")
+    assert {name: contents(tmp_path / name) for name in "ab"} == held
 
 
 # --- interruption ------------------------------------------------------------------------------
@@ -379,6 +470,63 @@ def test_an_interruption_while_drawing_loses_nothing(command, run, tmp_path, mon
     assert outcome.code == 130
     assert "interrupted; 2,000 of 2,000 networks are saved in" in outcome.err
     assert run(tmp_path / "a", "--resume") == whole
+
+
+def interrupt_weighted_sampling(monkeypatch, number):
+    """Make the next runs receive a signal when a part of their weighted samples is drawn."""
+    original = tilting.estimate
+
+    def estimate(*words, watch, **options):
+        original(*words, watch=lambda share: signal.raise_signal(number), **options)
+        raise AssertionError("the signal was ignored")
+
+    monkeypatch.setattr(tilting, "estimate", estimate)
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_while_weighing_keeps_the_counts(
+    name, quiet, command, run, tmp_path, monkeypatch
+):
+    words = (*RARE, "--samples", "900")
+    whole = run(tmp_path / "whole", *words)
+    number, out = signal.Signals[name], tmp_path / "a"
+    with monkeypatch.context() as patch:
+        interrupt_weighted_sampling(patch, number)
+        outcome = command("run", *words, *quiet, "--out", out)
+    assert (outcome.code, outcome.out) == (128 + number, "")
+    advice = f"obstruction run --resume --out {out} --samples 900"
+    kept = f"700 of 700 networks are saved in {out}"
+    assert outcome.err == f"obstruction: interrupted; {kept}; go on with: {advice}\n"
+    assert os.listdir(out) == ["checkpoint.npz"]
+    held = ob.load(out)
+    assert (held.networks, held.complete, held.rare) == (700, True, None)
+    assert (held.estimator, held.samples) == ("auto", 900)
+    assert command("check", out).code == 0
+    resumed = command("run", "--resume", "--out", out)
+    assert (resumed.code, resumed.err) == (0, "")
+    assert "\n  0 networks per cell drawn in " in resumed.out
+    assert (out / "cells.csv").read_bytes() == whole
+    assert set(os.listdir(out)) == FILES
+
+
+def test_an_interrupted_change_of_estimator_leaves_the_study(command, run, tmp_path, monkeypatch):
+    whole = run(tmp_path / "whole", *RARE, "--estimator", "tilted", "--samples", "300")
+    out = tmp_path / "a"
+    before = run(out, *RARE, "--samples", "400")
+    with monkeypatch.context() as patch:
+        interrupt_weighted_sampling(patch, signal.SIGINT)
+        words = ("--resume", "--estimator", "tilted", "--samples", "300", "--out", out)
+        outcome = command("run", *words)
+    assert outcome.code == 130
+    advice = f"obstruction run --resume --out {out} --estimator tilted --samples 300"
+    assert outcome.err.endswith(f"; go on with: {advice}\n")
+    held = ob.load(out)
+    assert (held.estimator, held.samples) == ("auto", 400)
+    assert (out / "cells.csv").read_bytes() == before
+    assert command(*shlex.split(advice)[1:]).code == 0
+    assert (out / "cells.csv").read_bytes() == whole
+    assert set(os.listdir(out)) == FILES
 
 
 def test_more_signals_while_saving_are_ignored(command, tmp_path, monkeypatch):
@@ -572,5 +720,6 @@ def test_progress_bar_on_a_terminal_unless_quiet(words, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(SystemExit):
-        main(["run", *SMALL, *words, "--out", str(tmp_path)])
+        main(["run", *RARE, *words, "--out", str(tmp_path)])
     assert ("networks/s]" in sys.stderr.getvalue()) == (not words)
+    assert ("%/s]" in sys.stderr.getvalue()) == (not words)

@@ -41,9 +41,11 @@ PINNED_KEY = [4237079836, 880890286, 1142855264, 417292536]
 
 
 def test_seeds_paths_and_blocks_all_give_different_keys():
-    rules = [schemes.scheme(name) for name in schemes.scheme_names()]
+    names = ("xavier", "kaiming", "lecun")
+    rules = [schemes.scheme(f"{name}_{law}") for name in names for law in ("normal", "uniform")]
+    rules.append(schemes.scheme("custom"))
     rules += [schemes.scheme("kaiming_normal", output_gain=gain) for gain in (0.5, 2.0)]
-    paths = {streams.nested_path(rule.laws) for rule in rules}
+    paths = {streams.nested_path(rule) for rule in rules}
     assert len(paths) == 2  # both weights normal, or both uniform
     paths |= {
         streams.independent_path(rule, d, l) for rule in rules for d in (1, 2, 9) for l in (1, 2, 9)
@@ -58,9 +60,20 @@ def test_seeds_paths_and_blocks_all_give_different_keys():
     assert len(keys) == 3 * 4 * len(paths)
 
 
+def test_biases_have_networks_of_their_own_unless_they_are_zero():
+    paths = [
+        streams.nested_path(schemes.scheme(label))
+        for label in ("torch_linear", "torch_kaiming_uniform", "sklearn_mlp", "keras_dense")
+    ]
+    assert paths[0] == paths[1] == paths[2] != paths[3]
+    assert paths[3] == streams.nested_path(schemes.scheme("xavier_uniform"))
+    assert streams.nested_path(schemes.scheme("torch_linear:bias=zero")) == paths[3]
+    assert streams.nested_path(schemes.scheme("torch_linear:bias=none")) == paths[3]
+
+
 def test_nested_networks_depend_on_the_laws_only():
     def path(*args, **options):
-        return streams.nested_path(schemes.scheme(*args, **options).laws)
+        return streams.nested_path(schemes.scheme(*args, **options))
 
     assert path("kaiming_normal") == path("xavier_normal", output_gain=3) == path("custom")
     assert path("kaiming_uniform") == path("custom", law="uniform") != path("custom")

@@ -19,7 +19,8 @@ from obstruction.table import COLUMNS
 REQUIRED = ["scheme", "d", "l", "networks", "obstructed", "pathological"]
 REQUIRED += ["empirical", "ci_low", "ci_high", "exact", "z", "p_value"]
 
-LABELS = ("xavier_normal", "kaiming_uniform", "kaiming_normal:mode=fan_out,output_gain=0.5")
+LABELS = ("xavier_normal", "orthogonal", "kaiming_normal:mode=fan_out,output_gain=0.5")
+TEXTS = ("scheme", "method", "estimator")
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,12 @@ def test_columns_and_rows(study):
     assert list(zip(frame["scheme"], frame["d"], frame["l"], strict=True)) == [
         (label, d, l) for label in LABELS for d in (1, 3) for l in (1, 2, 10)
     ]
-    integers = {"d", "l", "networks", "obstructed", "pathological"}
-    for name in COLUMNS[1:]:
-        assert frame[name].dtype == (np.int64 if name in integers else np.float64)
+    integers = {"d", "l", "networks", "obstructed", "pathological", "samples"}
+    for name in COLUMNS:
+        if name in TEXTS:
+            assert isinstance(frame[name].dtype, pd.CategoricalDtype)
+        else:
+            assert frame[name].dtype == (np.int64 if name in integers else np.float64)
 
 
 def test_values_follow_from_the_counts(study):
@@ -61,7 +65,21 @@ def test_values_follow_from_the_counts(study):
         assert (row.ci_low, row.ci_high) == (low[0], high[0])
         scheme = ob.scheme(row.scheme)
         assert row.a == scheme.ratio(row.d, row.l)
-        if "uniform" in row.scheme:
+        assert row.method == ob.exact.method(scheme)
+        assert (row.estimator, row.samples) == ("direct", 0)
+        for rate, trials, error in (
+            (row.empirical, 3000, row.relative_error),
+            (row.empirical_neuron, 3000 * row.l, row.relative_error_neuron),
+        ):
+            expected = math.sqrt((1 - rate) / trials / rate) if rate else math.inf
+            assert error == pytest.approx(expected)
+        for name in ("empirical", "ci_low", "ci_high"):
+            value = getattr(row, name)
+            log = math.log10(value) if value else -math.inf
+            assert getattr(row, f"log10_{name}") == pytest.approx(log, rel=1e-14)
+        assert math.isnan(row.log_mean_weight + row.skewness + row.largest_share + row.log_bound)
+        if row.scheme == "orthogonal":
+            assert row.method == "none"
             assert math.isnan(row.exact + row.exact_neuron)
             assert math.isnan(row.z + row.p_value + row.z_neuron + row.p_value_neuron)
             assert math.isnan(row.log10_exact)
@@ -102,7 +120,7 @@ def test_floats_read_back_to_the_same_value(study, cells):
     for row, (_, expected) in zip(rows[1:], frame.iterrows(), strict=True):
         for text, name in zip(row, COLUMNS, strict=True):
             value = expected[name]
-            if name == "scheme":
+            if name in TEXTS:
                 assert text == value
             elif isinstance(value, float) and math.isnan(value):
                 assert text == ""
@@ -120,12 +138,12 @@ def test_the_file_is_plain(cells):
 
 
 def test_counts_read_back(study, cells):
-    assert table.read_counts(cells, study.config, 3000) == study.counts
+    assert table.read_cells(cells, study.config, 3000) == (study.counts, None)
 
 
 def test_lines_that_end_as_on_windows_are_read(study, cells):
     cells.write_bytes(cells.read_bytes().replace(b"\n", b"\r\n"))
-    assert table.read_counts(cells, study.config, 3000) == study.counts
+    assert table.read_cells(cells, study.config, 3000) == (study.counts, None)
 
 
 def damage(line: int, old: str, new: str):
@@ -204,10 +222,18 @@ DAMAGES = {
     "long number": (damage(4, ",3000,", f",{'9' * 5000},"), 4, "is not a count"),
     "float": (damage(4, "0.", "0.x"), 4, "empirical = '0.x"),
     "no rate": (edit(4, "empirical", lambda field: ""), 4, "does not fit empirical = nothing"),
-    "field more": (damage(4, ",3000,", ",3000,3000,"), 4, "has 19 fields, not 18"),
-    "field less": (damage(4, ",3000,", ","), 4, "has 17 fields, not 18"),
+    "field more": (damage(4, ",3000,", ",3000,3000,"), 4, "has 31 fields, not 30"),
+    "field less": (damage(4, ",3000,", ","), 4, "has 29 fields, not 30"),
     "quote": (damage(4, ",3000,", ',"3000,'), 4, "fields"),
     "endless field": (damage(4, ",3000,", "," + "x" * 200_000), 4, "is not CSV"),
+    "no estimator": (edit(4, "estimator", lambda field: ""), 4, "estimator = '' is none of direct"),
+    "estimator": (edit(4, "estimator", lambda field: "auto"), 4, "estimator = 'auto' is none of"),
+    "no samples": (edit(4, "samples", lambda field: ""), 4, "samples = '' does not fit"),
+    "samples": (edit(4, "samples", more(500)), 4, "samples = '500' does not fit estimator direct"),
+    "odd digit": (edit(4, "samples", lambda field: "²"), 4, "samples = '²' is not a number"),
+    "many samples": (edit(4, "samples", lambda field: "9" * 5000), 4, "samples = '999"),
+    "weights": (edit(4, "skewness", lambda field: "none of"), 4, "skewness = 'none of' is not a"),
+    "tilted": (edit(4, "estimator", lambda field: "tilted"), 4, "log_mean_weight =  does not fit"),
     "bytes": (lambda data: data.replace(b",3000,", b",\xff\xfe\x00,", 1), 2, "is not a count"),
 }
 
@@ -217,7 +243,7 @@ def test_damage_is_reported_with_file_and_line(name, study, cells):
     change, line, why = DAMAGES[name]
     cells.write_bytes(change(cells.read_bytes()))
     with pytest.raises(ValueError, match=r"cells\.csv, line ") as caught:
-        table.read_counts(cells, study.config, 3000)
+        table.read_cells(cells, study.config, 3000)
     message = str(caught.value)
     assert message.startswith(f"{cells}, line ")
     assert why in message
@@ -229,6 +255,6 @@ def test_damage_is_reported_with_file_and_line(name, study, cells):
 
 def test_a_file_that_cannot_be_read(study, tmp_path):
     with pytest.raises(ValueError, match=r"none\.csv: cannot be read"):
-        table.read_counts(tmp_path / "none.csv", study.config, 3000)
+        table.read_cells(tmp_path / "none.csv", study.config, 3000)
     with pytest.raises(ValueError, match="cannot be read"):
-        table.read_counts(tmp_path, study.config, 3000)
+        table.read_cells(tmp_path, study.config, 3000)

@@ -1,0 +1,90 @@
+"""Which method gives the exact values of a scheme, and which schemes have none."""
+
+from __future__ import annotations
+
+from obstruction.exact.arguments import FloatArray
+from obstruction.laws import CONSTANT, NORMAL
+from obstruction.schemes import InitScheme, SchemeLike, as_scheme
+
+
+class NoExactValue(ValueError):
+    """The scheme's weights depend on each other, so that no method of this package applies."""
+
+
+NoClosedForm = NoExactValue
+"""The former name."""
+
+
+def method(scheme: SchemeLike) -> str:
+    """Return how the probability of a scheme is computed.
+
+    Returns
+    -------
+    str
+        ``"F distribution"`` (normal weights and normal biases of the same variance, or none),
+        ``"Craig's integral"`` (other schemes with normal output weights), ``"contour integral"``
+        (bounded output weights; real integrals serve for few inputs), ``"real integral"`` (constant
+        hidden weights), ``"certain"`` (a layer of zeros decides) or ``"none"`` (the weights of
+        a layer depend on each other).
+
+    Examples
+    --------
+    >>> method("kaiming_normal"), method("torch_kaiming_normal"), method("kaiming_uniform")
+    ('F distribution', "Craig's integral", 'contour integral')
+    """
+    rule = as_scheme(scheme)
+    hidden, output = rule.laws
+    if not rule.independent:
+        return "none"
+    if 0.0 in (rule.hidden.scale, rule.output.scale):
+        return "certain"
+    if output == NORMAL:
+        alike = rule.bias_law is None or rule.bias == rule.hidden
+        return "F distribution" if hidden == NORMAL and alike else "Craig's integral"
+    return "real integral" if hidden == CONSTANT else "contour integral"
+
+
+LARGEST_INPUTS = 10**6
+"""The largest d for which methods other than the F distribution keep their accuracy."""
+
+
+def check_inputs(scheme: InitScheme, d: FloatArray, name: str = "d") -> None:
+    """Refuse more inputs than the method of a scheme can do.
+
+    Raises
+    ------
+    ValueError
+        If there are.
+    """
+    limited = method(scheme) not in ("F distribution", "certain", "none")
+    if limited and (d > LARGEST_INPUTS).any():
+        raise ValueError(
+            f"{name} = {d.max():,.0f}: exact values of scheme {scheme.label!r} go up to "
+            f"{name} = {LARGEST_INPUTS:,} ({method(scheme)})"
+        )
+
+
+def has_exact(scheme: SchemeLike) -> bool:
+    """Return whether a scheme has exact values: whether its weights are independent.
+
+    Examples
+    --------
+    >>> has_exact("kaiming_uniform"), has_exact("orthogonal")
+    (True, False)
+    """
+    return method(scheme) != "none"
+
+
+has_closed_form = has_exact
+"""The former name."""
+
+
+def exact_scheme(scheme: SchemeLike) -> InitScheme:
+    """Return the scheme, or raise `NoExactValue`."""
+    rule = as_scheme(scheme)
+    if not has_exact(rule):
+        raise NoExactValue(
+            f"scheme {rule.label!r} has no exact value: the weights of a layer depend on each "
+            "other, and the formulas need independent ones"
+        )
+    return rule

@@ -1,0 +1,160 @@
+"""Pathological neurons and obstructed networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from obstruction.exact import inversion, normal
+from obstruction.exact.arguments import FloatArray, Result, arguments, plain
+from obstruction.exact.methods import check_inputs, exact_scheme
+from obstruction.exact.powers import log_some, log_value, some, value
+from obstruction.schemes import SchemeLike
+
+# --- one neuron ----------------------------------------------------------------------------
+
+
+def pathological_probability_from_ratio(d: ArrayLike, a: ArrayLike) -> Result:
+    """Return the probability that a neuron is pathological, from the ratio of the variances.
+
+    Parameters
+    ----------
+    d : array_like of int
+        Inputs, >= 1.
+    a : array_like
+        ``Var W2 / Var W1`` in [0, inf]; 0 gives probability 0 and inf gives 1.
+
+    Returns
+    -------
+    float or ndarray
+        ``p`` in [0, 1] (Nurisso et al. 2024, App. F); 0 below 1e-308, where the log form serves.
+
+    Raises
+    ------
+    ValueError
+        If `d` is not a size, `a` is not in [0, inf], or the shapes do not broadcast.
+
+    Examples
+    --------
+    >>> round(pathological_probability_from_ratio(2, 3.0), 12)  # 1 - (1 + a)^(-1/2)
+    0.5
+    """
+    return plain(value(*normal.factors(*arguments(d=d, a=a))))
+
+
+def log_pathological_probability_from_ratio(d: ArrayLike, a: ArrayLike) -> Result:
+    """Return the natural logarithm of `pathological_probability_from_ratio`.
+
+    Examples
+    --------
+    >>> round(log_pathological_probability_from_ratio(10**7, 1.0), 3)
+    -3465743.841
+    """
+    return plain(log_value(*normal.factors(*arguments(d=d, a=a))))
+
+
+def pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
+    """Return the probability that a given neuron of a fresh network is pathological.
+
+    Parameters
+    ----------
+    scheme : str or InitScheme
+        The initialisation scheme, of independent weights.
+    d, l : array_like of int
+        Inputs and hidden neurons, >= 1; the network has one output.
+
+    Returns
+    -------
+    float or ndarray
+        ``p`` in [0, 1] (Nurisso et al. 2024, App. F); 0 below 1e-308, where the log form serves.
+
+    Raises
+    ------
+    NoExactValue, ValueError
+        If weights depend on each other; if an argument is out of its range.
+
+    Examples
+    --------
+    >>> round(pathological_probability("kaiming_normal", 10, 10), 13)
+    0.0101195597354
+    """
+    _, *factors = pathological_factors(scheme, d, l)
+    return plain(value(*factors))
+
+
+def log_pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
+    """Return the natural logarithm of `pathological_probability`.
+
+    Examples
+    --------
+    >>> round(log_pathological_probability("kaiming_normal", 10**4, 10**4), 6)
+    -3470.220416
+    """
+    _, *factors = pathological_factors(scheme, d, l)
+    return plain(log_value(*factors))
+
+
+# --- the network ---------------------------------------------------------------------------
+
+
+def obstruction_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
+    """Return the probability that some neuron of a fresh network is pathological.
+
+    Arguments and errors are those of `pathological_probability`; the value is
+    ``P = 1 - (1 - p)^l`` in [0, 1] (Nurisso et al. 2024, App. F and Cor. 2). With one input and no
+    hidden biases the invariant set is disconnected anyhow: see `disconnection_probability`.
+
+    Examples
+    --------
+    >>> obstruction_probability("xavier_normal", [1, 10], 10).round(8)
+    array([0.99902344, 0.34188275])
+    """
+    return plain(some(*pathological_factors(scheme, d, l)))
+
+
+def log_obstruction_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
+    """Return the natural logarithm of `obstruction_probability`.
+
+    Examples
+    --------
+    >>> round(log_obstruction_probability("kaiming_normal", 10**4, 10**4), 6)
+    -3461.010075
+    """
+    return plain(log_some(*pathological_factors(scheme, d, l)))
+
+
+def pathological_count(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Any:
+    """Return the law of the number of pathological neurons of a fresh network.
+
+    Neurons are independent, so it is binomial; effective components are one more than pathological
+    neurons (one output, two or more inputs; Nurisso et al. 2024, Cor. 3). Arguments and errors are
+    those of `pathological_probability`.
+
+    Returns
+    -------
+    frozen scipy.stats.binom
+        ``.mean()`` is the expected number, ``.pmf(k)`` the probability of exactly ``k`` (of no
+        obstruction for ``k = 0``), ``.ppf(q)`` the least ``k`` not exceeded with probability ``q``.
+
+    Examples
+    --------
+    >>> count = pathological_count("xavier_normal", 10, 10)
+    >>> round(float(count.mean()), 12), int(count.ppf(0.99))
+    (0.409741184939, 2)
+    """
+    from scipy import stats
+
+    width, *factors = pathological_factors(scheme, d, l)
+    return stats.binom(width.astype(np.int64)[()], value(*factors)[()])
+
+
+def pathological_factors(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> tuple[FloatArray, ...]:
+    """Return the width and the two factors of the probability that a neuron is pathological."""
+    rule = exact_scheme(scheme)
+    d, l = arguments(d=d, l=l)
+    check_inputs(rule, d)
+    a, beta = rule.ratio(d, l), rule.bias_ratio(d, l)
+    hidden, output = rule.laws
+    return l, *inversion.factors(output, hidden, rule.bias_law, d, a, beta)

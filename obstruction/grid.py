@@ -1,0 +1,146 @@
+"""The cells of a grid as the kernels see them: thresholds, and how they change along ``l``."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.schemes import InitScheme
+
+NO_BIAS: Final = -1
+"""Stands for the code of a law where there are no biases, or zeros."""
+
+FALLING: Final = 0
+RISING: Final = 1
+FALLING_WITH_BIAS: Final = 2
+ANY_SHAPE: Final = 3
+
+_LARGEST_RATIO: Final = 1e300
+
+_Array: TypeAlias = NDArray[Any]
+_Floats: TypeAlias = NDArray[np.float64]
+
+
+def law_codes(scheme: InitScheme) -> tuple[int, int, int]:
+    """Return the laws of hidden weights, output weights and biases as the kernels know them."""
+    hidden, output = scheme.laws
+    return hidden.code, output.code, NO_BIAS if scheme.bias_law is None else scheme.bias_law.code
+
+
+class Grid(NamedTuple):
+    """The cells of a grid, for schemes of the same laws.
+
+    A neuron whose squared output weight is ``v``, whose squared hidden weights sum to ``s`` and
+    whose squared bias is ``b`` (all of standardised weights) is pathological in a cell iff
+    ``s + shift · b < v · threshold``.
+
+    Attributes
+    ----------
+    columns : int64[nd]
+        The grid's ``d``, ascending.
+    row_cell : uint32[l_max]
+        For each row the index of the first ``l`` of the grid that contains it.
+    thresholds : float64[schemes, nd, nl + 1]
+        The ratio ``a`` of every cell, followed by -1.
+    shift : float64[schemes, nd, nl + 1]
+        The ratio ``beta`` of every cell, followed by 0; without biases ``[schemes, 0, 0]``.
+    shape : uint8[schemes]
+        How the condition changes along ``l``: `FALLING` or `RISING` thresholds with a constant
+        shift, `FALLING_WITH_BIAS` (falling thresholds and rising shifts), or `ANY_SHAPE`.
+    curve : float64[schemes, nd, 4]
+        Coefficients ``(p, q, s, t)`` of a guess ``(p + q r) / (s + t r)`` of the index in ``l``
+        at which a falling threshold equals ``r``.
+    peak : float64[nd, nl]
+        The largest threshold that a row met in this cell can face: over this and the later
+        columns of its group of four, over this and all later ``l``, over the schemes.
+    bound : float64[nl]
+        The same over all columns.
+    """
+
+    columns: _Array
+    row_cell: _Array
+    thresholds: _Array
+    shift: _Array
+    shape: _Array
+    curve: _Array
+    peak: _Array
+    bound: _Array
+
+    @classmethod
+    def of(
+        cls,
+        schemes: tuple[InitScheme, ...],
+        d: tuple[int, ...],
+        l: tuple[int, ...],
+        row_cell: NDArray[np.uint32],
+    ) -> Grid:
+        """Tabulate the ratios of some schemes of the same laws over ``d`` and ``l``."""
+        columns, widths = np.array(d, np.int64), np.array(l, np.int64)
+        sizes = columns[:, None], widths[None, :]
+        ratio = np.stack([scheme.ratio(*sizes) for scheme in schemes])
+        ratio = np.minimum(ratio, _LARGEST_RATIO)
+        if schemes[0].bias_law is None:
+            shift = np.zeros((len(schemes), 0, 0))
+            shape = _shapes(ratio, np.zeros_like(ratio))
+            if (shape == ANY_SHAPE).any():
+                raise ValueError("the ratio a(d, l) of a scheme must be monotone in l")
+        else:
+            bias = np.stack([scheme.bias_ratio(*sizes) for scheme in schemes])
+            shift = _followed_by(0.0, np.minimum(bias, _LARGEST_RATIO))
+            shape = _shapes(ratio, shift[..., :-1])
+        # the largest threshold at this or a later l
+        easiest = np.maximum.accumulate(ratio[..., ::-1], axis=2)[..., ::-1]
+        highest = easiest.max(axis=0)
+        peak = highest.copy()
+        for j in range(len(d) - 2, -1, -1):
+            if columns[j] // 4 == columns[j + 1] // 4:
+                np.maximum(peak[j], peak[j + 1], out=peak[j])
+        return cls(
+            columns,
+            row_cell,
+            _followed_by(-1.0, ratio),
+            shift,
+            shape,
+            _curve(ratio),
+            peak,
+            highest.max(axis=0),
+        )
+
+
+def _followed_by(last: float, table: _Floats) -> _Floats:
+    """Append a value to every row."""
+    return np.concatenate([table, np.full((*table.shape[:2], 1), last)], axis=2)
+
+
+def _shapes(ratio: _Floats, shift: _Floats) -> NDArray[np.uint8]:
+    """Return how the condition of every scheme changes along ``l``."""
+    ups = [(np.diff(table, axis=2) > 0.0).any(axis=(1, 2)) for table in (ratio, shift)]
+    downs = [(np.diff(table, axis=2) < 0.0).any(axis=(1, 2)) for table in (ratio, shift)]
+    level = ~(ups[1] | downs[1])
+    return np.select(
+        [level & ~ups[0], level & ~downs[0], ~ups[0] & ~downs[1]],
+        [FALLING, RISING, FALLING_WITH_BIAS],
+        ANY_SHAPE,
+    ).astype(np.uint8)
+
+
+def _curve(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit, per scheme and column, the index along ``l`` as ``(p + q r) / (s + t r)``.
+
+    Exact where the ratio is a fraction of linear functions of the index, as for all schemes of
+    the registry on a regular axis; elsewhere a rough guess, which the kernel corrects.
+    """
+    schemes, nd, nl = ratio.shape
+    curve = np.zeros((schemes, nd, 4))
+    if nl < 3:
+        curve[..., 2] = 1.0
+        return curve
+    x = np.array([0, nl // 2, nl - 1], dtype=np.float64)
+    r = ratio[:, :, [0, nl // 2, nl - 1]]
+    equations = np.stack([np.ones_like(r), r, np.broadcast_to(-x, r.shape), -x * r], axis=-1)
+    scale = np.abs(equations).max(axis=-2, keepdims=True)
+    scale = np.where(scale > 0.0, scale, 1.0)
+    null = np.linalg.svd(equations / scale)[2][..., -1, :]
+    return np.asarray(null / scale[..., 0, :])
