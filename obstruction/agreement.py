@@ -210,7 +210,8 @@ class Agreement:
             counted = "weighted samples"
         yield f"  Worst: {counted} at {worst['scheme']} d={worst['d']} l={worst['l']}:"
         yield (
-            f"  rate {worst['observed']:.6g}, exact {worst['exact']:.6g}, z {worst['z']:+.3g}, "
+            f"  rate {_rate(worst, 'observed')}, exact {_rate(worst, 'exact')}, "
+            f"z {worst['z']:+.3g}, "
             f"p-value {_small(worst['p_value'])}, adjusted {_small(worst['p_adjusted'])}."
         )
         for test, seen in self.sensitivity.items():
@@ -430,6 +431,12 @@ def _worst(table: pd.DataFrame, p_values: FloatArray, adjusted: FloatArray) -> p
 
 def _size(error: float) -> str:
     return f"{100.0 * error:.2g} %" if error < 1.0 else f"a factor of {1.0 + error:.3g}"
+
+
+def _rate(row: pd.Series[Any], name: str) -> str:
+    """Write a rate; a weighted one that underflowed is not 0."""
+    tiny = row["estimator"] == "tilted" and row[name] == 0.0
+    return "< 1e-308" if tiny else f"{row[name]:.6g}"
 
 
 def _small(p: float) -> str:

@@ -31,7 +31,7 @@ import psutil
 from matplotlib.figure import Figure
 
 import obstruction as ob
-from obstruction import kernels, streams
+from obstruction import kernels, streams, tilting
 from obstruction.plan import StudyConfig
 from obstruction.sampling import Sampler
 
@@ -172,6 +172,51 @@ def report_shares(n: int, seconds_per_network: float) -> None:
     )
 
 
+# --- other laws, exact values, weighted samples --------------------------------------------
+
+
+def report_laws() -> None:
+    others = ["kaiming_uniform", "keras_he_normal", "torch_linear", "torch_kaiming_normal"]
+    pairs = [("kaiming_normal", others), ("xavier_normal", ["torch_xavier_normal"])]
+    for n, networks in ((100, 50_000), (1000, 5_000)):
+        for base, schemes in pairs:
+            times = best_of_each([sampling([s], n, networks) for s in (base, *schemes)], 5)
+            shown = ", ".join(
+                f"{scheme} {time / times[0]:.2f}"
+                for scheme, time in zip(schemes, times[1:], strict=True)
+            )
+            say(f"- {n} x {n}, times {base}: {shown}")
+
+
+def report_exact() -> None:
+    sizes = np.arange(1, 101)
+    schemes = [KAIMING, "kaiming_uniform", "flax_dense", "torch_xavier_normal", "torch_linear"]
+    times = best_of_each(
+        [
+            lambda s=scheme: ob.exact.pathological_probability(s, sizes[:, None], sizes)
+            for scheme in schemes
+        ],
+        3,
+    )
+    shown = ", ".join(f"{s} {time:.2g} s" for s, time in zip(schemes, times, strict=True))
+    say(f"- exact values of 100 x 100 cells: {shown}")
+
+
+def report_tilted() -> None:
+    sizes, samples = np.arange(1, 101), 20_000
+    for scheme in (KAIMING, "kaiming_uniform", "flax_dense"):
+        tilting.estimate(scheme, 3, 3, 100)
+        begun = time.perf_counter()
+        found = tilting.estimate(scheme, sizes[:, None], sizes, samples, seed=SEED)
+        seconds = time.perf_counter() - begun
+        errors = found.relative_error
+        say(
+            f"- {samples:,} weighted samples in each of 100 x 100 cells, {scheme}: "
+            f"{seconds:.1f} s; relative standard error {np.median(errors):.2%} in the median cell, "
+            f"{errors.max():.2%} in the worst"
+        )
+
+
 # --- the whole program ---------------------------------------------------------------------
 
 
@@ -302,6 +347,12 @@ def main() -> None:
             f"- {n} x {n}: both schemes in one pass cost {both / kaiming:.2f} times Kaiming alone, "
             f"{both / xavier:.2f} times Xavier alone; two threads {both / two:.2f} times one"
         )
+    say()
+    say("## Other laws, exact values, weighted samples (one thread)")
+    say()
+    report_laws()
+    report_exact()
+    report_tilted()
     say()
     say("## Where the time goes (one thread)")
     say()

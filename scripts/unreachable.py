@@ -50,7 +50,8 @@ def verdict(networks: float) -> bool:
         agrees &= bool(smallest > LEVEL)
         print(
             f"{name}: {len(table)} cells, {networks:,.0f} networks each, "
-            f"{int(table.unreachable.sum()):,} out of reach, smallest adjusted p-value {smallest:.2g}"
+            f"{int(table.unreachable.sum()):,} out of reach, "
+            f"smallest adjusted p-value {smallest:.2g}"
         )
     return agrees
 

@@ -329,7 +329,7 @@ def test_wrong_exact_values_of_rare_cells_are_rejected(name, monkeypatch):
 
 def alarms(seeds, off):
     """How often the verdict at level 0.05 is "disagrees", with exact values off by a factor."""
-    one = config(["kaiming_normal", "torch_linear"], d=[10, 25], l=[8, 40])
+    one = config(["kaiming_normal", "torch_linear"], d=[10, 25], l=[40])
     right = reference.exact_values(one)
     stated = right._replace(log_neuron=right.log_neuron + math.log(off))
     everywhere, none = np.full(one.shape, True), np.zeros(one.shape, np.int64)
@@ -345,7 +345,7 @@ def alarms(seeds, off):
 
 
 def test_false_alarms_are_as_rare_as_stated():
-    """Eight cells, 200 seeds: 5 % would be 10; more than 20 has probability 1e-3 at that rate."""
+    """Four cells, 200 seeds: 5 % would be 10; more than 20 has probability 1e-3 at that rate."""
     assert stats.binom.sf(20, 200, 0.05) < 1.2e-3
     assert alarms(range(200), 1.0) <= 20
     assert alarms(range(10), 1.2) == alarms(range(10), 1 / 1.2) == 10

@@ -348,9 +348,7 @@ def test_nothing_is_touched_before_all_is_understood(refused, tmp_path):
     ("words", "message"),
     [
         (("--samples", "1"), "samples = 1: must be a whole number of at least 2"),
-        (("--samples", "0"), "samples = 0: must be"),
         (("--samples", "x"), "samples = 'x': must be a whole number"),
-        (("--samples", "2.5"), "samples = '2.5': must be a whole number"),
         (
             ("--estimator", "nonsense"),
             "estimator = 'nonsense': must be one of direct, tilted, auto",
@@ -365,16 +363,15 @@ def test_nothing_is_touched_before_all_is_understood(refused, tmp_path):
 def test_estimators_that_do_not_do_are_refused_at_once(
     words, message, run, refused, tmp_path, monkeypatch
 ):
-    run(tmp_path / "a", *SMALL)
-    run(tmp_path / "b", *SMALL, "--scheme", "orthogonal")
-    held = {name: contents(tmp_path / name) for name in "ab"}
+    run(tmp_path / "a", *SMALL, "--scheme", "orthogonal")
+    held = contents(tmp_path / "a")
     monkeypatch.setattr(Sampler, "run", lambda *words, **options: pytest.fail("it was counted"))
     assert message in refused("run", *SMALL, *words, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert message in refused("run", "--overwrite", *words, "--out", tmp_path / "a")
     own = [word for word in words if word not in ("--scheme", "orthogonal")]
-    assert message in refused("run", "--resume", *own, "--out", tmp_path / "b")
-    assert {name: contents(tmp_path / name) for name in "ab"} == held
+    assert message in refused("run", "--resume", *own, "--out", tmp_path / "a")
+    assert contents(tmp_path / "a") == held
 
 
 # --- interruption ------------------------------------------------------------------------------
@@ -695,7 +692,8 @@ def on_a_terminal(*words) -> tuple[int, bytes, bytes]:
 
 
 def test_progress_bar_is_one_line_on_a_terminal_and_goes_away(tmp_path):
-    words = ("--d", "1:20", "--l", "1:20", "--networks", "6e5", "--out", str(tmp_path / "a"))
+    words = ("--d", "1:20", "--l", "1:20", "--networks", "6e5", "--samples", "2000")
+    words += ("--out", str(tmp_path / "a"))
     code, printed, shown = on_a_terminal(*words)
     assert code == 0
     assert b"\n" not in shown
