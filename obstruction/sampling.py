@@ -28,7 +28,7 @@ _MERGE_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 0.5
 """How long an interrupted run waits for workers to finish their ranges before it drops these."""
 
-_ROWS_IN_FLIGHT: Final = 98_304
+_ROWS_IN_FLIGHT: Final = 32_768
 """Neurons that a kernel works on at a time; chosen by measurement, without effect on counts."""
 
 _LARGEST_STEP: Final = 2**31 - 1

@@ -317,7 +317,7 @@ def main() -> None:
     say("|---|---|---|---|---|---|")
     per_network = {}
     rng = np.random.default_rng(SEED)
-    for n, networks, batches in ((100, 100_000, (4, 16, 64, 256)), (1000, 40_000, (1, 2, 4))):
+    for n, networks, batches in ((100, 200_000, (4, 16, 64, 256)), (1000, 100_000, (1, 2, 4))):
         peers = [lambda b=batch, n=n: nested_numpy(rng, n, b) for batch in batches]
         times = best_of_each([sampling([KAIMING], n, networks), *peers], 5)
         per_network[n] = times[0] / networks
