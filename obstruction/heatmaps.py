@@ -41,7 +41,7 @@ SCALES: Final = ("linear", "log10")
 CONTOURS: Final = (0.01, 0.05, 0.5)
 
 _COLUMNS: Final = ("scheme", "d", "l", "networks", "empirical", "ci_high", "exact", "z")
-_LOGS: Final = ("log10_exact", "log10_empirical")
+_FURTHER: Final = ("log10_exact", "log10_empirical", "samples")
 _GREY: Final = "0.78"
 _VECTOR_CELLS: Final = 1000  # a larger mesh becomes an image inside the PDF
 _STYLE: Final[Any] = {
@@ -86,6 +86,8 @@ class _Panel:
         networks = self.column("networks")
         if "empirical" not in self.source or not np.any(networks > 0):
             return "z-score" if self.source == "z" else self.source.removeprefix("log10_")
+        if "samples" in self.wide and (self.column("samples") > 0).any():
+            return "empirical, counted or weighted"
         most = np.nanmax(networks)
         return f"empirical, {'up to ' * bool(np.nanmin(networks) < most)}{most:,.0f} networks"
 
@@ -277,7 +279,7 @@ def _wide(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFra
     for column in _COLUMNS:
         if column not in table.columns:
             raise ValueError(f"table has no column {column!r}: needs {', '.join(_COLUMNS)}")
-    kept = [name for name in (*_COLUMNS, *_LOGS) if name in table.columns]
+    kept = [name for name in (*_COLUMNS, *_FURTHER) if name in table.columns]
     table = table[kept]
     ordered = isinstance(table["scheme"].dtype, pd.CategoricalDtype)
     groups = {str(k): v for k, v in table.groupby("scheme", observed=True, sort=ordered)}
@@ -294,7 +296,7 @@ def _wide(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFra
 
 def _spread(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Spread the columns of one scheme over ``(l, d)``, and their logarithms."""
-    columns = [name for name in (*_COLUMNS[3:], *_LOGS) if name in rows.columns]
+    columns = [name for name in (*_COLUMNS[3:], *_FURTHER) if name in rows.columns]
     wide = {name: rows.pivot(index="l", columns="d", values=name) for name in columns}
     with np.errstate(divide="ignore"):  # an exact 0 is below all floats, a rate of 0 is not known
         wide.setdefault("log10_exact", wide["exact"].transform(np.log10))
