@@ -122,13 +122,16 @@ def run_study(
         seconds = run.seconds
         run.save()
         try:
+            begun = time.perf_counter()
             study = _with_rare(study, workers, quiet)
+            weighing = time.perf_counter() - begun
             agreement, files = _conclude(study, place, level)
         except KeyboardInterrupt as signalled:
             return _interrupted(study.networks, target, out, again, signalled)
     if not quiet:
         click.echo(study.describe())
-        click.echo(_speed(study, run.drawn, seconds))
+        for line in _speed(study, run.drawn, seconds, weighing):
+            click.echo(line)
         click.echo(str(agreement))
         click.echo("Written: " + ", ".join(str(file) for file in files))
     return _code(agreement)
@@ -293,7 +296,8 @@ def _interrupted(
 ) -> int:
     """Say what an interruption left behind; return the exit code."""
     if networks:
-        kept = f"{networks:,} of {target:,} networks are saved in {out}; go on with: {again}"
+        left = "" if networks < target else ", but table and pictures are not made yet"
+        kept = f"{networks:,} of {target:,} networks are saved in {out}{left}; go on with: {again}"
     else:
         kept = "no network was counted yet and nothing was changed"
     click.echo(f"obstruction: interrupted; {kept}", err=True)
@@ -318,12 +322,20 @@ def _draw(study: Study) -> dict[str, bytes]:
     return {name: stream.getvalue() for name, stream in streams.items()}
 
 
-def _speed(study: Study, drawn: int, seconds: float) -> str:
-    return (
-        f"  {_many(drawn, 'network')} per cell drawn in {_duration(seconds)} "
-        f"on {_many(study.threads, 'thread')}: {drawn / seconds:,.0f} networks/s "
-        f"in each of {study.counts.obstructed.size:,} cells"
-    ).removesuffix(" in each of 1 cells")
+def _speed(study: Study, drawn: int, seconds: float, weighing: float) -> Iterator[str]:
+    """Say what was drawn and how fast; ``weighing`` is the time of the weighted samples."""
+    threads = _many(study.threads, "thread")
+    if drawn:
+        yield (
+            f"  {_many(drawn, 'network')} per cell drawn in {_duration(seconds)} "
+            f"on {threads}: {drawn / seconds:,.0f} networks/s "
+            f"in each of {study.counts.obstructed.size:,} cells"
+        ).removesuffix(" in each of 1 cells")
+    if study.rare is not None:
+        yield (
+            f"  {study.samples:,} weighted samples in {_many(study.rare.where.sum(), 'rare cell')} "
+            f"in {_duration(weighing)} on {threads}"
+        )
 
 
 def _many(number: int, noun: str) -> str:

@@ -19,6 +19,7 @@ from obstruction.counts import Counts
 from obstruction.plan import StudyConfig
 from obstruction.rare import Rare
 from obstruction.reference import exact_values
+from obstruction.schemes import InitScheme
 from obstruction.weighted import Estimate
 
 COLUMNS: Final = (
@@ -61,9 +62,10 @@ COLUMNS: Final = (
 distance in standard errors and the two-sided p-value (empty where there is no exact value); ``a``
 is the ratio of the variances, ``log10_exact`` the common logarithm of ``exact``, which does not
 underflow; ``*_neuron`` are the same for the probability that a single neuron is pathological.
-``method`` is the way to the exact value, or "none". ``estimator`` is "direct" where the estimate is
-the rate of obstructed networks (its interval is Clopper and Pearson's, its test the exact binomial
-one) and "tilted" where it comes from ``samples`` weighted samples (`obstruction.tilting`);
+``method`` is the way to the exact value, or why there is none. ``estimator`` is "direct" where the
+estimate is the rate of obstructed networks (its interval is Clopper and Pearson's, its test the
+exact binomial one) and "tilted" where it comes from ``samples`` weighted samples
+(`obstruction.tilting`);
 ``log10_empirical, log10_ci_low, log10_ci_high`` do not underflow; ``relative_error`` is standard
 error over estimate. The last four describe the weights: the natural logarithm of their mean, which
 estimates the probability of a pathological neuron, their skewness, the largest one's share of the
@@ -133,7 +135,7 @@ def build(config: StudyConfig, counts: Counts, rare: Rare | None = None) -> pd.D
         "exact_neuron": p,
         "z_neuron": binomial.z_score(pathological, neurons, p),
         "p_value_neuron": neuron_p,
-        "method": _categories([exact.method(scheme) for scheme in config.schemes], nd * nl),
+        "method": _categories([_method(scheme) for scheme in config.schemes], nd * nl),
         "estimator": np.zeros(obstructed.size, np.int8),
         "samples": np.zeros(obstructed.size, np.int64),
         "relative_error": _relative_error(obstructed, n),
@@ -178,6 +180,12 @@ def _insert(columns: dict[str, Any], rare: Rare, l: Any, log_p: Any) -> None:
         "log_bound": estimate.log_bound,
     }.items():
         columns[name][rows] = values
+
+
+def _method(scheme: InitScheme) -> str:
+    """Return the way to the exact value, or why there is none."""
+    found = exact.method(scheme)
+    return "none: weights depend on each other" if found == "none" else found
 
 
 def _relative_error(events: NDArray[np.int64], trials: Any) -> NDArray[np.float64]:

@@ -16,6 +16,8 @@ PLAIN = "orthogonal"
 GAINS = "orthogonal:hidden_gain=0.8,output_gain=1.5"
 LABELS = (PLAIN, GAINS, "orthogonal:output_gain=0.6")
 
+NONE = "none: weights depend on each other"
+
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_counts_are_those_of_the_replayed_weights(plan):
@@ -129,7 +131,7 @@ def test_there_is_nothing_to_hold_the_counts_against():
         *("exact_neuron", "z_neuron", "p_value_neuron"),
     ]
     assert table[empty].isna().all(axis=None)
-    assert set(table["method"]) == {"none"}
+    assert set(table["method"]) == {NONE}
     assert set(table["estimator"]) == {"direct"}
     assert study.rare is None
     assert (found.verdict, found.agrees, found.tests, found.untested) == ("untested", False, 0, 18)
@@ -143,7 +145,7 @@ def test_another_scheme_beside_it_is_tested():
     found = study.agreement()
     assert (found.verdict, found.tests, found.untested) == ("agrees", 12, 6)
     assert "6 cells are untested: no exact value, or no network sampled." in str(found)
-    assert study.table()["method"].tolist() == ["none"] * 6 + ["F distribution"] * 6
+    assert study.table()["method"].tolist() == [NONE] * 6 + ["F distribution"] * 6
 
 
 # --- the work ----------------------------------------------------------------------------------

@@ -85,6 +85,6 @@ def test_the_output_shown_is_what_is_printed_now(command, tmp_path, monkeypatch)
     printed = command("run", *small, "--out", tmp_path / "a").out.splitlines()
     shown = next(block for block in blocks("text") if "AGREES" in block).splitlines()
     numbers = re.compile(r"\d[\d,.e+-]*")
-    assert len(shown) == 4
+    assert len(shown) == 5
     for mine, theirs in zip(shown, printed, strict=False):
         assert numbers.sub("#", mine) == numbers.sub("#", theirs)
