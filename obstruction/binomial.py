@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from obstruction.loader import deviance, stirling_error
+
 FloatArray: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
 
@@ -272,33 +274,11 @@ def _log_pmf(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
     """Return ``log P(K = k)`` for ``0 < p < 1``, accurate for any ``n`` (Loader 2000)."""
     off = _offset(k, n, p)
     with np.errstate(divide="ignore", invalid="ignore"):
-        inner = _stirling_error(n) - _stirling_error(k) - _stirling_error(n - k)
-        inner -= _deviance(k, n * p, off) + _deviance(n - k, n * (1.0 - p), -off)
+        inner = stirling_error(n) - stirling_error(k) - stirling_error(n - k)
+        inner -= deviance(k, n * p, off) + deviance(n - k, n * (1.0 - p), -off)
         inner -= 0.5 * np.log(2.0 * math.pi * k * ((n - k) / n))
     edge = np.where(k == 0.0, n * np.log1p(-p), n * np.log(p))
     return np.where((k > 0.0) & (k < n), inner, edge)
-
-
-def _stirling_error(x: FloatArray) -> FloatArray:
-    """Return ``log x!`` minus Stirling's formula for it, for integers ``x >= 1``."""
-    y = 1.0 / np.maximum(x, 16.0)
-    y2 = y * y
-    series = y * (1 / 12 - y2 * (1 / 360 - y2 * (1 / 1260 - y2 * (1 / 1680 - y2 / 1188))))
-    return np.where(x < 16.0, _SMALL[np.minimum(x, 15.0).astype(np.int64)], series)
-
-
-_X: Final = np.arange(1.0, 16.0)
-_SMALL: Final = np.append(0.0, special.gammaln(_X + 1) - (_X + 0.5) * np.log(_X) + _X)
-_SMALL[1:] -= 0.5 * math.log(2.0 * math.pi)
-_ODD: Final = np.append(1.0 / np.arange(17, 1, -2), 0.0)
-
-
-def _deviance(x: FloatArray, mean: FloatArray, off: FloatArray) -> FloatArray:
-    """Return ``x log(x / mean) - off`` for ``off = x - mean``, without cancellation."""
-    v = off / (x + mean)
-    series = np.polyval(_ODD, v * v)  # artanh(v) / v - 1
-    direct = x * (np.log(x) - np.log(mean)) - off
-    return np.where(np.abs(v) < 0.1, v * (off + 2.0 * x * series), direct)
 
 
 def _first_at_most(

@@ -15,7 +15,7 @@ NO_BIAS: Final = -1
 FALLING: Final = 0
 RISING: Final = 1
 FALLING_WITH_BIAS: Final = 2
-ANY_SHAPE: Final = 3
+ANY: Final = 3
 
 _LARGEST_RATIO: Final = 1e300
 
@@ -46,9 +46,9 @@ class Grid(NamedTuple):
         The ratio ``a`` of every cell, followed by -1.
     shift : float64[schemes, nd, nl + 1]
         The ratio ``beta`` of every cell, followed by 0; without biases ``[schemes, 0, 0]``.
-    shape : uint8[schemes]
+    trend : uint8[schemes]
         How the condition changes along ``l``: `FALLING` or `RISING` thresholds with a constant
-        shift, `FALLING_WITH_BIAS` (falling thresholds and rising shifts), or `ANY_SHAPE`.
+        shift, `FALLING_WITH_BIAS` (falling thresholds and rising shifts), or `ANY`.
     curve : float64[schemes, nd, 4]
         Coefficients ``(p, q, s, t)`` of a guess ``(p + q r) / (s + t r)`` of the index in ``l``
         at which a falling threshold equals ``r``.
@@ -63,7 +63,7 @@ class Grid(NamedTuple):
     row_cell: _Array
     thresholds: _Array
     shift: _Array
-    shape: _Array
+    trend: _Array
     curve: _Array
     peak: _Array
     bound: _Array
@@ -83,13 +83,13 @@ class Grid(NamedTuple):
         ratio = np.minimum(ratio, _LARGEST_RATIO)
         if schemes[0].bias_law is None:
             shift = np.zeros((len(schemes), 0, 0))
-            shape = _shapes(ratio, np.zeros_like(ratio))
-            if (shape == ANY_SHAPE).any():
+            trend = _trends(ratio, np.zeros_like(ratio))
+            if (trend == ANY).any():
                 raise ValueError("the ratio a(d, l) of a scheme must be monotone in l")
         else:
             bias = np.stack([scheme.bias_ratio(*sizes) for scheme in schemes])
             shift = _followed_by(0.0, np.minimum(bias, _LARGEST_RATIO))
-            shape = _shapes(ratio, shift[..., :-1])
+            trend = _trends(ratio, shift[..., :-1])
         # the largest threshold at this or a later l
         easiest = np.maximum.accumulate(ratio[..., ::-1], axis=2)[..., ::-1]
         highest = easiest.max(axis=0)
@@ -102,7 +102,7 @@ class Grid(NamedTuple):
             row_cell,
             _followed_by(-1.0, ratio),
             shift,
-            shape,
+            trend,
             _curve(ratio),
             peak,
             highest.max(axis=0),
@@ -114,7 +114,7 @@ def _followed_by(last: float, table: _Floats) -> _Floats:
     return np.concatenate([table, np.full((*table.shape[:2], 1), last)], axis=2)
 
 
-def _shapes(ratio: _Floats, shift: _Floats) -> NDArray[np.uint8]:
+def _trends(ratio: _Floats, shift: _Floats) -> NDArray[np.uint8]:
     """Return how the condition of every scheme changes along ``l``."""
     ups = [(np.diff(table, axis=2) > 0.0).any(axis=(1, 2)) for table in (ratio, shift)]
     downs = [(np.diff(table, axis=2) < 0.0).any(axis=(1, 2)) for table in (ratio, shift)]
@@ -122,7 +122,7 @@ def _shapes(ratio: _Floats, shift: _Floats) -> NDArray[np.uint8]:
     return np.select(
         [level & ~ups[0], level & ~downs[0], ~ups[0] & ~downs[1]],
         [FALLING, RISING, FALLING_WITH_BIAS],
-        ANY_SHAPE,
+        ANY,
     ).astype(np.uint8)
 
 

@@ -30,7 +30,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from obstruction.grid import ANY_SHAPE, FALLING_WITH_BIAS, NO_BIAS, RISING
+from obstruction.grid import ANY, FALLING_WITH_BIAS, NO_BIAS, RISING
+from obstruction.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM
 
 _u32 = np.uint32
 _i32 = np.int32
@@ -51,10 +52,11 @@ HIDDEN_ROLE = 0
 OUTPUT_ROLE = 1
 BIAS_ROLE = 2
 
-NORMAL_CODE = 0
-UNIFORM_CODE = 1
-TRUNCATED_CODE = 2
-CONSTANT_CODE = 3
+NORMAL_CODE = NORMAL.code
+UNIFORM_CODE = UNIFORM.code
+TRUNCATED_CODE = TRUNCATED.code
+CONSTANT_CODE = CONSTANT.code
+
 _Array: TypeAlias = NDArray[Any]
 
 
@@ -562,13 +564,13 @@ def _enter(near, bias_law, grid, workspace, obstructed, pathological):
         j = workspace.cell[c]
         if j < 0:
             continue
-        for k in range(grid.shape.shape[0]):
+        for k in range(grid.trend.shape[0]):
             total = workspace.near_sums[c]
             thresholds = grid.thresholds[k, j]
-            shape = grid.shape[k]
+            trend = grid.trend[k]
             if bias_law != NO_BIAS:
                 shift = grid.shift[k, j]
-                if shape == FALLING_WITH_BIAS:
+                if trend == FALLING_WITH_BIAS:
                     _record_searched(
                         near,
                         total,
@@ -583,7 +585,7 @@ def _enter(near, bias_law, grid, workspace, obstructed, pathological):
                         pathological[k, j],
                     )
                     continue
-                if shape == ANY_SHAPE:
+                if trend == ANY:
                     _record_any(
                         near,
                         total,
@@ -601,7 +603,7 @@ def _enter(near, bias_law, grid, workspace, obstructed, pathological):
                 total = workspace.shifted
                 for i in range(near):
                     total[i] = workspace.near_sums[c, i] + shift[0] * bias[i]
-            if shape == RISING:
+            if trend == RISING:
                 events = _pick_any(total, output, thresholds, near, event)
                 _record_rising(
                     events,
@@ -764,10 +766,10 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
     bool
         Whether all networks were counted (False if stopped: the arrays are then worthless).
     """
-    schemes = grid.shape.shape[0]
+    schemes = grid.trend.shape[0]
     scanned = 0
     for k in range(schemes):
-        if grid.shape[k] == ANY_SHAPE:
+        if grid.trend[k] == ANY:
             scanned = grid.thresholds.shape[2]
     width = grid.row_cell.shape[0]
     workspace = _Workspace(

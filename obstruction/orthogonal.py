@@ -22,6 +22,11 @@ _FLOATS = 1_000_000
 _Floats = NDArray[np.float64]
 
 
+def required_memory(d: int, l: int) -> int:
+    """Return roughly how many bytes `count` needs for networks of at most that size."""
+    return 64 * max(_FLOATS, l * min(d, l))
+
+
 def draw(key: NDArray[np.uint32], network: int, d: int, l: int) -> tuple[_Floats, _Floats]:
     """Return the standardised weights, of mean square 1, of one network.
 

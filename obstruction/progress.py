@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 
 class Bar:
-    """Shows how many networks of how many are counted, the rate and the time left.
+    """Shows how much of how much is done, the rate and the time left.
 
     Parameters
     ----------
-    networks : int
+    total : int
         The number to reach.
     start : int
         How many there were before.
@@ -21,9 +21,9 @@ class Bar:
         What is counted.
     """
 
-    def __init__(self, networks: int, start: int = 0, unit: str = " networks") -> None:
+    def __init__(self, total: int, start: int = 0, unit: str = " networks") -> None:
         self._bar = tqdm(
-            total=networks,
+            total=total,
             initial=start,
             unit=unit,
             unit_scale=True,
@@ -33,9 +33,13 @@ class Bar:
             disable=not sys.stderr.isatty(),
         )
 
-    def __call__(self, networks: int) -> None:
-        """Move the bar to a number of networks."""
-        self._bar.update(networks - self._bar.n)
+    def __call__(self, number: int) -> None:
+        """Move the bar to a number."""
+        self._bar.update(number - self._bar.n)
+
+    def share(self, share: float) -> None:
+        """Move the bar to a share of the total."""
+        self(int(share * self._bar.total))
 
     def __enter__(self) -> Bar:
         return self

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from obstruction import binomial, exact, sign_kernels, streams
 from obstruction.plan import StudyConfig, sheets
+from obstruction.sampling import check_memory, check_room
 from obstruction.schemes import SchemeLike
 from obstruction.study import resolve_threads
 from obstruction.validation import check_count
@@ -85,6 +86,12 @@ def sample_unreachable(
     for scheme in config.schemes:
         if not scheme.independent:
             raise ValueError(f"scheme = {scheme.label!r}: its weights must be independent")
+    whole = config.l[-1] * (config.d[-1] + 4)
+    check_room(
+        f"d, l: {workers} networks of {config.l[-1]:,} neurons with {config.d[-1]:,} inputs each",
+        workers * 16 * whole,
+    )
+    check_memory(config, workers)
     unreachable = np.zeros(config.shape, np.int64)
     stop = np.zeros(1, np.uint8)
     parts = sheets(config)

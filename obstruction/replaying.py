@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from obstruction import kernels, orthogonal, streams
 from obstruction.grid import law_codes
 from obstruction.plan import StudyConfig
+from obstruction.sampling import check_room
 from obstruction.schemes import InitScheme, as_scheme
 from obstruction.study import Study
 from obstruction.validation import LARGEST_SIZE, check_choice, check_count, check_seed
@@ -105,6 +106,7 @@ def replay(
         path = streams.nested_path(chosen)
     else:
         path = streams.independent_path(chosen, d, l)
+    check_room(f"d, l: a network of {l:,} neurons with {d:,} inputs each", 40 * l * (d + 4))
     block, index = divmod(network, streams.BLOCK)
     key = streams.block_key(seed, path, block)
     hidden, output, bias = _standardised(key, index, d, l, chosen)

@@ -198,13 +198,10 @@ def _wanted(prior: Study | None, estimator: str | None, samples: int | None) -> 
 
 def _with_rare(study: Study, workers: int, quiet: bool) -> Study:
     """Estimate the rare cells, showing how that goes on."""
-    with contextlib.nullcontext() if quiet else Bar(100, unit="%") as shown:
-
-        def watch(share: float) -> None:
-            if shown is not None:
-                shown(int(100.0 * share))
-
-        return study.with_rare(threads=workers, watch=watch)
+    if quiet:
+        return study.with_rare(threads=workers)
+    with Bar(100, unit="%") as shown:
+        return study.with_rare(threads=workers, watch=shown.share)
 
 
 class _Run:

@@ -55,6 +55,8 @@ def required_memory(config: StudyConfig, threads: int) -> int:
         shared, per_thread = counts + 3 * 8 * cells, 3 * 8 * cells + in_flight
     else:
         shared, per_thread = counts + 3000 * cells, in_flight
+    if not all(scheme.independent for scheme in config.schemes):
+        per_thread += orthogonal.required_memory(config.d[-1], config.l[-1])
     return shared + threads * per_thread + _TABLE_BYTES * cells
 
 
@@ -66,12 +68,26 @@ def check_memory(config: StudyConfig, threads: int) -> None:
     ValueError
         If it needs more memory than is available; the message says how much.
     """
-    need, have = required_memory(config, threads), psutil.virtual_memory().available
+    schemes, nd, nl = config.shape
+    check_room(
+        f"d, l: {schemes} x {nd:,} x {nl:,} cells with up to {config.l[-1]:,} neurons",
+        required_memory(config, threads),
+    )
+
+
+def check_room(what: str, need: int) -> None:
+    """Refuse what this machine could not hold: ``need`` is in bytes.
+
+    Raises
+    ------
+    ValueError
+        If that is more than is available; the message says how much.
+    """
+    have = psutil.virtual_memory().available
     if need > have:
-        schemes, nd, nl = config.shape
         raise ValueError(
-            f"d, l: {schemes} x {nd:,} x {nl:,} cells with up to {config.l[-1]:,} neurons "
-            f"would need about {need / 2**30:,.1f} GiB of memory; {have / 2**30:,.1f} GiB are free"
+            f"{what} would need about {need / 2**30:,.1f} GiB of memory; "
+            f"{have / 2**30:,.1f} GiB are free"
         )
 
 

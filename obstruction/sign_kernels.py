@@ -58,7 +58,7 @@ def count_unreachable(
                 for column in range(done + 1, grid.columns[i] + 1):
                     total[row] += square[row, column]
             done = grid.columns[i]
-            for k in range(grid.shape.shape[0]):
+            for k in range(grid.trend.shape[0]):
                 found[:] = 0
                 for row in range(width):
                     at = np.int64(grid.row_cell[row])

@@ -224,8 +224,10 @@ def sample(
 
         with Bar(networks) as bar:
             study = run(sampler, networks, threads=workers, watch=bar)
-    else:
-        study = run(sampler, networks, threads=workers)
+        study = replace(study, estimator=estimator, samples=samples)
+        with Bar(100, unit="%") as bar:
+            return study.with_rare(threads=workers, watch=bar.share)
+    study = run(sampler, networks, threads=workers)
     return replace(study, estimator=estimator, samples=samples).with_rare(threads=workers)
 
 

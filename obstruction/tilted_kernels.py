@@ -14,7 +14,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from obstruction.kernels import _jit, threefry
+from obstruction.kernels import (
+    CONSTANT_CODE,
+    NORMAL_CODE,
+    TRUNCATED_CODE,
+    UNIFORM_CODE,
+    _jit,
+    threefry,
+)
 
 _u32 = np.uint32
 _i32 = np.int32
@@ -29,8 +36,6 @@ SUMS = 5
 
 CELL = 5
 """Numbers that describe a cell: shift, slope, beta, bias edge, bias scale; see `weigh`."""
-
-NORMAL, UNIFORM, TRUNCATED, CONSTANT = 0, 1, 2, 3  # the codes of the laws
 
 HIDDEN_ROLE = 0
 BIAS_ROLE = 1
@@ -281,10 +286,10 @@ def tilted_squares(law, words, n, edge, scale, out):
     ``law`` is a code, ``words`` is ``uint32[4, >= n]``, ``out`` is ``float64[4, >= n]``. The tilted
     law has the density ``exp(-w**2 / scale)`` where ``erf(|w| / sqrt(scale)) < edge``.
     """
-    if law == NORMAL:
+    if law == NORMAL_CODE:
         _normal_pair(words[0], words[1], n, scale, out[0], out[1])
         _normal_pair(words[2], words[3], n, scale, out[2], out[3])
-    elif law == CONSTANT:
+    elif law == CONSTANT_CODE:
         for j in range(4):
             for i in range(n):
                 out[j, i] = 1.0
@@ -303,12 +308,12 @@ def weigh(law, kappa, shift, slope, total, n, out):
     ``law`` is that of the output weight V. ``slope`` is ``1/(2a)`` for the normal law,
     ``CUT_STD**2/(2a)`` for the truncated, ``1/(3a)`` for the uniform and ``1/a`` for the constant.
     """
-    if law == NORMAL:
+    if law == NORMAL_CODE:
         rest = kappa - slope
         for i in range(n):
             s = total[i]
             out[i] = _exp(rest * s - shift) * _erfcx(np.sqrt(slope * s))
-    elif law == TRUNCATED:
+    elif law == TRUNCATED_CODE:
         beyond = 0.04550026389635842  # erfc(sqrt 2)
         for i in range(n):
             s = total[i]
@@ -316,7 +321,7 @@ def weigh(law, kappa, shift, slope, total, n, out):
             left = _exp(-x) * _erfcx(np.sqrt(x)) - beyond
             left = left if left > 0.0 else 0.0
             out[i] = _exp(kappa * s - shift) * (left / (1.0 - beyond))
-    elif law == UNIFORM:
+    elif law == UNIFORM_CODE:
         for i in range(n):
             s = total[i]
             left = 1.0 - np.sqrt(slope * s)
@@ -362,7 +367,7 @@ def add_moments(weight, rows, scratch, sums):
 @_jit
 def _with_bias(law, word, beta, edge, scale, total, square, out):
     """Fill ``out`` with the sums and the squares of the biases, times ``beta``."""
-    if law == CONSTANT:
+    if law == CONSTANT_CODE:
         for i in range(BLOCK):
             out[i] = total[i] + beta
     else:
@@ -434,7 +439,7 @@ def sample(
         for group in range((last + 3) // 4):
             if stop[0]:
                 return False
-            if hidden_law != CONSTANT:
+            if hidden_law != CONSTANT_CODE:
                 threefry(key, _u32(group), row, index, _u32(HIDDEN_ROLE), BLOCK, words)
             tilted_squares(hidden_law, words, BLOCK, edge, scale, square)
             for c in range(4):

@@ -104,7 +104,8 @@ def test_the_closed_form_and_the_search_agree(d, l, risk):
     closed = design.max_output_gain("ntk", d, l, risk)
     rule = ob.scheme("ntk")
     sought = design._largest_gain(rule, d, l, math.log(risk), 0.0)
-    assert closed == pytest.approx(sought, rel=1e-10)
+    digits = max(1e-10, 1e-15 / (1.0 - risk))  # log(risk) keeps few digits of 1 - risk near 1
+    assert closed == pytest.approx(sought, rel=digits)
 
 
 def test_the_schemes_own_gain_does_not_matter():

@@ -205,3 +205,13 @@ def test_an_interrupted_run_keeps_whole_networks_only():
     end = max(stop for _, stop in done)
     sampler.run(end, threads=2)
     assert sampler.snapshot()[1] == counted(config, end, 1)
+
+
+def test_matrices_that_would_not_fit_are_refused(refused, tmp_path):
+    message = r"would need about [\d,.]+ GiB of memory; [\d,.]+ GiB are free"
+    with pytest.raises(ValueError, match=rf"^d, l: .* with up to 1,000,000 neurons {message}"):
+        ob.sample("orthogonal", d=10**6, l=10**6, networks=1)
+    words = ("--scheme", "orthogonal", "--d", "1e6", "--l", "1e6", "--out", tmp_path / "a")
+    assert "GiB of memory" in refused("run", *words)
+    assert not (tmp_path / "a").exists()
+    assert ob.sample("kaiming_normal", d=10**6, l=10, networks=1).networks == 1

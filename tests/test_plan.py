@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from obstruction import schemes, streams
-from obstruction.grid import ANY_SHAPE, FALLING, FALLING_WITH_BIAS, RISING, law_codes
+from obstruction.grid import ANY, FALLING, FALLING_WITH_BIAS, RISING, law_codes
 from obstruction.plan import PLANS, Sheet, StudyConfig, sheets
 
 LABELS = (
@@ -141,7 +141,7 @@ def test_tables_of_a_sheet_are_what_the_kernel_expects(labels, rising):
     (sheet,) = sheets(study)
     ratio = study.ratio()
     assert (sheet.grid.thresholds[..., -1] == -1.0).all()
-    assert (sheet.grid.shape == RISING).tolist() == rising
+    assert (sheet.grid.trend == RISING).tolist() == rising
     # Row k, counted from 0, belongs to networks with more than k neurons.
     first = [min(l for l in study.l if l > k) for k in range(10)]
     assert [study.l[j] for j in sheet.grid.row_cell] == first
@@ -166,25 +166,25 @@ def test_tables_of_a_sheet_are_what_the_kernel_expects(labels, rising):
 )
 def test_the_direction_of_the_ratio_is_recognised(label, rising):
     (sheet,) = sheets(config(labels=label))
-    assert (sheet.grid.shape == RISING).tolist() == [rising]
+    assert (sheet.grid.trend == RISING).tolist() == [rising]
 
 
 @pytest.mark.parametrize(
-    ("label", "shape"),
+    ("label", "trend"),
     [
         ("torch_linear", FALLING),
         ("sklearn_mlp", FALLING),
         ("torch_kaiming_normal", FALLING),
         ("torch_xavier_normal", FALLING_WITH_BIAS),
-        ("torch_kaiming_normal:mode=fan_out", ANY_SHAPE),
+        ("torch_kaiming_normal:mode=fan_out", ANY),
         ("custom:bias_law=normal", FALLING),
         ("keras_dense", FALLING),
     ],
 )
-def test_what_biases_do_along_l_is_recognised(label, shape):
+def test_what_biases_do_along_l_is_recognised(label, trend):
     study = config(labels=label)
     (sheet,) = sheets(study)
-    assert sheet.grid.shape.tolist() == [shape]
+    assert sheet.grid.trend.tolist() == [trend]
     (scheme,) = study.schemes
     if scheme.bias_law is None:
         assert sheet.grid.shift.size == 0

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import obstruction as ob
-from obstruction import rare, reference, table
+from obstruction import progress, rare, reference, table
 from obstruction.agreement import agreement
 from obstruction.counts import Counts
 from obstruction.plan import StudyConfig
@@ -224,6 +224,24 @@ def test_work_is_reported_from_beginning_to_end_and_can_be_ended():
 
     with pytest.raises(KeyboardInterrupt):
         estimate_rare(config(), where, samples=40_000, threads=2, watch=stop)
+
+
+def test_both_stages_show_how_they_go_on(monkeypatch):
+    shown = []
+
+    class Seen(progress.Bar):
+        def __call__(self, number):
+            shown.append((self._bar.total, number))
+
+    monkeypatch.setattr(progress, "Bar", Seen)
+    options = {"networks": 300, "estimator": "auto", "samples": 40_000}
+    ob.sample("kaiming_normal", d=60, l=30, **options)
+    assert shown == []
+    study = ob.sample("kaiming_normal", d=60, l=30, **options, progress=True)
+    assert study.rare is not None
+    assert (300, 300) in shown
+    assert shown[-1] == (100, 100)
+    assert len([number for total, number in shown if total == 100]) > 2
 
 
 # --- the verdict -------------------------------------------------------------------------------

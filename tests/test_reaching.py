@@ -254,3 +254,11 @@ def test_an_interruption_ends_the_work(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sample_unreachable("ntk", d=2, l=5, networks=100_000, threads=1)
     assert 1 <= len(calls) < 1000
+
+
+def test_networks_that_would_not_fit_are_refused():
+    message = r"neurons with 1,000,000 inputs each would need about [\d,.]+ GiB of memory"
+    with pytest.raises(ValueError, match=rf"^d, l: 2 networks of 1,000,000 {message}"):
+        sample_unreachable("ntk", d=10**6, l=10**6, networks=10, threads=2)
+    with pytest.raises(ValueError, match=rf"^d, l: a network of 1,000,000 {message}"):
+        ob.replay(0, network=0, d=10**6, l=10**6, scheme="ntk")

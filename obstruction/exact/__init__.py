@@ -29,9 +29,7 @@ from obstruction.exact.components import (
     log_expected_components,
 )
 from obstruction.exact.methods import (
-    NoClosedForm,
     NoExactValue,
-    has_closed_form,
     has_exact,
     method,
 )
@@ -47,11 +45,9 @@ from obstruction.exact.neurons import (
 from obstruction.exact.reach import log_unreachable_probability, unreachable_probability
 
 __all__ = [
-    "NoClosedForm",
     "NoExactValue",
     "disconnection_probability",
     "expected_components",
-    "has_closed_form",
     "has_exact",
     "log_disconnection_probability",
     "log_expected_components",

@@ -11,10 +11,6 @@ class NoExactValue(ValueError):
     """The scheme's weights depend on each other, so that no method of this package applies."""
 
 
-NoClosedForm = NoExactValue
-"""The former name."""
-
-
 def method(scheme: SchemeLike) -> str:
     """Return how the probability of a scheme is computed.
 
@@ -73,10 +69,6 @@ def has_exact(scheme: SchemeLike) -> bool:
     (True, False)
     """
     return method(scheme) != "none"
-
-
-has_closed_form = has_exact
-"""The former name."""
 
 
 def exact_scheme(scheme: SchemeLike) -> InitScheme:

@@ -22,12 +22,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from obstruction.exact.arguments import FloatArray, Result, arguments, plain
 from obstruction.exact.neurons import pathological_factors
 from obstruction.exact.powers import log_value, value
 from obstruction.laws import CONSTANT
+from obstruction.loader import deviance, stirling_error
 from obstruction.schemes import SchemeLike, as_scheme
 
 _BLOCK: Final = 64
@@ -157,26 +157,9 @@ def _log_pmf(k: FloatArray, n: FloatArray, q: FloatArray, log_q: FloatArray) -> 
     rest = n - k
     with np.errstate(all="ignore"):
         tiny = q < 1e-290
-        up = np.where(tiny, k * (np.log(k / n) - log_q) - off, _deviance(k, n * q, off))
-        down = _deviance(rest, n * (1.0 - q), -off)
-        inner = _stirling_error(n) - _stirling_error(k) - _stirling_error(rest) - up - down
+        up = np.where(tiny, k * (np.log(k / n) - log_q) - off, deviance(k, n * q, off))
+        down = deviance(rest, n * (1.0 - q), -off)
+        inner = stirling_error(n) - stirling_error(k) - stirling_error(rest) - up - down
         inner -= 0.5 * np.log(2.0 * np.pi * k * (rest / n))
         edge = np.where(k == n, n * log_q, n * np.log1p(-q))
     return np.where((k > 0.0) & (k < n), inner, edge)
-
-
-def _deviance(x: FloatArray, mean: FloatArray, off: FloatArray) -> FloatArray:
-    """Return ``x log(x / mean) - off`` for ``off = x - mean``, without cancellation."""
-    v = off / (x + mean)
-    series = np.polyval(np.append(1.0 / np.arange(19, 1, -2), 0.0), v * v)  # artanh(v) / v - 1
-    return np.where(np.abs(v) < 0.1, v * (off + 2.0 * x * series), x * np.log(x / mean) - off)
-
-
-def _stirling_error(x: FloatArray) -> FloatArray:
-    """Return ``log x!`` less Stirling's formula for it, for integers ``x >= 1``."""
-    y = 1.0 / np.maximum(x, 16.0)
-    y2 = y * y
-    series = y * (1 / 12 - y2 * (1 / 360 - y2 * (1 / 1260 - y2 * (1 / 1680 - y2 / 1188))))
-    small = np.clip(x, 1.0, 16.0)
-    exact = special.gammaln(small + 1.0) - (small + 0.5) * np.log(small) + small
-    return np.where(x < 16.0, exact - 0.5 * math.log(2.0 * math.pi), series)
