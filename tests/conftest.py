@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -16,6 +19,17 @@ from obstruction.grid import law_codes
 
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+
+def framework(name: str) -> Any:
+    """Import a framework, or skip the test.
+
+    ``REQUIRED_FRAMEWORKS="torch sklearn"`` in the environment makes the tests of those fail, not
+    be skipped, if they are missing.
+    """
+    if name.partition(".")[0] in os.environ.get("REQUIRED_FRAMEWORKS", "").split():
+        return importlib.import_module(name)
+    return pytest.importorskip(name)
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,10 @@ mean, mean square, third and fourth moment of the scheme within `SIGMAS` standar
 the law's bound and come as close to it as so many draws do, and be zero where the scheme says so.
 Five standard errors make one comparison of a right scheme fail once in 1.7 million; the largest
 weight fails once in 5 million (`RARE`). There are some 600 comparisons and all seeds are fixed.
-
-``REQUIRED_FRAMEWORKS="torch sklearn"`` in the environment makes the tests of those fail, not be
-skipped, if they are missing.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import math
 import os
@@ -23,6 +19,7 @@ from functools import cache
 import numpy as np
 import pytest
 import scipy.stats
+from conftest import framework
 
 import obstruction as ob
 from obstruction.laws import CONSTANT
@@ -41,13 +38,6 @@ STANDARD = {
 }
 
 Draws = dict[str, np.ndarray | None]
-
-
-def framework(name: str):
-    """Import a framework, or skip the test unless it must be there."""
-    if name.partition(".")[0] in os.environ.get("REQUIRED_FRAMEWORKS", "").split():
-        return importlib.import_module(name)
-    return pytest.importorskip(name)
 
 
 # --- the yardstick ------------------------------------------------------------------------------
