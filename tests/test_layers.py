@@ -49,6 +49,8 @@ ORDER = (
     "report",
     "audit monitor",
     "repair",
+    "cli.base",
+    "cli.networks cli.studies cli.values",
     "cli",
     "__main__",
 )
@@ -197,8 +199,13 @@ def test_plotting_is_loaded_late_and_in_one_place():
 
 
 def test_the_command_line_and_the_package_load_nothing_at_first():
-    assert foreign("cli", late=False) == {"click"}
-    assert ours("cli", late=False) == {"__init__"}
+    commands = {module for module in MODULES if module.startswith("cli.")} - {"cli.base"}
+    assert len(commands) >= 2
+    assert ours("cli", late=False) == {"cli.base", *commands}
+    assert ours("cli.base") == {"__init__"}
+    for module in commands:
+        assert ours(module, late=False) == {"cli.base"}
+        assert foreign(module, late=False) == {"click"}
     assert imports("__init__", late=False) <= sys.stdlib_module_names
 
 

@@ -1,214 +1,20 @@
-"""The command line: parse, call, print. Every command imports what it needs when it runs."""
+"""Commands about schemes and their exact values: exact, design, schemes."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from obstruction import __version__
-
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-EXIT_UNREAD = 141
-
-DEFAULT_SCHEMES = ("xavier_normal", "kaiming_normal")
-DEFAULT_AXIS = "1:100"
-DEFAULT_NETWORKS = "1e6"
-DEFAULT_OUT = "results"
-
-
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit.
-
-    Exit codes: 0 all well, 1 the counts disagree with the exact values, 2 wrong use or an error,
-    130 and 143 interrupted by Ctrl-C and SIGTERM, 141 nobody reads the output any more.
-    """
-    try:
-        code = cli.main(arguments, prog_name="obstruction", standalone_mode=False)
-    except click.ClickException as error:
-        code = _complain(error.format_message())
-    except OSError as error:
-        code = _complain(f"{error.filename or 'system'}: {error.strerror or error}")
-    except (ValueError, MemoryError) as error:
-        code = _complain(str(error) or "out of memory")
-    except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted")
-        code = EXIT_INTERRUPTED
-    sys.exit(code)
-
-
-def _complain(message: str) -> int:
-    click.echo(f"obstruction: {' '.join(message.split())}", err=True)
-    return EXIT_USAGE
-
-
-class _Commands(click.Group):
-    """Commands that end quietly, and not as a disagreement, when ``| head`` has read enough."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_UNREAD
-
-
-@click.group(
-    cls=_Commands,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.version_option(__version__, prog_name="obstruction")
-@click.pass_context
-def cli(context: click.Context) -> None:
-    """Tell how likely an initialisation obstructs the training of a ReLU network.
-
-    A hidden neuron whose output weight outweighs all its input weights can never change that
-    weight's sign under gradient flow. These commands sample, compute, check and draw the
-    probability that a network starts with such a neuron.
-    """
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-
-
-def _scheme_option(default: Sequence[str] | None) -> Callable[[Any], Any]:
-    shown = f" [default: {' and '.join(default)}]" if default else ""
-    return click.option(
-        "--scheme",
-        "schemes",
-        multiple=True,
-        metavar="NAME[:OPTION=VALUE,...]",
-        required=default is None,
-        help=f"An initialisation scheme; repeat for several.{shown}",
-    )
-
-
-_level_option = click.option(
-    "--level",
-    type=float,
-    default=1e-3,
-    metavar="RATE",
-    help="How often the verdict may be a false alarm, if the formulas are right. [default: 0.001]",
-)
-
-
-# --- run -----------------------------------------------------------------------------------
-
-
-@cli.command()
-@_scheme_option(DEFAULT_SCHEMES)
-@click.option("--d", "d", metavar="AXIS", help=f"Numbers of inputs. [default: {DEFAULT_AXIS}]")
-@click.option(
-    "--l", "l", metavar="AXIS", help=f"Numbers of hidden neurons. [default: {DEFAULT_AXIS}]"
-)
-@click.option(
-    "--networks",
-    metavar="COUNT",
-    help=f"Networks to draw per cell, say 50000 or 1e6. [default: {DEFAULT_NETWORKS}]",
-)
-@click.option("--seed", metavar="N", help="Seed of the random numbers. [default: 0]")
-@click.option(
-    "--plan",
-    metavar="nested|independent",
-    help="nested: one large network serves all cells, fast; independent: each cell draws its own. "
-    "[default: nested]",
-)
-@click.option(
-    "--threads", metavar="N", help="Cores to use; the counts never depend on it. [default: all]"
-)
-@click.option(
-    "--estimator",
-    metavar="direct|tilted|auto",
-    help="direct: count; tilted: weighted samples, for probabilities of any size; auto: count "
-    "where there is enough to count, weighted samples elsewhere. [default: auto]",
-)
-@click.option(
-    "--samples",
-    metavar="COUNT",
-    help="Weighted samples per cell that is not counted. [default: 20000]",
-)
-@click.option(
-    "--out",
-    default=DEFAULT_OUT,
-    metavar="FOLDER",
-    help=f"Where cells.csv, run.json and the heatmaps go. [default: {DEFAULT_OUT}]",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the study that the folder holds.")
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on with the study that the folder holds, after an interruption or to more --networks.",
-)
-@_level_option
-@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def run(
-    schemes: tuple[str, ...],
-    d: str | None,
-    l: str | None,
-    networks: str | None,
-    seed: str | None,
-    plan: str | None,
-    threads: str | None,
-    estimator: str | None,
-    samples: str | None,
-    out: str,
-    overwrite: bool,
-    resume: bool,
-    level: float,
-    quiet: bool,
-) -> int:
-    """Sample a grid of (d, l), check it and draw it.
-
-    For every scheme, number of inputs d and number of hidden neurons l (a cell), networks are
-    drawn and the obstructed ones counted; the counts are held against the exact probabilities.
-    Exits with 1 if they disagree.
-
-    An AXIS is a list 2,3,5 or a range 1:100 or 1:100:5 (stop included) or geom:2:4096:20, which is
-    20 sizes spaced evenly in their logarithm.
-    """
-    from obstruction.axes import parse_axis, parse_count
-    from obstruction.running import run_study
-    from obstruction.validation import LARGEST_SEED
-
-    if overwrite and resume:
-        raise click.UsageError("--overwrite and --resume exclude each other")
-    given: dict[str, Any] = {"schemes": schemes or None, "plan": plan}
-    given["d"] = None if d is None else parse_axis("d", d)
-    given["l"] = None if l is None else parse_axis("l", l)
-    given["seed"] = None if seed is None else parse_count("seed", seed, least=0, most=LARGEST_SEED)
-    defaults = {
-        "schemes": DEFAULT_SCHEMES,
-        "d": parse_axis("d", DEFAULT_AXIS),
-        "l": parse_axis("l", DEFAULT_AXIS),
-        "seed": 0,
-        "plan": "nested",
-    }
-    return run_study(
-        {name: value for name, value in given.items() if value is not None},
-        defaults,
-        out,
-        networks=None if networks is None else parse_count("networks", networks),
-        default_networks=parse_count("networks", DEFAULT_NETWORKS),
-        threads=None if threads is None else parse_count("threads", threads),
-        estimator=estimator,
-        samples=None if samples is None else parse_count("samples", samples, least=2),
-        mode="overwrite" if overwrite else "resume" if resume else "new",
-        level=level,
-        quiet=quiet,
-    )
-
+from obstruction.cli.base import aligned, cli, echo_columns, scheme_option
 
 # --- exact ---------------------------------------------------------------------------------
 
 
 @cli.command()
-@_scheme_option(None)
+@scheme_option(None)
 @click.option("--d", "d", required=True, metavar="AXIS", help="Numbers of inputs.")
 @click.option("--l", "l", required=True, metavar="AXIS", help="Numbers of hidden neurons.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
@@ -246,7 +52,7 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
         13,
         13,
     ]
-    click.echo(_line(("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P"), widths))
+    click.echo(aligned(("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P"), widths))
     for row in rows:
         cells = [
             row["scheme"],
@@ -257,14 +63,8 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
             f"{row['P']:.10g}",
             *("-inf" if log is None else f"{log:.9g}" for log in (row["log10_p"], row["log10_P"])),
         ]
-        click.echo(_line(cells, widths))
+        click.echo(aligned(cells, widths))
     return 0
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Align the first cell to the left and the others to the right."""
-    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-    return " ".join([cells[0].ljust(widths[0]), *numbers])
 
 
 def _exact_rows(
@@ -301,7 +101,7 @@ def _exact_rows(
 
 
 @cli.command()
-@_scheme_option(None)
+@scheme_option(None)
 @click.option("--d", "d", required=True, metavar="N", help="Number of inputs.")
 @click.option("--l", "l", required=True, metavar="N", help="Number of hidden neurons.")
 @click.option(
@@ -405,67 +205,7 @@ def _echo_design(row: dict[str, Any]) -> None:
         line(words, answer(name, at, text))
 
 
-# --- check, plot, schemes ------------------------------------------------------------------
-
-
-@cli.command()
-@click.argument("folder")
-@_level_option
-def check(folder: str, level: float) -> int:
-    """Check the counts of a saved study again.
-
-    Holds them against the exact probabilities. Exits with 1 if they disagree.
-    """
-    from obstruction.folder import load
-    from obstruction.running import check_level, verdict
-
-    check_level(level)
-    study = load(folder)
-    click.echo(study.describe())
-    return verdict(study, level)
-
-
-@cli.command()
-@click.argument("folder")
-@click.option(
-    "--value",
-    default=None,
-    metavar="exact|empirical|zscore|log10",
-    help="Draw this value alone, or all of them with log10 of the probabilities. "
-    "[default: empirical, exact and z-score side by side]",
-)
-@click.option("--out", default=None, metavar="STEM", help="Write STEM.png and STEM.pdf.")
-def plot(folder: str, value: str | None, out: str | None) -> int:
-    """Draw the heatmaps of a saved study again.
-
-    They go into its folder, as heatmap.png and heatmap.pdf or, with --value, heatmap-VALUE.png and
-    heatmap-VALUE.pdf.
-    """
-    from obstruction.folder import load
-    from obstruction.validation import check_choice
-
-    if value is not None:
-        check_choice("value", value, ("exact", "empirical", "zscore", "log10"))
-    if out is None:
-        stem = Path(folder) / ("heatmap" + (f"-{value}" if value else ""))
-    else:
-        stem = Path(out.removesuffix(".png").removesuffix(".pdf"))
-        if not stem.name:
-            raise ValueError(f"out = {out!r}: names no file")
-    study = load(folder)
-    from obstruction import heatmaps
-
-    try:
-        whole = value == "log10"  # empirical beside exact
-        figure = heatmaps.figure(
-            study.table(), value=None if whole else value, scale="log10" if whole else "linear"
-        )
-        paths = heatmaps.save(figure, stem)
-    except OSError as error:
-        raise ValueError(f"out = {stem}: cannot be written ({error.strerror})") from None
-    for path in paths:
-        click.echo(path)
-    return 0
+# --- schemes -------------------------------------------------------------------------------------
 
 
 @cli.command()
@@ -533,7 +273,7 @@ def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
         cells = [str(row[name]) for name in _SCHEME_COLUMNS[:-2]]
         cells[1] = cells[1].removesuffix("_normal")
         table.append((*cells, f"{row['framework']} {row['api']}".strip()))
-    _echo_columns(_SCHEME_HEADS[:-1], *table)
+    echo_columns(_SCHEME_HEADS[:-1], *table)
     click.echo()
     for text in (
         "d inputs, l hidden neurons, one output; W1 hidden weights, b1 hidden biases, W2 output",
@@ -552,7 +292,7 @@ def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
     lines: list[Sequence[str]] = [("option", "default", "meaning and schemes")]
     for line, by in takers.items():
         lines += [line, *(("", "", f"  {part}") for part in _wrapped(_takers(by, rows)))]
-    _echo_columns(*lines)
+    echo_columns(*lines)
 
 
 def _takers(by: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
@@ -569,14 +309,6 @@ def _wrapped(text: str) -> list[str]:
     import textwrap
 
     return textwrap.wrap(text, 82, break_on_hyphens=False)
-
-
-def _echo_columns(*rows: Sequence[str]) -> None:
-    """Print rows of words with their columns aligned to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
 
 
 def _option(value: str | float) -> str:

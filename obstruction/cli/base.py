@@ -1,0 +1,108 @@
+"""What all commands share: the entry point, the group, options, columns of text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from obstruction import __version__
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Exit codes: 0 all well, 1 findings (counts that disagree with the exact values, frozen weights
+    in a network), 2 wrong use or an error, 3 nothing in a network that could be audited, 130 and
+    143 interrupted by Ctrl-C and SIGTERM, 141 nobody reads the output any more.
+    """
+    try:
+        code = cli.main(arguments, prog_name="obstruction", standalone_mode=False)
+    except click.ClickException as error:
+        code = complain(error.format_message())
+    except OSError as error:
+        code = complain(f"{error.filename or 'system'}: {error.strerror or error}")
+    except (ValueError, MemoryError) as error:
+        code = complain(str(error) or "out of memory")
+    except (click.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def complain(message: str) -> int:
+    """Print an error as one line and return the exit code of wrong use."""
+    click.echo(f"obstruction: {' '.join(message.split())}", err=True)
+    return EXIT_USAGE
+
+
+class _Commands(click.Group):
+    """Commands that end quietly, and not as a disagreement, when ``| head`` has read enough."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_UNREAD
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="obstruction")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Tell how likely an initialisation obstructs the training of a ReLU network.
+
+    A hidden neuron whose output weight outweighs all its input weights can never change that
+    weight's sign under gradient flow. These commands sample, compute, check and draw the
+    probability that a network starts with such a neuron.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def scheme_option(default: Sequence[str] | None) -> Callable[[Any], Any]:
+    """Return the option that names schemes, required without a default."""
+    shown = f" [default: {' and '.join(default)}]" if default else ""
+    return click.option(
+        "--scheme",
+        "schemes",
+        multiple=True,
+        metavar="NAME[:OPTION=VALUE,...]",
+        required=default is None,
+        help=f"An initialisation scheme; repeat for several.{shown}",
+    )
+
+
+level_option: Callable[[Any], Any] = click.option(
+    "--level",
+    type=float,
+    default=1e-3,
+    metavar="RATE",
+    help="How often the verdict may be a false alarm, if the formulas are right. [default: 0.001]",
+)
+
+
+def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Align the first cell to the left and the others to the right."""
+    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return " ".join([cells[0].ljust(widths[0]), *numbers])
+
+
+def echo_columns(*rows: Sequence[str]) -> None:
+    """Print rows of words with their columns aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())

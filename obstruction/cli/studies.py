@@ -1,0 +1,178 @@
+"""Commands about studies: run, check, plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from obstruction.cli.base import cli, level_option, scheme_option
+
+DEFAULT_SCHEMES = ("xavier_normal", "kaiming_normal")
+DEFAULT_AXIS = "1:100"
+DEFAULT_NETWORKS = "1e6"
+DEFAULT_OUT = "results"
+
+
+@cli.command()
+@scheme_option(DEFAULT_SCHEMES)
+@click.option("--d", "d", metavar="AXIS", help=f"Numbers of inputs. [default: {DEFAULT_AXIS}]")
+@click.option(
+    "--l", "l", metavar="AXIS", help=f"Numbers of hidden neurons. [default: {DEFAULT_AXIS}]"
+)
+@click.option(
+    "--networks",
+    metavar="COUNT",
+    help=f"Networks to draw per cell, say 50000 or 1e6. [default: {DEFAULT_NETWORKS}]",
+)
+@click.option("--seed", metavar="N", help="Seed of the random numbers. [default: 0]")
+@click.option(
+    "--plan",
+    metavar="nested|independent",
+    help="nested: one large network serves all cells, fast; independent: each cell draws its own. "
+    "[default: nested]",
+)
+@click.option(
+    "--threads", metavar="N", help="Cores to use; the counts never depend on it. [default: all]"
+)
+@click.option(
+    "--estimator",
+    metavar="direct|tilted|auto",
+    help="direct: count; tilted: weighted samples, for probabilities of any size; auto: count "
+    "where there is enough to count, weighted samples elsewhere. [default: auto]",
+)
+@click.option(
+    "--samples",
+    metavar="COUNT",
+    help="Weighted samples per cell that is not counted. [default: 20000]",
+)
+@click.option(
+    "--out",
+    default=DEFAULT_OUT,
+    metavar="FOLDER",
+    help=f"Where cells.csv, run.json and the heatmaps go. [default: {DEFAULT_OUT}]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the study that the folder holds.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the study that the folder holds, after an interruption or to more --networks.",
+)
+@level_option
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def run(
+    schemes: tuple[str, ...],
+    d: str | None,
+    l: str | None,
+    networks: str | None,
+    seed: str | None,
+    plan: str | None,
+    threads: str | None,
+    estimator: str | None,
+    samples: str | None,
+    out: str,
+    overwrite: bool,
+    resume: bool,
+    level: float,
+    quiet: bool,
+) -> int:
+    """Sample a grid of (d, l), check it and draw it.
+
+    For every scheme, number of inputs d and number of hidden neurons l (a cell), networks are
+    drawn and the obstructed ones counted; the counts are held against the exact probabilities.
+    Exits with 1 if they disagree.
+
+    An AXIS is a list 2,3,5 or a range 1:100 or 1:100:5 (stop included) or geom:2:4096:20, which is
+    20 sizes spaced evenly in their logarithm.
+    """
+    from obstruction.axes import parse_axis, parse_count
+    from obstruction.running import run_study
+    from obstruction.validation import LARGEST_SEED
+
+    if overwrite and resume:
+        raise click.UsageError("--overwrite and --resume exclude each other")
+    given: dict[str, Any] = {"schemes": schemes or None, "plan": plan}
+    given["d"] = None if d is None else parse_axis("d", d)
+    given["l"] = None if l is None else parse_axis("l", l)
+    given["seed"] = None if seed is None else parse_count("seed", seed, least=0, most=LARGEST_SEED)
+    defaults = {
+        "schemes": DEFAULT_SCHEMES,
+        "d": parse_axis("d", DEFAULT_AXIS),
+        "l": parse_axis("l", DEFAULT_AXIS),
+        "seed": 0,
+        "plan": "nested",
+    }
+    return run_study(
+        {name: value for name, value in given.items() if value is not None},
+        defaults,
+        out,
+        networks=None if networks is None else parse_count("networks", networks),
+        default_networks=parse_count("networks", DEFAULT_NETWORKS),
+        threads=None if threads is None else parse_count("threads", threads),
+        estimator=estimator,
+        samples=None if samples is None else parse_count("samples", samples, least=2),
+        mode="overwrite" if overwrite else "resume" if resume else "new",
+        level=level,
+        quiet=quiet,
+    )
+
+
+@cli.command()
+@click.argument("folder")
+@level_option
+def check(folder: str, level: float) -> int:
+    """Check the counts of a saved study again.
+
+    Holds them against the exact probabilities. Exits with 1 if they disagree.
+    """
+    from obstruction.folder import load
+    from obstruction.running import check_level, verdict
+
+    check_level(level)
+    study = load(folder)
+    click.echo(study.describe())
+    return verdict(study, level)
+
+
+@cli.command()
+@click.argument("folder")
+@click.option(
+    "--value",
+    default=None,
+    metavar="exact|empirical|zscore|log10",
+    help="Draw this value alone, or all of them with log10 of the probabilities. "
+    "[default: empirical, exact and z-score side by side]",
+)
+@click.option("--out", default=None, metavar="STEM", help="Write STEM.png and STEM.pdf.")
+def plot(folder: str, value: str | None, out: str | None) -> int:
+    """Draw the heatmaps of a saved study again.
+
+    They go into its folder, as heatmap.png and heatmap.pdf or, with --value, heatmap-VALUE.png and
+    heatmap-VALUE.pdf.
+    """
+    from obstruction.folder import load
+    from obstruction.validation import check_choice
+
+    if value is not None:
+        check_choice("value", value, ("exact", "empirical", "zscore", "log10"))
+    if out is None:
+        stem = Path(folder) / ("heatmap" + (f"-{value}" if value else ""))
+    else:
+        stem = Path(out.removesuffix(".png").removesuffix(".pdf"))
+        if not stem.name:
+            raise ValueError(f"out = {out!r}: names no file")
+    study = load(folder)
+    from obstruction import heatmaps
+
+    try:
+        whole = value == "log10"  # empirical beside exact
+        figure = heatmaps.figure(
+            study.table(), value=None if whole else value, scale="log10" if whole else "linear"
+        )
+        paths = heatmaps.save(figure, stem)
+    except OSError as error:
+        raise ValueError(f"out = {stem}: cannot be written ({error.strerror})") from None
+    for path in paths:
+        click.echo(path)
+    return 0

@@ -1,0 +1,115 @@
+"""Norms of a network's neurons: what comes in, what goes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.models.model import Layer, Model
+
+FloatArray = NDArray[np.float64]
+
+_BLOCK: Final = 2**16
+"""Weights that are squared at a time: few enough to stay in a core's cache."""
+
+_SAFE: Final = (1e-280, 1e300)
+"""Sums of squares between these lost nothing to overflow or underflow that matters."""
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronNorms:
+    """The norms of the neurons of one hidden layer.
+
+    Attributes
+    ----------
+    incoming : ndarray of float64, shape (neurons,)
+        Norm of each neuron's incoming weights and bias.
+    outgoing : ndarray of float64, shape (neurons,)
+        Norm of its outgoing weights.
+    """
+
+    incoming: FloatArray
+    outgoing: FloatArray
+
+
+def row_and_column_norms(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    """Return the Euclidean norms of the rows and of the columns of a matrix.
+
+    Parameters
+    ----------
+    weight : ndarray of floats, shape (rows, columns)
+        Of any floating type and memory layout; it is read once and never copied as a whole.
+
+    Returns
+    -------
+    rows, columns : ndarray of float64
+        Accurate to about 1e-15 whatever the size of the weights: neither squares that overflow nor
+        such that underflow spoil them.
+
+    Examples
+    --------
+    >>> rows, columns = row_and_column_norms(np.array([[3.0, 4.0], [0.0, 5.0]]))
+    >>> rows.tolist(), columns.tolist()
+    ([5.0, 5.0], [3.0, 6.4031242374328485])
+    """
+    if weight.flags.f_contiguous and not weight.flags.c_contiguous:
+        columns, rows = row_and_column_norms(weight.T)
+        return rows, columns
+    rows, columns = _sums_of_squares(weight)
+    for sums, axis in ((rows, 1), (columns, 0)):
+        doubtful = ~((sums > _SAFE[0]) & (sums < _SAFE[1]))
+        if doubtful.any():
+            part = weight[doubtful] if axis == 1 else weight[:, doubtful]
+            part = np.abs(part.astype(np.float64))
+            largest = part.max(axis=axis, initial=0.0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                part /= np.expand_dims(np.where(largest > 0.0, largest, 1.0), axis)
+            sums[doubtful] = np.sqrt((part * part).sum(axis=axis)) * largest
+        sums[~doubtful] = np.sqrt(sums[~doubtful])
+    return rows, columns
+
+
+def _sums_of_squares(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    """Return the sums of squares of rows and columns, a block of rows at a time."""
+    height, width = weight.shape
+    rows, columns = np.empty(height), np.zeros(width)
+    step = max(1, _BLOCK // max(1, width))
+    across, down = np.ones(width), np.ones(step)
+    with np.errstate(over="ignore", under="ignore"):
+        for start in range(0, height, step):
+            block = weight[start : start + step].astype(np.float64)
+            block *= block
+            rows[start : start + step] = block @ across
+            columns += down[: len(block)] @ block
+    return rows, columns
+
+
+def hidden_norms(model: Model) -> tuple[NeuronNorms | None, ...]:
+    """Return the norms of the neurons of each link, None for links that are not audited.
+
+    Every matrix is read once.
+    """
+    return norms_of([link.reason is None for link in model.links], model.layers)
+
+
+def norms_of(audited: list[bool], layers: tuple[Layer, ...]) -> tuple[NeuronNorms | None, ...]:
+    """Return the norms of the neurons between layers where ``audited`` says so."""
+    incoming: list[FloatArray | None] = []
+    outgoing: list[FloatArray | None] = []
+    for i, layer in enumerate(layers):
+        needed = (i > 0 and audited[i - 1]) or (i < len(audited) and audited[i])
+        rows, columns = row_and_column_norms(layer.weight) if needed else (None, None)
+        if rows is not None and layer.bias is not None:
+            rows = np.hypot(rows, layer.bias.astype(np.float64))
+        incoming.append(rows)
+        outgoing.append(columns)
+    found: list[NeuronNorms | None] = []
+    for i, wanted in enumerate(audited):
+        into, out = incoming[i], outgoing[i + 1]
+        found.append(
+            NeuronNorms(into, out) if wanted and into is not None and out is not None else None
+        )
+    return tuple(found)
