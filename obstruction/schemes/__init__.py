@@ -1,0 +1,205 @@
+"""Initialisation schemes: the law and the scale of every weight, from the sizes of the network.
+
+A two-layer network with ``d`` inputs, ``l`` hidden neurons and ``e`` outputs has hidden weights
+``W1`` of shape ``(l, d)`` (fan-in ``d``, fan-out ``l``), hidden biases ``b1`` of shape ``(l,)`` if
+it has any, and output weights ``W2`` of shape ``(e, l)`` (fan-in ``l``, fan-out ``e``). A scheme
+gives each of these a law and a variance. Only two ratios decide which neurons are pathological:
+``a = Var W2 / Var W1`` and, with biases, ``beta = Var b1 / Var W1``. (By "variance" we mean the
+mean square throughout; all laws but the constant one have mean 0.)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from obstruction.schemes.registry import REGISTRY, Entry
+from obstruction.schemes.rules import ZERO, InitScheme, LayerRule, Option
+
+__all__ = [
+    "ZERO",
+    "InitScheme",
+    "LayerRule",
+    "Option",
+    "SchemeLike",
+    "as_scheme",
+    "as_schemes",
+    "option_about",
+    "scheme",
+    "scheme_about",
+    "scheme_names",
+    "scheme_options",
+    "scheme_origin",
+]
+
+SchemeLike: TypeAlias = str | InitScheme
+
+
+def scheme_names() -> tuple[str, ...]:
+    """Return the names in the registry.
+
+    Examples
+    --------
+    >>> "kaiming_normal" in scheme_names()
+    True
+    """
+    return tuple(REGISTRY)
+
+
+def scheme_options(name: str) -> dict[str, Option]:
+    """Return the options of a scheme with their defaults.
+
+    Raises
+    ------
+    ValueError
+        If no scheme has that name.
+
+    Examples
+    --------
+    >>> scheme_options("xavier_normal")
+    {'hidden_gain': 1.0, 'output_gain': 1.0}
+    """
+    return {option: spec.default for option, spec in _entry(name).options.items()}
+
+
+def scheme_about(name: str) -> str:
+    """Return one line that says what a scheme does."""
+    return _entry(name).about
+
+
+def scheme_origin(name: str) -> tuple[str, str]:
+    """Return the framework that a scheme is of, "textbook" for none, and its name there."""
+    entry = _entry(name)
+    return entry.framework, entry.api
+
+
+def option_about(name: str, option: str) -> str:
+    """Return a few words that say what an option of a scheme does."""
+    return _entry(name).options[option].about
+
+
+def scheme(name: str, **options: Any) -> InitScheme:
+    """Return the initialisation scheme of that name.
+
+    Parameters
+    ----------
+    name : str
+        A name from `scheme_names`, or the label of a scheme with its options attached,
+        ``"kaiming_normal:mode=fan_out,output_gain=0.5"``.
+    **options
+        What the scheme takes, see `scheme_options`. Most take ``hidden_gain`` and ``output_gain``
+        (>= 0: factors on the standard deviations of the weights, never of the biases);
+        ``kaiming_*`` take ``mode`` (``"fan_in"`` or ``"fan_out"``) and ``negative_slope``;
+        schemes of frameworks take ``bias`` (``"default"``, ``"zero"`` or ``"none"``); truncated
+        normal ones may take ``truncation`` (``"corrected"`` or ``"uncorrected"``); ``mup``,
+        ``ntk`` and ``mean_field`` take ``parametrization`` (``"stored"`` or ``"effective"``).
+
+    Returns
+    -------
+    InitScheme
+
+    Raises
+    ------
+    ValueError
+        If the name or an option is unknown (the message suggests the nearest), if a value is out
+        of its range, if both layers would be all zeros, or if the hidden weights would be all
+        zeros beside biases that are not.
+
+    Notes
+    -----
+    Textbook names follow PyTorch's formulas: `xavier_*` has variance ``2 / (fan_in + fan_out)``,
+    `kaiming_*` has ``2 / ((1 + negative_slope²) · fan)``, `lecun_*` has ``1 / fan_in``, all
+    without biases.
+
+    Examples
+    --------
+    >>> scheme("kaiming_normal:mode=fan_out") == scheme("kaiming_normal", mode="fan_out")
+    True
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"scheme = {name!r}: must be a name such as 'kaiming_normal'")
+    name, _, attached = name.partition(":")
+    given = {**_parse_options(name, attached), **options}
+    entry = _entry(name)
+    for option in given:
+        if option not in entry.options:
+            raise ValueError(
+                f"scheme {name!r} has no option {option!r}{_nearest(option, entry.options)}; "
+                f"it takes {', '.join(entry.options)}"
+            )
+    values: dict[str, Option] = {
+        option: spec.read(option, given[option]) if option in given else spec.default
+        for option, spec in entry.options.items()
+    }
+    rules = entry.build(values)
+    hidden, output = _gained(rules.hidden, values, "hidden_gain"), rules.output
+    output = _gained(output, values, "output_gain")
+    if hidden.scale == 0.0 and output.scale == 0.0:
+        raise ValueError(
+            f"scheme {name!r}: hidden and output weights would both be all zeros; "
+            "one of the two scales must be positive"
+        )
+    if hidden.scale == 0.0 and rules.bias is not None and rules.bias.scale > 0.0:
+        raise ValueError(
+            f"scheme {name!r}: hidden weights would be all zeros beside biases that are not; "
+            "give them a positive scale or set the biases to zero"
+        )
+    changed = tuple((k, v) for k, v in values.items() if v != entry.options[k].default)
+    return InitScheme(name, changed, hidden, output, rules.bias)
+
+
+def as_scheme(value: SchemeLike) -> InitScheme:
+    """Return ``value`` itself if it is a scheme, or the scheme of that name or label."""
+    return value if isinstance(value, InitScheme) else scheme(value)
+
+
+def as_schemes(values: SchemeLike | Iterable[SchemeLike]) -> tuple[InitScheme, ...]:
+    """Return one or several schemes as a tuple without repetition.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is unknown or given twice.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        values = (values,)
+    schemes = tuple(as_scheme(value) for value in values)
+    if not schemes:
+        raise ValueError("schemes = []: must name at least one scheme")
+    labels = [one.label for one in schemes]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ValueError(f"schemes: {', '.join(twice)} given more than once")
+    return schemes
+
+
+def _gained(rule: LayerRule, values: Mapping[str, Option], option: str) -> LayerRule:
+    return replace(rule, scale=rule.scale * float(values.get(option, 1.0)) ** 2)
+
+
+def _entry(name: str) -> Entry:
+    try:
+        return REGISTRY[name]
+    except KeyError:
+        raise ValueError(
+            f"unknown scheme {name!r}{_nearest(name, REGISTRY)}; available: {', '.join(REGISTRY)}"
+        ) from None
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _parse_options(name: str, text: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in text.split(",") if text else []:
+        option, equals, value = part.partition("=")
+        if not option or not equals or not value:
+            raise ValueError(f"scheme {name + ':' + text!r}: options read name=value, not {part!r}")
+        if option in options:
+            raise ValueError(f"scheme {name + ':' + text!r}: option {option!r} is given twice")
+        options[option] = value
+    return options
