@@ -19,10 +19,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from obstruction import design as design
     from obstruction import exact as exact
+    from obstruction import topology as topology
+    from obstruction.auditing import audit as audit
     from obstruction.folder import load as load
     from obstruction.heatmaps import heatmap as heatmap
+    from obstruction.monitor import Monitor as Monitor
     from obstruction.reaching import sample_unreachable as sample_unreachable
+    from obstruction.repairing import repair as repair
     from obstruction.replaying import replay as replay
+    from obstruction.report import Report as Report
     from obstruction.schemes import InitScheme as InitScheme
     from obstruction.schemes import scheme as scheme
     from obstruction.schemes import scheme_names as scheme_names
@@ -33,9 +38,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "InitScheme": "schemes",
+    "Monitor": "monitor",
+    "Report": "report",
     "Study": "study",
+    "audit": "auditing",
     "heatmap": "heatmaps",
     "load": "folder",
+    "repair": "repairing",
     "replay": "replaying",
     "sample": "study",
     "sample_unreachable": "reaching",
@@ -43,24 +52,31 @@ _HOMES = {
     "scheme_names": "schemes",
 }
 
+_MODULES = ("design", "exact", "topology")
+
 __all__ = [
     "InitScheme",
+    "Monitor",
+    "Report",
     "Study",
+    "audit",
     "design",
     "exact",
     "heatmap",
     "load",
+    "repair",
     "replay",
     "sample",
     "sample_unreachable",
     "scheme",
     "scheme_names",
+    "topology",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import obstruction`` is quick."""
-    if name in ("design", "exact"):
+    if name in _MODULES:
         return importlib.import_module(f"obstruction.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'obstruction' has no attribute {name!r}")

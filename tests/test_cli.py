@@ -21,7 +21,10 @@ from obstruction.cli import cli, main
 from obstruction.schemes import scheme_options, scheme_origin
 
 SCHEMES = Path(__file__).parents[1] / "docs" / "schemes.md"
-COMMANDS = ("run", "exact", "design", "check", "plot", "schemes")
+COMMANDS = (
+    *("run", "exact", "design", "check", "plot", "schemes"),
+    *("audit", "repair", "inspect"),
+)
 
 
 def python(code: str) -> str:

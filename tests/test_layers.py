@@ -20,6 +20,9 @@ MODULES = sorted(
     for p in PACKAGE.rglob("*.py")
 )
 
+# Libraries of extras: imported only where they are used, when they are used.
+OPTIONAL = {"torch", "keras", "lightning", "onnx", "h5py"}
+
 # Every arrow between modules points from a line to one above it.
 ORDER = (
     "__init__ laws loader validation",
@@ -27,10 +30,25 @@ ORDER = (
     "schemes.options",
     "schemes.registry",
     "schemes",
-    "models.contents models.activations models.pickles models.archives",
-    "models.model topology bottlenecks",
-    "models.resolving models.npz models.safetensors models.torch_files models.hdf5 models.onnx",
-    "models.arrays models.trees models.torch_modules models.sklearn models.keras",
+    "topology.parameters",
+    "topology.balances topology.betti topology.rescaling",
+    "topology.labels topology.equivalence",
+    "topology.paths",
+    "topology bottlenecks",
+    "models.contents models.activations models.ordering",
+    "models.model models.naming",
+    "models.layouts",
+    "models.arranging",
+    "models.resolving",
+    "models.readers models.readers.files models.readers.pickles models.readers.hdf5_child",
+    "models.readers.torch_layers models.readers.archives models.readers.chains",
+    "models.readers.tensors models.readers.torch_leaves models.readers.torch_storages",
+    "models.readers.onnx_tensors models.readers.hdf5_datasets models.readers.keras_config",
+    "models.readers.torch_tracing",
+    "models.readers.npz models.readers.safetensors models.readers.torch_files "
+    "models.readers.hdf5 models.readers.onnx",
+    "models.readers.arrays models.readers.trees models.readers.torch_modules "
+    "models.readers.sklearn models.readers.keras",
     "models",
     "grid binomial streams exact.methods exact.normal exact.transforms",
     "exact.craig exact.few exact.powers",
@@ -41,17 +59,21 @@ ORDER = (
     "exact",
     "kernels norms",
     "orthogonal tilted_kernels sign_kernels",
-    "plan agreement heatmaps design tilting",
+    "plan agreement heatmaps design tilting hidden",
     "sampling reference",
     "rare",
     "table",
     "study",
     "folder reaching",
-    "replaying running recognition",
+    "replaying running misfits",
+    "recognition",
     "luck",
+    "rendering plots",
     "report",
-    "audit monitor",
-    "repair",
+    "auditing",
+    "replacing",
+    "rescaling evaluation drift_plots",
+    "monitor repairing",
     "cli.base",
     "cli.networks cli.studies cli.values",
     "cli",
@@ -198,9 +220,10 @@ def test_only_kernels_are_compiled():
 
 
 def test_plotting_is_loaded_late_and_in_one_place():
-    assert not [module for module in MODULES if "heatmaps" in ours(module, late=False)]
     plotting = {"matplotlib", "seaborn"}
-    assert [module for module in MODULES if plotting & foreign(module)] == ["heatmaps"]
+    drawing = [module for module in MODULES if plotting & foreign(module)]
+    assert drawing == ["drift_plots", "heatmaps", "plots"]
+    assert not [module for module in MODULES if {*drawing} & ours(module, late=False)]
 
 
 def test_the_command_line_and_the_package_load_nothing_at_first():
@@ -220,4 +243,6 @@ def test_every_library_is_declared():
         pytest.skip("the package is installed away from its project file")
     wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
     declared = {requirement.split(">")[0] for requirement in wanted}
-    assert set().union(*(foreign(module) for module in MODULES)) == declared
+    used = set().union(*(foreign(module) for module in MODULES))
+    assert used - OPTIONAL == declared
+    assert not [module for module in MODULES if foreign(module, late=False) & OPTIONAL]

@@ -1,0 +1,258 @@
+"""Commands about a network: audit, repair, inspect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from obstruction.cli.base import cli, complain, echo_columns
+
+EXIT_FINDINGS = 1
+EXIT_NOTHING = 3
+
+DEFAULT_MAX = 10
+
+_activation_option: Callable[[Any], Any] = click.option(
+    "--activation",
+    metavar="NAME",
+    help="The activation after each layer, if the file does not say: relu, leaky_relu, ...",
+)
+_layout_option: Callable[[Any], Any] = click.option(
+    "--layout",
+    metavar="out_in|in_out",
+    help="How weight matrices are stored, if the file does not say: (outputs, inputs) as PyTorch "
+    "or (inputs, outputs) as Keras and Flax.",
+)
+_layers_option: Callable[[Any], Any] = click.option(
+    "--layers",
+    metavar="NAME,NAME,...",
+    help="The fully connected layers in forward order, if the file does not say.",
+)
+
+
+def _reading(
+    activation: str | None, layout: str | None, layers: str | None
+) -> dict[str, str | list[str] | None]:
+    names = None if layers is None else [name.strip() for name in layers.split(",")]
+    return {"activation": activation, "layout": layout, "layers": names}
+
+
+def _count(name: str, text: str | None, least: int = 0) -> int | None:
+    from obstruction.axes import parse_count
+
+    return None if text is None else parse_count(name, text, least=least)
+
+
+@cli.command()
+@click.argument("file")
+@_activation_option
+@_layout_option
+@_layers_option
+@click.option(
+    "--scheme",
+    default="auto",
+    metavar="NAME[:OPTION=VALUE,...]",
+    help="The initialisation to compare with; auto: recognised from the weights; none: do not "
+    "compare. [default: auto]",
+)
+@click.option(
+    "--rtol",
+    type=float,
+    default=1e-6,
+    metavar="TOLERANCE",
+    help="Balances within this share of the weights count as zero. [default: 1e-6]",
+)
+@click.option(
+    "--format",
+    "form",
+    default="table",
+    metavar="table|json|csv",
+    help="table: for people; json: everything, see docs/audit.md; csv: the neurons. "
+    "[default: table]",
+)
+@click.option(
+    "--fail-on",
+    default="pathological",
+    metavar="pathological|boundary|never",
+    help="What makes the exit code 1: frozen weights; these or undecided ones; nothing. "
+    "[default: pathological]",
+)
+@click.option(
+    "--max",
+    "most",
+    metavar="N",
+    help=f"List at most N neurons, worst first. [default: {DEFAULT_MAX} in a table, else all]",
+)
+@click.option(
+    "--positive",
+    metavar="M",
+    help="Also fail if a target with M positive output weights is cut off.",
+)
+@click.option(
+    "--negative",
+    metavar="M",
+    help="Also fail if a target with M negative output weights is cut off.",
+)
+def audit(
+    file: str,
+    activation: str | None,
+    layout: str | None,
+    layers: str | None,
+    scheme: str,
+    rtol: float,
+    form: str,
+    fail_on: str,
+    most: str | None,
+    positive: str | None,
+    negative: str | None,
+) -> int:
+    """Tell which neurons of a saved network are frozen, and what that cuts off.
+
+    Reads .safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5 and .h5 files without
+    their frameworks and without executing anything in them. Exits with 0 if all is well, 1 with
+    findings, 2 if the file cannot be read (safely) or must be told more about, 3 if it holds
+    nothing that could be audited.
+    """
+    from obstruction.auditing import audit as examine
+    from obstruction.models import NothingAuditable
+    from obstruction.rendering import report_text
+    from obstruction.validation import check_choice
+
+    check_choice("format", form, ("table", "json", "csv"))
+    check_choice("fail-on", fail_on, ("pathological", "boundary", "never"))
+    listed = _count("max", most)
+    needed = {
+        "positive": _count("positive", positive) or 0,
+        "negative": _count("negative", negative) or 0,
+    }
+    try:
+        report = examine(
+            file,
+            scheme=None if scheme == "none" else scheme,
+            rtol=rtol,
+            **_reading(activation, layout, layers),  # type: ignore[arg-type]
+        )
+    except NothingAuditable as error:
+        complain(str(error))
+        return EXIT_NOTHING
+    reached = report.reaches(**needed) if any(needed.values()) else True
+    if form == "json":
+        click.echo(report.to_json(neurons=listed))
+    elif form == "csv":
+        table = report.neurons if listed is None else report.worst(listed)
+        click.echo(table.to_csv(index=False), nl=False)
+    else:
+        click.echo(report_text(report, most=DEFAULT_MAX if listed is None else listed))
+        if any(needed.values()):
+            wanted = " and ".join(f"{count} {sign}" for sign, count in needed.items() if count)
+            word = "within" if reached else "OUT OF"
+            click.echo(f"A target with at least {wanted} output weights is {word} reach.")
+    bad = {"pathological": ("obstructed",), "boundary": ("obstructed", "boundary"), "never": ()}
+    found = report.verdict in bad[fail_on] or (not reached and fail_on != "never")
+    return EXIT_FINDINGS if found else 0
+
+
+@cli.command()
+@click.argument("file")
+@click.option("--out", metavar="FILE", help="Where the repaired network goes, in the same format.")
+@click.option(
+    "--margin",
+    type=float,
+    default=0.1,
+    metavar="SHARE",
+    help="By how much incoming norms shall exceed outgoing ones. [default: 0.1]",
+)
+@click.option(
+    "--scope",
+    default="all",
+    metavar="all|frozen",
+    help="Which neurons: all, or only those with a single outgoing weight. [default: all]",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace the file --out names if it is there.")
+@_activation_option
+@_layout_option
+@_layers_option
+def repair(
+    file: str,
+    out: str | None,
+    margin: float,
+    scope: str,
+    dry_run: bool,
+    overwrite: bool,
+    activation: str | None,
+    layout: str | None,
+    layers: str | None,
+) -> int:
+    """Rescale neurons so that no output weight is frozen; the function stays the same.
+
+    Every neuron's incoming weights and bias are multiplied by a factor and its outgoing weights
+    divided by it, until each incoming norm is larger than the outgoing one by the margin. Exit
+    codes are those of audit; repaired or nothing to repair is 0.
+    """
+    from pathlib import Path
+
+    from obstruction.models import NothingAuditable
+    from obstruction.repairing import plan_repair, write_repair
+
+    if out is None and not dry_run:
+        raise click.UsageError("give --out FILE, or --dry-run to write nothing")
+    if out is not None and not dry_run and not overwrite and Path(out).exists():
+        raise ValueError(f"out = {out}: is there already; --overwrite replaces it")
+    try:
+        plan = plan_repair(
+            file,
+            margin=margin,
+            scope=scope,
+            **_reading(activation, layout, layers),  # type: ignore[arg-type]
+        )
+    except NothingAuditable as error:
+        complain(str(error))
+        return EXIT_NOTHING
+    click.echo(str(plan))
+    if not dry_run:
+        write_repair(plan, file, out=out)
+        click.echo(f"Written to {out}.")
+    return 0
+
+
+@cli.command()
+@click.argument("file")
+@_activation_option
+@_layout_option
+@_layers_option
+def inspect(file: str, activation: str | None, layout: str | None, layers: str | None) -> int:
+    """Show the tensors of a file and the layers they were read as.
+
+    If the file does not say all that is needed, the missing option is named.
+    """
+    from obstruction.models import contents, resolve
+
+    found = contents(file)
+    click.echo(f"{file}: {found.format}, {len(found.tensors):,} tensors")
+    rows = [("tensor", "shape", "type")]
+    for name, tensor in found.tensors.items():
+        rows.append((name, " x ".join(map(str, tensor.shape)) or "scalar", tensor.dtype))
+    echo_columns(*rows)
+    for note in found.notes:
+        click.echo(note)
+    click.echo()
+    given = _reading(activation, layout, layers)
+    try:
+        model = resolve(found, **given)  # type: ignore[arg-type]
+    except ValueError as error:
+        click.echo(f"Layers cannot be told yet: {error}")
+        return 0
+    links = [None, *model.links]
+    lines = [("layer", "inputs", "outputs", "bias", "stored", "before it")]
+    for layer, link in zip(model.layers, links, strict=True):
+        before = "" if link is None else link.activation if link.reason is None else link.reason
+        sizes = (f"{layer.inputs:,}", f"{layer.outputs:,}")
+        bias = "-" if layer.bias is None else "yes"
+        lines.append((layer.name, *sizes, bias, layer.layout, before))
+    echo_columns(*lines)
+    for name, reason in model.skipped:
+        click.echo(f"not a layer: {name} ({reason})")
+    return 0

@@ -1,0 +1,296 @@
+"""Names of tensors: which weights and biases make a layer, and what the other tensors are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from obstruction.models.contents import Contents, Dense, Layout, Tensor, UnreadableModel
+
+_OWNER: Final = r"(?:(?P<owner>.*)[./])?"
+_END: Final = r"(?::\d+)?(?:[./]value)?"  # TensorFlow's "kernel:0", Flax nnx's "kernel/value"
+
+_ROLES: Final = tuple(
+    (role, re.compile(pattern + _END))
+    for role, pattern in (
+        ("magnitude", _OWNER + r"parametrizations[./]weight[./]original0"),
+        ("direction", _OWNER + r"parametrizations[./]weight[./]original1"),
+        ("hidden weight", _OWNER + r"parametrizations[./]weight[./]original"),
+        ("other", _OWNER + r"parametrizations[./].*"),
+        ("magnitude", _OWNER + r"weight_g"),
+        ("direction", _OWNER + r"weight_v"),
+        ("hidden weight", _OWNER + r"weight_orig"),
+        ("other", _OWNER + r"(?:weight|bias)_(?:mask|u)"),
+        ("recurrent", _OWNER + r"(?:(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+)?(?:_reverse)?)"),
+        ("recurrent", _OWNER + r"(?:recurrent_kernel|recurrent_bias)"),
+        ("kernel", _OWNER + r"kernel"),
+        ("weight", _OWNER + r"(?:weights?|[wW])"),
+        ("bias", _OWNER + r"(?:bias|biases|[bB])"),
+        ("kernel", _OWNER + r"vars/0"),
+        ("second", _OWNER + r"vars/1"),
+        ("normalising", _OWNER + r"(?:scale|gamma|beta|offset|mean|var|average|vars/\d+)"),
+        ("normalising", _OWNER + r"(?:running|moving)_(?:mean|var|variance)"),
+        ("table", _OWNER + r"embeddings?"),
+    )
+)
+_NUMBERED: Final = re.compile(
+    r"(?P<path>(?:.*[./])?)(?P<word>w|weights?|kernels?|coefs?|b|bias|biases|intercepts?)"
+    r"(?P<bar>_?)(?P<number>\d+)" + _END,
+    re.IGNORECASE,
+)
+_SUFFIXED: Final = re.compile(
+    r"(?P<owner>.*[^./])_(?P<word>w|weights?|kernel|b|bias|biases)" + _END, re.IGNORECASE
+)
+_OURS: Final = re.compile(r"[Wb][1-9]\d*")
+_SAVEZ: Final = re.compile(r"arr_\d+")
+
+_ATTENTION: Final = re.compile(
+    r"(?:.*_)?(?:attn|attention|mha|multi_?head_?attention)(?:_?\d+)?"
+    r"|(?:q|k|v|qkv|query|key|value|in|out)_proj|query|key|qkv|to_[qkv]|to_qkv|in_proj_weight",
+    re.IGNORECASE,
+)
+_EMBEDDING: Final = re.compile(r"(?:.*_)?(?:embed(?:ding|dings|der)?s?|wte|wpe)(?:_?\d+)?", re.I)
+
+CONVOLUTION: Final = "a convolution or another layer with more than two axes"
+NORMALISATION: Final = "a normalisation layer"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix that may be the weights of a fully connected layer.
+
+    Attributes
+    ----------
+    dense : Dense
+        The layer; its layout is None.
+    convention : {"out_in", "in_out"} or None
+        The layout that goes by custom with a name such as ``kernel``.
+    reason : str or None
+        Why neurons on either side of this layer keep no balance.
+    """
+
+    dense: Dense
+    convention: Layout | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One number per neuron that is no bias of a layer found, such as those of a normalisation.
+
+    Attributes
+    ----------
+    name : str
+        The name of its layer.
+    width : int
+        How many numbers.
+    what : str
+        What it is: ``"a normalisation layer"``.
+    slopes : bool
+        Whether it may be the slopes of a PReLU.
+    """
+
+    name: str
+    width: int
+    what: str
+    slopes: bool = False
+
+
+@dataclass(frozen=True)
+class Bag:
+    """What the names and shapes of tensors say when nothing else does.
+
+    Attributes
+    ----------
+    layers : tuple of Matrix
+        Matrices whose names are those of layers' weights; of any name if there are none such.
+    unsure : tuple of Matrix
+        Other matrices, which may be layers or not.
+    others : mapping of str to Matrix
+        Matrices with names of something else, such as embeddings, by what they are.
+    vectors : tuple of Vector
+        What may act on the neurons between layers.
+    skipped : tuple of (str, str)
+        Everything else, with what it is.
+    ordered : bool
+        Whether `layers` stand in forward order.
+    """
+
+    layers: tuple[Matrix, ...]
+    unsure: tuple[Matrix, ...]
+    others: tuple[tuple[Matrix, str], ...]
+    vectors: tuple[Vector, ...]
+    skipped: tuple[tuple[str, str], ...]
+    ordered: bool = False
+
+
+def bag_of(contents: Contents) -> Bag:
+    """Return the layers among tensors, told by names and shapes."""
+    tensors = contents.tensors
+    if tensors and all(_OURS.fullmatch(name) for name in tensors):
+        bag = _own_names(tensors)
+    elif tensors and all(_SAVEZ.fullmatch(name) for name in tensors):
+        bag = _unnamed(tensors)
+    else:
+        bag = None
+    return bag or _by_names(tensors)
+
+
+def _own_names(tensors: Mapping[str, Tensor]) -> Bag | None:
+    """Return layers ``W1``, ``b1``, ``W2``, ... of this package, None if a number is missing."""
+    depth = sum(name[0] == "W" for name in tensors)
+    biases = {name for name in tensors if name[0] == "b"}
+    weights = [f"W{i}" for i in range(1, depth + 1)]
+    complete = set(weights) == set(tensors) - biases
+    if not complete or not {f"W{name[1:]}" for name in biases} <= set(weights):
+        return None
+    for name in weights:
+        if tensors[name].array.ndim != 2:
+            raise UnreadableModel(
+                f"{name} has the shape {tensors[name].shape}: weights must be matrices, "
+                "of one row or column if there is one output"
+            )
+    layers = [
+        Matrix(Dense(w, w, bias=f"b{w[1:]}" if f"b{w[1:]}" in biases else None), "out_in")
+        for w in weights
+    ]
+    return Bag(tuple(layers), (), (), (), (), ordered=True)
+
+
+def _unnamed(tensors: Mapping[str, Tensor]) -> Bag | None:
+    """Return layers of arrays that ``np.savez`` numbered as they were given: W, b, W, b."""
+    names = sorted(tensors, key=lambda name: int(name[4:]))
+    layers: list[Matrix] = []
+    for name in names:
+        if tensors[name].array.ndim == 2:
+            layers.append(Matrix(Dense(name, name)))
+        elif tensors[name].array.ndim == 1 and layers and layers[-1].dense.bias is None:
+            weight = layers[-1].dense.weight
+            layers[-1] = Matrix(Dense(weight, weight, bias=name))
+        else:
+            return None
+    return Bag(tuple(layers), (), (), (), (), ordered=True)
+
+
+def _by_names(tensors: Mapping[str, Tensor]) -> Bag:
+    groups: dict[tuple[str, str], dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        owner, role = _role(name)
+        group = groups.setdefault(owner, {})
+        group[role if role not in group else f"{role} {name}"] = tensor
+    layers: list[Matrix] = []
+    unsure: list[Matrix] = []
+    others: list[tuple[Matrix, str]] = []
+    vectors: list[Vector] = []
+    skipped: list[tuple[str, str]] = []
+    labels = _labels({owner[1] or _only_name(group) for owner, group in groups.items()})
+    for owner, group in groups.items():
+        name = labels[owner[1] or _only_name(group)]
+        group = {role: t for role, t in group.items() if not _is_passive(t, role)}
+        matrix = _matrix(name, group)
+        if any(tensor.array.ndim > 2 for tensor in group.values()):
+            skipped.append((name, CONVOLUTION))
+        elif any(role.startswith("recurrent") for role in group):
+            skipped.append((name, "a recurrent layer"))
+        elif matrix is not None:
+            what = _something_else(name, matrix, group)
+            if what:
+                others.append((matrix, what))
+            else:
+                layers.append(matrix)
+        else:
+            for role, tensor in group.items():
+                if tensor.array.ndim == 2 and role.startswith("table"):
+                    others.append((Matrix(Dense(tensor.name, tensor.name)), "an embedding"))
+                elif tensor.array.ndim == 2:
+                    unsure.append(Matrix(Dense(tensor.name, tensor.name)))
+            widths = {t.array.size for t in group.values() if t.array.ndim == 1}
+            vectors += [_vector(name, width, group) for width in sorted(widths)]
+    if not layers:
+        layers, unsure = unsure, []
+    return Bag(tuple(layers), tuple(unsure), tuple(others), tuple(vectors), tuple(skipped))
+
+
+def _role(name: str) -> tuple[tuple[str, str], str]:
+    """Return the layer to which a name belongs, as kind of name and label, and its role there."""
+    for role, pattern in _ROLES:
+        if match := pattern.fullmatch(name):
+            return ("path", match["owner"] or ""), role
+    if match := _NUMBERED.fullmatch(name):
+        word = match["word"].lower()
+        is_bias = word[0] == "b" or word.startswith("intercept")
+        custom = "kernel" if word[0] in "kc" else "weight"
+        pair = f"{match['path']}\n{word[0] in 'ci'}{match['bar']}{match['number']}"
+        return (pair, ""), "bias" if is_bias else custom
+    if match := _SUFFIXED.fullmatch(name):
+        word = match["word"].lower()
+        role = "bias" if word[0] == "b" else "kernel" if word[0] == "k" else "weight"
+        return ("suffix", match["owner"]), role
+    return ("alone", name), "alone"
+
+
+def _only_name(group: Mapping[str, Tensor]) -> str:
+    """Return the name of a layer without one of its own: that of its weights."""
+    best = [t for role, t in group.items() if role in ("weight", "kernel")] or [*group.values()]
+    return best[0].name
+
+
+def _labels(owners: set[str]) -> dict[str, str]:
+    """Return names of layers without the prefixes that wrappers add, unless two would be one."""
+    plain = {
+        owner: re.sub(r"^(?:module[./])+|(?<![^./])_orig_mod[./]", "", owner) for owner in owners
+    }
+    plain = {owner: re.sub(r"^(?:module[./])+", "", label) for owner, label in plain.items()}
+    return plain if len(set(plain.values())) == len(plain) else {owner: owner for owner in owners}
+
+
+def _is_passive(tensor: Tensor, role: str) -> bool:
+    """Return whether a tensor is a counter, a table of positions or a single number."""
+    whole = "int" in tensor.dtype or tensor.dtype == "bool"
+    named = role in ("weight", "kernel", "direction", "hidden weight")
+    return tensor.array.ndim == 0 or (whole and not named)
+
+
+def _matrix(name: str, group: Mapping[str, Tensor]) -> Matrix | None:
+    """Return the layer that a group of tensors makes, None if it has no matrix of weights."""
+    known = ("weight", "kernel", "direction", "hidden weight")
+    role = next((r for r in known if r in group and group[r].array.ndim == 2), None)
+    if role is None:
+        return None
+    weight = group[role]
+    bias, reason, magnitude = None, None, None
+    second = group.get("bias") or group.get("second")
+    if second is not None and second.array.size == max(second.shape):  # (n,) or (1, n)
+        bias = second.name
+    elif second is not None:
+        reason = f"{second.name} of shape {second.shape} is no bias"
+    if role == "direction":
+        held = group.get("magnitude")
+        if held is not None and held.shape == (weight.shape[0], 1):
+            magnitude = held.name
+        else:
+            reason = "its weights are normalised, but not each row by a magnitude of its own"
+    elif role == "hidden weight":
+        reason = "its weights are computed from others (spectral normalisation or pruning)"
+    dense = Dense(name, weight.name, bias=bias, magnitude=magnitude)
+    return Matrix(dense, "in_out" if role == "kernel" else None, reason)
+
+
+def _something_else(name: str, matrix: Matrix, group: Mapping[str, Tensor]) -> str | None:
+    """Return what else than a fully connected layer a matrix is by its name, None if nothing."""
+    parts = re.split(r"[./]", name)
+    if any(_ATTENTION.fullmatch(part) for part in parts):
+        return "attention, whose matrices are multiplied with each other"
+    embeds = any(_EMBEDDING.fullmatch(part) for part in parts)
+    return "an embedding" if embeds and matrix.dense.bias is None else None
+
+
+def _vector(name: str, width: int, group: Mapping[str, Tensor]) -> Vector:
+    roles = {role.split(" ")[0] for role in group}
+    if "normalising" in roles or {"weight", "bias"} <= roles or {"kernel", "second"} <= roles:
+        return Vector(name, width, NORMALISATION)
+    if roles <= {"weight", "kernel"}:
+        return Vector(name, width, "a normalisation layer or a PReLU", slopes=True)
+    return Vector(name, width, "a vector of unknown use")

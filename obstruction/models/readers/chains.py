@@ -1,0 +1,105 @@
+"""The chains in a graph: what a reader of graphs makes steps of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from obstruction.models.contents import Barrier, Step
+
+BRANCHES: Final = "the outputs are used in more than one place, so the layers are no chain"
+JOINS: Final = "what comes next does not follow from this alone, so the layers are no chain"
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation of a graph, with the values it takes and makes.
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of hashable
+        Names of values that depend on the input of the network, so no weights.
+    steps : tuple of Step
+        What the operation is for the audit; nothing if it does not bear on balances.
+    """
+
+    inputs: tuple[Hashable, ...]
+    outputs: tuple[Hashable, ...]
+    steps: tuple[Step, ...] = ()
+
+
+def chained(nodes: Sequence[Node], results: Collection[Hashable]) -> tuple[Step, ...]:
+    """Return the steps of a graph: its chains one after the other, with barriers between them.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        In any order.
+    results : collection of hashable
+        The values that the graph returns. What they do not depend on is left out.
+
+    Raises
+    ------
+    ValueError
+        If a value is made twice, or depends on itself.
+    """
+    maker: dict[Hashable, int] = {}
+    for i, node in enumerate(nodes):
+        for value in node.outputs:
+            if value in maker:
+                raise ValueError(f"the graph makes the value {value!r} twice")
+            maker[value] = i
+    order = _ordered(nodes, maker, results)
+    uses = Counter(results)
+    for i in order:
+        uses.update(nodes[i].inputs)
+
+    follower: dict[int, int] = {}
+    heads: list[int] = []
+    for i in order:
+        before = maker.get(nodes[i].inputs[0]) if len(nodes[i].inputs) == 1 else None
+        if before is not None and sum(uses[value] for value in nodes[before].outputs) == 1:
+            follower[before] = i
+        else:
+            heads.append(i)
+
+    steps: list[Step] = []
+    for head in heads:
+        part: list[Step] = []
+        at: int | None = head
+        while at is not None:
+            part += nodes[at].steps
+            last = nodes[at]
+            at = follower.get(at)
+        if part and steps and not any(isinstance(step, Barrier) for step in (steps[-1], part[0])):
+            steps.append(Barrier("graph", JOINS))
+        steps += part
+        if part and sum(uses[value] for value in last.outputs) > 1:
+            steps.append(Barrier("graph", BRANCHES))
+    return tuple(steps[:-1] if steps[-1:] == [Barrier("graph", BRANCHES)] else steps)
+
+
+def _ordered(
+    nodes: Sequence[Node], maker: dict[Hashable, int], results: Collection[Hashable]
+) -> list[int]:
+    """Return the nodes that the results need, each after those whose values it takes."""
+    order: list[int] = []
+    entered: set[int] = set()
+    left: set[int] = set()
+    todo = [(maker[value], False) for value in reversed(list(results)) if value in maker]
+    while todo:
+        i, done = todo.pop()
+        if done:
+            left.add(i)
+            order.append(i)
+        elif i not in entered:
+            entered.add(i)
+            todo.append((i, True))
+            for value in reversed(nodes[i].inputs):
+                if value in maker and maker[value] not in left:
+                    if maker[value] in entered:
+                        raise ValueError(f"the value {value!r} depends on itself")
+                    todo.append((maker[value], False))
+    return order

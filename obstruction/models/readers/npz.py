@@ -1,0 +1,205 @@
+"""NumPy's files, ``.npz`` and ``.npy``, read without ever unpickling.
+
+The header of each array is compared with the bytes that there are before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.models.contents import (
+    Contents,
+    Tensor,
+    UnreadableModel,
+    decode_bfloat16,
+    encode_bfloat16,
+)
+from obstruction.models.readers.archives import Archive
+from obstruction.models.readers.files import (
+    Bytes,
+    fitting,
+    mapped,
+    replacing,
+    shown,
+    spliced,
+    told_as,
+)
+
+MOST_DIMENSIONS: Final = 32
+
+_MAGIC: Final = b"\x93NUMPY"
+_ENTRY: Final = re.compile(
+    r"""\s*(['"])(?P<key>descr|fortran_order|shape)\1\s*:\s*
+    (?P<value>'[^'\\]*'|"[^"\\]*"|True|False|\([\s\d,L]*\)|\[.*\])\s*(?:,|$)""",
+    re.VERBOSE | re.DOTALL,
+)
+_NUMBERS: Final = re.compile(r"[<>|=]?([biufc])(\d{1,2})|[<>|=]?(\?)")
+_BFLOAT16: Final = ("|V2", "<V2")  # how NumPy names the type of ml_dtypes, which it does not know
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What precedes the numbers of an array; ``kind`` is None if they are no numbers."""
+
+    kind: str | None
+    described: str
+    shape: tuple[int, ...]
+    fortran: bool
+    start: int
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """Return whether a file is, or claims to be, of one of these formats."""
+    if head.startswith(_MAGIC):
+        return True
+    if head.startswith(b"PK\x03\x04") and len(head) >= 30:
+        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        return name.endswith(b".npy") or path.suffix == ".npz"
+    return path.suffix in (".npz", ".npy")
+
+
+def read(path: Path) -> Contents:
+    """Read a file; arrays that are not compressed are views of it, except those of type bfloat16.
+
+    The array of a ``.npy`` file has the name of the file.
+
+    Raises
+    ------
+    UnreadableModel
+        If it is damaged, or expands out of proportion to its size.
+    """
+    with told_as(UnreadableModel, path):
+        data = mapped(path)
+        if data[: len(_MAGIC)].tobytes() == _MAGIC:
+            return _contents("npy", {path.stem: data})
+        archive = Archive(path)
+        names = [name for name in archive.members if name.endswith(".npy")]
+        members = {name.removesuffix(".npy"): archive.view(name) for name in names}
+        others = [name for name in archive.members if not name.endswith(".npy")]
+        return _contents(
+            "npz", members, [f"{shown(name)} is no array and not read" for name in others]
+        )
+
+
+def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
+    """Write a copy with some arrays replaced.
+
+    Order, names, headers, kinds of compression, and the bytes of all others stay as they are.
+
+    Raises
+    ------
+    UnreadableModel
+        If ``path`` cannot be read.
+    ValueError
+        If a change does not fit, or ``out`` cannot be written.
+    """
+    checked = fitting(changes, read(path).tensors)
+    with told_as(UnreadableModel, path):
+        data = mapped(path)
+        archive = None if data[: len(_MAGIC)].tobytes() == _MAGIC else Archive(path)
+        olds = {name: data if archive is None else archive.view(f"{name}.npy") for name in checked}
+        news = {name: _stored(olds[name], new) for name, new in checked.items()}
+    with replacing(out) as stream:
+        if archive is not None:
+            archive.write({f"{name}.npy": new for name, new in news.items()}, stream)
+        else:
+            spliced(data, [(0, data.size, new) for new in news.values()], stream)
+
+
+def _contents(form: str, members: Mapping[str, Bytes], notes: list[str] | None = None) -> Contents:
+    tensors, notes = {}, list(notes or ())
+    for name, data in members.items():
+        try:
+            header = _header(data)
+            tensor = None if header.kind is None else _tensor(name, header, data)
+        except ValueError as error:
+            raise ValueError(f"array {shown(name)}: {error}") from None
+        if tensor is not None:
+            tensors[name] = tensor
+        else:
+            notes.append(
+                f"{shown(name)} holds no numbers (type {header.described}) and is not read"
+            )
+    return Contents(format=form, tensors=tensors, notes=tuple(notes))
+
+
+def _tensor(name: str, header: _Header, data: Bytes) -> Tensor:
+    raw = data[header.start :]
+    kind = np.dtype("<u2" if header.kind in _BFLOAT16 else header.kind)
+    expected = math.prod(header.shape) * kind.itemsize
+    if raw.size != expected:
+        raise ValueError(f"damaged (it has {raw.size:,} bytes where its shape needs {expected:,})")
+    if raw.ctypes.data % kind.alignment:
+        raw = raw.copy()
+    numbers: NDArray[Any] = raw.view(kind)
+    order: Any = "F" if header.fortran else "C"
+    if header.kind in _BFLOAT16:
+        decoded = decode_bfloat16(numbers).reshape(header.shape, order=order)
+        return Tensor(name, decoded, "bfloat16")
+    return Tensor(name, numbers.reshape(header.shape, order=order), kind.name)
+
+
+def _stored(old: Bytes, new: NDArray[Any]) -> bytes:
+    """Return the bytes of an array file with new numbers."""
+    header = _header(old)
+    order: Any = "F" if header.fortran else "C"
+    flat = new.reshape(-1, order=order)
+    if header.kind in _BFLOAT16:
+        raw = encode_bfloat16(flat).astype("<u2").tobytes()
+    else:
+        raw = flat.astype(header.kind).tobytes()
+    return old[: header.start].tobytes() + raw
+
+
+def _header(data: Bytes) -> _Header:
+    head = data[:12].tobytes()
+    if not head.startswith(_MAGIC) or len(head) < 12 or head[6] not in (1, 2, 3):
+        raise ValueError("damaged (it does not start as an array does)")
+    start = 10 if head[6] == 1 else 12
+    stop = start + int.from_bytes(head[8:start], "little")
+    if stop > data.size:
+        raise ValueError("damaged (its header is cut off)")
+    if stop > 2**16 + 12:
+        raise ValueError(f"its header claims {stop:,} bytes: too many")
+    text = data[start:stop].tobytes().decode("utf-8" if head[6] == 3 else "latin-1").strip()
+    found: dict[str, str] = {}
+    at, inner = 0, text[1:-1].rstrip()
+    while text[:1] + text[-1:] == "{}" and at < len(inner) and (entry := _ENTRY.match(inner, at)):
+        if entry["key"] in found:
+            break
+        found[entry["key"]] = entry["value"]
+        at = entry.end()
+    if at != len(inner) or set(found) != {"descr", "fortran_order", "shape"}:
+        raise ValueError("damaged (its header is not one that NumPy writes)")
+    parts = [part.strip().removesuffix("L") for part in found["shape"][1:-1].split(",")]
+    if parts[-1] == "":
+        parts.pop()
+    plain = found["shape"][0] == "(" and all(part.isascii() and part.isdigit() for part in parts)
+    shape = tuple(int(part) for part in parts) if plain else ()
+    if found["fortran_order"] not in ("True", "False"):
+        raise ValueError("damaged (its header is not one that NumPy writes)")
+    if not plain or len(shape) > MOST_DIMENSIONS or any(size >= 2**63 for size in shape):
+        raise ValueError("damaged (it has no possible shape)")
+    described = found["descr"].strip("'\"")
+    fortran = found["fortran_order"] == "True"
+    return _Header(_kind(described), described[:40], shape, fortran, stop)
+
+
+def _kind(described: str) -> str | None:
+    """Return a type that holds numbers, None for others."""
+    if described in _BFLOAT16:
+        return described
+    if not _NUMBERS.fullmatch(described):
+        return None
+    try:
+        return np.dtype(described).str
+    except TypeError:
+        return None

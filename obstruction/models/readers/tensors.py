@@ -1,0 +1,112 @@
+"""Arrays of any framework as tensors of a model and back, without importing the framework."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.models.contents import Tensor, UnreadableModel
+
+
+def is_torch(value: Any) -> bool:
+    """Return whether a value is a PyTorch tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def is_jax(value: Any) -> bool:
+    """Return whether a value is a JAX array."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.Array)
+
+
+def is_array(value: Any) -> bool:
+    """Return whether a value is an array of NumPy, PyTorch or JAX."""
+    return isinstance(value, (np.ndarray, np.generic)) or is_torch(value) or is_jax(value)
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """Return an array of NumPy, PyTorch or JAX as a tensor, without a copy where that is possible.
+
+    Raises
+    ------
+    UnreadableModel
+        If a PyTorch tensor holds no numbers (lazy, or on the device ``meta``) or is sparse.
+    """
+    if is_torch(value):
+        return _from_torch(name, value)
+    array = np.asarray(value)
+    if array.dtype.name == "bfloat16":
+        return Tensor(name, array.astype(np.float32), "bfloat16")
+    return Tensor(name, array, array.dtype.name)
+
+
+def _from_torch(name: str, value: Any) -> Tensor:
+    torch = sys.modules["torch"]
+    if torch.nn.parameter.is_lazy(value):
+        raise UnreadableModel(f"{name}: not initialised yet: run the module on one batch first")
+    if value.is_meta:
+        raise UnreadableModel(f"{name}: on the device 'meta', where tensors hold no numbers")
+    if value.layout is not torch.strided:
+        raise UnreadableModel(f"{name}: sparse tensors cannot be read: give it as a dense one")
+    dtype = str(value.dtype).removeprefix("torch.")
+    held = value.detach().cpu()
+    if held.is_quantized:
+        held = held.int_repr()
+    elif dtype == "bfloat16":
+        held = held.float()
+    elif dtype.startswith("float8"):
+        held = held.view(torch.uint8)  # NumPy has no such type; the name of the type is kept
+    array = held.numpy().view()
+    array.flags.writeable = False  # it is the memory of the user's model
+    return Tensor(name, array, dtype)
+
+
+def like(value: Any, array: NDArray[Any]) -> Any:
+    """Return numbers as an array of the same framework, type and device as another."""
+    if is_torch(value):
+        torch = sys.modules["torch"]
+        made = torch.from_numpy(np.array(array)).to(device=value.device, dtype=value.dtype)
+        if isinstance(value, torch.nn.Parameter):
+            return torch.nn.Parameter(made, requires_grad=value.requires_grad)
+        return made.requires_grad_(value.requires_grad) if value.is_leaf else made
+    typed = array.astype(value.dtype)
+    return sys.modules["jax"].device_put(typed, value.sharding) if is_jax(value) else typed
+
+
+def overwrite(name: str, value: Any, array: NDArray[Any]) -> None:
+    """Replace the numbers of an array of NumPy or PyTorch in place.
+
+    Raises
+    ------
+    ValueError
+        If the array cannot be changed.
+    """
+    if is_torch(value):
+        torch = sys.modules["torch"]
+        with torch.no_grad():
+            value.copy_(torch.from_numpy(np.array(array)))
+    elif isinstance(value, np.ndarray) and value.flags.writeable:
+        value[...] = array
+    else:
+        raise ValueError(f"inplace = True: {name} cannot be changed in place")
+
+
+def check_changes(changes: Mapping[str, NDArray[Any]], held: Mapping[str, Any]) -> None:
+    """Check that all changes are of tensors that there are, in their shapes.
+
+    Raises
+    ------
+    ValueError
+        If one is not.
+    """
+    for name, array in changes.items():
+        if name not in held:
+            raise ValueError(f"changes: there is no tensor {name!r}")
+        shape = tuple(held[name].shape)
+        if tuple(array.shape) != shape:
+            raise ValueError(f"changes: {name!r} has the shape {shape}, not {tuple(array.shape)}")

@@ -1,0 +1,76 @@
+"""What the classes of ``torch.nn`` are for an audit, told by their names alone."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+Role: TypeAlias = Literal["linear", "chain", "wrapper", "activation", "nothing", "barrier"]
+
+_MODULES: Final = "torch.nn.modules."
+
+_ROLES: Final[dict[str, Role]] = {
+    "torch.nn.modules.linear.Linear": "linear",
+    "torch.nn.modules.linear.NonDynamicallyQuantizableLinear": "linear",
+    "torch.nn.modules.container.Sequential": "chain",
+    "torch.nn.parallel.data_parallel.DataParallel": "wrapper",
+    "torch.nn.parallel.distributed.DistributedDataParallel": "wrapper",
+    "torch.nn.modules.linear.Identity": "nothing",
+    "torch.nn.modules.flatten.Flatten": "nothing",
+    "torch.nn.modules.dropout.Dropout": "nothing",
+    "torch.nn.modules.dropout.Dropout1d": "nothing",
+    "torch.nn.modules.dropout.Dropout2d": "nothing",
+    "torch.nn.modules.dropout.Dropout3d": "nothing",
+    "torch.nn.modules.activation.MultiheadAttention": "barrier",
+}
+
+_REASONS: Final = {
+    "batchnorm": "batch normalisation makes the outputs independent of the scale of the weights",
+    "instancenorm": "normalisation makes the outputs independent of the scale of the weights",
+    "normalization": "normalisation makes the outputs independent of the scale of the weights",
+    "conv": "convolutions share their weights between positions",
+    "rnn": "recurrent layers share their weights between steps",
+    "transformer": "attention is no chain of fully connected layers",
+    "activation": "attention is no chain of fully connected layers",
+    "pooling": "pooling mixes neurons",
+    "sparse": "an embedding is no fully connected layer",
+    "dropout": "alpha dropout shifts its inputs",
+}  # by the module of torch.nn.modules in which a class is
+
+
+def role(path: str) -> Role:
+    """Return what a class is for an audit.
+
+    Parameters
+    ----------
+    path : str
+        Module and name of the class, such as ``"torch.nn.modules.linear.Linear"``.
+
+    Returns
+    -------
+    {"linear", "chain", "wrapper", "activation", "nothing", "barrier"}
+        A ``"chain"`` applies what it contains in order, a ``"wrapper"`` the one module it contains;
+        ``"nothing"`` does not bear on balances; of a ``"barrier"`` `reason` tells more.
+
+    Examples
+    --------
+    >>> role("torch.nn.modules.activation.ReLU"), role("my_project.Block")
+    ('activation', 'barrier')
+    """
+    if path in _ROLES:
+        return _ROLES[path]
+    return "activation" if path.startswith(_MODULES + "activation.") else "barrier"
+
+
+def reason(path: str) -> str:
+    """Return why no balance is kept across a layer of this class.
+
+    Examples
+    --------
+    >>> reason("torch.nn.modules.conv.Conv2d")
+    'convolutions share their weights between positions'
+    """
+    if path.startswith(_MODULES):
+        known = _REASONS.get(path.removeprefix(_MODULES).split(".")[0])
+        if known is not None:
+            return known
+    return f"what {path.rpartition('.')[2][:100]!r} does with its inputs is not known"

@@ -1,0 +1,245 @@
+"""The parameters of a two-layer network: checked, and seen neuron by neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from obstruction.validation import check_count
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+ThetaLike: TypeAlias = Sequence[Any]
+"""``(W1, W2)`` or ``(W1, W2, b1)``, where ``b1`` may be None."""
+
+
+class Parameters(NamedTuple):
+    """The parameters of a two-layer network.
+
+    Attributes
+    ----------
+    W1 : ndarray of float64, shape (l, d)
+        Hidden weights.
+    W2 : ndarray of float64, shape (e, l)
+        Output weights.
+    b1 : ndarray of float64, shape (l,), or None
+        Hidden biases, None if the network has none.
+    """
+
+    W1: FloatArray
+    W2: FloatArray
+    b1: FloatArray | None = None
+
+    @property
+    def incoming(self) -> FloatArray:
+        """The weights into each neuron, its bias last: shape ``(l, d')``."""
+        return self.W1 if self.b1 is None else np.column_stack([self.W1, self.b1])
+
+    @property
+    def outgoing(self) -> FloatArray:
+        """The weights out of each neuron: shape ``(l, e)``."""
+        return np.ascontiguousarray(self.W2.T)
+
+
+def check_array(name: str, value: Any, dimensions: int, words: str) -> FloatArray:
+    """Return an array of finite numbers as float64.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, has other dimensions, or is empty.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:  # nested lists of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: must be an array of real numbers, not {type(value).__name__}")
+    if array.ndim != dimensions or not array.size:
+        raise ValueError(f"{name} has shape {array.shape}: must be {words}")
+    array = array.astype(np.float64)
+    finite = np.isfinite(array)
+    if not finite.all():
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        at = f"[{', '.join(map(str, place))}]" if place else ""
+        raise ValueError(f"{name}{at} = {array[place]}: must be finite")
+    return array
+
+
+def check_per_neuron(name: str, value: Any, l: int, *, least: float = -np.inf) -> FloatArray:
+    """Return one finite number a neuron, given as such or as one for all.
+
+    Raises
+    ------
+    ValueError
+        If the shape is neither ``()`` nor ``(l,)``, or a number is not finite or below `least`.
+    """
+    array = np.asarray(value)
+    words = f"a number or an array of shape ({l},)"
+    array = check_array(name, array, min(array.ndim, 1), words)
+    if array.ndim and array.shape != (l,):
+        raise ValueError(f"{name} has shape {array.shape}: must be {words}")
+    low = np.flatnonzero(array < least)
+    if low.size:
+        raise ValueError(f"{name} = {array.flat[low[0]]}: must be at least {least:g}")
+    return np.broadcast_to(array, (l,))
+
+
+def check_parameters(W1: ArrayLike, W2: ArrayLike, b1: Any = None, *, of: str = "") -> Parameters:
+    """Return the parameters as float64 arrays whose shapes fit.
+
+    Raises
+    ------
+    ValueError
+        If an array is not of finite real numbers, or shapes do not fit. ``of`` is put behind the
+        names, as in ``"W1 of theta2"``.
+    """
+    hidden = check_array("W1" + of, W1, 2, "(l, d), hidden neurons by inputs, neither 0")
+    l = hidden.shape[0]
+    output = check_array("W2" + of, W2, 2, f"(e, {l}), outputs by hidden neurons")
+    if output.shape[1] != l:
+        raise ValueError(
+            f"W2{of} has shape {output.shape}: must be (e, {l}), for W1 has shape {hidden.shape}"
+        )
+    if b1 is None:
+        return Parameters(hidden, output)
+    bias = check_array("b1" + of, b1, 1, f"({l},), one number a hidden neuron")
+    if bias.shape != (l,):
+        raise ValueError(
+            f"b1{of} has shape {bias.shape}: must be ({l},), for W1 has shape {hidden.shape}"
+        )
+    return Parameters(hidden, output, bias)
+
+
+def check_theta(name: str, theta: ThetaLike) -> Parameters:
+    """Return parameters given as ``(W1, W2)`` or ``(W1, W2, b1)``.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    if not isinstance(theta, (tuple, list)) or len(theta) not in (2, 3):
+        raise ValueError(f"{name}: must be (W1, W2) or (W1, W2, b1), not {type(theta).__name__}")
+    return check_parameters(*theta, of=f" of {name}")
+
+
+def check_pair(theta: ThetaLike, theta2: ThetaLike) -> tuple[Parameters, Parameters]:
+    """Return the parameters of two networks of the same sizes.
+
+    Raises
+    ------
+    ValueError
+        If their shapes differ, or only one has biases.
+    """
+    one, two = check_theta("theta", theta), check_theta("theta2", theta2)
+    for name, first, second in zip(Parameters._fields, one, two, strict=True):
+        shape, shape2 = (None if x is None else x.shape for x in (first, second))
+        if shape != shape2:
+            raise ValueError(f"{name} of theta2 has shape {shape2}: must be {shape}, as of theta")
+    return one, two
+
+
+def squares(rows: FloatArray) -> FloatArray:
+    """Return the sum of squares of each row, added pairwise; inf where it overflows."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray((rows * rows).sum(axis=1))
+
+
+def norms(rows: FloatArray) -> FloatArray:
+    """Return the norm of each row, also where squares would overflow or underflow."""
+    total = squares(rows)
+    found = np.sqrt(total)
+    odd = np.flatnonzero((total < 1e-280) | (total > 1e300))
+    if odd.size:
+        largest = np.abs(rows[odd]).max(axis=1)
+        scale = np.where(largest > 0.0, largest, 1.0)
+        with np.errstate(under="ignore"):
+            found[odd] = scale * np.sqrt(squares(rows[odd] / scale[:, None]))
+    return found
+
+
+def neurons(W1: ArrayLike, W2: ArrayLike, b1: ArrayLike | None = None) -> FloatArray:
+    """Return the parameters of each hidden neuron as a row.
+
+    The space of all parameters is the direct sum of the neurons' spaces, so these rows are all
+    there is, and `from_neurons` puts them together again.
+
+    Parameters
+    ----------
+    W1 : array_like, shape (l, d)
+        Hidden weights.
+    W2 : array_like, shape (e, l)
+        Output weights.
+    b1 : array_like, shape (l,), optional
+        Hidden biases.
+
+    Returns
+    -------
+    ndarray of float64, shape (l, d' + e)
+        The weights into the neuron, its bias if there are any (``d' = d + 1``), the weights out.
+
+    Raises
+    ------
+    ValueError
+        If an array is not of finite numbers, or shapes do not fit.
+
+    Notes
+    -----
+    Nurisso et al. 2024, Prop. 1; with biases App. E.
+
+    Examples
+    --------
+    >>> neurons([[1, 2], [3, 4]], [[5, 6]], [7, 8]).tolist()
+    [[1.0, 2.0, 7.0, 5.0], [3.0, 4.0, 8.0, 6.0]]
+    """
+    theta = check_parameters(W1, W2, b1)
+    return np.column_stack([theta.incoming, theta.outgoing])
+
+
+def from_neurons(rows: ArrayLike, d: int, e: int = 1, hidden_bias: bool = False) -> Parameters:
+    """Return the parameters whose neurons are given: the inverse of `neurons`.
+
+    Parameters
+    ----------
+    rows : array_like, shape (l, d' + e)
+        What `neurons` returns.
+    d, e : int
+        Inputs and outputs, >= 1.
+    hidden_bias : bool
+        Whether the hidden neurons have biases.
+
+    Raises
+    ------
+    ValueError
+        If the width of the rows is not ``d + e``, or ``d + 1 + e`` with biases.
+
+    Examples
+    --------
+    >>> from_neurons([[1, 2, 7, 5], [3, 4, 8, 6]], d=2, hidden_bias=True).W2.tolist()
+    [[5.0, 6.0]]
+    """
+    d, e = check_count("d", d), check_count("e", e)
+    width = d + check_flag("hidden_bias", hidden_bias)
+    words = f"(l, {width + e}), for d = {d}, e = {e}, hidden_bias = {hidden_bias}"
+    array = check_array("rows", rows, 2, words)
+    if array.shape[1] != width + e:
+        raise ValueError(f"rows has shape {array.shape}: must be {words}")
+    bias = array[:, d].copy() if hidden_bias else None
+    return Parameters(array[:, :d].copy(), np.ascontiguousarray(array[:, width:].T), bias)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return a truth value.
+
+    Raises
+    ------
+    ValueError
+        If it is anything but True or False.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} = {value!r}: must be True or False")
+    return bool(value)

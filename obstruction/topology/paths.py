@@ -1,0 +1,106 @@
+"""A path between two points of one component, as the proofs build it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from obstruction.topology.balances import balances_and_sizes, check_rtol
+from obstruction.topology.labels import compare, same_component
+from obstruction.topology.parameters import (
+    FloatArray,
+    Parameters,
+    ThetaLike,
+    check_pair,
+    from_neurons,
+    norms,
+    squares,
+)
+
+
+def path(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> Callable[[float], Parameters]:
+    """Return a continuous path from one point of a component of the invariant set to another.
+
+    Parameters
+    ----------
+    theta, theta2 : (W1, W2) or (W1, W2, b1)
+        The ends, of the same shapes, in the same component.
+    rtol : float
+        As in `obstruction.topology.same_component`.
+
+    Returns
+    -------
+    callable
+        ``point(s)`` for ``0 <= s <= 1``: the parameters on the way, all with the same balances,
+        ``theta`` at 0 and ``theta2`` at 1.
+
+    Raises
+    ------
+    ValueError
+        If the ends do not lie in the same component, or are not what they must be.
+
+    Notes
+    -----
+    Nurisso et al. 2024, the proofs of Prop. 2 and 3 and of Lemma 2. With negative balance the
+    weights in go straight, the weights out turn on a sphere and take the norm that the balance
+    demands; with positive balance the other way round. With balance zero the path goes straight to
+    the neuron with all weights zero and from there to the other end.
+
+    Examples
+    --------
+    >>> point = path(([[1.0, 0.0]], [[0.5]]), ([[0.0, 1.0]], [[-0.5]]))  # through output 0
+    >>> point(0.5).W2.tolist()
+    [[0.0]]
+    """
+    one, two = check_pair(theta, theta2)
+    if not same_component(one, two, rtol):
+        raise ValueError("theta2: must lie in the same component of the invariant set as theta")
+    masks = compare(one, two, check_rtol(rtol))
+    assert masks is not None  # they are in one component
+    negative, positive = masks
+    ends = [np.column_stack([p.incoming, p.outgoing]) for p in (one, two)]
+    c, c2 = balances_and_sizes(one)[0], balances_and_sizes(two)[0]
+    width, d = one.incoming.shape[1], one.W1.shape[1]
+    into, out = slice(None, width), slice(width, None)
+
+    def point(s: float) -> Parameters:
+        if not 0.0 <= s <= 1.0:
+            raise ValueError(f"s = {s!r}: must be a number from 0 to 1")
+        start, end = max(1.0 - 2.0 * s, 0.0), max(2.0 * s - 1.0, 0.0)
+        rows = start * ends[0] + end * ends[1]  # through zero, right for balance zero
+        balance = (1.0 - s) * c + s * c2
+        for which, straight, turning, sign in (
+            (negative, into, out, -1.0),
+            (positive, out, into, 1.0),
+        ):
+            a, b = ends[0][which], ends[1][which]
+            line = (1.0 - s) * a[:, straight] + s * b[:, straight]
+            size = np.sqrt(squares(line) + sign * balance[which])
+            rows[which, straight] = line
+            rows[which, turning] = size[:, None] * _turn(
+                _unit(a[:, turning]), _unit(b[:, turning]), s
+            )
+        return from_neurons(rows, d, rows.shape[1] - width, one.b1 is not None)
+
+    return point
+
+
+def _unit(rows: FloatArray) -> FloatArray:
+    return rows / norms(rows)[:, None]
+
+
+def _turn(a: FloatArray, b: FloatArray, s: float) -> FloatArray:
+    """Return unit vectors on the way from ``a`` to ``b``, by a detour where they are opposite."""
+    if not a.size:
+        return a
+    middle = a + b
+    opposite = norms(middle) < 0.2
+    axis = np.zeros_like(a)
+    axis[np.arange(len(a)), np.abs(a).argmin(axis=1)] = 1.0
+    aside = axis - (axis * a).sum(axis=1, keepdims=True) * a
+    middle[opposite] = aside[opposite]
+    middle = _unit(middle)
+    if s <= 0.5:
+        return _unit((1.0 - 2.0 * s) * a + 2.0 * s * middle)
+    return _unit((2.0 - 2.0 * s) * middle + (2.0 * s - 1.0) * b)

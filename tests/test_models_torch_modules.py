@@ -1,0 +1,550 @@
+"""PyTorch modules and state dicts in memory; the forward pass itself is the oracle."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+from conftest import framework
+
+from obstruction import models
+from obstruction.models.contents import UnreadableModel
+
+torch = framework("torch")
+nn, F = torch.nn, torch.nn.functional
+
+
+def linked(source, **options):
+    """The names of layers, and of each link its activation or the reason why it is not audited."""
+    model = models.read(source, **options)
+    names = [layer.name for layer in model.layers]
+    return names, [link.reason or link.activation for link in model.links]
+
+
+def outputs(model, x):
+    """What the layers and links of a model make of inputs."""
+    x = x.numpy().astype(float)
+    for i, layer in enumerate(model.layers):
+        x = x @ np.asarray(layer.weight, float).T + (0 if layer.bias is None else layer.bias)
+        if i < len(model.links):
+            x = np.where(x < 0, model.links[i].slope * x, x)
+    return x
+
+
+def module(forward, **children):
+    """A custom module with a forward pass and children or parameters."""
+    kind = type("Custom", (nn.Module,), {"forward": forward})
+    made = kind()
+    for name, child in children.items():
+        setattr(made, name, child)
+    return made
+
+
+def mlp(**options):
+    return nn.Sequential(nn.Linear(5, 7, **options), nn.ReLU(), nn.Linear(7, 1, **options))
+
+
+# --- the forward pass is followed ----------------------------------------------------------
+
+FORWARDS = {
+    "modules": lambda self, x: self.fc2(self.act(self.fc1(x))),
+    "F.relu": lambda self, x: self.fc2(F.relu(self.fc1(x))),
+    "torch.relu": lambda self, x: self.fc2(torch.relu(self.fc1(x))),
+    "method": lambda self, x: self.fc2(self.fc1(x).relu()),
+    "in place": lambda self, x: self.fc2(self.fc1(x).relu_()),
+    "clamp": lambda self, x: self.fc2(self.fc1(x).clamp(min=0)),
+    "clamp_min": lambda self, x: self.fc2(torch.clamp_min(self.fc1(x), 0)),
+    "leaky": lambda self, x: self.fc2(F.leaky_relu(self.fc1(x), 0.2)),
+    "leaky named": lambda self, x: self.fc2(F.leaky_relu(self.fc1(x), negative_slope=0.2)),
+    "linear": lambda self, x: F.linear(
+        F.relu(F.linear(x, self.fc1.weight, self.fc1.bias)), self.fc2.weight, bias=self.fc2.bias
+    ),
+    "matmul": lambda self, x: self.fc2(F.relu(x @ self.fc1.weight.t() + self.fc1.bias)),
+    "matmul T": lambda self, x: self.fc2(
+        F.relu(torch.matmul(x, self.fc1.weight.T) + self.fc1.bias)
+    ),
+    "shapes": lambda self, x: self.fc2(F.relu(self.fc1(x.view(x.size(0), -1).reshape(x.shape)))),
+    "shapes of hidden": lambda self, x: (lambda h: self.fc2(F.relu(h).view(h.shape[0], h.size(1))))(
+        self.fc1(x)
+    ),
+    "dropout": lambda self, x: self.fc2(F.dropout(F.relu(self.fc1(x)), 0.5, False)),
+    "flag": lambda self, x, flag=None: self.fc2(
+        F.relu(self.fc1(x)) if flag is None else self.fc1(x).tanh()
+    ),
+}
+
+
+@pytest.mark.parametrize("forward", FORWARDS)
+def test_the_layers_compute_what_the_module_computes(forward):
+    torch.manual_seed(0)
+    net = module(FORWARDS[forward], fc1=nn.Linear(5, 7), fc2=nn.Linear(7, 3), act=nn.ReLU())
+    model = models.read(net)
+    assert [layer.name for layer in model.layers] == ["fc1", "fc2"]
+    assert [link.reason for link in model.links] == [None]
+    x = torch.randn(20, 5)
+    np.testing.assert_allclose(outputs(model, x), net(x).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_sequential_with_everything_that_does_not_matter():
+    net = nn.Sequential(
+        nn.Flatten(),
+        nn.Sequential(nn.Linear(5, 7), nn.Identity(), nn.LeakyReLU(0.3), nn.Dropout()),
+        nn.Linear(7, 7),
+        nn.PReLU(),
+        nn.Linear(7, 2),
+        nn.Softmax(dim=1),
+    ).eval()
+    assert linked(net) == (["1.0", "2", "4"], ["leaky_relu", "prelu"])
+    x = torch.randn(9, 5)
+    np.testing.assert_allclose(
+        outputs(models.read(net), x), net[:-1](x).detach(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_own_parameters():
+    def forward(self, x):
+        return F.relu(x @ self.W1 + self.b1) @ self.W2
+
+    parts = {"W1": (5, 7), "b1": (7,), "W2": (7, 1)}
+    net = module(forward, **{name: nn.Parameter(torch.randn(s)) for name, s in parts.items()})
+    model = models.read(net)
+    assert [layer.layout for layer in model.layers] == ["in_out", "in_out"]
+    x = torch.randn(9, 5)
+    np.testing.assert_allclose(outputs(model, x), net(x).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_order_is_that_of_the_forward_pass():
+    net = module(
+        lambda self, x: self.a(F.relu(self.b(F.relu(self.c(x))))),
+        **{name: nn.Linear(6, 6) for name in "abc"},
+    )
+    assert linked(net) == (["c", "b", "a"], ["relu", "relu"])
+
+
+BARRIERS = {
+    "batch normalisation": nn.BatchNorm1d(7),
+    "normalisation": nn.LayerNorm(7),
+    "alpha dropout": nn.AlphaDropout(),
+    "what 'Block' does": type("Block", (nn.Linear,), {"forward": lambda self, x: x * 2})(7, 7),
+}
+
+
+@pytest.mark.parametrize("reason", BARRIERS)
+def test_barriers_are_where_they_are(reason):
+    net = nn.Sequential(
+        nn.Linear(5, 7), BARRIERS[reason], nn.ReLU(), nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 1)
+    )
+    if reason.startswith("what"):
+        assert linked(net) == (["0", "3", "5"], ["relu", "relu"])  # it is followed
+        return
+    names, links = linked(net)
+    assert (names, links[1]) == (["0", "3", "5"], "relu")
+    assert links[0].startswith(f"1: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("between", "reason"),
+    [
+        (lambda x: x + 1, "what 'add' does"),
+        (lambda x: x.detach(), "no gradient passes here"),
+        (lambda x: x.transpose(0, 1), "what 'transpose' does"),
+        (lambda x: F.layer_norm(x, (7,)), "normalisation makes"),
+        (lambda x: torch.cat([x, x]), "what 'cat' does"),
+        (lambda x: x * x.sigmoid(), "graph: "),
+        (lambda x: torch.tanh(x), "tanh is not"),
+        (lambda x: F.silu(x), "silu is not"),
+        (lambda x: 2 * x / 3.0, "relu"),
+        (lambda x: 2 / x, "what 'truediv' does"),
+        (lambda x: torch.div(x, 2, rounding_mode="floor"), "what 'div' does"),
+    ],
+)
+def test_functions_between(between, reason):
+    net = module(
+        lambda self, x: self.fc2(between(F.relu(self.fc1(x)))),
+        fc1=nn.Linear(5, 7),
+        fc2=nn.Linear(7, 1),
+    )
+    names, links = linked(net)
+    assert names == ["fc1", "fc2"]
+    assert reason in links[0]
+    assert (links[0] == "relu") == (reason == "relu")
+
+
+def test_a_residual_block_keeps_the_chain_inside_it():
+    block = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+
+    def forward(self, x):
+        h = self.first(x)
+        return self.last(F.relu(h + self.block(h)))
+
+    net = module(forward, first=nn.Linear(5, 8), block=block, last=nn.Linear(8, 1))
+    names, links = linked(net)
+    assert names == ["first", "block.0", "block.2", "last"]
+    assert links[1] == "relu"
+    assert "used in more than one place" in links[0]
+    assert "several results meet" in links[2]
+    inner = module(lambda self, x: x + self.block(x), block=copy.deepcopy(block))
+    names, links = linked(nn.Sequential(nn.Linear(5, 8), inner, nn.Linear(8, 1)))
+    assert links[1] == "relu"
+    assert links[0] != "linear"
+    assert links[2] != "linear"
+
+
+def test_hidden_outputs_that_are_returned_stop_a_chain():
+    def forward(self, x):
+        h = F.relu(self.fc1(x))
+        return self.fc2(h), h
+
+    net = module(forward, fc1=nn.Linear(5, 7), fc2=nn.Linear(7, 1))
+    assert "used in more than one place" in linked(net)[1][0]
+
+
+def test_two_heads_stop_a_chain():
+    def forward(self, x):
+        h = F.relu(self.trunk(x))
+        return self.a(h), self.b(h)
+
+    net = module(forward, trunk=nn.Linear(5, 7), a=nn.Linear(7, 1), b=nn.Linear(7, 2))
+    names, links = linked(net)
+    assert names == ["trunk", "a", "b"]
+    assert "relu" not in links
+    assert models.read(net).skipped == ()
+
+
+# --- what cannot be followed ---------------------------------------------------------------
+
+
+def branching(self, x):
+    return self.fc2(F.relu(self.fc1(x))) if x.sum() > 0 else self.fc2(self.fc1(x))
+
+
+def test_control_flow_makes_a_bag_of_tensors():
+    net = module(branching, fc1=nn.Linear(5, 7), fc2=nn.Linear(7, 1))
+    with pytest.raises(ValueError, match=r"^activation = None: PyTorch module does not say"):
+        models.read(net)
+    assert linked(net, activation="relu") == (["fc1", "fc2"], ["relu"])
+    assert "cannot be followed" in models.read(net, activation="relu").skipped[0][1]
+
+
+def test_control_flow_in_a_part_hides_that_part_only():
+    part = module(branching, fc1=nn.Linear(6, 6), fc2=nn.Linear(6, 6))
+    net = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 6), part, nn.Linear(6, 1))
+    assert linked(net) == (
+        ["0", "2", "4"],
+        ["relu", "3: its forward pass cannot be followed"],
+    )
+    named = ["2", "3.fc1", "3.fc2", "4"]
+    assert linked(net, layers=named, activation="relu") == (named, ["relu"] * 3)
+
+
+def test_no_forward_pass_at_all():
+    net = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    assert linked(net, activation="relu") == (["0", "1"], ["relu"])
+
+
+def test_following_leaves_no_trace():
+    def forward(self, x):
+        self.calls += 1
+        self.seen.append(x)
+        self.last = h = F.relu(self.fc1(x))
+        self.noise = torch.randn(3)
+        return self.fc2(h)
+
+    net = module(forward, fc1=nn.Linear(5, 7), fc2=nn.Linear(7, 1), calls=0, seen=[])
+    net.eval()
+    keys, state = set(vars(net)), copy.deepcopy(net.state_dict())
+    random = torch.random.get_rng_state()
+    assert linked(net)[1] == ["relu"]
+    assert (net.calls, net.seen, set(vars(net))) == (0, [], keys)
+    assert not net.training
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+    net(torch.randn(2, 5))
+    assert net.calls == 1
+
+
+def test_a_counter_in_a_buffer_is_not_moved():
+    def forward(self, x):
+        self.steps += 1
+        return self.fc2(F.relu(self.fc1(x)))
+
+    net = module(forward, fc1=nn.Linear(5, 7), fc2=nn.Linear(7, 1))
+    net.register_buffer("steps", torch.zeros(()))
+    models.contents(net)
+    assert net.steps == 0
+
+
+# --- sharing and training ------------------------------------------------------------------
+
+
+def test_a_module_called_twice():
+    def forward(self, x):
+        return self.out(F.relu(self.h(F.relu(self.h(F.relu(self.fc(x)))))))
+
+    net = module(forward, fc=nn.Linear(5, 7), h=nn.Linear(7, 7), out=nn.Linear(7, 1))
+    names, links = linked(net)
+    assert names == ["fc", "h", "h", "out"]
+    assert all("h.weight is used 2 times" in link for link in links)
+
+
+@pytest.mark.parametrize("tie", ["parameter", "transposed", "function"])
+def test_tied_weights(tie):
+    def forward(self, x):
+        h = F.relu(self.enc(x))
+        return F.linear(h, self.enc.weight.t()) if tie == "function" else self.dec(h)
+
+    net = module(forward, enc=nn.Linear(5, 5, bias=False), dec=nn.Linear(5, 5))
+    if tie == "parameter":
+        net.dec.weight = net.enc.weight
+    elif tie == "transposed":
+        net.dec.weight = nn.Parameter(net.enc.weight.detach().t())
+    assert linked(net)[1][0].startswith("weights are shared")
+
+
+def test_a_module_under_two_names_is_not_shared():
+    net = module(lambda self, x: self.net(x), net=mlp())
+    net.alias = net.net
+    assert linked(net) == (["net.0", "net.2"], ["relu"])
+    new = models.write(net, {"net.0.weight": np.zeros((7, 5), np.float32)})
+    assert not new.alias[0].weight.any()
+
+
+def test_parts_of_one_buffer_are_not_shared():
+    flat = torch.randn(42)
+    net = mlp(bias=False)
+    net[0].weight.data, net[2].weight.data = flat[:35].view(7, 5), flat[35:].view(1, 7)
+    assert linked(net)[1] == ["relu"]
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_frozen_layers(part):
+    net = mlp()
+    getattr(net[0], part).requires_grad_(False)
+    assert linked(net)[1] == ["0 is not trained"]
+
+
+# --- kinds of layers and tensors -----------------------------------------------------------
+
+
+def normed(api):
+    if api == "new":
+        return torch.nn.utils.parametrizations.weight_norm
+    return torch.nn.utils.weight_norm
+
+
+@pytest.mark.parametrize("api", ["new", "old"])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+def test_weight_normalisation(api):
+    net = nn.Sequential(normed(api)(nn.Linear(5, 7)), nn.ReLU(), nn.Linear(7, 1))
+    assert linked(net) == (["0", "2"], ["relu"])
+    model = models.read(net)
+    np.testing.assert_allclose(model.layers[0].weight, net[0].weight.detach(), rtol=1e-5)
+    assert linked(net.state_dict(), activation="relu") == (["0", "2"], ["relu"])
+    changes = model.layers[0].rescaled(np.full(7, 2.0), None)
+    changes |= model.layers[1].rescaled(None, np.full(7, 0.5))
+    x = torch.randn(9, 5)
+    new = models.write(net, changes)
+    assert torch.allclose(new(x), net(x), atol=1e-6)
+    assert not torch.equal(new[0].weight, net[0].weight)
+
+    net = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), normed(api)(nn.Linear(7, 1)))
+    assert "the weights of 2 are normalised" in linked(net)[1][0]
+
+
+@pytest.mark.parametrize("dim", [1, None])
+@pytest.mark.parametrize("api", ["new", "old"])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+def test_weight_normalisation_not_row_by_row(api, dim):
+    net = nn.Sequential(nn.Linear(5, 1), normed(api)(nn.Linear(1, 7), dim=dim), nn.Linear(7, 1))
+    assert "1: its weights are computed" in linked(net)[1][0]
+
+
+def test_spectral_normalisation_and_pruning():
+    spectral = torch.nn.utils.parametrizations.spectral_norm(nn.Linear(7, 7))
+    prune = framework("torch.nn.utils.prune")
+    pruned = prune.random_unstructured(nn.Linear(7, 7), "weight", 0.3)
+    net = nn.Sequential(nn.Linear(5, 7), spectral, nn.Linear(7, 7), pruned, nn.Linear(7, 1))
+    names, links = linked(net)
+    assert names == ["0", "2", "4"]
+    assert all("its weights are computed from others" in link for link in links)
+
+
+def test_conv1d_of_hugging_face_is_stored_transposed():
+    def forward(self, x):
+        return torch.addmm(self.bias, x, self.weight)
+
+    conv1d = type("Conv1D", (nn.Module,), {"forward": forward})
+    net = nn.Sequential(conv1d(), nn.ReLU(), nn.Linear(6, 1))
+    net[0].nf, net[0].weight, net[0].bias = (
+        6,
+        nn.Parameter(torch.randn(6, 6)),
+        nn.Parameter(torch.zeros(6)),
+    )
+    model = models.read(net)
+    x = torch.randn(9, 6)
+    np.testing.assert_allclose(outputs(model, x), net(x).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_lazy_and_meta_tensors_hold_no_numbers():
+    with pytest.raises(UnreadableModel, match=r"^0.weight: not initialised yet"):
+        models.read(nn.Sequential(nn.LazyLinear(7), nn.Linear(7, 1)))
+    with pytest.raises(UnreadableModel, match=r"^0.weight: on the device 'meta'"):
+        models.read(mlp(device="meta"))
+    with pytest.raises(UnreadableModel, match=r"^ReLU: the PyTorch module has no parameters"):
+        models.read(nn.ReLU())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_types_are_kept(dtype):
+    net = mlp().to(dtype)
+    model = models.read(net)
+    assert model.layers[0].weight_tensor.dtype == str(dtype).removeprefix("torch.")
+    np.testing.assert_array_equal(model.layers[0].weight, net[0].weight.detach().double())
+    changes = model.layers[0].rescaled(np.full(7, 1 + 2**-5), None)
+    for source in (net, net.state_dict()):
+        new = models.write(source, changes)
+        held = new[0].weight if isinstance(new, nn.Module) else new["0.weight"]
+        assert held.dtype == dtype
+        wanted = (net[0].weight.detach().double() * (1 + 2**-5)).to(dtype)
+        assert torch.equal(held, wanted)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantised_weights_are_refused():
+    state = mlp().state_dict()
+    state["0.weight"] = torch.quantize_per_tensor(state["0.weight"], 0.1, 0, torch.qint8)
+    with pytest.raises(UnreadableModel, match=r"^0.weight holds numbers of type qint8"):
+        models.read(state, activation="relu")
+    state["0.weight"] = torch.ones(7, 5).to(torch.float8_e4m3fn)
+    with pytest.raises(UnreadableModel, match=r"^0.weight holds numbers of type float8_e4m3fn"):
+        models.read(state, activation="relu")
+
+
+def test_the_memory_of_the_model_is_read_only():
+    net = mlp()
+    layer = models.read(net).layers[0]
+    assert layer.weight.ctypes.data == net[0].weight.data_ptr()
+    with pytest.raises(ValueError, match=r"read-only"):
+        layer.weight[0, 0] = 1.0
+
+
+# --- wrappers ------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_wrappers_are_taken_off():
+    for wrapped in (
+        nn.DataParallel(mlp()),
+        torch.compile(mlp(), backend="eager"),
+        torch.compile(nn.DataParallel(mlp()), backend="eager"),
+    ):
+        assert linked(wrapped) == (["0", "2"], ["relu"])
+        changes = {"0.weight": np.zeros((7, 5), np.float32)}
+        assert models.write(wrapped, changes, inplace=True) is wrapped
+        assert not next(wrapped.parameters()).any()
+        assert linked(wrapped.state_dict(), activation="relu") == (["0", "2"], ["relu"])
+
+
+def test_lightning():
+    lightning = framework("lightning")
+
+    class Net(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = mlp()
+
+        def forward(self, x):
+            return self.model(x)
+
+    assert linked(Net()) == (["model.0", "model.2"], ["relu"])
+
+
+# --- state dicts ---------------------------------------------------------------------------
+
+
+def test_state_dicts():
+    net = mlp()
+    assert linked(net.state_dict(), activation="relu") == (["0", "2"], ["relu"])
+    assert linked({"epoch": 3, "model": net.state_dict()}, activation="relu")[0] == ["0", "2"]
+    model = models.read(mlp(bias=False).state_dict(), activation="relu")  # no option needed
+    assert model.layers[0].weight.shape == (7, 5)
+    with pytest.raises(ValueError, match=r"^layout = 'in_out'"):
+        models.read(net.state_dict(), activation="relu", layout="in_out")
+
+
+def test_a_state_dict_of_tied_weights_says_so():
+    net = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5))
+    net[2].weight = net[0].weight
+    assert (
+        "weights are shared between 0.weight and 2.weight"
+        in linked(net.state_dict(), activation="relu")[1][0]
+    )
+
+
+def test_state_dicts_are_changed():
+    net = mlp()
+    state = net.state_dict()
+    changes = {"0.bias": np.full(7, 3.0, np.float32)}
+    new = models.write(state, changes)
+    assert type(new) is type(state)
+    assert (new["0.bias"] == 3).all()
+    assert not (net[0].bias == 3).any()
+    assert new["0.weight"] is state["0.weight"]
+    mlp().load_state_dict(new)
+    checkpoint = {"epoch": 3, "state_dict": state}
+    new = models.write(checkpoint, changes)
+    assert (new["epoch"], (new["state_dict"]["0.bias"] == 3).all()) == (3, True)
+    assert checkpoint["state_dict"] is state
+    assert models.write(state, changes, inplace=True) is state
+    assert (net[0].bias == 3).all()
+
+
+# --- changes -------------------------------------------------------------------------------
+
+
+def test_a_copy_computes_the_same_and_the_model_stays():
+    net = mlp()
+    model = models.read(net)
+    factors = np.arange(1.0, 8.0)
+    changes = model.layers[0].rescaled(factors, None) | model.layers[1].rescaled(None, 1 / factors)
+    before = copy.deepcopy(net.state_dict())
+    new = models.write(net, changes)
+    x = torch.randn(20, 5)
+    assert torch.allclose(new(x), net(x), atol=1e-5)
+    assert not torch.equal(new[0].weight, net[0].weight)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert new[0].weight.requires_grad
+
+
+def test_optimisers_go_on_with_a_model_changed_in_place():
+    net = mlp()
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    weight = net[0].weight
+    changes = {"0.weight": np.ones((7, 5), np.float32)}
+    assert models.write(net, changes, inplace=True) is net
+    assert net[0].weight is weight
+    assert weight.is_leaf
+    assert weight.grad is None
+    net(torch.ones(1, 5)).sum().backward()
+    optimiser.step()
+    assert not (weight == 1).all()
+
+
+def test_a_module_that_cannot_be_copied():
+    net = mlp()
+    net.lock = __import__("threading").Lock()
+    with pytest.raises(
+        ValueError, match=r"^inplace = False: Sequential cannot be copied .*inplace=True"
+    ):
+        models.write(net, {"0.bias": np.zeros(7, np.float32)})
+    with pytest.raises(ValueError, match=r"^changes: there is no tensor 'x'"):
+        models.write(net, {"x": np.zeros(7)})
+
+
+def test_warnings_are_not_raised_by_reading():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        linked(nn.Sequential(nn.Linear(5, 7), nn.PReLU(7), nn.Linear(7, 1)))
