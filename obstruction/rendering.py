@@ -20,7 +20,7 @@ LISTED: Final = 10
 """Neurons listed in a report that is printed, unless more are asked for."""
 
 NEAREST: Final = 3
-"""Free neurons listed where nothing is wrong."""
+"""Free neurons listed after all others, those nearest to the frontier."""
 
 _HEADS: Final = {
     "clear": "CLEAR",
@@ -151,7 +151,7 @@ def _nan(values: Any) -> Any:
 
 def _neuron_lines(report: Report, most: int) -> Iterator[str]:
     flagged = sum(report.summary()[status] for status in STATUSES[1:])
-    table = report.worst(most if flagged else min(most, NEAREST))
+    table = report.worst(min(most, flagged + NEAREST))
     if not len(table):
         return
     yield ""

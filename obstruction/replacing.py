@@ -139,6 +139,8 @@ def _check_underflow(
     normal = _NORMAL.get(dtype, 2.0**-1022)
     if np.abs(values).min(initial=np.inf) >= normal:
         return
+    if not np.any((np.abs(oriented(layer, values)) < normal) & (layer.weight != 0.0)):
+        return  # only zeros, which stay what they are
     exact = layer.weight.astype(np.float64)
     exact *= 1.0 if rows is None else rows[:, None]
     exact *= 1.0 if columns is None else columns[None, :]

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import framework
 
 import obstruction as ob
 from obstruction.cli import cli
@@ -34,11 +35,17 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
 def test_python_blocks_run(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if "import torch" in blocks("python")[number]:
+        framework("torch")
     names: dict[str, object] = {}
     exec(compile(blocks("python")[number], str(README), "exec"), names)
     if number == 0:
         assert names["study"].agreement().agrees
         assert names["W1"].shape == (names["W2"].shape[1], 3)
+    if "report" in names:
+        (shown,) = [block for block in blocks("text") if "OBSTRUCTED" in block]
+        assert str(names["report"]) == shown.rstrip("\n")
+        assert ob.audit(names["fixed"]).verdict == "clear"
 
 
 def test_numbers_in_comments_are_right():

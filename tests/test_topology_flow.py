@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.integrate import DOP853
+from scipy.integrate import DOP853, solve_ivp
 
 from obstruction import topology as top
 from obstruction.bottlenecks import frozen_weights
@@ -218,3 +218,27 @@ def test_frozen_weights_of_deep_chains_keep_their_sign(widths, bias):
                     assert (run**2 > layer.in_bottleneck[k] - 1e-6).all()
                 checked += 1
     assert checked >= 2
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_whole_way_to_the_end_of_training(bias):
+    """Positive data keep every ReLU on: without kinks `solve_ivp` goes through to the minimum."""
+    rng = np.random.default_rng(5)
+    W1, W2 = rng.uniform(1.0, 2.0, (4, 2)), rng.choice([-1.0, 1.0], (1, 4))
+    b1 = rng.uniform(0.5, 1.0, 4) if bias else None
+    theta = top.rescale_to_balance(W1, W2, [-1.0, -0.5, 1.0, 2.0], b1)
+    x = rng.uniform(0.5, 1.5, (2, 12))
+    y = -np.ones((1, 2)) @ x  # at least one output weight must become negative
+    biases = [theta.b1, np.zeros(1) if bias else None]
+    flow = Flow([theta.W1, theta.W2], biases, x, y, 0.0)
+    found = solve_ivp(
+        flow.velocity, (0.0, 60.0), flow.start, method="DOP853", rtol=1e-11, atol=1e-13
+    )
+    assert found.status == 0
+    assert flow.loss(found.y[:, -1]) < 1e-3 * flow.loss(flow.start)
+    first = top.component_label(*theta)
+    assert len(first.output_signs) == 2
+    for state in found.y.T:
+        (W1, W2), (b1, _) = flow.parts(state)
+        assert top.balances(W1, W2, b1) == pytest.approx([-1.0, -0.5, 1.0, 2.0], abs=1e-8)
+        assert top.component_label(W1, W2, b1) == first

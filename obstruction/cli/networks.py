@@ -108,7 +108,7 @@ def audit(
     positive: str | None,
     negative: str | None,
 ) -> int:
-    """Tell which neurons of a saved network are frozen, and what that cuts off.
+    """Tell which neurons of a saved network are frozen.
 
     Reads .safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5 and .h5 files without
     their frameworks and without executing anything in them. Exits with 0 if all is well, 1 with
@@ -186,7 +186,9 @@ def repair(
     layout: str | None,
     layers: str | None,
 ) -> int:
-    """Rescale neurons so that no output weight is frozen; the function stays the same.
+    """Rescale neurons so that none is frozen.
+
+    The network computes the same function before and after.
 
     Every neuron's incoming weights and bias are multiplied by a factor and its outgoing weights
     divided by it, until each incoming norm is larger than the outgoing one by the margin. Exit
@@ -224,7 +226,7 @@ def repair(
 @_layout_option
 @_layers_option
 def inspect(file: str, activation: str | None, layout: str | None, layers: str | None) -> int:
-    """Show the tensors of a file and the layers they were read as.
+    """Show the tensors and layers in a weight file.
 
     If the file does not say all that is needed, the missing option is named.
     """

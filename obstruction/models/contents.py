@@ -104,7 +104,8 @@ class Activation:
     Attributes
     ----------
     name : str
-        Any spelling, such as ``"ReLU"``; `obstruction.models.activations` knows what it is.
+        Any spelling, such as ``"ReLU"``; `obstruction.models.activations` knows what it is. Empty if
+        something is applied and the source does not say what.
     slope : float
         The factor of negative inputs, 0 for ReLU; used to evaluate the network, never to judge it.
     """
@@ -180,7 +181,9 @@ def round_bfloat16(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def decode_bfloat16(raw: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Return the float32 numbers that bfloat16 bit patterns stand for."""
-    return (raw.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    bits = raw.astype(np.uint32)
+    bits <<= np.uint32(16)
+    return bits.view(np.float32)
 
 
 def encode_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
