@@ -229,8 +229,7 @@ def plan_repair(
     norms = hidden_norms(model)
     check_neurons(model, norms, inside)
     active = left = lacking(norms, inside, margin)
-    if not any(mask.any() for mask in left):
-        _check_shared(model, margin)
+    _check_shared(model, margin)
     factors, passes = [np.ones(layer.outputs) for layer in model.layers[:-1]], 0
     changes: dict[str, NDArray[Any]] = {}
     extra = 1.0
@@ -323,12 +322,13 @@ def _notes(model: Model, inside: list[bool]) -> tuple[str, ...]:
 
 
 def _check_shared(model: Model, margin: float) -> None:
-    """Refuse if the only neurons that lack the margin are such with shared weights."""
+    """Refuse if neurons with a single outgoing weight lack the margin and share their weights."""
     shared = [
         link.reason is not None
+        and after.outputs == 1
         and link.activation in HOMOGENEOUS
         and any(word in link.reason for word in ("share", "tied"))
-        for link in model.links
+        for link, after in zip(model.links, model.layers[1:], strict=True)
     ]
     masks = lacking(norms_of(shared, model.layers), shared, margin)
     for i, mask in enumerate(masks):

@@ -300,7 +300,7 @@ for name in ("keras", "tf_keras", "torch", "tensorflow", "jax", "sklearn", "flax
     sys.modules[name] = None
 import importlib, pickle
 from pathlib import Path
-reader = importlib.import_module("obstruction.models." + sys.argv[1])
+reader = importlib.import_module("obstruction.models.readers." + sys.argv[1])
 found = []
 for name in sys.argv[3:]:
     contents = reader.read(Path(name))

@@ -486,12 +486,12 @@ def test_a_layer_used_twice():
     model = resolve(
         with_steps({"fc1.weight": (7, 5), "h.weight": (7, 7), "fc2.weight": (1, 7)}, *steps)
     )
-    assert reasons(model) == ["weights are shared: h.weight is used 2 times"] * 3
+    assert reasons(model) == ["weights are shared: h is used 2 times"] * 3
     part = resolve(
         with_steps({"fc1.weight": (7, 5), "h.weight": (7, 7), "fc2.weight": (1, 7)}, *steps),
         layers=["fc1", "h"],
     )
-    assert reasons(part) == ["weights are shared: h.weight is used 2 times"]
+    assert reasons(part) == ["weights are shared: h is used 2 times"]
 
 
 def test_frozen_layers_keep_no_balance():

@@ -275,13 +275,24 @@ def test_skipped_links_are_not_touched_and_reported():
 
 
 def test_shared_weights_are_refused_by_name_if_they_are_the_problem():
-    good = [np.eye(3) * 9.0, np.eye(3) * 0.1, np.eye(3) * 5.0, np.ones((1, 3))]
+    weights = [np.eye(3) * 9.0, np.eye(3) * 8.0, np.eye(3) * 0.1, np.ones((1, 3))]
     shared = "weights are shared: fc is used 2 times"
-    model = network(*good, reasons=[None, shared, None])
-    with pytest.raises(ValueError, match=r"fc2: has 3 neurons .* weights are shared: fc is used 2"):
-        plan_repair(model)
-    good[1] = np.eye(3) * 8.0
-    assert plan_repair(network(*good, reasons=[None, shared, None])).changed == 0
+    for first in (9.0, 1.0):  # whether or not other neurons lack the margin
+        weights[0] = np.eye(3) * first
+        model = network(*weights, reasons=[None, None, shared])
+        refusal = r"fc3: has 3 neurons .* weights are shared: fc is used 2"
+        with pytest.raises(ValueError, match=refusal):
+            plan_repair(model)
+    weights[0], weights[2] = np.eye(3) * 9.0, np.eye(3) * 7.0
+    assert plan_repair(network(*weights, reasons=[None, None, shared])).changed == 0
+
+
+def test_shared_weights_that_freeze_nothing_are_left_alone():
+    weights = [np.eye(3), np.eye(3) * 0.1, np.eye(3) * 5.0, np.full((1, 3), 9.0)]
+    shared = "weights are shared: fc is used 2 times"
+    plan = plan_repair(network(*weights, reasons=[None, shared, None]))
+    assert plan.changed == 3
+    assert plan.untouched == (("fc2", shared),)
 
 
 def test_a_tensor_that_two_layers_share_is_never_changed():

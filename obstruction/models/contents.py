@@ -104,8 +104,8 @@ class Activation:
     Attributes
     ----------
     name : str
-        Any spelling, such as ``"ReLU"``; `obstruction.models.activations` knows what it is. Empty if
-        something is applied and the source does not say what.
+        Any spelling, such as ``"ReLU"``; `obstruction.models.activations` knows what it is. Empty
+        if something is applied and the source does not say what.
     slope : float
         The factor of negative inputs, 0 for ReLU; used to evaluate the network, never to judge it.
     """

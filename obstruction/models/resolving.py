@@ -295,7 +295,8 @@ def _sharing(contents: Contents, chain: _Chain, i: int) -> list[str]:
     for name in touching:
         uses = sum(name in (d.weight, d.bias, d.magnitude) for d in everywhere)
         if uses > 1:
-            reasons.append(f"weights are shared: {name} is used {uses} times")
+            owner = here.name if name in (here.weight, here.bias, here.magnitude) else after.name
+            reasons.append(f"weights are shared: {owner} is used {uses} times")
         for group in contents.shared:
             if name in group:
                 reasons.append(f"weights are shared between {' and '.join(sorted(group))}")
