@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from obstruction import luck, models
 from obstruction.bottlenecks import Bottlenecks, LayerBottlenecks, frozen_weights
 from obstruction.hidden import STATUSES, HiddenLayer
-from obstruction.models import Layout, Model, NothingAuditable
+from obstruction.models import Layout, Model, NothingAuditable, UnreadableModel
 from obstruction.models.model import Layer, Link
 from obstruction.norms import NeuronNorms, hidden_norms
 from obstruction.report import Report
@@ -90,6 +90,7 @@ def audit(
     model = models.read(source, activation=activation, layout=layout, layers=layers)
     _check_auditable(model)
     norms = hidden_norms(model)
+    _check_norms(model, norms)
     hidden: list[HiddenLayer | None] = [None] * len(model.links)
     components = effective = 1
     for segment in model.segments():
@@ -100,7 +101,8 @@ def audit(
         components *= frozen.components
         effective *= frozen.effective_components
         for i, norm, facts in zip(links, inside, frozen.layers, strict=True):
-            facts = replace(facts, out_bottleneck=facts.out_bottleneck * unit * unit)
+            with np.errstate(over="ignore"):
+                facts = replace(facts, out_bottleneck=facts.out_bottleneck * unit * unit)
             hidden[i] = _audited(model.layers[i], model.layers[i + 1], model.links[i], norm, facts)
     told = tuple(
         layer if layer is not None else _skipped(model.layers[i], model.layers[i + 1], link)
@@ -135,6 +137,14 @@ def _check_auditable(model: Model) -> None:
             0, f"{count} fully connected {'layer' if count == 1 else 'layers'}, two are needed"
         )
     raise NothingAuditable(f"nothing in this {model.format} can be audited: " + "; ".join(reasons))
+
+
+def _check_norms(model: Model, norms: Sequence[NeuronNorms | None]) -> None:
+    for layer, norm in zip(model.layers, norms, strict=False):
+        if norm is not None and not np.isfinite([norm.incoming, norm.outgoing]).all():
+            raise UnreadableModel(
+                f"{layer.name}: the weights of its neurons are too large, their norm overflows"
+            )
 
 
 def _frozen(
@@ -217,8 +227,7 @@ def _sizes(layer: Layer, following: Layer, link: Link) -> dict[str, Any]:
 def _luck(
     model: Model, hidden: Sequence[HiddenLayer], scheme: str | InitScheme
 ) -> luck.Luck | None:
-    last = hidden[-1]
-    observed = int(np.count_nonzero(last.out_frozen)) if last.audited else 0
+    observed = hidden[-1].count("pathological")
     return luck.assess(model, observed, scheme=scheme)
 
 

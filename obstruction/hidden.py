@@ -103,8 +103,9 @@ class HiddenLayer:
 
     @property
     def balance(self) -> FloatArray:
-        """``in_norm² − out_norm²``, computed without cancellation."""
-        return (self.in_norm - self.out_norm) * (self.in_norm + self.out_norm)
+        """``in_norm² − out_norm²``, computed without cancellation; infinite if it overflows."""
+        with np.errstate(over="ignore"):
+            return (self.in_norm - self.out_norm) * (self.in_norm + self.out_norm)
 
     @property
     def margin(self) -> FloatArray:

@@ -47,7 +47,7 @@ def row_and_column_norms(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
     -------
     rows, columns : ndarray of float64
         Accurate to about 1e-15 whatever the size of the weights: neither squares that overflow nor
-        such that underflow spoil them.
+        such that underflow spoil them. Infinite only if the norm itself is above 1.8e308.
 
     Examples
     --------
@@ -67,7 +67,8 @@ def row_and_column_norms(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
             largest = part.max(axis=axis, initial=0.0)
             with np.errstate(invalid="ignore", divide="ignore"):
                 part /= np.expand_dims(np.where(largest > 0.0, largest, 1.0), axis)
-            sums[doubtful] = np.sqrt((part * part).sum(axis=axis)) * largest
+            with np.errstate(over="ignore"):
+                sums[doubtful] = np.sqrt((part * part).sum(axis=axis)) * largest
         sums[~doubtful] = np.sqrt(sums[~doubtful])
     return rows, columns
 
@@ -103,7 +104,8 @@ def norms_of(audited: list[bool], layers: tuple[Layer, ...]) -> tuple[NeuronNorm
         needed = (i > 0 and audited[i - 1]) or (i < len(audited) and audited[i])
         rows, columns = row_and_column_norms(layer.weight) if needed else (None, None)
         if rows is not None and layer.bias is not None:
-            rows = np.hypot(rows, layer.bias.astype(np.float64))
+            with np.errstate(over="ignore"):
+                rows = np.hypot(rows, layer.bias.astype(np.float64))
         incoming.append(rows)
         outgoing.append(columns)
     found: list[NeuronNorms | None] = []

@@ -38,6 +38,8 @@ def report_text(report: Report, *, most: int | None = None) -> str:
     lines += _neuron_lines(report, LISTED if most is None else most)
     for name, reason in report.model.skipped:
         lines += _wrapped(f"Not audited: {name} ({reason}).")
+    for note in report.model.notes:
+        lines += _wrapped(f"Note: {note}.")
     return "\n".join(lines)
 
 
@@ -207,4 +209,5 @@ def report_html(report: Report, *, most: int = LISTED) -> str:
         parts.append(table.to_html(index=False, na_rep="", float_format="{:.4g}".format))
     for name, reason in report.model.skipped:
         parts.append(f"<p>Not audited: {html.escape(name)} ({html.escape(reason)}).</p>")
+    parts += [f"<p>Note: {html.escape(note)}.</p>" for note in report.model.notes]
     return "<div>" + "\n".join(parts) + "</div>"

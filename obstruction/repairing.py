@@ -284,6 +284,8 @@ def _check_out(source: Any, out: str | os.PathLike[str] | None, inplace: bool) -
         raise ValueError("out = None: must be the path of the repaired file")
     elif inplace:
         raise ValueError("inplace = True: must be False for a file, whose path can be out")
+    else:
+        models.check_target(source, out)
 
 
 def _reread(source: Any, report: Report) -> Model:

@@ -240,6 +240,7 @@ class Report:
             "layers": [_finite(layer_row(layer)) for layer in self.hidden],
             "neurons": [dict(zip(NEURON_COLUMNS, row, strict=True)) for row in rows],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.model.skipped],
+            "notes": list(self.model.notes),
         }
         return json.dumps(content, allow_nan=False, ensure_ascii=False)
 

@@ -176,7 +176,21 @@ def test_the_tolerance_decides_what_is_on_the_boundary():
             audited(arrays, rtol=wrong)
 
 
-@pytest.mark.parametrize("power", [-150, 150])
+def test_dead_neurons_are_not_called_pathological():
+    report = ob.audit((np.zeros((5, 3)), np.arange(1.0, 6.0)[None]), "relu", scheme="torch_linear")
+    summary = report.summary()
+    assert (summary["dead"], summary["pathological"], summary["frozen_weights"]) == (5, 0, 5)
+    assert report.luck.observed == 0
+    assert "no rescaling helps" in str(report)
+    assert "obstruction repair" not in str(report)
+
+
+def test_norms_that_overflow_are_refused():
+    with pytest.raises(ValueError, match="W1: the weights of its neurons are too large"):
+        audited([np.full((5, 3), 1.7e308), None, np.full((1, 5), 1.7e308), None])
+
+
+@pytest.mark.parametrize("power", [-150, 150, 300])
 def test_weights_of_any_size(power):
     hidden, _, output, _ = random_chain(3, 20, 1, seed=7)
     plain = audited([hidden, None, output, None])

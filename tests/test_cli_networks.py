@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -167,6 +168,27 @@ def test_inspect_shows_tensors_and_layers(command, frozen):
     assert outcome.code == 0
     assert "0.weight" in outcome.out
     assert "--activation" in outcome.out
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 3, 3), (4,)])
+def test_inspect_shows_what_makes_no_network(command, tmp_path, shape):
+    path = tmp_path / "one.npz"
+    np.savez(path, **{"conv.weight": np.zeros(shape)})
+    outcome = command("inspect", path)
+    assert outcome.code == 0
+    assert " x ".join(map(str, shape)) in outcome.out
+    assert "no chain of fully connected layers" in outcome.out
+    assert command("audit", path, "--activation", "relu").code == 3
+
+
+def test_a_repair_is_written_to_ordinary_files_of_its_format(refused, frozen, tmp_path):
+    words = ("repair", frozen, "--activation", "relu", "--overwrite", "--out")
+    assert "must end with '.npz'" in refused(*words, tmp_path / "fixed.pt")
+    (tmp_path / "folder.npz").mkdir()
+    assert "ordinary file" in refused(*words, tmp_path / "folder.npz")
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert "ordinary file" in refused(*words, tmp_path / "pipe.npz")
+    refused(*words, tmp_path / "missing" / "fixed.npz")
 
 
 def test_audit_imports_neither_the_compiler_nor_the_plots(frozen):

@@ -196,13 +196,15 @@ def repair(
     """
     from pathlib import Path
 
-    from obstruction.models import NothingAuditable
+    from obstruction.models import NothingAuditable, check_target
     from obstruction.repairing import plan_repair, write_repair
 
     if out is None and not dry_run:
         raise click.UsageError("give --out FILE, or --dry-run to write nothing")
     if out is not None and not dry_run and not overwrite and Path(out).exists():
         raise ValueError(f"out = {out}: is there already; --overwrite replaces it")
+    if out is not None:
+        check_target(file, out)
     try:
         plan = plan_repair(
             file,
@@ -213,9 +215,10 @@ def repair(
     except NothingAuditable as error:
         complain(str(error))
         return EXIT_NOTHING
-    click.echo(str(plan))
     if not dry_run:
         write_repair(plan, file, out=out)
+    click.echo(str(plan))
+    if not dry_run:
         click.echo(f"Written to {out}.")
     return 0
 
@@ -247,14 +250,17 @@ def inspect(file: str, activation: str | None, layout: str | None, layers: str |
     except ValueError as error:
         click.echo(f"Layers cannot be told yet: {error}")
         return 0
-    links = [None, *model.links]
+    links = [None, *model.links][: len(model.layers)]
     lines = [("layer", "inputs", "outputs", "bias", "stored", "before it")]
     for layer, link in zip(model.layers, links, strict=True):
         before = "" if link is None else link.activation if link.reason is None else link.reason
         sizes = (f"{layer.inputs:,}", f"{layer.outputs:,}")
         bias = "-" if layer.bias is None else "yes"
         lines.append((layer.name, *sizes, bias, layer.layout, before))
-    echo_columns(*lines)
+    if model.layers:
+        echo_columns(*lines)
     for name, reason in model.skipped:
         click.echo(f"not a layer: {name} ({reason})")
+    if len(model.layers) < 2:
+        click.echo("There is no chain of fully connected layers.")
     return 0

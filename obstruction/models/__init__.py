@@ -33,6 +33,7 @@ __all__ = [
     "NothingAuditable",
     "Tensor",
     "UnreadableModel",
+    "check_target",
     "contents",
     "layer_names",
     "read",
@@ -142,8 +143,30 @@ def write(
         raise ValueError("out = None: must be the path to write to, as the model is a file")
     if inplace:
         raise ValueError("inplace = True: must be False for a file, whose path can be out")
-    _file_reader(path).write(path, changes, Path(out))
-    return Path(out)
+    target = check_target(path, out)
+    _file_reader(path).write(path, changes, target)
+    return target
+
+
+def check_target(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """Return where a changed copy of a file goes.
+
+    Raises
+    ------
+    ValueError
+        If it does not end as the file does, is there and no ordinary file, or in no folder.
+    """
+    path, target = _path(source), _path(out)
+    if target.suffix.lower() != path.suffix.lower():
+        raise ValueError(
+            f"out = {str(target)!r}: must end with {path.suffix or 'no suffix'!r}, as the format "
+            "of a file does not change"
+        )
+    if target.exists() and not target.is_file():
+        raise ValueError(f"out = {str(target)!r}: must be an ordinary file")
+    if not target.parent.is_dir():
+        raise ValueError(f"out = {str(target)!r}: there is no folder {str(target.parent)!r}")
+    return target
 
 
 def _object_reader(source: Any) -> Any:

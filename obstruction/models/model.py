@@ -136,12 +136,15 @@ class Model:
         What else was found and not audited, each with its reason.
     format : str
         Where it comes from: ``"safetensors"``, ``"PyTorch module"``.
+    notes : tuple of str
+        What a reader remarks that is no reason to skip anything, a sentence each.
     """
 
     layers: tuple[Layer, ...]
     links: tuple[Link, ...]
     skipped: tuple[tuple[str, str], ...]
     format: str
+    notes: tuple[str, ...] = ()
 
     def segments(self) -> list[range]:
         """Return the runs of layers between which all neurons are audited, two layers or more.

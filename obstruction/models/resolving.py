@@ -81,7 +81,6 @@ def resolve(
         steps, skipped = _picked(contents, steps, layers)
     if steps is None:
         steps, skipped = arranged(contents, bag_of(contents), activation, layout, layers)
-    skipped += [(contents.format, note) for note in contents.notes]
     return _model(contents, _Chain.of(steps), skipped, activation, layout)
 
 
@@ -139,14 +138,14 @@ def _model(
     if settled is None:
         only = chain.layers[0].name
         skipped.append((only, "the only fully connected layer: there are no hidden neurons"))
-        return Model((), (), tuple(dict.fromkeys(skipped)), contents.format)
+        return Model((), (), tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
     layers = tuple(
         _layer(contents, dense, one) for dense, one in zip(chain.layers, settled, strict=True)
     )
     links = tuple(
         _link(contents, chain, layers, i, activation) for i in range(max(0, len(layers) - 1))
     )
-    return Model(layers, links, tuple(dict.fromkeys(skipped)), contents.format)
+    return Model(layers, links, tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
 
 
 def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[Layout, ...] | None:
