@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from obstruction import design as design
     from obstruction import exact as exact
+    from obstruction import tables as tables
     from obstruction import topology as topology
     from obstruction.auditing import audit as audit
     from obstruction.folder import load as load
@@ -52,7 +53,7 @@ _HOMES = {
     "scheme_names": "schemes",
 }
 
-_MODULES = ("design", "exact", "topology")
+_MODULES = ("design", "exact", "tables", "topology")
 
 __all__ = [
     "InitScheme",
@@ -70,6 +71,7 @@ __all__ = [
     "sample_unreachable",
     "scheme",
     "scheme_names",
+    "tables",
     "topology",
 ]
 

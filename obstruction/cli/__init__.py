@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Every command imports what it needs when it runs."""
 
-from obstruction.cli import networks, studies, values
+from obstruction.cli import networks, studies, tables, values
 from obstruction.cli.base import cli, main
 
-__all__ = ["cli", "main", "networks", "studies", "values"]
+__all__ = ["cli", "main", "networks", "studies", "tables", "values"]

@@ -1,0 +1,57 @@
+"""Write the reference table: exact probabilities of obstruction of common initialisations.
+
+    python scripts/table1.py [--out figures]
+
+Writes ``table1.tex`` (two landscape tables, four significant digits) and ``table1.md``: Xavier and
+Kaiming normal, and what PyTorch's ``nn.Linear`` and Keras' ``Dense`` do by default, for d and l
+from 1 to 1000. No sampling, so there is no seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import obstruction as ob
+from obstruction import tables
+
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+PAGES = {
+    "tab:obstruction-textbook": ("xavier_normal", "kaiming_normal"),
+    "tab:obstruction-frameworks": ("torch_linear", "keras_dense"),
+}
+"""Labels of the tables and their schemes: what fits on a page."""
+
+
+def pages() -> dict[str, tables.ProbabilityTable]:
+    """Return the tables by their labels."""
+    return {
+        label: tables.probability_table(rows={"scheme": schemes, "d": SIZES}, columns={"l": SIZES})
+        for label, schemes in PAGES.items()
+    }
+
+
+def files() -> dict[str, str]:
+    """Return the names of the files and what they hold."""
+    made = pages()
+    latex = [table.to_latex(label=label, landscape=True) for label, table in made.items()]
+    about = (
+        f"Reference table, written by `python scripts/table1.py` (obstruction {ob.__version__}). "
+        "To cite: [CITATION.cff](../CITATION.cff); for LaTeX: [table1.tex](table1.tex)."
+    )
+    markdown = [table.to_markdown() for table in made.values()]
+    return {"table1.tex": "\n".join(latex), "table1.md": "\n".join([about + "\n", *markdown])}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    options = parser.parse_args()
+    for name, text in files().items():
+        (options.out / name).write_text(text, encoding="utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
