@@ -9,6 +9,7 @@ For independent weights their number in a fresh network is binomial (`obstructio
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -166,7 +167,7 @@ def assess(model: Model, observed: int, *, scheme: str | InitScheme | None = "au
         low=0.0 if several else min(probabilities, default=None),
         high=0.0 if several else max(probabilities, default=None),
         expectations=expectations,
-        verdict=verdict,
+        verdict=_LONG.sub(r"\1", verdict),
     )
 
 
@@ -227,6 +228,9 @@ def _expectation(case: _Case, fit: Fit) -> Expectation:
 
 
 _OPTION: Final = "scheme= or --scheme"
+
+_LONG: Final = re.compile(r"(=\d+\.\d{4})\d+")
+"""Options of schemes with more digits than a sentence needs, such as a gain of the root of 2."""
 
 
 # --- the verdict --------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ variance. Each tensor is held against them by the tests of `obstruction.misfits`
 zeros. The smallest p-value times the number of tests (Bonferroni) is that of the scheme, so the
 scheme that the weights were drawn from is excluded with probability at most ``level``, however
 large or deep the network. What cannot be seen in the weights is not found out: training that has
-moved normal weights without biases by less than some ten percent may leave them as good as fresh.
+moved normal weights without biases by less than some fifteen percent may leave them as good as
+fresh.
 """
 
 from __future__ import annotations

@@ -266,6 +266,129 @@ def test_particular_models_in_memory(keras):
     assert "not today" in contents.notes[-1]
 
 
+def relu(z):
+    """Has the name of another function, and is not homogeneous."""
+    import keras
+
+    return keras.ops.tanh(z)
+
+
+def own_code(keras):
+    """Return layers that compute something else than their names say, and what is told of them."""
+    make = keras.layers
+
+    class Squared(make.Dense):
+        def call(self, x):
+            return super().call(x) ** 2
+
+    class Dropout(make.Layer):
+        def call(self, x):
+            return x + 1.0
+
+    patched = make.Dense(4, name="p")
+    patched.call = lambda x: keras.ops.sin(x)
+    function = "a custom activation 'relu', whose code is not read"
+    nameless = "a custom activation without a name, whose code is not read"
+    layer = "{} is a layer of the user's own, whose code is not read".format
+    dense = type("Dense", (Squared,), {"__module__": "__main__"})
+    inner = make.Dense(4, activation=relu, name="i")
+    registered = keras.saving.register_keras_serializable("a.b", name="relu")(lambda z: z * z)
+    spelled = "a custom activation 'a.b>relu', whose code is not read"
+    return [
+        (make.Dense(4, activation=relu, name="f"), ["f", function]),
+        (make.Dense(4, activation=lambda z: keras.ops.tanh(z), name="f"), ["f", nameless]),
+        (make.Dense(4, activation=registered, name="f"), ["f", nameless, spelled]),
+        (make.Activation(relu), [function]),
+        (make.Dense(4, activation=make.Activation(relu), name="f"), ["f", "custom"]),
+        (make.TimeDistributed(inner, name="t"), ["t", function]),
+        (keras.Sequential([keras.Input((3, 4)), inner], name="s"), ["s/i", function]),
+        (make.TimeDistributed(dense(4), name="t"), ["TimeDistributed layers are not audited"]),
+        (Squared(4), [layer("Squared")]),
+        (dense(4), [layer("Dense")]),
+        (Dropout(), [layer("Dropout")]),
+        (type("ReLU", (Dropout,), {"__module__": "__main__"})(), [layer("ReLU")]),
+        (type("Flatten", (Dropout,), {"__module__": "keras_own"})(), [layer("Flatten")]),
+        (patched, [layer("Dense")]),
+    ]
+
+
+@pytest.mark.slow
+def test_code_of_the_users_own_is_not_taken_for_what_it_is_called(keras):
+    make = keras.layers
+    for layer, (*expected, told) in own_code(keras):
+        first, last = make.Dense(4, name="first"), make.Dense(2, name="last")
+        model = keras.Sequential([keras.Input((3, 4)), first, layer, last])
+        *found, barrier = brief(reader.read(model).steps)[1:-1]
+        assert found == expected[: len(found)]
+        assert told in barrier or barrier in expected
+    for activation in (keras.ops.relu, keras.activations.relu, make.ReLU(), "relu"):
+        model = keras.Sequential([keras.Input((4,)), make.Dense(4, activation, name="f")])
+        assert brief(reader.read(model).steps) == ["f", "(relu 0)"]
+
+
+@pytest.mark.slow
+def test_a_copy_does_what_the_model_does_or_is_refused(keras):
+    from obstruction.repairing import repair
+
+    make = keras.layers
+    x = np.random.default_rng(0).standard_normal((8, 5)).astype("f4")
+    for own, message in (
+        (relu, "would not do what the layer 'own' does.*use inplace=True"),
+        (lambda z: keras.ops.tanh(z), "cannot copy this model.*use inplace=True"),
+    ):
+        model = keras.Sequential(
+            [
+                keras.Input((5,)),
+                make.Dense(16, activation=own, bias_initializer="normal", name="own"),
+                make.Dense(16, activation="relu", bias_initializer="normal"),
+                make.Dense(1, bias_initializer="normal"),
+            ]
+        )
+        model.layers[1].kernel.assign(0.01 * model.layers[1].kernel)
+        before, old = model.predict(x, verbose=0), model.get_weights()
+        with pytest.raises(ValueError, match=message) as caught:
+            repair(model)
+        assert "\n" not in str(caught.value)
+        assert all(map(np.array_equal, model.get_weights(), old))
+        repair(model, inplace=True)
+        assert not all(map(np.array_equal, model.get_weights(), old))
+        assert np.array_equal(model.get_weights()[0], old[0])  # tanh: nothing to be rescaled
+        np.testing.assert_allclose(model.predict(x, verbose=0), before, rtol=1e-4, atol=1e-6)
+    kept = keras.Sequential([keras.Input((5,)), make.Dense(3, keras.ops.relu), make.Dense(1)])
+    copy = reader.updated(kept, {}, inplace=False)
+    assert np.array_equal(copy.predict(x, verbose=0), kept.predict(x, verbose=0))
+    kept.layers[0].call = lambda z: z
+    with pytest.raises(ValueError, match="would not do what the layer"):
+        reader.updated(kept, {}, inplace=False)
+
+
+@pytest.mark.slow
+def test_files_of_code_of_the_users_own(keras, tmp_path):
+    """Whole models in HDF5 do not tell whose a class is; archives do."""
+    import warnings
+
+    make = keras.layers
+    own = type("Dense", (make.Dense,), {"__module__": "__main__"})
+    nameless = make.Dense(4, activation=lambda z: z * z, name="f")
+    line = type("Sequential", (keras.Sequential,), {"__module__": "__main__"})
+    for kind, layer, expected in (
+        (keras.Sequential, own(4), ["Dense is a layer of the user's own, whose code is not read"]),
+        (
+            keras.Sequential,
+            nameless,
+            ["f", "a custom activation without a name, whose code is not read"],
+        ),
+        (line, make.Dense(4), None),
+    ):
+        model = kind([keras.Input((4,)), layer, make.Dense(1, name="last")])
+        for name in ("m.keras", "m.h5")[: 2 if layer is nameless else 1]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model.save(tmp_path / name)
+            steps = hdf5.read(tmp_path / name).steps
+            assert (steps and brief(steps)) == (expected and [*expected, "last"])
+
+
 # --- without Keras ------------------------------------------------------------------------------
 
 
@@ -324,7 +447,9 @@ def test_old_keras_with_a_graph(monkeypatch):
     }
     Sequential.call = lambda self, x: x
     Sequential.get_config = lambda self: config
-    Sequential.get_layer = lambda self, name: SimpleNamespace(weights=layers[name])
+    made = {name: kept(monkeypatch, "Dense", name, weights=layers[name]) for name in "ba"}
+    Sequential.layers = list(made.values())
+    Sequential.get_layer = lambda self, name: made[name]
     for variable in (*layers["a"], *layers["b"]):
         variable.trainable = True
     monkeypatch.setitem(sys.modules, "tf_keras", SimpleNamespace(Model=Stand))
@@ -336,3 +461,48 @@ def test_old_keras_with_a_graph(monkeypatch):
     )
     layers["b"][0].trainable = False
     assert not reader.read(Sequential(*layers["a"], *layers["b"])).steps[2].trained
+
+    def relu(z):
+        return np.tanh(z)
+
+    # the description stays as it was: what it names is the user's own
+    made["a"].activation = relu
+    told = "a custom activation 'relu', whose code is not read"
+    assert reader.read(Sequential(*layers["a"], *layers["b"])).steps[1] == Barrier("a", told)
+    made["a"].activation = lambda z: z
+    told = "a custom activation without a name, whose code is not read"
+    assert reader.read(Sequential(*layers["a"], *layers["b"])).steps[1] == Barrier("a", told)
+    relu.__module__ = "tf_keras.src.activations"
+    module = SimpleNamespace(relu=relu)
+    monkeypatch.setitem(sys.modules, relu.__module__, module)
+    made["a"].activation = relu
+    assert reader.read(Sequential(*layers["a"], *layers["b"])).steps[1] == Activation("relu")
+    module.relu = np.tanh  # the name alone is not enough
+    assert isinstance(reader.read(Sequential(*layers["a"], *layers["b"])).steps[1], Barrier)
+
+    class Dense_(type(made["a"])):
+        """Has the name of its parent, as it may have in a user's own module."""
+
+        __module__ = "own"
+
+    Dense_.__name__ = "Dense"
+    made["a"].__class__ = Dense_
+    own = "Dense is a layer of the user's own, whose code is not read"
+    found = reader.read(Sequential(*layers["a"], *layers["b"])).steps
+    assert found == (Barrier("a", own), Dense("b", "b/kernel:0", None, "in_out", trained=False))
+    Sequential.layers = []
+    contents = reader.read(Sequential(*layers["a"], *layers["b"]))
+    assert contents.steps is None
+    assert "the layer 'a' is not in it" in contents.notes[-1]
+
+
+def kept(monkeypatch, class_name, name, **attributes):
+    """Return a layer of a class that a module of Keras holds."""
+    place = "tf_keras.src.layers"
+    module = sys.modules.get(place, SimpleNamespace())
+    monkeypatch.setitem(sys.modules, place, module)
+    if not hasattr(module, class_name):
+        setattr(module, class_name, type(class_name, (), {"__module__": place}))
+    layer = getattr(module, class_name)()
+    vars(layer).update(name=name, **attributes)
+    return layer

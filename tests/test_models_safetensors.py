@@ -153,7 +153,7 @@ def entry(**changed):
         (entry(shape=[2, 2]), "does not fit its shape"),
         (entry(shape=[-1, -2]), "no possible shape"),
         (entry(shape=[True, 2]), "no possible shape"),
-        (entry(shape=[1.0, 2]), "no possible shape"),
+        (entry(shape=[1.0, 2]), "holds '1.0', which is no whole number"),
         (entry(shape=[2**63, 0], data_offsets=[0, 0]), "no possible shape"),
         (entry(shape=[2**31, 2**33], data_offsets=[0, 0]), "does not fit its shape"),
         (entry(shape=[1] * 65), "no possible shape"),
@@ -176,7 +176,16 @@ def entry(**changed):
         (b"{", "no JSON text"),
         (b'{"a":' + b"[" * 10**6, "nested too deeply|no JSON text"),
         (b'{"\xff":1}', "not valid text"),
-        (b'{"a":' + b"9" * 5000 + b"}", "digits|not described"),
+        *(
+            (text.replace(b"#", b"9" * 100_000), r"holds a number of 100,000 digits\)$")
+            for text in (
+                b'{"a":#}',
+                b'{"a":{"dtype":"F32","shape":[#,2],"data_offsets":[0,8]}}',
+                b'{"__metadata__":{"a":#}}',
+            )
+        ),
+        (b'{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,8]}}', "'1e999', which is no"),
+        (b'{"a":0.' + b"1" * 100_000 + b"}", r"1\.\.\.', which is no whole number\)$"),
     ],
 )
 def test_broken_rules(header, why, tmp_path):

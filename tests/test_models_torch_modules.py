@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import random
 import warnings
 
 import numpy as np
 import pytest
 from conftest import framework
 
+import obstruction as ob
 from obstruction import models
 from obstruction.models.contents import UnreadableModel
 
@@ -40,6 +42,13 @@ def module(forward, **children):
     for name, child in children.items():
         setattr(made, name, child)
     return made
+
+
+def doubled(net, first="0", last="2"):
+    """Changes that leave what a network computes as it was: twice the weights, then half."""
+    state = {name: value.detach().cpu() for name, value in net.named_parameters()}
+    factors = {f"{first}.weight": 2, f"{first}.bias": 2, f"{last}.weight": 0.5}
+    return {name: (state[name] * factor).numpy() for name, factor in factors.items()}
 
 
 def mlp(**options):
@@ -225,7 +234,7 @@ def test_control_flow_makes_a_bag_of_tensors():
     with pytest.raises(ValueError, match=r"^activation = None: PyTorch module does not say"):
         models.read(net)
     assert linked(net, activation="relu") == (["fc1", "fc2"], ["relu"])
-    assert "cannot be followed" in models.read(net, activation="relu").skipped[0][1]
+    assert "cannot be followed" in models.read(net, activation="relu").notes[0]
 
 
 def test_control_flow_in_a_part_hides_that_part_only():
@@ -277,6 +286,226 @@ def test_a_counter_in_a_buffer_is_not_moved():
     assert net.steps == 0
 
 
+# --- what the structure does not show --------------------------------------------------------
+
+
+def small(*, first=None, last=None):
+    """A network that a repair changes, its output weights being ten times as large."""
+    torch.manual_seed(0)
+    net = nn.Sequential(first or nn.Linear(3, 8), nn.ReLU(), last or nn.Linear(8, 1))
+    with torch.no_grad():
+        net[2].weight.mul_(10)
+    return net
+
+
+def keeps_the_function(net):
+    """Whether a repair is refused, or leaves what the network computes as it was."""
+    torch.manual_seed(1)
+    x = torch.randn(50, 3)
+    try:
+        repaired = ob.repair(net)
+    except ValueError:
+        return True
+    return torch.allclose(repaired(x), net(x), rtol=1e-4, atol=1e-4)
+
+
+HOOKS = {
+    "forward": lambda one: one.register_forward_hook(lambda m, i, o: torch.tanh(o)),
+    "forward with kwargs": lambda one: one.register_forward_hook(
+        lambda m, i, k, o: torch.tanh(o), with_kwargs=True
+    ),
+    "pre": lambda one: one.register_forward_pre_hook(lambda m, i: (torch.tanh(i[0]),)),
+    "pre with kwargs": lambda one: one.register_forward_pre_hook(
+        lambda m, i, k: ((torch.tanh(i[0]),), k), with_kwargs=True
+    ),
+}
+
+
+@pytest.mark.parametrize("place", ["0", "1", "2", "container"])
+@pytest.mark.parametrize("kind", HOOKS)
+def test_hooks_are_barriers(kind, place):
+    net = nn.Sequential(nn.Sequential(nn.Linear(3, 8)), nn.ReLU(), nn.Linear(8, 1))
+    assert linked(net)[1] == ["relu"]
+    hooked = net[0] if place == "container" else net[0][0] if place == "0" else net[int(place)]
+    handle = HOOKS[kind](hooked)
+    names, links = linked(net)
+    assert names == ["0.0", "2"]
+    assert "a forward hook may change what passes" in links[0]
+    handle.remove()
+    assert linked(net)[1] == ["relu"]
+    for barred in (small(), small(first=nn.Linear(3, 8, bias=False))):
+        HOOKS[kind](barred[0 if place == "container" else int(place)])
+        assert keeps_the_function(barred)
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_hooks_on_the_whole_change_inputs_or_outputs_only(kind):
+    net = small()
+    HOOKS[kind](net)
+    assert linked(net)[1] == ["relu"]
+    assert keeps_the_function(net)
+
+
+def test_hooks_on_all_modules_are_barriers():
+    net = small()
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda m, i, o: torch.tanh(o) if isinstance(m, nn.Linear) else o
+    )
+    try:
+        assert "a forward hook may change" in linked(net)[1][0]
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_forward_put_on_an_object(place):
+    net = small()
+    own = net[place].forward
+    net[place].forward = lambda x: torch.tanh(own(x))
+    assert keeps_the_function(net)
+    assert "relu" not in linked(nn.Sequential(net, nn.Linear(1, 1)))[1]
+    whole = small()
+    whole.forward = lambda x: whole[2](torch.tanh(whole[0](x)))
+    assert models.contents(whole).steps is None
+    assert "another forward than that of its class" in models.contents(whole).notes[0]
+
+
+def test_calls_other_than_forward():
+    kind = type("Own", (nn.ReLU,), {"__call__": lambda self, x: torch.tanh(x)})
+    net = small()
+    net[1] = kind()
+    assert linked(net)[1] == ["1: its forward pass cannot be followed"]
+    traced = torch.fx.symbolic_trace(small())
+    assert linked(traced) == (["0", "2"], ["relu"])
+
+
+ELSEWHERE = {
+    "square": lambda s, x: s.p(torch.relu(s.a(x))) + (s.a.weight**2).sum(),
+    "outer weights": lambda s, x: s.p(torch.relu(s.a(x))) + s.p.weight.norm(),
+    "bias": lambda s, x: s.p(torch.relu(s.a(x))) + s.a.bias[0],
+    "functional": lambda s, x: s.p(torch.relu(s.a(x))) + F.linear(x, s.a.weight).sum(),
+    "transposed": lambda s, x: s.p(torch.relu(s.a(x))) + s.a.weight.t().sum(),
+    "all parameters": lambda s, x: (
+        s.p(torch.relu(s.a(x))) + sum(p.detach().norm() for p in s.parameters())
+    ),
+    "returned": lambda s, x: (s.p(torch.relu(s.a(x))), s.a.weight.abs().sum()),
+    "data": lambda s, x: s.p(torch.relu(s.a(x))) * s.a.weight.data[0, 0],
+    "alias": lambda s, x: s.p(torch.relu(s.a(x))) + s.alias.sum(),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_weights_used_outside_their_layer(name):
+    seq = small()
+    net = module(ELSEWHERE[name], a=seq[0], p=seq[2])
+    net.alias = seq[0].weight.detach()
+    if name != "returned":
+        assert keeps_the_function(net)
+    assert "relu" not in linked(net)[1]
+    if name != "functional":
+        assert "its weights are also used elsewhere in forward" in linked(net)[1][0]
+
+
+def test_what_is_asked_of_weights_is_no_use_of_them():
+    def forward(s, x):
+        x = x.to(s.a.weight.dtype).to(next(s.parameters()).device).type_as(s.a.weight)
+        return s.p(torch.relu(s.a(x))).view(-1, s.p.weight.shape[0])
+
+    net = module(forward, a=nn.Linear(3, 8), p=nn.Linear(8, 1))
+    assert linked(net) == (["a", "p"], ["relu"])
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+@pytest.mark.parametrize("api", ["new", "old"])
+def test_normalised_weights_used_outside_their_layer(api):
+    net = module(ELSEWHERE["square"], a=normed(api)(nn.Linear(3, 8)), p=nn.Linear(8, 1))
+    assert "relu" not in linked(net)[1]
+
+
+def test_weights_in_a_part_that_is_not_followed():
+    seq = small()
+    part = module(lambda s, x: x + s.a.weight.sum() if x.sum() > 0 else x, a=seq[0])
+    net = nn.Sequential(*seq, part)
+    assert "its weights are also used elsewhere in forward" in linked(net)[1][0]
+    assert keeps_the_function(net)
+
+
+class Between(nn.Sequential):
+    def forward(self, x):
+        return self[2](torch.tanh(self[1](self[0](x))))
+
+
+class Shifted(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+class Halves(nn.Linear):
+    def forward(self, x):
+        return torch.tanh(super().forward(x))
+
+
+class Branching(nn.ReLU):
+    def forward(self, x):
+        return x.tanh() if x.sum() > 0 else x
+
+
+def test_subclasses_with_a_forward_of_their_own():
+    assert linked(Between(*small()))[1][0].startswith("tanh is not")
+    assert linked(Shifted(*small())) == (["0", "2"], ["relu"])
+    assert keeps_the_function(Between(*small()))
+    assert keeps_the_function(Shifted(*small()))
+    assert linked(small(first=Halves(3, 8)))[1][0].startswith("tanh is not")
+    net = small()
+    net[1] = Branching()
+    assert linked(net)[1] == ["1: its forward pass cannot be followed"]
+    same = type("Same", (nn.Linear,), {})
+    assert linked(small(first=same(3, 8))) == (["0", "2"], ["relu"])
+
+
+IN_PLACE = {
+    "relu": (lambda h: h.relu_(), "relu"),
+    "module": (nn.ReLU(inplace=True), "relu"),
+    "flag": (lambda h: F.relu(h, True), "relu"),
+    "named flag": (lambda h: F.relu(h, inplace=True), "relu"),
+    "tanh": (lambda h: h.tanh_(), "tanh is not"),
+    "of a view": (lambda h: h.view(-1).tanh_(), "tanh is not"),
+    "out": (lambda h: torch.tanh(h, out=h), "tanh is not"),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_is_changed_in_place_is_changed_for_all_later_uses(name):
+    change, expected = IN_PLACE[name]
+
+    def forward(self, x):
+        h = self.fc1(x)
+        (self.act if name == "module" else change)(h)
+        return self.fc2(h)
+
+    net = module(forward, fc1=nn.Linear(5, 7), fc2=nn.Linear(7, 1), act=nn.ReLU(inplace=True))
+    assert expected in linked(net)[1][0]
+
+
+def test_torchscript_is_refused():
+    net = small()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted, traced = torch.jit.script(net), torch.jit.trace(net, torch.ones(1, 3))
+    for one in (scripted, traced):
+        with pytest.raises(UnreadableModel, match=r"^TorchScript modules cannot be read: give"):
+            models.read(one)
+        assert linked(one.state_dict(), activation="relu") == (["0", "2"], ["relu"])
+    mixed = nn.Sequential(scripted, nn.ReLU(), nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 1))
+    assert linked(mixed) == (["2", "4"], ["relu"])
+
+
+@pytest.mark.parametrize("layers", [5, 1.5, True, b"ab", "ab", [1, 2]])
+def test_names_of_layers_are_checked(layers):
+    with pytest.raises(ValueError, match=r"^layers = .*: must be a sequence of names"):
+        models.read(small(), layers=layers)
+
+
 # --- sharing and training ------------------------------------------------------------------
 
 
@@ -308,8 +537,8 @@ def test_a_module_under_two_names_is_not_shared():
     net = module(lambda self, x: self.net(x), net=mlp())
     net.alias = net.net
     assert linked(net) == (["net.0", "net.2"], ["relu"])
-    new = models.write(net, {"net.0.weight": np.zeros((7, 5), np.float32)})
-    assert not new.alias[0].weight.any()
+    new = models.write(net, doubled(net, "net.0", "net.2"))
+    assert torch.equal(new.alias[0].weight, 2 * net.alias[0].weight)
 
 
 def test_parts_of_one_buffer_are_not_shared():
@@ -370,6 +599,9 @@ def test_spectral_normalisation_and_pruning():
     names, links = linked(net)
     assert names == ["0", "2", "4"]
     assert all("its weights are computed from others" in link for link in links)
+    biases = prune.random_unstructured(nn.Linear(5, 7), "bias", 0.3)
+    net = nn.Sequential(biases, nn.ReLU(), nn.Linear(7, 7), nn.ReLU(), nn.Linear(7, 1))
+    assert linked(net) == (["2", "4"], ["relu"])
 
 
 def test_conv1d_of_hugging_face_is_stored_transposed():
@@ -404,6 +636,7 @@ def test_types_are_kept(dtype):
     assert model.layers[0].weight_tensor.dtype == str(dtype).removeprefix("torch.")
     np.testing.assert_array_equal(model.layers[0].weight, net[0].weight.detach().double())
     changes = model.layers[0].rescaled(np.full(7, 1 + 2**-5), None)
+    changes |= model.layers[1].rescaled(None, np.full(7, 1 / (1 + 2**-5)))
     for source in (net, net.state_dict()):
         new = models.write(source, changes)
         held = new[0].weight if isinstance(new, nn.Module) else new["0.weight"]
@@ -434,6 +667,10 @@ def test_the_memory_of_the_model_is_read_only():
 # --- wrappers ------------------------------------------------------------------------------
 
 
+def unwrapped(net):
+    return next(one for one in net.modules() if type(one) is nn.Sequential)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_wrappers_are_taken_off():
     for wrapped in (
@@ -442,9 +679,10 @@ def test_wrappers_are_taken_off():
         torch.compile(nn.DataParallel(mlp()), backend="eager"),
     ):
         assert linked(wrapped) == (["0", "2"], ["relu"])
-        changes = {"0.weight": np.zeros((7, 5), np.float32)}
+        before = next(wrapped.parameters()).detach().clone()
+        changes = doubled(unwrapped(wrapped))
         assert models.write(wrapped, changes, inplace=True) is wrapped
-        assert not next(wrapped.parameters()).any()
+        assert torch.equal(next(wrapped.parameters()), 2 * before)
         assert linked(wrapped.state_dict(), activation="relu") == (["0", "2"], ["relu"])
 
 
@@ -522,15 +760,16 @@ def test_a_copy_computes_the_same_and_the_model_stays():
 def test_optimisers_go_on_with_a_model_changed_in_place():
     net = mlp()
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
-    weight = net[0].weight
-    changes = {"0.weight": np.ones((7, 5), np.float32)}
-    assert models.write(net, changes, inplace=True) is net
+    weight, before = net[0].weight, net[0].weight.detach().clone()
+    assert models.write(net, doubled(net), inplace=True) is net
     assert net[0].weight is weight
     assert weight.is_leaf
     assert weight.grad is None
+    assert torch.equal(weight, 2 * before)
+    net[0].bias.detach().fill_(9.0)  # some neuron is active
     net(torch.ones(1, 5)).sum().backward()
     optimiser.step()
-    assert not (weight == 1).all()
+    assert not torch.equal(weight, 2 * before)
 
 
 def test_a_module_that_cannot_be_copied():
@@ -542,6 +781,63 @@ def test_a_module_that_cannot_be_copied():
         models.write(net, {"0.bias": np.zeros(7, np.float32)})
     with pytest.raises(ValueError, match=r"^changes: there is no tensor 'x'"):
         models.write(net, {"x": np.zeros(7)})
+
+
+class Hidden(nn.Module):
+    """A network whose forward pass cannot be followed, nor is it what its layers show."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(5, 7), nn.Linear(7, 1)
+        self.register_buffer("steps", torch.zeros(()))
+        self.seen, self.calls = [], 0
+
+    def forward(self, x):
+        self.calls += 1
+        self.steps += 1
+        self.seen.append(x)
+        noise = 0.0 * torch.rand(()) * np.random.rand() * random.random()  # noqa: NPY002
+        h = torch.tanh(self.fc1(x)) if x.sum() > 0 or self.calls > 0 else self.fc1(x)
+        return self.fc2(h) + noise
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_another_function_than_the_layers_show_is_found_out(inplace):
+    net = Hidden().train()
+    state = copy.deepcopy(net.state_dict())
+    generators = torch.random.get_rng_state(), random.getstate()
+    legacy = np.random.get_state()[1].tolist()  # noqa: NPY002
+    with pytest.raises(ValueError, match=r"^Hidden: the module computes something else than"):
+        models.write(net, doubled(net, "fc1", "fc2"), inplace=inplace)
+    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+    assert (net.seen, net.calls, net.training) == ([], 0, True)
+    assert torch.equal(generators[0], torch.random.get_rng_state())
+    assert generators[1] == random.getstate()
+    assert legacy == np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_rounding_is_no_other_function(dtype):
+    net = mlp().to(dtype)
+    factors = np.geomspace(0.01, 90.0, 7)
+    layers = models.read(net).layers
+    changes = layers[0].rescaled(factors, None) | layers[1].rescaled(None, 1 / factors)
+    models.write(net, changes)
+    changes["2.weight"] = changes["2.weight"] * 1.2
+    with pytest.raises(ValueError, match=r"^Sequential: the module computes something else than"):
+        models.write(net, changes)
+
+
+def test_modules_that_cannot_be_run_are_not_checked():
+    net = nn.Sequential(nn.Conv1d(1, 1, 2), nn.Flatten(), mlp())
+    zeros = {"2.0.weight": np.zeros((7, 5), np.float32)}
+    assert not models.write(net, zeros)[2][0].weight.any()
+    calls = []
+    net = small()
+    net.register_forward_hook(lambda *_: calls.append(1))  # it writes elsewhere
+    models.write(net, doubled(net))
+    assert not calls
 
 
 def test_warnings_are_not_raised_by_reading():

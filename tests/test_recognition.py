@@ -244,7 +244,7 @@ def trained(label: str, steps: int, *, adam: bool = False) -> Model:
             mean[k] = 0.9 * mean[k] + 0.1 * g
             square[k] = 0.999 * square[k] + 0.001 * g**2
             root = np.sqrt(square[k] / (1.0 - 0.999 ** (step + 1))) + 1e-8
-            weights[k] = weights[k] - 1e-3 * mean[k] / (1.0 - 0.9 ** (step + 1)) / root
+            weights[k] = weights[k] - 3e-3 * mean[k] / (1.0 - 0.9 ** (step + 1)) / root
     w1, w2, bias = weights
     assert np.isfinite(w1).all()
     return read(w1, w2, biases=[bias] if b1 is not None else None)
@@ -253,14 +253,14 @@ def trained(label: str, steps: int, *, adam: bool = False) -> Model:
 @pytest.mark.parametrize("label", ["torch_linear", "keras_dense", "torch_kaiming_normal"])
 def test_trained_weights_fit_nothing(label):
     assert any(label in one for one in labels(trained(label, 0)))
-    assert recognise(trained(label, 200)) == ()
+    assert recognise(trained(label, 60)) == ()
 
 
 def test_normal_weights_without_biases_must_have_moved():
     """These steps move large weights by less than a tenth: nothing tells them from fresh ones."""
-    assert labels(trained("kaiming_normal", 200))[0][0] == "kaiming_normal"
-    assert recognise(trained("kaiming_normal", 600, adam=True)) == ()
-    assert recognise(trained("lecun_normal", 200)) == ()
+    assert labels(trained("kaiming_normal", 60))[0][0] == "kaiming_normal"
+    assert recognise(trained("kaiming_normal", 150, adam=True)) == ()
+    assert recognise(trained("lecun_normal", 100)) == ()
 
 
 def test_layers_that_depend_on_each_other_are_seen():
@@ -378,6 +378,20 @@ def test_p_values_are_those_of_scipy(law, n):
 
 
 @pytest.mark.parametrize("law", STANDARD, ids=str)
+def test_no_rounding_makes_the_distance_larger(law):
+    """Even if all values are rounded to the same side."""
+    rng = np.random.default_rng(4)
+    for _ in range(8):
+        x = STANDARD[law].rvs(300, random_state=rng)
+        exact = scipy.stats.kstest(x, STANDARD[law].cdf).pvalue
+        for side in (-1.0, 1.0):
+            for rounded in (x * (1.0 + side * 0.99 / 256.0), x + side * np.abs(x) / 260.0):
+                findings, _ = compare(TensorSample("values", rounded), law, 1.0)
+                (ks,) = (f.p_value for f in findings if "distributed" in f.reason())
+                assert ks >= exact * (1.0 - 1e-9)
+
+
+@pytest.mark.parametrize("law", STANDARD, ids=str)
 @pytest.mark.parametrize("n", [2, 30, 1200])
 def test_no_test_raises_more_alarms_than_it_may(law, n):
     level, count = 0.1, 300
@@ -435,6 +449,32 @@ def large() -> Model:
     return Model(layers, (Link("relu"),) * 10, (), "")
 
 
+@pytest.mark.parametrize("shape", [(4096, 128), (128, 4096), (3000, 300), (7, 100_000)])
+def test_all_rows_and_columns_of_a_large_matrix_are_looked_at(shape):
+    rows, columns = (np.broadcast_to(i, shape) for i in np.ogrid[: shape[0], : shape[1]])
+    for numbers, count in zip((rows, columns), shape, strict=True):
+        for layout in (np.ascontiguousarray(numbers), np.asfortranarray(numbers)):
+            values = TensorSample("numbers", layout).values
+            assert 2**16 < values.size <= 2**17
+            assert np.unique(values).size > 0.7 * count or count > 10_000
+
+
+@pytest.mark.parametrize("shape", [(50, 2000), (2000, 50), (300, 1024), (300, 1025)])
+@pytest.mark.parametrize("outputs", [1, 3, 9])
+def test_products_with_the_next_layer_are_those_of_some_columns(shape, outputs):
+    rng = np.random.default_rng(0)
+    array, following = rng.normal(size=shape), rng.normal(size=(outputs, shape[0]))
+    products = TensorSample("values", array, following).products
+    rows = min(outputs, 4)
+    assert products.size == min(shape[1], 1024 // rows // 8 * 8) * rows
+    directions = np.linalg.qr(following[:rows].T).Q
+    every = np.abs(directions.T @ array)
+    assert np.isin(np.round(np.abs(products), 9), np.round(every, 9)).all()
+    assert np.unique(np.round(products, 9)).size == products.size  # no column twice
+    assert TensorSample("values", array).products.size == 0
+    assert TensorSample("values", array, 0.0 * following).products.size == 0
+
+
 def test_large_networks_are_not_copied():
     model = large()
     recognise(replayed("torch_linear", 3, 4))  # whatever is loaded at first
@@ -447,14 +487,19 @@ def test_large_networks_are_not_copied():
 
 
 @pytest.mark.slow
-def test_large_networks_take_no_time():
+def test_large_networks_take_little_time():
+    """0.1 s on an idle machine, less than the norms of all rows take."""
     model = large()
-    times = []
-    for _ in range(5):
+    times, norms = [], []
+    for _ in range(7):
         begun = time.perf_counter()
         recognise(model)
         times.append(time.perf_counter() - begun)
-    assert min(times) < 0.3
+        begun = time.perf_counter()
+        for layer in model.layers:
+            np.linalg.norm(layer.weight, axis=1)
+        norms.append(time.perf_counter() - begun)
+    assert min(times) < max(0.3, min(norms))
 
 
 # --- frameworks ---------------------------------------------------------------------------------
@@ -527,7 +572,8 @@ def test_sklearn_networks_are_recognised(activation):
     networks, exceptions = framework("sklearn.neural_network"), framework("sklearn.exceptions")
     rng = np.random.default_rng(0)
     options = {"solver": "sgd", "learning_rate_init": 1e-300, "alpha": 0.0, "max_iter": 1}
-    net = networks.MLPRegressor((L, L), activation=activation, random_state=1, **options)
+    options |= {"hidden_layer_sizes": (L, L), "activation": activation, "random_state": 1}
+    net = networks.MLPRegressor(**options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         net.fit(rng.normal(size=(20, D)), rng.normal(size=20))

@@ -621,6 +621,7 @@ def differences(a: Any, b: Any, *, names: bool, exact: bool) -> list[str]:
         del about["source"]
         notes = about.pop("format")
         report["skipped"] = [one for one in report["skipped"] if one["name"] != notes]
+        del report["notes"]
         for row in report["layers"]:
             row["reason"] = re.sub(r"shared: \S+ is used", "shared: used", row["reason"])
         if not names:

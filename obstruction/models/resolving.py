@@ -7,7 +7,7 @@ error names the option.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -95,11 +95,13 @@ def layer_names(contents: Contents) -> list[str]:
 def _check_layers(layers: Sequence[str] | None) -> tuple[str, ...] | None:
     if layers is None:
         return None
-    if isinstance(layers, str) or not all(isinstance(name, str) for name in layers):
+    named = not isinstance(layers, (str, bytes)) and isinstance(layers, Iterable)
+    given = tuple(layers) if named else ()
+    if not named or not all(isinstance(name, str) for name in given):
         raise ValueError(f"layers = {layers!r}: must be a sequence of names of layers")
-    if len(layers) < 2:
-        raise ValueError(f"layers = {list(layers)!r}: must name two layers or more")
-    return tuple(layers)
+    if len(given) < 2:
+        raise ValueError(f"layers = {list(given)!r}: must name two layers or more")
+    return given
 
 
 # --- from steps to a model ------------------------------------------------------------------

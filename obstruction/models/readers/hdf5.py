@@ -139,20 +139,20 @@ def _contents(path: Path, file: tuple[Archive | None, Found] | UnreadableModel) 
         described = _description(archive, found)
         steps: tuple[Step, ...] | None = None
         if described is not None:
-            class_name, config = described
             try:
-                steps = _steps(class_name, config, archive is not None, found)
-                notes += keras_config.remarks(config)
+                steps = _steps(described, archive is not None, found)
+                notes += keras_config.remarks(described["config"])
                 if steps is None:
-                    notes.append(f"{class_name}: a model of the user's own, whose order is code")
+                    name = described.get("class_name")
+                    notes.append(f"{name}: a model of the user's own, whose order is code")
             except (ValueError, RecursionError) as problem:
                 notes.append(f"the description of the model is not followed: {problem}")
     name = "Keras .keras" if archive is not None else "Keras HDF5"
     return Contents(name, found.tensors, "in_out", steps, (), tuple(notes))
 
 
-def _description(archive: Archive | None, found: Found) -> tuple[str, dict[str, Any]] | None:
-    """Return the class and the configuration of the model, None if the file has none."""
+def _description(archive: Archive | None, found: Found) -> dict[str, Any] | None:
+    """Return what the file says of the class and the configuration of the model, if it does."""
     if archive is not None:
         if "config.json" not in archive.members:
             return None
@@ -166,18 +166,21 @@ def _description(archive: Archive | None, found: Found) -> tuple[str, dict[str, 
         text = stored[0]
     try:
         described = json.loads(text)
-    except ValueError as problem:
+    except json.JSONDecodeError as problem:
         raise ValueError(f"damaged (the description of the model: {problem})") from None
+    except ValueError:
+        raise ValueError(
+            "damaged (the description of the model holds a number of too many digits)"
+        ) from None
     if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
         return None
-    return str(described.get("class_name")), described["config"]
+    return described
 
 
-def _steps(
-    class_name: str, config: dict[str, Any], is_archive: bool, found: Found
-) -> tuple[Step, ...] | None:
-    if not keras_config.has_graph(class_name, config):
-        return None
+def _steps(described: dict[str, Any], is_archive: bool, found: Found) -> tuple[Step, ...] | None:
+    class_name, config = str(described.get("class_name")), described["config"]
+    if keras_config.is_custom(described) or not keras_config.has_graph(class_name, config):
+        return None  # the class of the user's own may have the name of one of Keras
     if is_archive:
         groups = dict(keras_config.file_places(class_name, config))
 

@@ -6,7 +6,8 @@ Keras is never imported here: a model can only be one of its own if it is loaded
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from obstruction.models.readers import keras_config
 from obstruction.models.readers.files import fitting
 
 _PACKAGES: Final = ("keras", "tf_keras")
+_CALLS: Final = ("call", "__call__")
 
 
 def matches(source: Any) -> bool:
@@ -80,7 +82,8 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     Raises
     ------
     ValueError
-        If a change does not fit, or a subclassed model is to be copied, which Keras cannot do.
+        If a change does not fit, or a model is to be copied that Keras cannot copy: a subclassed
+        one, or one with code of the user's own that its description does not hold.
     """
     names = read(source).tensors
     fitted = fitting(changes, names)
@@ -114,10 +117,72 @@ def _graph_class(source: Any) -> Any:
     """Return Sequential or Functional if its graph is what the model computes, else None."""
     kind: Any
     for kind in type(source).__mro__:
-        if kind.__module__.split(".")[0] in _PACKAGES and kind.__name__ in keras_config.MODELS[:2]:
+        if keras_config.is_keras(kind.__module__) and kind.__name__ in keras_config.MODELS[:2]:
             # a subclass may compute something else than its layers in order
-            return kind if type(source).call is kind.call else None
+            same = all(
+                getattr(type(source), way, None) == getattr(kind, way, None) for way in _CALLS
+            )
+            return kind if same and not _is_patched(source) else None
     return None
+
+
+def _is_patched(layer: Any) -> bool:
+    return any(way in getattr(layer, "__dict__", ()) for way in _CALLS)
+
+
+def _is_own(made: Any) -> bool:
+    """Return whether a layer does what its class in Keras does, not what a user wrote."""
+    return _is_in_keras(type(made)) and not _is_patched(made)
+
+
+def _is_in_keras(made: Any) -> bool:
+    """Return whether a class or function is the very one that a module of Keras holds."""
+    module, name = getattr(made, "__module__", None), getattr(made, "__name__", "")
+    return keras_config.is_keras(module) and (
+        getattr(sys.modules.get(str(module)), str(name), None) is made
+    )
+
+
+def _is_own_activation(applied: Any) -> bool:
+    """Return whether an activation, a function or a layer, is Keras's own; None is."""
+    if applied is None or _is_in_keras(applied):
+        return True
+    return _is_own(applied) and _is_own_activation(getattr(applied, "activation", None))
+
+
+def _told(model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description of a model that marks what is the user's own.
+
+    A description has only the names of functions, and in Keras 2 of layers, which a user may have
+    given to other code; the objects themselves tell.
+    """
+    objects = {one.name: one for one in (*getattr(model, "operations", ()), *model.layers)}
+    layers = []
+    for entry in config["layers"]:
+        name = entry.get("name", entry["config"].get("name"))
+        if name in objects:
+            entry = _told_layer(objects[name], entry)
+        elif entry["class_name"] != "InputLayer":
+            raise ValueError(f"the layer {name!r} is not in it")
+        layers.append(entry)
+    return {**config, "layers": layers}
+
+
+def _told_layer(layer: Any, entry: Mapping[str, Any]) -> dict[str, Any]:
+    config = dict(entry["config"])
+    if not _is_own(layer):
+        return {**entry, "module": None}
+    if keras_config.has_graph(entry["class_name"], config):
+        return {**entry, "config": _told(layer, config)}
+    if "layer" in config and hasattr(layer, "layer"):
+        config["layer"] = _told_layer(layer.layer, config["layer"])
+    applied = getattr(layer, "activation", None)
+    if not _is_own_activation(applied):
+        name = getattr(applied, "__name__", type(applied).__name__)
+        named = None if name == "<lambda>" else name
+        kind = "function" if named else "__lambda__"
+        config["activation"] = {"module": None, "class_name": kind, "config": named}
+    return {**entry, "config": config}
 
 
 def _steps(
@@ -137,7 +202,9 @@ def _steps(
         return tuple(names[id(variable)] for variable in layer.weights)
 
     try:
-        config = kind.get_config(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what could not be loaded again, which nobody does
+            config = _told(source, kind.get_config(source))
         steps = keras_config.steps(kind.__name__, config, find, tensors)
     except Exception as problem:  # layers of the user's own take part in get_config
         return None, (f"the description of the model is not followed: {problem}",)
@@ -159,8 +226,42 @@ def _clone(source: Any) -> Any:
             f"{type(source).__name__}: a subclassed Keras model cannot be copied; "
             "use inplace=True, perhaps on a model that was loaded a second time"
         )
-    clone = package.models.clone_model(source)
-    if not clone.weights:
-        clone.build(source.input_shape)
-    clone.set_weights(source.get_weights())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            clone = package.models.clone_model(source)
+        if not clone.weights:
+            clone.build(source.input_shape)
+        clone.set_weights(source.get_weights())
+        pairs = list(zip(_all_layers(source), _all_layers(clone), strict=True))
+    except Exception as problem:  # whatever Keras or code of the user's own raises
+        raise ValueError(
+            f"{type(source).__name__}: Keras cannot copy this model, perhaps for code of the "
+            "user's own in it; use inplace=True"
+        ) from problem
+    for old, new in pairs:
+        if not _is_same_code(old, new):
+            raise ValueError(
+                f"{type(source).__name__}: a copy that Keras makes would not do what the layer "
+                f"{old.name!r} does, which has code of the user's own; use inplace=True"
+            )
     return clone
+
+
+def _all_layers(model: Any) -> Iterator[Any]:
+    """Yield the layers of a model, those in wrappers and nested models after their holder."""
+    for layer in (*getattr(model, "layers", ()), getattr(model, "layer", None)):
+        if layer is not None:
+            yield layer
+            yield from _all_layers(layer)
+
+
+def _is_same_code(old: Any, new: Any) -> bool:
+    """Return whether a copy of a layer runs the same code: Keras finds functions by their names."""
+    if type(old) is not type(new) or _is_patched(old):
+        return False
+    for part in ("activation", "recurrent_activation", "function"):
+        one, other = getattr(old, part, None), getattr(new, part, None)
+        if one is not other and not (_is_own_activation(one) and _is_own_activation(other)):
+            return False
+    return True

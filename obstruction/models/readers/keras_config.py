@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from obstruction.models.activations import check_activation
+from obstruction.models.activations import HOMOGENEOUS, canonical, check_activation
 from obstruction.models.contents import Activation, Barrier, Dense, Step, Tensor
 from obstruction.models.readers.chains import Node, chained
+from obstruction.models.readers.files import shown
 
 Place: TypeAlias = tuple[str, ...]
 """Where a layer is: its name, after the names of the models that it is nested in."""
@@ -25,21 +26,10 @@ MODELS: Final = ("Sequential", "Functional", "Model")
 _MOST_NODES: Final = 20_000
 _PARTS: Final = ("kernel", "bias")
 
-_TRANSPARENT: Final = frozenset(
-    [
-        "InputLayer",
-        "Input",
-        "Dropout",
-        "SpatialDropout1D",
-        "SpatialDropout2D",
-        "SpatialDropout3D",
-        "GaussianDropout",
-        "Flatten",
-        "Reshape",
-        "Identity",
-        "RepeatVector",
-    ]
-)
+_DROPOUTS: Final = ("Dropout", "GaussianDropout", *(f"SpatialDropout{n}D" for n in (1, 2, 3)))
+_TRANSPARENT: Final = ("InputLayer", "Input", "Flatten", "Reshape", "Identity", "RepeatVector")
+_ACTIVATION_LAYERS: Final = ("ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "ThresholdedReLU")
+_NAMES: Final = ("relu", "leaky_relu", "linear")  # what Keras calls what keeps balances
 
 _REASONS: Final = {
     "BatchNormalization": (
@@ -132,7 +122,7 @@ def _dense_layers(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for layer in layers if isinstance(layers, list) else []:
         inner = layer.get("config") if isinstance(layer, dict) else None
         if isinstance(inner, dict):
-            if layer.get("class_name") == "Dense":
+            if layer.get("class_name") == "Dense" and not is_custom(layer):
                 yield inner
             yield from _dense_layers(inner)
 
@@ -153,7 +143,7 @@ def file_places(
     """
     counts: dict[str, int] = {}
     for layer in _layers(config):
-        if ".ops" in str(layer.get("module")):
+        if _is_operation(layer):
             continue  # an operation such as keras.ops.relu is no layer, and not counted
         kind, inner = _class_name(layer), _config(layer)
         group = _snake_case(kind)
@@ -205,20 +195,41 @@ def _name(layer: Mapping[str, Any]) -> str:
 def _class_of(spec: Any) -> str:
     """Return the class of an initialiser, regulariser or constraint, "" if there is none."""
     if isinstance(spec, dict):
-        return str(spec.get("class_name"))
+        kind = spec.get("class_name")
+        return "a function of the user's own" if kind in (None, "function") else str(kind)
     return spec if isinstance(spec, str) else ""
 
 
 def _number(value: Any, otherwise: float) -> float:
     if isinstance(value, dict):  # an array that Keras serialised
         value = value.get("config", {}).get("value") if isinstance(value.get("config"), dict) else 0
-    return float(value) if isinstance(value, (int, float)) else otherwise
+    try:
+        return float(value) if isinstance(value, (int, float)) else otherwise
+    except OverflowError:
+        raise ValueError("a number in it is too large") from None
 
 
-def _is_custom(layer: Mapping[str, Any]) -> bool:
+def is_keras(module: Any) -> bool:
+    """Return whether a module is one of Keras's own, `None` and add-ons such as keras_hub not."""
+    parts = str(module).split(".")
+    return parts[0] in ("keras", "tf_keras") or (parts[0] == "tensorflow" and "keras" in parts)
+
+
+def is_custom(described: Mapping[str, Any]) -> bool:
+    """Return whether what a configuration describes is of a class that is not Keras's own.
+
+    The name of a class does not tell: a user may call one ``Dense``. Keras 3 writes the module,
+    null if it does not know it. Old files only tell a class that its user registered.
+    """
+    if "module" in described and not is_keras(described["module"]):
+        return True
+    return ">" in str(described.get("registered_name")) or ">" in _class_name(described)
+
+
+def _is_operation(layer: Mapping[str, Any]) -> bool:
+    """Return whether this is an operation such as ``keras.ops.relu``, which is no layer."""
     module = layer.get("module")
-    known = module is None or str(module).split(".")[0] in ("keras", "tf_keras", "tensorflow")
-    return not known or ">" in str(layer.get("registered_name")) or ">" in _class_name(layer)
+    return is_keras(module) and "ops" in str(module).split(".")
 
 
 def _references(spec: Any) -> Iterator[tuple[str, int, int]]:
@@ -318,7 +329,7 @@ class _Graph:
     ) -> list[Any]:
         """Add a layer, or the nodes of a nested model, and return the values it makes."""
         kind, config, place = _class_name(layer), _config(layer), (*under, _name(layer))
-        if has_graph(kind, config) and not _is_custom(layer):
+        if has_graph(kind, config) and not is_custom(layer):
             return self.model(kind, config, place, inputs, trained)
         output = (next(self._scopes), place)
         trained = trained and config.get("trainable") is not False
@@ -328,19 +339,19 @@ class _Graph:
     def steps_of(self, layer: Mapping[str, Any], place: Place, trained: bool) -> list[Step]:
         """Return what a layer is for the audit."""
         kind, config, name = _class_name(layer), _config(layer), "/".join(place)
-        if _is_custom(layer):
+        if is_custom(layer):
             return [Barrier(name, f"{kind} is a layer of the user's own, whose code is not read")]
         if kind == "Dense":
             return self.dense(config, place, trained)
         if kind == "TimeDistributed":
             inner = config.get("layer")
-            if isinstance(inner, dict) and _class_name(inner) == "Dense":
+            if isinstance(inner, dict) and _class_name(inner) == "Dense" and not is_custom(inner):
                 return self.dense(_config(inner), place, trained)
-        if kind in _TRANSPARENT:
+        if kind in _TRANSPARENT + _DROPOUTS:
             return []
         if kind == "Activation":
-            return _activation(config.get("activation"))
-        if _is_activation(kind):
+            return _activation(config.get("activation"), name)
+        if kind in _ACTIVATION_LAYERS or (_is_operation(layer) and _is_activation(kind)):
             return [self.activation_layer(kind, config, place)]
         reason = _REASONS.get(kind)
         for part, why in _FAMILIES.items():
@@ -364,7 +375,7 @@ class _Graph:
         if bias is not None and self.tensors[bias].shape != shape[1:]:
             raise ValueError(f"the biases of {name!r} do not have the shape its layer says")
         layer = Dense(name, weight, bias, layout="in_out", trained=trained)
-        applied = _activation(config.get("activation"))
+        applied = _activation(config.get("activation"), name)
         for part in ("kernel_constraint", "bias_constraint"):
             if constraint := _class_of(config.get(part)):
                 held = Barrier(name, f"{constraint} changes the weights after every step")
@@ -384,10 +395,9 @@ class _Graph:
 
 def _is_activation(kind: str) -> bool:
     try:
-        check_activation(kind)
+        return check_activation(kind) != "linear"  # no operation is one, whatever it is called
     except ValueError:
         return False
-    return True
 
 
 def _layer_activation(kind: str, config: Mapping[str, Any]) -> Activation:
@@ -406,16 +416,26 @@ def _layer_activation(kind: str, config: Mapping[str, Any]) -> Activation:
     return Activation(kind)
 
 
-def _activation(spec: Any) -> list[Step]:
-    """Return the activation that an argument ``activation`` names, a function or a layer."""
+def _activation(spec: Any, name: str) -> list[Step]:
+    """Return the activation that an argument ``activation`` names, a function or a layer.
+
+    A name counts if it is one of Keras's own; a user's function may have any name.
+    """
     if isinstance(spec, dict):
         kind, config = _class_name(spec), spec.get("config")
-        if kind == "function":
-            own = str(spec.get("module")).split(".")[0] not in ("keras", "tf_keras", "None")
-            return _activation(f"custom {config}" if own else str(config))
-        if _is_activation(kind) and not _is_custom(spec):
+        if kind == "function" and is_keras(spec.get("module")) and not is_custom(spec):
+            return _activation(str(config), name)
+        if kind in _ACTIVATION_LAYERS and not is_custom(spec):
             return [_layer_activation(kind, config if isinstance(config, dict) else {})]
-        return [Activation(kind)]
+        if kind == "Activation" and isinstance(config, dict) and not is_custom(spec):
+            return _activation(config.get("activation"), name)
+        called = config if isinstance(config, str) else spec.get("class_name")
+        if called in (None, "__lambda__"):
+            return [Barrier(name, "a custom activation without a name, whose code is not read")]
+        return [Barrier(name, f"a custom activation {shown(str(called))}, whose code is not read")]
     if spec is None or spec == "linear":
         return []
-    return [Activation(str(spec), 0.2 if spec == "leaky_relu" else 0.0)]
+    plain = isinstance(spec, str) and spec.isidentifier()
+    if not plain or (canonical(spec) in HOMOGENEOUS and spec not in _NAMES):
+        return [Barrier(name, f"a custom activation {shown(str(spec))}, whose code is not read")]
+    return [Activation(spec, 0.2 if spec == "leaky_relu" else 0.0)]

@@ -42,6 +42,7 @@ SMALL_HEADER: Final = 2 * 2**20
 what is made of it takes many times its size."""
 
 MOST_DIMENSIONS: Final = 64
+_MOST_DIGITS: Final = 30  # of any number; sizes have 19 at most
 
 _TYPES: Final = {
     "BOOL": "?",
@@ -161,7 +162,11 @@ def _header(data: Bytes) -> dict[str, _Entry]:
         raise ValueError("damaged (the header is no JSON object)")
     try:
         found = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+            text.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_whole,
+            parse_float=_no_fraction,
         )
     except json.JSONDecodeError as error:
         raise ValueError(f"damaged (the header is no JSON text: {error.msg})") from None
@@ -191,6 +196,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"damaged (the header holds {name})")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"damaged (the header holds a number of {len(text):,} digits)")
+    return int(text)
+
+
+def _no_fraction(text: str) -> None:
+    raise ValueError(f"damaged (the header holds {shown(text)}, which is no whole number)")
 
 
 def _entry(name: str, about: Any, base: int) -> _Entry:

@@ -1,22 +1,81 @@
-"""Modules and functions of PyTorch that are steps by themselves."""
+"""What single modules, functions and nodes of graphs of PyTorch are."""
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from obstruction.models.activations import canonical, why_not
 from obstruction.models.contents import Activation, Barrier, Dense, Step
 from obstruction.models.readers import torch_layers
 
+_TRANSPARENT: Final = frozenset(
+    (
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "flatten",
+        "unflatten",
+        "view",
+        "reshape",
+        "contiguous",
+        "squeeze",
+        "unsqueeze",
+        "to",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "type",
+        "type_as",
+        "clone",
+        "cpu",
+        "cuda",
+    )
+)
+_ABOUT_METHODS: Final = frozenset(
+    ("size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "__len__")
+)
+_ABOUT_ATTRIBUTES: Final = frozenset(
+    ("shape", "device", "dtype", "ndim", "is_cuda", "is_meta", "layout", "requires_grad")
+)
+ABOUT: Final = _ABOUT_METHODS | _ABOUT_ATTRIBUTES
+_PRODUCTS: Final = ("mul", "imul", "multiply")
+_QUOTIENTS: Final = ("truediv", "itruediv", "div", "divide", "true_divide")
+_VIEWS: Final = frozenset(
+    (
+        "view",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "contiguous",
+        "getitem",
+        "narrow",
+        "select",
+        "chunk",
+        "split",
+        "transpose",
+        "permute",
+        "t",
+        "swapaxes",
+        "expand",
+        "detach",
+        "getattr",
+    )
+)  # their results share memory with what they are given
 _COMPUTED: Final = "its weights are computed from others when it is called"
 
 
 def builtin(module: Any) -> str | None:
     """Return the class of ``torch.nn`` whose forward pass a module has, None if it has its own."""
-    own = type(module).forward
-    if own is sys.modules["torch"].nn.Module.forward:
+    own = getattr(type(module), "forward", None)
+    if is_replaced(module) or own is sys.modules["torch"].nn.Module.forward:
         return None
     for kind in type(module).__mro__:
         ours = kind.__module__.startswith("torch.nn.")
@@ -25,6 +84,36 @@ def builtin(module: Any) -> str | None:
         if ours and getattr(kind, "forward", None) is own:
             return f"{kind.__module__}.{kind.__qualname__}"
     return None
+
+
+def is_replaced(module: Any) -> bool:
+    """Return whether calling a module does not run the ``forward`` of its class."""
+    torch = sys.modules["torch"]
+    if "forward" in vars(module) or isinstance(module, torch.jit.ScriptModule):
+        return True
+    # that of a torch.fx.GraphModule only adds to error messages
+    calls = type(module).__call__
+    return calls is not torch.nn.Module.__call__ and calls.__module__ != "torch.fx.graph_module"
+
+
+def has_hooks(module: Any) -> bool:
+    """Return whether forward hooks of a user may change what passes through a module.
+
+    Those of ``torch.nn.utils`` only compute weights, which shows in the parameters.
+    """
+    everywhere = sys.modules["torch.nn.modules.module"]
+    hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    hooks += everywhere._global_forward_pre_hooks.values()
+    hooks += everywhere._global_forward_hooks.values()
+    return any(not type(hook).__module__.startswith("torch.nn.utils.") for hook in hooks)
+
+
+def wrapped(module: Any) -> Any:
+    """Return the module inside DataParallel or what torch.compile returns, None if neither."""
+    if type(module).__module__.startswith("torch._dynamo."):
+        return getattr(module, "_orig_mod", None)
+    kind = builtin(module)
+    return module.module if kind and torch_layers.role(kind) == "wrapper" else None
 
 
 def leaf(module: Any, kind: str, role: str, path: str, label: str) -> tuple[Step, ...]:
@@ -53,9 +142,10 @@ def _linear(module: Any, path: str, label: str) -> Dense | Barrier:
             return Barrier(label, _COMPUTED)
         held |= {f"parametrizations.weight.{name}": p for name, p in how._parameters.items()}
         magnitude, weight = (f"parametrizations.weight.original{i}" for i in (0, 1))
-    elif "weight_g" in held:
+    elif "weight_g" in held and "weight" not in held:
         magnitude, weight = "weight_g", "weight_v"
-    if held.get(weight) is None:
+    has_bias = getattr(module, "bias", None) is not None
+    if held.get(weight) is None or has_bias != (held.get("bias") is not None):
         return Barrier(label, _COMPUTED)
     if magnitude and tuple(held[magnitude].shape) != (len(held[weight]), 1):  # not row by row
         return Barrier(label, _COMPUTED)
@@ -70,11 +160,9 @@ def _linear(module: Any, path: str, label: str) -> Dense | Barrier:
     )
 
 
-def conv1d(module: Any, path: str, label: str) -> Dense:
-    """Return the layer that Hugging Face's ``Conv1D`` is: fully connected, stored transposed."""
-    prefix = f"{path}." if path else ""
-    trained = module.weight.requires_grad and module.bias.requires_grad
-    return Dense(label, prefix + "weight", bias=prefix + "bias", layout="in_out", trained=trained)
+def is_transparent(name: str) -> bool:
+    """Return whether a function of this name does not bear on balances."""
+    return name in _TRANSPARENT
 
 
 def is_activation(name: str) -> bool:
@@ -87,3 +175,87 @@ def slope(name: str, given: Any) -> float:
     """Return the factor of negative inputs of an activation."""
     usual = {"leaky_relu": 0.01, "prelu": 0.25}.get(canonical(name), 0.0)
     return float(given) if usual and isinstance(given, numbers.Real) else usual
+
+
+# --- nodes of graphs --------------------------------------------------------------------------
+
+
+def addresses(values: Iterable[Any]) -> set[int]:
+    """Return where the numbers of tensors begin in memory; what holds none is passed over."""
+    found = set()
+    for value in values:
+        if isinstance(value, sys.modules["torch"].Tensor):
+            with contextlib.suppress(RuntimeError, NotImplementedError):
+                found.add(value.data_ptr())
+    return found - {0}
+
+
+def is_node(value: Any) -> bool:
+    """Return whether an argument is the result of another node."""
+    return isinstance(value, sys.modules["torch.fx"].Node)
+
+
+def argument(node: Any, position: int, name: str) -> Any:
+    """Return an argument given by its position or name, None if it is not."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name)
+
+
+def tells_about(node: Any) -> bool:
+    """Return whether a node is the shape or type of a tensor, not its numbers."""
+    if node.op == "call_method":
+        return node.target in _ABOUT_METHODS
+    return node.target is getattr and node.args[1] in _ABOUT_ATTRIBUTES
+
+
+def readers(node: Any) -> Iterator[Any]:
+    """Yield the nodes that compute with a tensor, perhaps transposed."""
+    for user in node.users:
+        if is_turning(user):
+            yield from readers(user)
+        elif not tells_about(user) and not (
+            user.target in ("to", "type_as") and user.args[0] is not node
+        ):
+            yield user
+
+
+def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
+    """Yield the nodes whose values an operation replaces by its own result."""
+    changed: Any = node.args[0] if node.args else None
+    if node.op == "call_module":
+        in_place = getattr(module.get_submodule(node.target), "inplace", False) is True
+    else:
+        name = name_of(node)
+        in_place = name.endswith("_") and not name.endswith("__")
+        in_place |= node.kwargs.get("inplace") is True
+        in_place |= is_activation(name) and any(a is True for a in node.args[-1:])
+        if is_node(node.kwargs.get("out")):
+            changed, in_place = node.kwargs["out"], True
+    while in_place and is_node(changed):
+        yield changed
+        is_view = changed.op in ("call_method", "call_function") and name_of(changed) in _VIEWS
+        changed = changed.args[0] if is_view and changed.args else None
+
+
+def name_of(node: Any) -> str:
+    """Return the name of the function or method that a node calls."""
+    target = node.target
+    return target if isinstance(target, str) else str(getattr(target, "__name__", ""))
+
+
+def is_turning(node: Any) -> bool:
+    """Return whether a node transposes a matrix."""
+    if node.op not in ("call_method", "call_function"):
+        return False
+    if node.target is getattr:
+        return node.args[1] in ("T", "mT")
+    name = node.target if isinstance(node.target, str) else node.target.__name__
+    axes = sorted(a % 2 for a in node.args[1:] if isinstance(a, int))
+    return name == "t" or (name in ("transpose", "permute", "swapaxes") and axes == [0, 1])
+
+
+def is_factor(name: str, node: Any) -> bool:
+    """Return whether a node multiplies by a number, or divides by one."""
+    numbers = [type(argument) in (int, float) for argument in node.args]
+    if node.kwargs or len(numbers) != 2:
+        return False
+    return (name in _PRODUCTS and any(numbers)) or (name in _QUOTIENTS and numbers[1])

@@ -6,10 +6,14 @@ PyTorch is never imported here: an object can only be one of its own if it is lo
 from __future__ import annotations
 
 import copy
+import itertools
+import random
 import sys
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Contents, Layout, Step, UnreadableModel
@@ -18,6 +22,10 @@ from obstruction.models.readers.tensors import as_tensor, check_changes, is_torc
 
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "net")
 """Keys under which checkpoints keep the state dict of the model."""
+
+_ROWS: Final = 8
+_WIDTHS: Final = 3  # of inputs to try
+_TOLERANCES: Final = {"torch.float64": 1e-8, "torch.float32": 1e-3}  # of the largest output
 
 
 def matches(source: Any) -> bool:
@@ -52,6 +60,9 @@ def read(source: Any) -> Contents:
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
     """Return a module or state dict in which some tensors have other values.
 
+    The values given for a module must leave what it computes as it was. That is checked with copies
+    of the module on random inputs, where it can be run on vectors and copied, and has no hooks.
+
     Parameters
     ----------
     source : torch.nn.Module or mapping of str to torch.Tensor
@@ -65,14 +76,13 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     Raises
     ------
     ValueError
-        If a change does not fit, or the module cannot be copied.
+        If a change does not fit, the module cannot be copied, or would compute something else.
     """
     if _is_module(source):
         check_changes(changes, _held(_unwrapped(source)))
+        _check_function(_unwrapped(source), changes)
         target = source if inplace else _copied(source)
-        held = _held(_unwrapped(target))
-        for name, array in changes.items():
-            overwrite(name, held[name], array)
+        _change(target, changes)
         return target
     state = _state_dict(source)
     assert state is not None
@@ -89,6 +99,12 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     target = copy.copy(source)
     target[next(key for key in _NESTED if source.get(key) is state)] = new
     return target
+
+
+def _change(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
+    held = _held(_unwrapped(module))
+    for name, array in changes.items():
+        overwrite(name, held[name], array)
 
 
 def _is_module(source: Any) -> bool:
@@ -108,14 +124,9 @@ def _state_dict(source: Any) -> Any:
 
 def _unwrapped(module: Any) -> Any:
     """Return the module inside DataParallel and what torch.compile returns."""
-    while True:
-        kind = torch_leaves.builtin(module) or ""
-        if kind.endswith(("DataParallel", "DistributedDataParallel")):
-            module = module.module
-        elif hasattr(module, "_orig_mod"):
-            module = module._orig_mod
-        else:
-            return module
+    while (inner := torch_leaves.wrapped(module)) is not None:
+        module = inner
+    return module
 
 
 def _held(module: Any) -> dict[str, Any]:
@@ -129,6 +140,11 @@ def _held(module: Any) -> dict[str, Any]:
 
 
 def _read_module(module: Any) -> Contents:
+    if isinstance(module, sys.modules["torch"].jit.ScriptModule):
+        raise UnreadableModel(
+            "TorchScript modules cannot be read: give the module that was scripted or traced, or "
+            "the state_dict() of this one"
+        )
     held = _held(module)
     if not held:
         raise UnreadableModel(f"{type(module).__name__}: the PyTorch module has no parameters")
@@ -181,3 +197,79 @@ def _copied(module: Any) -> Any:
             f"inplace = False: {type(module).__name__} cannot be copied ({problem}); "
             "inplace=True changes the module itself"
         ) from None
+
+
+# --- whether the function stays the same ----------------------------------------------------
+
+
+def _check_function(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
+    """Check on random inputs that a module with other weights computes the same.
+
+    Only copies are run, each once, as ``forward`` may store or count. Hooks may write elsewhere,
+    so that a module with hooks is not run.
+
+    Raises
+    ------
+    ValueError
+        If it computes something else.
+    """
+    if any(torch_leaves.has_hooks(one) for one in module.modules()):
+        return
+    matrices = [p for p in module.parameters() if p.ndim == 2 and p.is_floating_point()]
+    widths = dict.fromkeys(n for matrix in matrices for n in reversed(matrix.shape))
+    for width in itertools.islice(widths, _WIDTHS):
+        try:
+            before = _outputs(module, {}, matrices[0], width)
+        except Exception:  # it is the user's code, and may take no such inputs
+            continue
+        try:
+            after = _outputs(module, changes, matrices[0], width)
+        except Exception:  # what ran before may fail for reasons of its own
+            return
+        if not _agree(before, after):
+            raise ValueError(
+                f"{type(module).__name__}: the module computes something else than its layers "
+                "show, so that other weights would change what it computes; it is left as it was"
+            )
+        return
+
+
+def _outputs(
+    module: Any, changes: Mapping[str, NDArray[Any]], matrix: Any, width: int
+) -> list[Any]:
+    """Return the tensors that a copy of a module makes of random inputs in eval mode."""
+    torch = sys.modules["torch"]
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(_ROWS, width, generator=generator, dtype=torch.float64)
+    devices = [p.device.index for p in module.parameters() if p.device.type == "cuda"]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - forward may use it
+    try:
+        with torch.random.fork_rng(dict.fromkeys(devices)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            copied = _copied(module).eval()
+            _change(copied, changes)
+            with torch.no_grad():
+                made = copied(inputs.to(matrix))
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+    return list(_tensors(made))
+
+
+def _tensors(made: Any) -> Iterator[Any]:
+    if is_torch(made):
+        yield made
+    elif isinstance(made, (Mapping, list, tuple)):
+        for one in made.values() if isinstance(made, Mapping) else made:
+            yield from _tensors(one)
+
+
+def _agree(before: list[Any], after: list[Any]) -> bool:
+    """Return whether outputs differ by no more than rounding does, or hold no finite numbers."""
+    for old, new in zip(before, after, strict=False):
+        if old.is_floating_point() and old.numel() and old.isfinite().all():
+            largest = float(old.abs().max())
+            tolerance = _TOLERANCES.get(str(old.dtype), 5e-2) * largest
+            if not (new.shape == old.shape and float((new - old).abs().max()) <= tolerance):
+                return False
+    return True

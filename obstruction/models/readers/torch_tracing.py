@@ -12,6 +12,7 @@ import copy
 import importlib
 import inspect
 import itertools
+import operator
 import sys
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -22,44 +23,13 @@ from obstruction.models.contents import Activation, Barrier, Dense, Layout, Step
 from obstruction.models.readers import torch_layers, torch_leaves
 from obstruction.models.readers.chains import Node, chained
 
-_TRANSPARENT: Final = frozenset(
-    (
-        "dropout",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "flatten",
-        "unflatten",
-        "view",
-        "reshape",
-        "contiguous",
-        "squeeze",
-        "unsqueeze",
-        "to",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "type",
-        "type_as",
-        "clone",
-        "cpu",
-        "cuda",
-    )
-)
-_ABOUT: Final = frozenset(
-    ("size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "__len__")
-)
-_ABOUT_ATTRIBUTES: Final = frozenset(
-    ("shape", "device", "dtype", "ndim", "is_cuda", "requires_grad")
-)
-_PRODUCTS: Final = ("mul", "imul", "multiply")
-_QUOTIENTS: Final = ("truediv", "itruediv", "div", "divide", "true_divide")
 _MEET: Final = "several results meet here, so the layers are no chain"
 _SEVERAL: Final = "it returns several results"
 _NORMALISED: Final = "normalisation makes the outputs independent of the scale of the weights"
 _OTHER: Final = object()  # an argument that is no tensor of the chain
 _NOT_FOLLOWED: Final = "its forward pass cannot be followed"
+_HOOKED: Final = "a forward hook may change what passes"
+_ELSEWHERE: Final = "its weights are also used elsewhere in forward"
 
 
 class NotFollowed(Exception):
@@ -79,7 +49,7 @@ def steps_of(module: Any) -> tuple[Step, ...]:
     steps = chained(follower.nodes, follower.results or (value.key,))
     if follower.failed and not any(isinstance(step, Dense) for step in steps):
         raise NotFollowed(follower.failed[0])
-    return steps
+    return tuple(itertools.chain.from_iterable(follower.fenced(step) for step in steps))
 
 
 @dataclass(frozen=True)
@@ -101,6 +71,7 @@ class _Follower:
         self.nodes: list[Node] = []
         self.results: tuple[Hashable, ...] = ()
         self.failed: list[str] = []
+        self.elsewhere: set[int] = set()  # addresses of tensors that forward reads by itself
         self._keys = itertools.count()
 
     def add(self, inputs: Sequence[Any], *steps: Step) -> _Value:
@@ -110,46 +81,85 @@ class _Follower:
         self.nodes.append(Node(keys, (made.key,), steps))
         return made
 
+    def fenced(self, step: Step) -> tuple[Step, ...]:
+        """Return a step, between barriers if it is a layer whose weights are also read alone."""
+        if not isinstance(step, Dense):
+            return (step,)
+        owner = self.root.get_submodule(step.weight.rpartition(".")[0])
+        parts = (step.weight, step.bias, step.magnitude)
+        tensors = [self.root.get_parameter(name) for name in parts if name is not None]
+        tensors += vars(owner).values()  # what the older weight normalisation computes
+        if self.elsewhere.isdisjoint(torch_leaves.addresses(tensors)):
+            return (step,)
+        barrier = Barrier(step.name, _ELSEWHERE)
+        return barrier, step, barrier
+
+    def opaque(self, module: Any, values: Sequence[Any], barrier: Barrier) -> _Value:
+        """Add a module that may do anything with its weights, and return what it makes."""
+        self.elsewhere |= torch_leaves.addresses(module.parameters())
+        return self.add(values, barrier)
+
     def call(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
         """Return what a module makes of its arguments, of which some are values."""
+        if module is self.root or not torch_leaves.has_hooks(module):
+            return self._unhooked(module, args, kwargs)
+        barrier = Barrier(self.paths.get(id(module), type(module).__name__), _HOOKED)
+
+        def behind(argument: Any) -> Any:
+            return self.add((argument,), barrier) if isinstance(argument, _Value) else argument
+
+        given = {name: behind(argument) for name, argument in kwargs.items()}
+        value: _Value = behind(self._unhooked(module, tuple(map(behind, args)), given))
+        return value
+
+    def _unhooked(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
         values = [one for one in (*args, *kwargs.values()) if isinstance(one, _Value)]
         path = self.paths.get(id(module), "")
         label = path or type(module).__name__
+        inner = torch_leaves.wrapped(module)
+        if inner is not None:
+            return self.call(inner, args, kwargs)
         kind = torch_leaves.builtin(module)
         role = torch_layers.role(kind) if kind else None
-        if role == "wrapper" or hasattr(module, "_orig_mod"):
-            inner = module.module if role == "wrapper" else module._orig_mod
-            return self.call(inner, args, kwargs)
         if kind is not None and role is not None:
             if role == "chain" and len(values) == 1:
                 value = values[0]
                 for child in module:
                     value = self.call(child, (value,), {})
                 return value
-            return self.add(values, *torch_leaves.leaf(module, kind, role, path, label))
-        if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
-            return self.add(values, torch_leaves.conv1d(module, path, label))
+            steps = torch_leaves.leaf(module, kind, role, path, label)
+            if steps and isinstance(steps[0], Barrier):
+                return self.opaque(module, values, steps[0])
+            return self.add(values, *steps)
         try:
             return self._custom(module, args, kwargs)
         except NotFollowed as problem:
             if module is self.root:
                 raise
             self.failed.append(f"{label}: {problem}")
-            return self.add(values, Barrier(label, _NOT_FOLLOWED))
+            return self.opaque(module, values, Barrier(label, _NOT_FOLLOWED))
 
     def _custom(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
+        if torch_leaves.is_replaced(module):
+            raise NotFollowed("another forward than that of its class was put on it")
         given, fixed = _bound(module, args, kwargs)
-        graph = _graph(module, fixed)
+        graph = _graph(module, fixed, self.elsewhere)
         known: dict[Any, _Value | None] = {}
         biases: dict[Any, _Value] = {}  # additions that are part of a layer
+        layers: set[Any] = set()
         for node in graph.nodes:
             inputs = [value for n in node.all_input_nodes if (value := known[n]) is not None]
             if node.op == "placeholder":
                 known[node] = given.get(node.target)
             elif node.op == "output":
+                read = [n for n in graph.nodes if not layers.issuperset(torch_leaves.readers(n))]
+                self.elsewhere.update(*(n.meta.get("addresses", ()) for n in read))
                 return self._returned(module, node, inputs)
-            elif not inputs or _tells_about(node):
+            elif not inputs or torch_leaves.tells_about(node):
                 known[node] = None
+                if node.op == "call_module":  # it makes something of its weights alone
+                    weights = module.get_submodule(node.target).parameters()
+                    self.elsewhere |= torch_leaves.addresses(weights)
             elif node in biases:
                 known[node] = biases[node]
             elif node.op == "call_module":
@@ -157,8 +167,15 @@ class _Follower:
             else:
                 steps, addition = self._function(module, node, inputs)
                 known[node] = value = self.add(inputs, *steps)
+                if any(isinstance(step, Dense) for step in steps):
+                    layers |= {node, addition}
                 if addition is not None:
                     biases[addition] = value
+            if known[node] is not None:
+                for changed in torch_leaves.changed_in_place(module, node):
+                    before = known.get(changed) or _OTHER
+                    same = [n for n, value in known.items() if n is changed or value == before]
+                    known.update(dict.fromkeys(same, known[node]))
         raise NotFollowed("it returns nothing")
 
     def _returned(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
@@ -166,14 +183,14 @@ class _Follower:
             raise NotFollowed("what it returns does not depend on its input")
         if module is self.root:
             self.results = tuple(value.key for value in inputs)
-        single = len(inputs) == 1 and _is_node(node.args[0])
+        single = len(inputs) == 1 and torch_leaves.is_node(node.args[0])
         return inputs[0] if single else self.add(inputs, Barrier(module._get_name(), _SEVERAL))
 
     def _called(
         self, module: Any, node: Any, inputs: list[_Value], known: Mapping[Any, _Value | None]
     ) -> _Value:
         def given(argument: Any) -> Any:
-            return (known[argument] or _OTHER) if _is_node(argument) else argument
+            return (known[argument] or _OTHER) if torch_leaves.is_node(argument) else argument
 
         args = tuple(given(argument) for argument in node.args)
         kwargs = {name: given(argument) for name, argument in node.kwargs.items()}
@@ -186,24 +203,30 @@ class _Follower:
         self, module: Any, node: Any, inputs: list[_Value]
     ) -> tuple[tuple[Step, ...], Any]:
         """Return the steps of a function or method, and the addition that gives them biases."""
-        target = node.target
-        name = (target if isinstance(target, str) else getattr(target, "__name__", "")).rstrip("_")
+        name = torch_leaves.name_of(node).rstrip("_")
         rest = list(node.args[1:])
         if len(inputs) > 1:
             return (Barrier(node.name, _MEET),), None
         if name == "linear":
-            weight = self._parameter(module, _argument(node, 1, "weight"), 2)
-            bias_node = _argument(node, 2, "bias")
+            weight = self._parameter(module, torch_leaves.argument(node, 1, "weight"), 2)
+            bias_node = torch_leaves.argument(node, 2, "bias")
             bias = self._parameter(module, bias_node, 1)
             if weight is not None and (bias is not None or bias_node is None):
                 return (self._dense(weight, bias, "out_in"),), None
         elif name in ("matmul", "mm") and rest and (p := self._parameter(module, rest[0], 2)):
             bias, addition = self._added(module, node, p)
             return (self._dense(p, bias, "in_out"),), addition
-        elif name in _TRANSPARENT or _is_factor(name, node):
+        elif name == "addmm" and len(rest) == 2 and not node.kwargs:
+            bias, weight = (self._parameter(module, node.args[i], i or 1) for i in (0, 2))
+            if weight is not None and bias is not None and len(bias.held) == weight.outputs:
+                return (self._dense(weight, bias, "in_out"),), None
+        elif torch_leaves.is_transparent(name) or torch_leaves.is_factor(name, node):
             return (), None
         elif name in ("clamp", "clip", "clamp_min"):
-            least, most = _argument(node, 1, "min"), _argument(node, 2, "max")
+            least, most = (
+                torch_leaves.argument(node, 1, "min"),
+                torch_leaves.argument(node, 2, "max"),
+            )
             if least == 0 and most is None:
                 return (Activation("relu"),), None
         elif name == "detach":
@@ -211,16 +234,16 @@ class _Follower:
         elif name.endswith("_norm") or name == "normalize":
             return (Barrier(node.name, _NORMALISED),), None
         elif torch_leaves.is_activation(name):
-            slope = _argument(node, 1, "negative_slope")
+            slope = torch_leaves.argument(node, 1, "negative_slope")
             return (Activation(name, torch_leaves.slope(name, slope)),), None
         return (Barrier(node.name, f"what {name!r} does with the neurons is not known"),), None
 
     def _parameter(self, module: Any, node: Any, ndim: int) -> _Parameter | None:
         """Return the parameter that a node of the graph is, perhaps transposed."""
         turned = False
-        while _is_node(node) and _is_turning(node):
+        while torch_leaves.is_node(node) and torch_leaves.is_turning(node):
             node, turned = node.args[0], not turned
-        if not _is_node(node) or node.op != "get_attr":
+        if not torch_leaves.is_node(node) or node.op != "get_attr":
             return None
         prefix, _, name = node.target.rpartition(".")
         owner = module.get_submodule(prefix)
@@ -236,7 +259,7 @@ class _Follower:
         if len(after) == 1 and getattr(after[0].target, "__name__", "") in ("add", "iadd"):
             others = [a for a in after[0].args if a is not node]
             bias = self._parameter(module, others[0], 1) if len(others) == 1 else None
-            if bias is not None and len(bias.held) == weight.held.shape[0 if weight.turned else 1]:
+            if bias is not None and len(bias.held) == weight.outputs:
                 return bias, after[0]
         return None, None
 
@@ -260,6 +283,11 @@ class _Parameter:
     name: str
     held: Any
     turned: bool
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of a product with it on the right."""
+        return int(self.held.shape[0 if self.turned else 1])
 
 
 # --- graphs ---------------------------------------------------------------------------------
@@ -290,18 +318,45 @@ def _bound(
     return given, {name: value for name, value in held.items() if isinstance(value, plain)}
 
 
-def _graph(module: Any, fixed: dict[str, Any]) -> Any:
-    """Return the graph of one module's ``forward``, the modules it calls taken as they are."""
+def _graph(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
+    """Return the graph of one module's ``forward``, the modules it calls taken as they are.
+
+    Nodes that are tensors get their addresses; the addresses of tensors that ``forward`` computes
+    with outside of the graph are added to `read`.
+    """
     torch, fx = sys.modules["torch"], importlib.import_module("torch.fx")
     behaviour = {"is_leaf_module": lambda *_: True, "proxy_buffer_attributes": True}
     tracer = type("Tracer", (fx.Tracer,), behaviour)()
     try:
         with _untouched(module), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return tracer.trace(module, concrete_args=fixed or None)
+            with _recorded(read):
+                graph = tracer.trace(module, concrete_args=fixed or None)
+            for node in graph.nodes:
+                if node.op == "get_attr":
+                    held = operator.attrgetter(node.target)(module)
+                    node.meta["addresses"] = torch_leaves.addresses([held])
+            return graph
     except Exception as problem:  # it is the user's code that runs
         lines = str(problem).strip().splitlines() or [type(problem).__name__]
         raise NotFollowed(lines[0]) from None
+
+
+def _recorded(read: set[int]) -> Any:
+    """Return a context that records addresses of tensors that are computed with, not traced."""
+    fx = importlib.import_module("torch.fx")
+    mode = importlib.import_module("torch.overrides").TorchFunctionMode
+
+    def watch(_: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given: list[Any] = [*args, *(kwargs or {}).values()]
+        given += [one for many in given if isinstance(many, (list, tuple)) for one in many]
+        named = function if function.__name__ != "__get__" else function.__self__
+        about = named.__name__ in torch_leaves.ABOUT
+        if not about and not any(isinstance(one, fx.Proxy) for one in given):
+            read.update(torch_leaves.addresses(given))
+        return function(*args, **(kwargs or {}))
+
+    return type("Recorder", (mode,), {"__torch_function__": watch})()
 
 
 @contextlib.contextmanager
@@ -326,38 +381,3 @@ def _untouched(module: Any) -> Iterator[None]:
         for now, held in kept:
             now.clear()
             now.update(held)
-
-
-def _is_node(value: Any) -> bool:
-    return isinstance(value, sys.modules["torch.fx"].Node)
-
-
-def _argument(node: Any, position: int, name: str) -> Any:
-    """Return an argument given by its position or name, None if it is not."""
-    return node.args[position] if len(node.args) > position else node.kwargs.get(name)
-
-
-def _tells_about(node: Any) -> bool:
-    """Return whether a node is the shape or type of a tensor, not its numbers."""
-    if node.op == "call_method":
-        return node.target in _ABOUT
-    return node.target is getattr and node.args[1] in _ABOUT_ATTRIBUTES
-
-
-def _is_turning(node: Any) -> bool:
-    """Return whether a node transposes a matrix."""
-    if node.op not in ("call_method", "call_function"):
-        return False
-    if node.target is getattr:
-        return node.args[1] in ("T", "mT")
-    name = node.target if isinstance(node.target, str) else node.target.__name__
-    axes = sorted(a % 2 for a in node.args[1:] if isinstance(a, int))
-    return name == "t" or (name in ("transpose", "permute", "swapaxes") and axes == [0, 1])
-
-
-def _is_factor(name: str, node: Any) -> bool:
-    """Return whether a node multiplies by a number, or divides by one."""
-    numbers = [type(argument) in (int, float) for argument in node.args]
-    if node.kwargs or len(numbers) != 2:
-        return False
-    return (name in _PRODUCTS and any(numbers)) or (name in _QUOTIENTS and numbers[1])
