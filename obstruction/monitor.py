@@ -128,7 +128,7 @@ class Monitor:
 
     def _read(self, model: Any) -> _Record:
         """Read the weights as they are now."""
-        tensors = self._tensors() if model is None else models.contents(model).tensors
+        tensors = self._tensors() if model is None else models.read_contents(model).tensors
         now = model_with(self._model, tensors)
         with np.errstate(all="ignore"):
             found = [n for n in norms_of(self._audited, now.layers) if n is not None]
@@ -373,10 +373,10 @@ def _reader(source: Any, model: Any) -> Callable[[], Mapping[str, Tensor]]:
     """Return what reads the present tensors; a module's graph is not traced again."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(source, torch.nn.Module):
-        return lambda: models.contents(source).tensors
+        return lambda: models.read_contents(source).tensors
     wanted = [tensor for layer in model.layers for tensor in tensors_of(layer)]
     if not {tensor.name for tensor in wanted} <= set(source.state_dict()):
-        return lambda: models.contents(source).tensors
+        return lambda: models.read_contents(source).tensors
 
     def read() -> dict[str, Tensor]:
         state = source.state_dict()

@@ -291,7 +291,7 @@ def _check_out(source: Any, out: str | os.PathLike[str] | None, inplace: bool) -
 def _reread(source: Any, report: Report) -> Model:
     """Return the report's model with the present numbers of the source, if it is the same."""
     try:
-        model = model_with(report.model, models.contents(source).tensors)
+        model = model_with(report.model, models.read_contents(source).tensors)
     except ValueError as error:
         raise ValueError(f"report: must be an audit of this model, but {error}") from None
     table = report.to_dataframe()

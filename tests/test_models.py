@@ -36,12 +36,12 @@ def test_a_file_and_its_arrays_are_the_same_model(net, saved):
         model = models.read(source, activation="relu")
         for layer, array in zip(model.layers, net.values(), strict=True):
             np.testing.assert_array_equal(layer.weight, array)
-    assert set(models.contents(saved).tensors) == set(net)
+    assert set(models.read_contents(saved).tensors) == set(net)
 
 
 def test_the_content_tells_the_format_not_the_name(saved):
     renamed = saved.rename(saved.with_name("net.pt"))
-    assert models.contents(renamed).format == "npz"
+    assert models.read_contents(renamed).format == "npz"
     assert [layer.name for layer in models.read(renamed, activation="relu").layers] == ["W1", "W2"]
 
 
@@ -56,12 +56,12 @@ def test_a_file_is_written_to_out(net, saved, tmp_path):
     out = tmp_path / "new.npz"
     before = saved.read_bytes()
     assert models.write(saved, {"W1": 2 * net["W1"]}, out=str(out)) == out
-    found = models.contents(out).tensors
+    found = models.read_contents(out).tensors
     np.testing.assert_array_equal(found["W1"].array, 2 * net["W1"])
     np.testing.assert_array_equal(found["W2"].array, net["W2"])
     assert saved.read_bytes() == before
     assert models.write(saved, {"W1": 2 * net["W1"]}, out=saved) == saved
-    np.testing.assert_array_equal(models.contents(saved).tensors["W1"].array, 2 * net["W1"])
+    np.testing.assert_array_equal(models.read_contents(saved).tensors["W1"].array, 2 * net["W1"])
 
 
 def test_where_to_write_must_be_clear(net, saved, tmp_path):
@@ -181,7 +181,7 @@ import keras
 from obstruction import models
 dense = keras.layers.Dense
 net = keras.Sequential([keras.Input((5,)), dense(7, activation="relu"), dense(1)])
-print(models.contents(net).format, models.read(net).links[0].activation)
+print(models.read_contents(net).format, models.read(net).links[0].activation)
 """
     run = subprocess.run(
         [sys.executable, "-c", code],

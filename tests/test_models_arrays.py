@@ -111,7 +111,7 @@ def test_a_changed_copy_is_of_the_same_type(net, form):
     changes = {"W1": 3.0 * net["W1"], "b2": net["b2"] + 1.0}
     new = models.write(source, changes)
     assert type(new) is type(source)
-    found = models.contents(new).tensors
+    found = models.read_contents(new).tensors
     for name in net:
         np.testing.assert_array_equal(found[name].array, changes.get(name, before[name]))
         np.testing.assert_array_equal(net[name], before[name])

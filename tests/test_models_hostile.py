@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import pickle
 import struct
@@ -37,8 +36,9 @@ from model_files import (
     zipped,
 )
 
+from obstruction.models import read_contents
 from obstruction.models.contents import Contents, UnreadableModel
-from obstruction.models.readers import archives, torch_files
+from obstruction.models.readers import archives, hdf5, torch_files
 from obstruction.models.readers import npz as npz_reader
 from obstruction.models.readers.files import SMALL, most_expanded, replacing, told_as
 
@@ -46,17 +46,11 @@ SECONDS = 2.0  # that any small file may take
 ARRAYS = network(3, 5, 2)
 
 
-def reader(name: str) -> Any:
-    return importlib.import_module(f"obstruction.models.readers.{name}")
-
-
-def attempt(name: str, path: Path) -> Contents | UnreadableModel:
-    """Read a file as users do, by its content; the reader is found if the package has no more."""
-    models = importlib.import_module("obstruction.models")
-    read = getattr(models, "contents", None)
+def attempt(path: Path) -> Contents | UnreadableModel:
+    """Read a file as users do, by its content."""
     start = time.process_time()
     try:
-        result = read(path) if callable(read) else reader(name).read(path)
+        result: Contents | UnreadableModel = read_contents(path)
     except UnreadableModel as error:
         result = error
     except ValueError as error:  # of the house; `check` looks at what it says
@@ -65,13 +59,8 @@ def attempt(name: str, path: Path) -> Contents | UnreadableModel:
     return result
 
 
-def one_by_one(name: str, paths: list[Path]) -> list[Contents | UnreadableModel]:
-    return [attempt(name, path) for path in paths]
-
-
-def all_at_once(name: str, paths: list[Path]) -> list[Contents | UnreadableModel]:
-    """HDF5 is read in another process, which is slow to start."""
-    return reader(name).attempt_all(paths)
+def one_by_one(paths: list[Path]) -> list[Contents | UnreadableModel]:
+    return [attempt(path) for path in paths]
 
 
 def onnx_model() -> bytes:
@@ -99,13 +88,15 @@ def hdf5_weights() -> bytes:
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: the module that reads it, a good file, and what damaged ones are put into."""
+    """A kind of file: a good one, and what damaged ones are put into.
 
-    reader: str
+    HDF5 is read in another process, which is slow to start: many files at a time.
+    """
+
     suffix: str
     make: Callable[[], bytes]
     wrap: Callable[[bytes], bytes] = bytes
-    attempt: Callable[[str, list[Path]], list[Contents | UnreadableModel]] = one_by_one
+    attempt: Callable[[list[Path]], list[Contents | UnreadableModel]] = one_by_one
 
 
 def in_archive(raw: bytes) -> bytes:
@@ -114,22 +105,18 @@ def in_archive(raw: bytes) -> bytes:
 
 # in archives every byte has a checksum, so what is in them is also damaged before it gets one
 FORMATS = {
-    "torch": Format("torch_files", ".pt", lambda: in_archive(pickled(state_dict(ARRAYS)))),
-    "torch state dict": Format(
-        "torch_files", ".pt", lambda: pickled(state_dict(ARRAYS)), in_archive
-    ),
-    "torch module": Format("torch_files", ".pt", lambda: pickled(sequential(ARRAYS)), in_archive),
-    "torch legacy": Format(
-        "torch_files", ".pt", lambda: torch_legacy(state_dict(ARRAYS), storages(ARRAYS))
-    ),
-    "safetensors": Format("safetensors", ".safetensors", lambda: safetensors(ARRAYS)),
-    "npz": Format("npz", ".npz", lambda: npz(ARRAYS, compressed=True)),
-    "npy": Format("npz", ".npy", lambda: npy(ARRAYS["0.weight"])),
+    "torch": Format(".pt", lambda: in_archive(pickled(state_dict(ARRAYS)))),
+    "torch state dict": Format(".pt", lambda: pickled(state_dict(ARRAYS)), in_archive),
+    "torch module": Format(".pt", lambda: pickled(sequential(ARRAYS)), in_archive),
+    "torch legacy": Format(".pt", lambda: torch_legacy(state_dict(ARRAYS), storages(ARRAYS))),
+    "safetensors": Format(".safetensors", lambda: safetensors(ARRAYS)),
+    "npz": Format(".npz", lambda: npz(ARRAYS, compressed=True)),
+    "npy": Format(".npy", lambda: npy(ARRAYS["0.weight"])),
     "npy in npz": Format(
-        "npz", ".npz", lambda: npy(ARRAYS["0.weight"]), lambda raw: zipped({"a.npy": raw})
+        ".npz", lambda: npy(ARRAYS["0.weight"]), lambda raw: zipped({"a.npy": raw})
     ),
-    "onnx": Format("onnx", ".onnx", onnx_model),
-    "hdf5": Format("hdf5", ".h5", hdf5_weights, attempt=all_at_once),
+    "onnx": Format(".onnx", onnx_model),
+    "hdf5": Format(".h5", hdf5_weights, attempt=hdf5.attempt_all),
 }
 
 
@@ -168,7 +155,7 @@ def check(kind: Format, files: list[bytes], folder: Path) -> int:
     for path, data in zip(paths, files, strict=True):
         path.write_bytes(data)
     good = 0
-    for path, result in zip(paths, kind.attempt(kind.reader, paths), strict=True):
+    for path, result in zip(paths, kind.attempt(paths), strict=True):
         if isinstance(result, Contents):
             good += 1
             total = sum(tensor.array.nbytes for tensor in result.tensors.values())
@@ -275,7 +262,7 @@ def test_nothing_is_run(write, tmp_path):
         for place, value in placed(attack).items():
             path = tmp_path / "a.pt"
             path.write_bytes(write(value, storages(ARRAYS)))
-            result = attempt("torch_files", path)
+            result = attempt(path)
             assert not mark.exists(), (name, place)
             seen.add((place, isinstance(result, Contents)))
             if isinstance(result, Contents):

@@ -282,7 +282,7 @@ def test_a_counter_in_a_buffer_is_not_moved():
 
     net = module(forward, fc1=nn.Linear(5, 7), fc2=nn.Linear(7, 1))
     net.register_buffer("steps", torch.zeros(()))
-    models.contents(net)
+    models.read_contents(net)
     assert net.steps == 0
 
 
@@ -366,8 +366,8 @@ def test_a_forward_put_on_an_object(place):
     assert "relu" not in linked(nn.Sequential(net, nn.Linear(1, 1)))[1]
     whole = small()
     whole.forward = lambda x: whole[2](torch.tanh(whole[0](x)))
-    assert models.contents(whole).steps is None
-    assert "another forward than that of its class" in models.contents(whole).notes[0]
+    assert models.read_contents(whole).steps is None
+    assert "another forward than that of its class" in models.read_contents(whole).notes[0]
 
 
 def test_calls_other_than_forward():

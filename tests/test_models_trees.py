@@ -175,8 +175,8 @@ def test_flax_nnx_state():
     name = model.layers[0].weight_tensor.name
     before = np.array(model.layers[0].weight_tensor.array)
     new = models.write(state, {name: np.full((5, 7), 4.0, np.float32)})
-    assert (models.contents(new).tensors[name].array == 4.0).all()
-    np.testing.assert_array_equal(models.contents(state).tensors[name].array, before)
+    assert (models.read_contents(new).tensors[name].array == 4.0).all()
+    np.testing.assert_array_equal(models.read_contents(state).tensors[name].array, before)
     nnx.update(net, new)
     assert (np.asarray(nnx.state(net)["layers"][0]["kernel"][...]) == 4.0).all()
     with pytest.raises(models.UnreadableModel, match=r"nnx.state\(model\)"):

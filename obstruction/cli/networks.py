@@ -32,9 +32,8 @@ _layers_option: Callable[[Any], Any] = click.option(
 )
 
 
-def _reading(
-    activation: str | None, layout: str | None, layers: str | None
-) -> dict[str, str | list[str] | None]:
+def _reading(activation: str | None, layout: str | None, layers: str | None) -> dict[str, Any]:
+    """Return the options that say what a file does not."""
     names = None if layers is None else [name.strip() for name in layers.split(",")]
     return {"activation": activation, "layout": layout, "layers": names}
 
@@ -132,7 +131,7 @@ def audit(
             file,
             scheme=None if scheme == "none" else scheme,
             rtol=rtol,
-            **_reading(activation, layout, layers),  # type: ignore[arg-type]
+            **_reading(activation, layout, layers),
         )
     except NothingAuditable as error:
         complain(str(error))
@@ -210,7 +209,7 @@ def repair(
             file,
             margin=margin,
             scope=scope,
-            **_reading(activation, layout, layers),  # type: ignore[arg-type]
+            **_reading(activation, layout, layers),
         )
     except NothingAuditable as error:
         complain(str(error))
@@ -233,9 +232,9 @@ def inspect(file: str, activation: str | None, layout: str | None, layers: str |
 
     If the file does not say all that is needed, the missing option is named.
     """
-    from obstruction.models import contents, resolve
+    from obstruction.models import read_contents, resolve
 
-    found = contents(file)
+    found = read_contents(file)
     click.echo(f"{file}: {found.format}, {len(found.tensors):,} tensors")
     rows = [("tensor", "shape", "type")]
     for name, tensor in found.tensors.items():
@@ -246,7 +245,7 @@ def inspect(file: str, activation: str | None, layout: str | None, layers: str |
     click.echo()
     given = _reading(activation, layout, layers)
     try:
-        model = resolve(found, **given)  # type: ignore[arg-type]
+        model = resolve(found, **given)
     except ValueError as error:
         click.echo(f"Layers cannot be told yet: {error}")
         return 0

@@ -34,9 +34,9 @@ __all__ = [
     "Tensor",
     "UnreadableModel",
     "check_target",
-    "contents",
     "layer_names",
     "read",
+    "read_contents",
     "resolve",
     "write",
 ]
@@ -83,10 +83,10 @@ def read(
     ValueError
         If an argument contradicts the source, or must be given.
     """
-    return resolve(contents(source), activation=activation, layout=layout, layers=layers)
+    return resolve(read_contents(source), activation=activation, layout=layout, layers=layers)
 
 
-def contents(source: Any) -> Contents:
+def read_contents(source: Any) -> Contents:
     """Return what is in a file or object, before it is understood as a network.
 
     Raises
