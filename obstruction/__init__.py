@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obstruction import dag as dag
     from obstruction import design as design
     from obstruction import exact as exact
     from obstruction import tables as tables
@@ -53,7 +54,7 @@ _HOMES = {
     "scheme_names": "schemes",
 }
 
-_MODULES = ("design", "exact", "tables", "topology")
+_MODULES = ("dag", "design", "exact", "tables", "topology")
 
 __all__ = [
     "InitScheme",
@@ -61,6 +62,7 @@ __all__ = [
     "Report",
     "Study",
     "audit",
+    "dag",
     "design",
     "exact",
     "heatmap",

@@ -8,12 +8,9 @@ one out of ``S`` and ``c(S) < 0``, its square is at least ``-c(S)``; if it is th
 zero. All others can (Gale 1957, Hoffman 1960), and every frozen weight cuts the set of parameters
 with the same balances in two.
 
-In a chain in which every layer is complete, few sets have a single weight out. It leads from a
-neuron ``v`` into a layer of width 1, and ``S`` is ``{v}``, unless ``v``'s layer has width 1 as
-well: then any part of the layer before may join, and if all of it does, any part of the one before
-that, and so on. So the smallest ``c(S)`` is ``c_v + G``, with ``G`` from a sum over each layer.
-Weights into ``S`` are the mirror image, where biases, being further ways in, must be absent.
-docs/topology.md has the proof.
+A chain of layers is a directed acyclic graph, so `obstruction.dag.regions` decides. Between two
+layers all weights are there; a node of balance 0 stands for them, so that millions of weights need
+no list. docs/topology.md has the proof.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from obstruction.dag.regions import Side
 from obstruction.validation import LARGEST_SIZE, check_count
 
 _FloatArray: TypeAlias = NDArray[np.float64]
@@ -155,9 +153,9 @@ def frozen_weights(
     # Everything is computed for the balances as they are and for the ends of their tolerances.
     low = [layer - t for layer, t in zip(c, off, strict=True)]
     high = [layer + t for layer, t in zip(c, off, strict=True)]
-    out, out_low, out_high = (_ways_out(x, widths) for x in (c, low, high))
-    # The mirror image: the layers in reverse order, balances with the opposite sign.
-    into, into_low, into_high = (_ways_in(x, widths, flags) for x in (c, low, high))
+    ways_out, ways_in = _sides(widths, flags)
+    out, out_low, out_high = (_smallest(ways_out, x, 1.0) for x in (c, low, high))
+    into, into_low, into_high = (_smallest(ways_in, x, -1.0) for x in (c, low, high))
 
     layers = [
         _layer(out[i], out_low[i], out_high[i], into[i], into_low[i], into_high[i])
@@ -186,37 +184,47 @@ def frozen_weights(
     )
 
 
-def _ways_out(c: list[_FloatArray], widths: list[int]) -> list[_FloatArray]:
-    """Return for each neuron the smallest c(S) over all S whose only weight out is its own."""
-    found = []
-    narrow = [i for i, layer in enumerate(c) if layer.size == widths[i + 2] == 1]
-    last = max(narrow, default=0)  # no later layer asks for what lies before it
-    before = 0.0  # the smallest c(S) over all S in earlier layers that lead only into this one
-    for i, layer in enumerate(c):
-        if widths[i + 2] > 1:
-            found.append(np.full(layer.size, np.nan))
+def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
+    """Return the weights out and the weights in of the hidden neurons of a chain."""
+    sizes = np.array(widths[1:-1])
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
+    last, nodes = len(sizes) - 1, int(ends[-1])
+    tails, heads = [], []
+    for i in range(last):
+        here, there = np.arange(starts[i], ends[i]), np.arange(starts[i + 1], ends[i + 1])
+        if min(here.size, there.size) > 1:  # through a node in between
+            tails += [here, np.full(there.size, nodes)]
+            heads += [np.full(here.size, nodes), there]
+            nodes += 1
         else:
-            found.append(layer + before if layer.size == 1 else layer.copy())
-        if i < last:
-            before = float(min(np.minimum(layer, 0.0).sum(), layer.sum() + before))
-    return found
+            here, there = np.broadcast_arrays(here, there)
+            tails.append(here)
+            heads.append(there)
+    leaves, enters, alone_out, alone_in = np.zeros((4, nodes), dtype=bool)
+    leaves[starts[last] : ends[last]] = True
+    for i in range(last + 1):
+        layer = slice(starts[i], ends[i])
+        enters[layer] = i == 0 or biases[i]
+        alone_out[layer] = widths[i + 2] == 1
+        alone_in[layer] = widths[i] == 1 and not biases[i]
+    none = np.zeros(0, dtype=np.int64)
+    out = Side(
+        nodes, np.concatenate([none, *tails]), np.concatenate([none, *heads]), leaves, alone_out
+    )
+    return out, out.reversed(enters, alone_in)
 
 
-def _ways_in(c: list[_FloatArray], widths: list[int], biases: Sequence[Any]) -> list[_FloatArray]:
-    """Return for each neuron the largest c(S) over all S whose only weight in is its own."""
-    found = []
-    narrow = [i for i, layer in enumerate(c) if layer.size == widths[i] == 1]
-    first = min(narrow, default=len(c))  # no earlier layer asks for what lies behind it
-    after = 0.0  # the largest c(S) over all S in later layers that are entered only from this one
-    for i, layer in reversed(list(enumerate(c))):
-        if widths[i] > 1 or biases[i]:
-            found.append(np.full(layer.size, np.nan))
-        else:
-            found.append(layer + after if layer.size == 1 else layer.copy())
-        if i > first:
-            best = max(np.maximum(layer, 0.0).sum(), layer.sum() + after)
-            after = 0.0 if biases[i] else float(best)
-    return found[::-1]
+def _smallest(side: Side, c: list[_FloatArray], sign: float) -> list[_FloatArray]:
+    """Return for each neuron the smallest c(S), or the largest for weights in, NaN if it has none.
+
+    The largest is the smallest of the balances with the other sign.
+    """
+    balances = np.zeros(side.nodes)
+    sizes = [layer.size for layer in c]
+    balances[: sum(sizes)] = np.concatenate(c)
+    found = np.where(side.single, sign * side.smallest_sums(sign * balances), np.nan)
+    return np.split(found[: sum(sizes)], np.cumsum(sizes)[:-1])
 
 
 def _layer(

@@ -1,0 +1,102 @@
+"""Checks of nodes, edges and weights."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from fractions import Fraction
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Node: TypeAlias = Hashable
+Edge: TypeAlias = tuple[Node, Node]
+
+BIAS: Final = "bias"
+"""The node that is always 1: an edge from it is the bias of the node it leads to."""
+
+_SHOWN: Final = 5
+"""Names that a message lists at most."""
+
+
+def check_edge(place: int, edge: Any) -> Edge:
+    """Return an edge as a pair of nodes."""
+    try:
+        a, b = edge
+        hash((a, b))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"edges[{place}] = {edge!r}: must be a pair (tail, head) of nodes"
+        ) from None
+    return a, b
+
+
+def check_nodes(name: str, nodes: Any) -> list[Node]:
+    """Return inputs or outputs as a list."""
+    given = list(check_iterable(name, nodes))
+    try:
+        distinct = dict.fromkeys(given)
+    except TypeError:
+        raise ValueError(f"{name}: nodes must be hashable") from None
+    if not given:
+        raise ValueError(f"{name} = []: must hold at least one node")
+    if BIAS in distinct:
+        raise ValueError(f"{name}: the node {BIAS!r} stands for the constant 1")
+    if len(distinct) < len(given):
+        raise ValueError(f"{name}: must not name a node twice")
+    return given
+
+
+def check_iterable(name: str, values: Any) -> Iterable[Any]:
+    """Return what can be gone through, and is no text."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} = {values!r}: must be a sequence")
+    return values
+
+
+def listed(values: Any) -> NDArray[Any]:
+    """Return numbers as an array that keeps integers and fractions."""
+    given = list(values)
+    array = np.empty(len(given), dtype=object)
+    for i, value in enumerate(given):
+        array[i] = value
+    return array
+
+
+def check_numbers(name: str, values: NDArray[Any], place: Callable[[int], Any]) -> NDArray[Any]:
+    """Return finite numbers: whole ones and fractions as they are, others as float64.
+
+    ``place(i)`` is what a message calls the place of the i-th number.
+    """
+    if values.dtype.kind in "iu":
+        return values.astype(object)
+    if values.dtype.kind == "f":
+        array = values.astype(np.float64)
+        if not np.isfinite(array).all():
+            i = int(np.flatnonzero(~np.isfinite(array))[0])
+            raise ValueError(f"{name}: that of {place(i)} is {array[i]}, must be finite")
+        return array
+    given = values.tolist()
+    for i, value in enumerate(given):
+        if not isinstance(value, numbers.Real):
+            raise ValueError(f"{name}: that of {place(i)} is {value!r}, must be a number")
+    if all(isinstance(value, numbers.Rational) for value in given):
+        exact = [int(v) if isinstance(v, numbers.Integral) else Fraction(v) for v in given]
+        return listed(exact)
+    return check_numbers(name, np.array([float(value) for value in given]), place)
+
+
+def shown(nodes: Sequence[Any]) -> str:
+    """Return names for a message, a few of them."""
+    words = [
+        f"{node[0]} -> {node[1]}" if isinstance(node, tuple) and len(node) == 2 else str(node)
+        for node in nodes[:_SHOWN]
+    ]
+    more = len(nodes) - _SHOWN
+    return ", ".join(words) + (f" and {more:,} more" if more > 0 else "")
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number and what it counts, in the plural if need be."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,294 @@
+"""A network on a directed acyclic graph: everything the package can say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from obstruction.dag import frozen, paths, pruning, singular
+from obstruction.dag.arguments import BIAS, Edge, Node, check_iterable
+from obstruction.dag.frozen import FrozenEdges
+from obstruction.dag.graph import FloatArray, Graph, WeightsLike
+from obstruction.dag.singular import Singularity
+from obstruction.validation import check_count
+
+if TYPE_CHECKING:
+    import networkx
+
+
+class Pruned(NamedTuple):
+    """A network without the parts that its function does not need.
+
+    Attributes
+    ----------
+    network : Network
+        With the same inputs and outputs.
+    weights : ndarray, shape (size,)
+        Its weights, unchanged.
+    removed_nodes : tuple of nodes
+    removed_edges : tuple of (node, node)
+    largest : float
+        The largest absolute weight that was taken for zero though it was not; if it is 0, the
+        pruned network computes exactly the same.
+    """
+
+    network: Network
+    weights: NDArray[Any]
+    removed_nodes: tuple[Node, ...]
+    removed_edges: tuple[Edge, ...]
+    largest: float
+
+
+class Network(Graph):
+    """A feed-forward ReLU network on a directed acyclic graph, one trainable weight an edge.
+
+    Make one with `mlp`, `from_edges` or `from_networkx`; `obstruction.dag.from_model` reads a real
+    model. Weights are given as an array in the order of `edges` or as a mapping from edges.
+
+    Examples
+    --------
+    >>> net = Network.mlp([2, 3, 1], hidden_bias=True)
+    >>> net
+    Network: 2 inputs, 3 hidden nodes, 1 output, 12 edges
+    >>> weights = net.from_layers([[[1, 0], [0, 1], [1, 1]], [[2, 1, 1]]], [[0, 0, 0]])
+    >>> print(net.frozen_edges(weights))  # 1² + 0² + 0² < 2²
+    1 frozen, 1 at the boundary
+      h1.0 -> y0  frozen  sign +1  |w| >= 1.73205  only edge out of {h1.0}, c = -3
+      h1.1 -> y0  boundary  sign +1  |w| >= 0  only edge out of {h1.1}, c = 0
+    >>> net.components(weights)
+    2
+    """
+
+    @classmethod
+    def mlp(
+        cls, widths: Iterable[int], *, hidden_bias: bool = False, output_bias: bool = False
+    ) -> Network:
+        """Return a chain of fully connected layers.
+
+        Parameters
+        ----------
+        widths : iterable of int
+            Inputs, hidden layers, outputs; each >= 1, two numbers at least.
+        hidden_bias, output_bias : bool
+            Whether hidden nodes and outputs have biases.
+
+        Returns
+        -------
+        Network
+            With nodes ``x0``, ``h1.0``, ``h2.0``, ``y0`` (layer and place), ``bias``. Weights come
+            layer by layer, the rows of its matrix from top to bottom, then its biases: the order of
+            ``torch.nn.utils.parameters_to_vector``.
+
+        Raises
+        ------
+        ValueError
+            If a width is not a whole number of at least 1, or there are fewer than two.
+        """
+        given = check_iterable("widths", widths)
+        sizes = [check_count(f"widths[{i}]", width) for i, width in enumerate(given)]
+        if len(sizes) < 2:
+            raise ValueError(f"widths = {sizes!r}: must be the inputs and the outputs at least")
+        names: list[Node] = [f"x{j}" for j in range(sizes[0])]
+        starts, last = [0], len(sizes) - 1
+        for i, size in enumerate(sizes[1:], 1):
+            names += [BIAS] if i == 1 else []
+            starts.append(len(names))
+            names += [f"h{i}.{k}" if i < last else f"y{k}" for k in range(size)]
+        tails, heads = [], []
+        for i in range(1, len(sizes)):
+            here, there = (starts[j] + np.arange(sizes[j]) for j in (i - 1, i))
+            tails.append(np.tile(here, there.size))
+            heads.append(np.repeat(there, here.size))
+            if hidden_bias if i < last else output_bias:
+                tails.append(np.full(there.size, sizes[0]))
+                heads.append(there)
+        made: Network = cls._of(
+            names, sizes[0], sizes[-1], np.concatenate(tails), np.concatenate(heads)
+        )
+        return made
+
+    @classmethod
+    def from_edges(
+        cls,
+        edges: Iterable[Edge],
+        *,
+        inputs: Iterable[Node],
+        outputs: Iterable[Node],
+        hidden_bias: bool = False,
+    ) -> Network:
+        """Return a network with given edges.
+
+        Parameters
+        ----------
+        edges : iterable of (node, node)
+            From tail to head. An edge from ``"bias"`` is a bias.
+        inputs, outputs : iterable of nodes
+            In order; all other nodes are hidden.
+        hidden_bias : bool
+            Whether to append a bias for each hidden node.
+
+        Raises
+        ------
+        ValueError
+            As `obstruction.dag.Graph`.
+        """
+        net = cls(edges, inputs=inputs, outputs=outputs)
+        if not hidden_bias:
+            return net
+        biases = [(BIAS, node) for node in net.hidden]
+        return cls([*net.edges, *biases], inputs=net.inputs, outputs=net.outputs)
+
+    @classmethod
+    def from_networkx(
+        cls,
+        graph: networkx.DiGraph[Any],
+        *,
+        inputs: Iterable[Node] | None = None,
+        outputs: Iterable[Node] | None = None,
+        hidden_bias: bool = False,
+    ) -> Network:
+        """Return the network of a directed graph of networkx.
+
+        Parameters
+        ----------
+        graph : networkx.DiGraph
+        inputs, outputs : iterable of nodes, optional
+            By default the nodes without edges in (but ``"bias"``), and those without edges out, in
+            the order of the graph.
+        hidden_bias : bool
+            As for `from_edges`.
+
+        Raises
+        ------
+        ValueError
+            If it is no directed graph, or as `from_edges`.
+        """
+        if not (hasattr(graph, "is_directed") and graph.is_directed()) or graph.is_multigraph():
+            raise ValueError(f"graph = {graph!r}: must be a networkx.DiGraph")
+        if inputs is None:
+            inputs = [node for node in graph if not graph.in_degree(node) and node != BIAS]
+        if outputs is None:
+            outputs = [node for node in graph if not graph.out_degree(node)]
+        return cls.from_edges(graph.edges, inputs=inputs, outputs=outputs, hidden_bias=hidden_bias)
+
+    def from_layers(
+        self, matrices: Sequence[ArrayLike], biases: Sequence[ArrayLike | None] = ()
+    ) -> NDArray[Any]:
+        """Return the weights of a chain of layers as an array in the order of the edges.
+
+        Parameters
+        ----------
+        matrices : sequence of array_like, shapes (outputs, inputs)
+            The weights of each layer.
+        biases : sequence of array_like or None, optional
+            The biases of each layer; those that are not given are None.
+
+        Raises
+        ------
+        ValueError
+            If they do not make one number for each edge, or there are more biases than matrices.
+        """
+        if len(biases) > len(matrices):
+            raise ValueError(f"biases: {len(biases)} for {len(matrices)} matrices")
+        parts = []
+        for i, matrix in enumerate(matrices):
+            parts.append(np.ravel(np.asarray(matrix)))
+            bias = biases[i] if i < len(biases) else None
+            if bias is not None:
+                parts.append(np.ravel(np.asarray(bias)))
+        return self.vector(np.concatenate(parts))
+
+    # --- what gradient flow can reach ----------------------------------------------------------
+
+    def frozen_edges(self, weights: WeightsLike, rtol: float | None = None) -> FrozenEdges:
+        """Return the weights whose sign can never change; see `obstruction.dag.frozen_edges`."""
+        return frozen.frozen_edges(self, weights, rtol)
+
+    def smallest_squares(self, balances: ArrayLike) -> NDArray[Any]:
+        """Return the least square each weight can reach; see `obstruction.dag.smallest_squares`."""
+        return frozen.smallest_squares(self, balances)
+
+    def components(self, weights: WeightsLike, rtol: float | None = None) -> int:
+        """Return the number of connected components of the invariant set, exactly: ``2^frozen``."""
+        return self.frozen_edges(weights, rtol).components
+
+    def log2_components(self, weights: WeightsLike, rtol: float | None = None) -> int:
+        """Return the logarithm to base 2 of `components`, the number of frozen weights."""
+        return self.frozen_edges(weights, rtol).log2_components
+
+    def same_component(
+        self, weights: WeightsLike, other: WeightsLike, rtol: float = frozen.RTOL
+    ) -> bool:
+        """Return whether weights lie in one component; see `obstruction.dag.same_component`."""
+        return paths.same_component(self, weights, other, rtol)
+
+    def path(
+        self, weights: WeightsLike, other: WeightsLike, rtol: float = frozen.RTOL
+    ) -> Callable[[float], FloatArray]:
+        """Return a path within the invariant set; see `obstruction.dag.path`."""
+        return paths.path(self, weights, other, rtol)
+
+    # --- singular points and pruning -----------------------------------------------------------
+
+    def is_singular(self, weights: WeightsLike, tolerance: float = 0.0) -> bool:
+        """Return whether a sub-network is cut off; see `obstruction.dag.is_singular`."""
+        return singular.is_singular(self, weights, tolerance)
+
+    def cut_off(self, weights: WeightsLike, tolerance: float = 0.0) -> tuple[tuple[Node, ...], ...]:
+        """Return the sub-networks that are cut off; see `obstruction.dag.cut_off`."""
+        return singular.cut_off(self, weights, tolerance)
+
+    def singular_subnetworks(
+        self, weights: WeightsLike, rtol: float | None = None
+    ) -> tuple[tuple[Node, ...], ...]:
+        """Return what could be cut off; see `obstruction.dag.singular_subnetworks`."""
+        return singular.singular_subnetworks(self, weights, rtol)
+
+    def distance_to_singularity(self, weights: WeightsLike) -> Singularity:
+        """Return the nearest singular point; see `obstruction.dag.distance_to_singularity`."""
+        return singular.distance_to_singularity(self, weights)
+
+    def prune(self, weights: WeightsLike, tolerance: float = 0.0) -> Pruned:
+        """Return the network without what its function does not need.
+
+        Parameters
+        ----------
+        weights : array_like or mapping
+            As for `vector`.
+        tolerance : float
+            Weights of at most this absolute value count as zero, >= 0.
+
+        Returns
+        -------
+        Pruned
+            A network with the same inputs and outputs, and its weights. With tolerance 0 it
+            computes the same; sub-networks that a singular point cuts off are gone.
+
+        Examples
+        --------
+        >>> net = Network.mlp([1, 2, 1])
+        >>> net.prune([1.0, 0.0, 2.0, 0.0]).network
+        Network: 1 input, 1 hidden node, 1 output, 2 edges
+        """
+        vector = self.vector(weights)
+        parts = pruning.useful_parts(self, vector, tolerance)
+        place = np.full(self.nodes, -1)
+        place[parts.nodes] = np.arange(len(parts.nodes))
+        names = (*self.inputs, BIAS, *self.hidden, *self.outputs)
+        smaller = self._of(
+            [names[v] for v in parts.nodes],
+            len(self.inputs),
+            len(self.outputs),
+            place[self.tails[parts.edges]],
+            place[self.heads[parts.edges]],
+        )
+        return Pruned(
+            smaller,
+            vector[parts.edges],
+            parts.removed_nodes,
+            parts.removed_edges,
+            parts.largest,
+        )
