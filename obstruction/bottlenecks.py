@@ -150,12 +150,9 @@ def frozen_weights(
         check_count("outputs", outputs, most=LARGEST_SIZE),
     ]
 
-    # Everything is computed for the balances as they are and for the ends of their tolerances.
-    low = [layer - t for layer, t in zip(c, off, strict=True)]
-    high = [layer + t for layer, t in zip(c, off, strict=True)]
     ways_out, ways_in = _sides(widths, flags)
-    out, out_low, out_high = (_smallest(ways_out, x, 1.0) for x in (c, low, high))
-    into, into_low, into_high = (_smallest(ways_in, x, -1.0) for x in (c, low, high))
+    out, out_low, out_high = _smallest(ways_out, c, off, 1.0)
+    into, into_low, into_high = _smallest(ways_in, c, off, -1.0)
 
     layers = [
         _layer(out[i], out_low[i], out_high[i], into[i], into_low[i], into_high[i])
@@ -215,16 +212,27 @@ def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
     return out, out.reversed(enters, alone_in)
 
 
-def _smallest(side: Side, c: list[_FloatArray], sign: float) -> list[_FloatArray]:
+def _smallest(
+    side: Side, c: list[_FloatArray], off: list[_FloatArray] | None, sign: float
+) -> list[list[_FloatArray]]:
     """Return for each neuron the smallest c(S), or the largest for weights in, NaN if it has none.
 
-    The largest is the smallest of the balances with the other sign.
+    The largest is the smallest of the balances with the other sign. Returned three times: for the
+    balances as they are and for both ends of their tolerances.
     """
-    balances = np.zeros(side.nodes)
     sizes = [layer.size for layer in c]
-    balances[: sum(sizes)] = np.concatenate(c)
-    found = np.where(side.single, sign * side.smallest_sums(sign * balances), np.nan)
-    return np.split(found[: sum(sizes)], np.cumsum(sizes)[:-1])
+    count = sum(sizes)
+    balances, slack = np.zeros((2, side.nodes))
+    balances[:count] = np.concatenate(c)
+    if off is not None:
+        slack[:count] = np.concatenate(off)
+    shifts = (0.0,) if off is None else (0.0, -1.0, 1.0)
+    found = []
+    for shift in shifts:
+        least = sign * side.solve(sign * (balances + shift * slack)).least
+        least[~side.single] = np.nan
+        found.append(np.split(least[:count], np.cumsum(sizes)[:-1]))
+    return found if off is not None else found * 3
 
 
 def _layer(
@@ -256,9 +264,11 @@ def _count(layers: list[LayerBottlenecks], what: str, twice: Iterable[int]) -> i
     return total - sum(int(getattr(layers[i], f"out_{what}")[0]) for i in twice)
 
 
-def _tolerances(tolerances: Sequence[ArrayLike] | None, c: list[_FloatArray]) -> list[_FloatArray]:
+def _tolerances(
+    tolerances: Sequence[ArrayLike] | None, c: list[_FloatArray]
+) -> list[_FloatArray] | None:
     if tolerances is None:
-        return [np.zeros(layer.size) for layer in c]
+        return None
     given = _list("tolerances", tolerances)
     if len(given) != len(c):
         raise ValueError(f"tolerances has {len(given)} layers: must have {len(c)}, as balances")

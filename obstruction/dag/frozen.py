@@ -160,10 +160,10 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
     slack = None if share == 0.0 else share * np.maximum(into, out)
     found: dict[int, FrozenEdge] = {}
     for side, name, edges, sign in _sides(graph):
-        sums = side.smallest_sums(sign * c)
-        low = high = sums
+        bottlenecks = side.solve(sign * c)
+        low = high = sums = bottlenecks.least
         if slack is not None:
-            low, high = (side.smallest_sums(sign * c + s) for s in (-slack, slack))
+            low, high = (side.solve(sign * c + s).least for s in (-slack, slack))
         for v in np.flatnonzero(side.single & (low <= 0)).tolist():
             edge = int(edges[v])
             one = FrozenEdge(
@@ -171,7 +171,7 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
                 status=FROZEN if high[v] < 0 else BOUNDARY,
                 sign=int(vector[edge] > 0) - int(vector[edge] < 0),
                 least=math.sqrt(max(-sums[v], 0)),
-                bottleneck=tuple(graph.hidden[u] for u in side.members(v, sign * c)),
+                bottleneck=tuple(graph.hidden[u] for u in bottlenecks.members(v)),
                 side=name,
                 balance=sign * sums[v],
             )
@@ -214,7 +214,7 @@ def smallest_squares(graph: Graph, balances: Any) -> NDArray[Any]:
     for side, _, edges, sign in _sides(graph):
         nodes = np.flatnonzero(side.single)
         places = edges[nodes]
-        least[places] = np.maximum(least[places], -side.smallest_sums(sign * c)[nodes])
+        least[places] = np.maximum(least[places], -side.solve(sign * c).least[nodes])
     return least
 
 

@@ -12,6 +12,7 @@ So the smallest ``c(S)`` is a sum over one node, unless a node of the region lea
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -34,13 +35,19 @@ class Region(NamedTuple):
     Attributes
     ----------
     others : list of int
-        These nodes.
+        These nodes, but not what lies in the region of a leaf.
     successors : list of lists of int
         For each of them, which of the others it leads to, as places in `others`.
+    leaves : frozenset of int
+        Those among `others` that stand for their own regions as well.
+    sealed : bool
+        Whether nothing outside leads into the region but to its centre.
     """
 
     others: list[int]
     successors: list[list[int]]
+    leaves: frozenset[int] = frozenset()
+    sealed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +83,16 @@ class Side:
         alone = (self._ways == 1) & ~self.leaves
         return np.unique(self.heads[alone[self.tails] & self.single[self.heads]])
 
-    def region(self, u: int) -> Region:
-        """Return the region of a single node, found by peeling it off against the arrows."""
+    def region(self, u: int, sealed: Container[int] = ()) -> Region:
+        """Return the region of a single node, found by peeling it off against the arrows.
+
+        Parameters
+        ----------
+        u : int
+            A single node.
+        sealed : container of int
+            Single nodes with sealed regions that are not to be entered.
+        """
         others: list[int] = []
         leading: dict[int, int] = {}
         todo = [u]
@@ -86,31 +101,41 @@ class Side:
                 leading[w] = leading.get(w, 0) + 1
                 if leading[w] == self._ways[w]:
                     others.append(w)
-                    todo.append(w)
+                    if w not in sealed:
+                        todo.append(w)
         place = {w: i for i, w in enumerate(others)}
-        return Region(others, [[place[x] for x in self._out[w] if x != u] for w in others])
+        return Region(
+            others,
+            [[place[x] for x in self._out[w] if x != u] for w in others],
+            frozenset(w for w in others if w in sealed),
+            len(leading) == len(others),
+        )
 
-    def smallest_sums(self, balances: Balances) -> Balances:
-        """Return for each single node the smallest ``c(S)`` over the sets ``S`` of its weight.
-
-        Returns
-        -------
-        ndarray, shape (nodes,)
-            Of the kind of `balances`; what it says of nodes that are not single means nothing.
-        """
+    def solve(self, balances: Balances) -> Bottlenecks:
+        """Return for each single node the smallest ``c(S)`` over the sets ``S`` of its weight."""
         least = balances.copy()
-        for u in self.centres.tolist():
-            others, successors = self.region(u)
-            more, _ = smallest_closed_sum([balances[w] for w in others], successors)
-            exact = Fraction(balances[u]) + more
-            least[u] = float(exact) if least.dtype == np.float64 else exact
-        return least
-
-    def members(self, u: int, balances: Balances) -> list[int]:
-        """Return the nodes of a set ``S`` with the smallest ``c(S)`` for a single node."""
-        others, successors = self.region(u)
-        _, found = smallest_closed_sum([balances[w] for w in others], successors)
-        return sorted([u, *(others[i] for i in found)])
+        exact: dict[int, Fraction] = {}
+        chosen: dict[int, tuple[list[int], frozenset[int]]] = {}
+        sealed: set[int] = set()
+        waiting = self.centres.tolist()
+        centres = set(waiting)
+        while waiting:
+            u = waiting[-1]
+            if u in exact:
+                waiting.pop()
+                continue
+            others, successors, leaves, closed = self.region(u, sealed)
+            if inner := [w for w in others if w in centres and w not in exact]:
+                waiting += inner  # first the regions within, so that each is solved once
+                continue
+            values = [exact[w] if w in leaves else balances[w] for w in others]
+            more, members = smallest_closed_sum(values, successors)
+            exact[u] = Fraction(balances[u]) + more
+            chosen[u] = [others[i] for i in members], leaves
+            least[u] = float(exact[u]) if least.dtype == np.float64 else exact[u]
+            if closed:
+                sealed.add(u)
+        return Bottlenecks(least, chosen)
 
     @cached_property
     def _ways(self) -> Indices:
@@ -123,6 +148,31 @@ class Side:
     @cached_property
     def _out(self) -> _Lists:
         return _Lists(self.tails, self.heads, self.nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class Bottlenecks:
+    """The smallest sums of balances on one side of a network, and the sets that have them.
+
+    Attributes
+    ----------
+    least : ndarray, shape (nodes,)
+        For each single node the smallest ``c(S)``, of the kind of the balances; what it says of
+        other nodes means nothing.
+    """
+
+    least: Balances
+    _chosen: dict[int, tuple[list[int], frozenset[int]]]
+
+    def members(self, u: int) -> list[int]:
+        """Return the nodes of a set ``S`` with the smallest ``c(S)`` for a single node."""
+        found, todo = [], [u]
+        while todo:
+            centre = todo.pop()
+            others, leaves = self._chosen.get(centre, ([], frozenset()))
+            found += [centre, *(w for w in others if w not in leaves)]
+            todo += [w for w in others if w in leaves]
+        return sorted(found)
 
 
 class _Lists:
