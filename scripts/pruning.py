@@ -20,6 +20,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import obstruction as ob
 from obstruction import heatmaps
@@ -105,18 +106,16 @@ def draw(runs: Sequence[Run], bound: float) -> Figure:
             where = run.steps[np.argmax(run.distance == 0.0)]
             axes[1].axvline(where, color=color, linewidth=0.8)
             axes[1].annotate(
-                "singular from here on",
-                (where, bound),
-                xytext=(-6, 0),
+                f"singular\nfrom step {where:,.0f} on",
+                (where, 0.04),
+                xycoords=("data", "axes fraction"),
+                xytext=(6, 0),
                 textcoords="offset points",
-                rotation=90,
-                ha="right",
-                va="bottom",
                 color=color,
             )
     axes[1].axhline(bound, color="0.4", linewidth=0.8, linestyle=":")
     axes[1].annotate(
-        "least distance in the invariant set of the start",
+        "least possible with the balances of the start",
         (0.98, bound),
         xycoords=("axes fraction", "data"),
         xytext=(0, -4),
@@ -131,6 +130,8 @@ def draw(runs: Sequence[Run], bound: float) -> Figure:
     axes[2].set(title="Hidden nodes cut off")
     for ax in axes:
         ax.set_xlabel("gradient steps")
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     axes[0].legend(frameon=False)
     return figure
 
@@ -174,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     steps = STEPS // 10 if options.quick else STEPS
     runs = [
         train(name, net, weights, data, penalty=penalty, steps=steps)
-        for name, penalty in (("error alone", 0.0), ("error + penalty on |w|", PENALTY))
+        for name, penalty in (("error alone", 0.0), ("error + penalty", PENALTY))
     ]
     text = report(runs, net, data)
     (options.out / "pruning.md").write_text(text, encoding="utf-8", newline="\n")

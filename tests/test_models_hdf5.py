@@ -33,11 +33,12 @@ from obstruction.models.contents import (
     Barrier,
     Contents,
     Dense,
+    Node,
     UnreadableModel,
     round_bfloat16,
 )
 from obstruction.models.readers import hdf5, hdf5_datasets, keras_config
-from obstruction.models.readers.chains import BRANCHES, Node, chained
+from obstruction.models.readers.chains import BRANCHES, chained
 
 h5py = framework("h5py")
 

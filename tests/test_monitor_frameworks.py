@@ -94,7 +94,7 @@ def test_a_torch_step_costs_little():
         raise AssertionError("traced again")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_tracing, "steps_of", never)
+        patch.setattr(torch_tracing, "followed", never)
         start = time.perf_counter()
         for i in range(200):
             monitor.step(i)

@@ -77,6 +77,11 @@ class Graph:
         place = {node: i for i, node in enumerate(names)}
         tails = np.array([place[a] for a, _ in pairs], dtype=np.int64)
         heads = np.array([place[b] for _, b in pairs], dtype=np.int64)
+        codes, counts = np.unique(tails * len(names) + heads, return_counts=True)
+        if twice := [divmod(code, len(names)) for code in codes[counts > 1].tolist()]:
+            raise ValueError(
+                f"edges: given twice: {shown([(names[a], names[b]) for a, b in twice])}"
+            )
         self._build(names, len(ends[0]), len(ends[1]), tails, heads)
 
     def _build(
@@ -84,18 +89,14 @@ class Graph:
     ) -> None:
         """Take the nodes (inputs, the bias, hidden nodes, outputs) and edges between their places.
 
-        Hidden nodes are brought into topological order.
+        Hidden nodes are brought into topological order. Edges may be parallel, as where the outputs
+        of two layers with biases are added.
         """
         first, last = inputs + 1, len(names) - outputs
         if wrong := [names[v] for v in np.unique(heads[heads < first]).tolist()]:
             raise ValueError(f"edges: no edge may lead into the inputs or the bias: {shown(wrong)}")
         if wrong := [names[v] for v in np.unique(tails[tails >= last]).tolist()]:
             raise ValueError(f"edges: no edge may lead out of the outputs: {shown(wrong)}")
-        codes, counts = np.unique(tails * len(names) + heads, return_counts=True)
-        if twice := [divmod(code, len(names)) for code in codes[counts > 1].tolist()]:
-            raise ValueError(
-                f"edges: given twice: {shown([(names[a], names[b]) for a, b in twice])}"
-            )
         depth = depths(names, tails, heads)
         order = np.arange(len(names))
         order[first:last] = first + np.argsort(depth[first:last], kind="stable")

@@ -6,7 +6,7 @@ layers of a network of them. A reader never guesses: what its format does not sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -131,7 +131,53 @@ class Barrier:
     reason: str
 
 
+@dataclass(frozen=True)
+class Join(Barrier):
+    """A barrier where outputs of several layers meet in a way that a graph of neurons can show.
+
+    Attributes
+    ----------
+    operation : {"sum", "concat"}
+        Whether they are added up, or put side by side as further neurons.
+    """
+
+    operation: Literal["sum", "concat"]
+
+
 Step: TypeAlias = Dense | Activation | Barrier
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation of a graph, with the values it takes and makes.
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of hashable
+        Names of values that depend on the input of the network, so no weights.
+    steps : tuple of Step
+        What the operation is for the audit; nothing if it does not bear on balances.
+    """
+
+    inputs: tuple[Hashable, ...]
+    outputs: tuple[Hashable, ...]
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """The operations of a network as the source has them, chain or not.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        In any order.
+    results : tuple of hashable
+        The values that the network returns.
+    """
+
+    nodes: tuple[Node, ...]
+    results: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +201,8 @@ class Contents:
         Names of tensors that are one and the same in memory, two or more to a set.
     notes : tuple of str
         What a reader passed over and why, a sentence each.
+    dataflow : Dataflow or None
+        The graph that `steps` was made from, if the source has one.
     """
 
     format: str
@@ -163,6 +211,7 @@ class Contents:
     steps: tuple[Step, ...] | None = None
     shared: tuple[frozenset[str], ...] = ()
     notes: tuple[str, ...] = ()
+    dataflow: Dataflow | None = None
 
 
 def round_bfloat16(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from obstruction.models.contents import Barrier, Step
+from obstruction.models.contents import Barrier, Node, Step
 
 BRANCHES: Final = "the outputs are used in more than one place, so the layers are no chain"
 JOINS: Final = "what comes next does not follow from this alone, so the layers are no chain"
-
-
-@dataclass(frozen=True)
-class Node:
-    """An operation of a graph, with the values it takes and makes.
-
-    Attributes
-    ----------
-    inputs, outputs : tuple of hashable
-        Names of values that depend on the input of the network, so no weights.
-    steps : tuple of Step
-        What the operation is for the audit; nothing if it does not bear on balances.
-    """
-
-    inputs: tuple[Hashable, ...]
-    outputs: tuple[Hashable, ...]
-    steps: tuple[Step, ...] = ()
 
 
 def chained(nodes: Sequence[Node], results: Collection[Hashable]) -> tuple[Step, ...]:
@@ -45,13 +27,8 @@ def chained(nodes: Sequence[Node], results: Collection[Hashable]) -> tuple[Step,
     ValueError
         If a value is made twice, or depends on itself.
     """
-    maker: dict[Hashable, int] = {}
-    for i, node in enumerate(nodes):
-        for value in node.outputs:
-            if value in maker:
-                raise ValueError(f"the graph makes the value {value!r} twice")
-            maker[value] = i
-    order = _ordered(nodes, maker, results)
+    maker = makers(nodes)
+    order = ordered(nodes, maker, results)
     uses = Counter(results)
     for i in order:
         uses.update(nodes[i].inputs)
@@ -81,10 +58,33 @@ def chained(nodes: Sequence[Node], results: Collection[Hashable]) -> tuple[Step,
     return tuple(steps[:-1] if steps[-1:] == [Barrier("graph", BRANCHES)] else steps)
 
 
-def _ordered(
+def makers(nodes: Sequence[Node]) -> dict[Hashable, int]:
+    """Return for each value the place of the node that makes it.
+
+    Raises
+    ------
+    ValueError
+        If two nodes make one value.
+    """
+    maker: dict[Hashable, int] = {}
+    for i, node in enumerate(nodes):
+        for value in node.outputs:
+            if value in maker:
+                raise ValueError(f"the graph makes the value {value!r} twice")
+            maker[value] = i
+    return maker
+
+
+def ordered(
     nodes: Sequence[Node], maker: dict[Hashable, int], results: Collection[Hashable]
 ) -> list[int]:
-    """Return the nodes that the results need, each after those whose values it takes."""
+    """Return the nodes that the results need, each after those whose values it takes.
+
+    Raises
+    ------
+    ValueError
+        If a value depends on itself.
+    """
     order: list[int] = []
     entered: set[int] = set()
     left: set[int] = set()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from obstruction.models.activations import HOMOGENEOUS, canonical, check_activation
-from obstruction.models.contents import Activation, Barrier, Dense, Step, Tensor
-from obstruction.models.readers.chains import Node, chained
+from obstruction.models.contents import Activation, Barrier, Dense, Node, Step, Tensor
+from obstruction.models.readers.chains import chained
 from obstruction.models.readers.files import shown
 
 Place: TypeAlias = tuple[str, ...]

@@ -20,12 +20,15 @@ from obstruction.models.contents import (
     Activation,
     Barrier,
     Contents,
+    Dataflow,
     Dense,
+    Join,
+    Node,
     Step,
     Tensor,
     UnreadableModel,
 )
-from obstruction.models.readers.chains import BRANCHES, JOINS, Node, chained
+from obstruction.models.readers.chains import BRANCHES, JOINS, chained
 from obstruction.models.readers.files import fitting, told_as
 from obstruction.models.readers.onnx_tensors import Store
 
@@ -93,8 +96,11 @@ def read(path: Path) -> Contents:
     """
     store = Store(path)
     with told_as(UnreadableModel, path):
-        steps = _Graph(store.model, store.tensors).steps()
-    return Contents("ONNX", store.tensors, None, steps, (), tuple(store.notes))
+        graph = _Graph(store.model, store.tensors)
+        steps = graph.steps()
+    results = tuple(output.name for output in graph.graph.output)
+    flow = Dataflow(tuple(graph.nodes), results)
+    return Contents("ONNX", store.tensors, None, steps, (), tuple(store.notes), flow)
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
@@ -304,6 +310,9 @@ class _Graph:
         elif (applied := self.activation(node, data)) is not None:
             self.axis[node.output[0]] = axis
             yield applied
+        elif (operation := _joined(node, data)) is not None:
+            self.axis[node.output[0]] = axis
+            yield Join(name, self.reason(kind, []), operation)
         else:
             yield Barrier(name, self.reason(kind, data if len(data) < 2 else []))
 
@@ -383,6 +392,15 @@ class _Graph:
         tensor = constant.tensor if constant is not None else None
         single = tensor is not None and tensor.array.size == 1
         return float(tensor.array.flat[0]) if single and tensor is not None else None
+
+
+def _joined(node: Any, data: list[str]) -> Literal["sum", "concat"] | None:
+    """Return how a node joins the outputs of several layers, None if it does something else."""
+    if len(data) < 2 or data != list(node.input):
+        return None
+    if node.op_type in ("Add", "Sum"):
+        return "sum"
+    return "concat" if node.op_type == "Concat" and _number(node, "axis", 0.0) in (1, -1) else None
 
 
 def _is_plain(barrier: Barrier) -> bool:

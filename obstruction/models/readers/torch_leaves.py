@@ -6,7 +6,7 @@ import contextlib
 import numbers
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from obstruction.models.activations import canonical, why_not
 from obstruction.models.contents import Activation, Barrier, Dense, Step
@@ -240,6 +240,17 @@ def name_of(node: Any) -> str:
     """Return the name of the function or method that a node calls."""
     target = node.target
     return target if isinstance(target, str) else str(getattr(target, "__name__", ""))
+
+
+def joined(node: Any, name: str) -> Literal["sum", "concat"] | None:
+    """Return how a function joins the outputs of several layers, None if it does something else."""
+    inputs = len(node.all_input_nodes)
+    if name in ("add", "iadd"):
+        return "sum" if len(node.args) == inputs == 2 and not node.kwargs else None
+    if name not in ("cat", "concat", "concatenate") or not isinstance(node.args[0], (list, tuple)):
+        return None
+    axis = argument(node, 1, "dim")
+    return "concat" if axis in (1, -1) and len(node.args[0]) == inputs else None
 
 
 def is_turning(node: Any) -> bool:

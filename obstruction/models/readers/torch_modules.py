@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Layout, Step, UnreadableModel
+from obstruction.models.contents import Contents, Dataflow, Layout, Step, UnreadableModel
 from obstruction.models.readers import torch_leaves, torch_tracing
 from obstruction.models.readers.tensors import as_tensor, check_changes, is_torch, like, overwrite
 
@@ -150,14 +150,16 @@ def _read_module(module: Any) -> Contents:
         raise UnreadableModel(f"{type(module).__name__}: the PyTorch module has no parameters")
     tensors = {name: as_tensor(name, value) for name, value in held.items()}
     steps: tuple[Step, ...] | None = None
+    flow: Dataflow | None = None
     notes: tuple[str, ...] = ()
     try:
-        steps = torch_tracing.steps_of(module)
+        steps, flow = torch_tracing.followed(module)
     except torch_tracing.NotFollowed as problem:
         name = type(module).__name__
         notes = (f"the forward pass of {name} cannot be followed ({problem})",)
     layout: Layout | None = "out_in" if steps is None else None
-    return Contents("PyTorch module", tensors, layout, steps, _overlapping(held.items()), notes)
+    shared = _overlapping(held.items())
+    return Contents("PyTorch module", tensors, layout, steps, shared, notes, flow)
 
 
 def _overlapping(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:

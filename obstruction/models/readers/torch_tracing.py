@@ -15,13 +15,22 @@ import itertools
 import operator
 import sys
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from obstruction.models.contents import Activation, Barrier, Dense, Layout, Step
+from obstruction.models.contents import (
+    Activation,
+    Barrier,
+    Dataflow,
+    Dense,
+    Join,
+    Layout,
+    Node,
+    Step,
+)
 from obstruction.models.readers import torch_layers, torch_leaves
-from obstruction.models.readers.chains import Node, chained
+from obstruction.models.readers.chains import chained
 
 _MEET: Final = "several results meet here, so the layers are no chain"
 _SEVERAL: Final = "it returns several results"
@@ -36,8 +45,8 @@ class NotFollowed(Exception):
     """A forward pass that depends on data, or does what stand-ins for tensors cannot."""
 
 
-def steps_of(module: Any) -> tuple[Step, ...]:
-    """Return the steps of a module's forward pass.
+def followed(module: Any) -> tuple[tuple[Step, ...], Dataflow]:
+    """Return the steps of a module's forward pass, and the graph that they are from.
 
     Raises
     ------
@@ -46,10 +55,12 @@ def steps_of(module: Any) -> tuple[Step, ...]:
     """
     follower = _Follower(module)
     value = follower.call(module, (_INPUT,), {})
-    steps = chained(follower.nodes, follower.results or (value.key,))
+    results = follower.results or (value.key,)
+    steps = chained(follower.nodes, results)
     if follower.failed and not any(isinstance(step, Dense) for step in steps):
         raise NotFollowed(follower.failed[0])
-    return tuple(itertools.chain.from_iterable(follower.fenced(step) for step in steps))
+    nodes = [replace(node, steps=follower.fenced(node.steps)) for node in follower.nodes]
+    return follower.fenced(steps), Dataflow(tuple(nodes), results)
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,11 @@ class _Follower:
         self.nodes.append(Node(keys, (made.key,), steps))
         return made
 
-    def fenced(self, step: Step) -> tuple[Step, ...]:
-        """Return a step, between barriers if it is a layer whose weights are also read alone."""
+    def fenced(self, steps: Iterable[Step]) -> tuple[Step, ...]:
+        """Return steps, with barriers around layers whose weights are also read alone."""
+        return tuple(itertools.chain.from_iterable(map(self._fenced, steps)))
+
+    def _fenced(self, step: Step) -> tuple[Step, ...]:
         if not isinstance(step, Dense):
             return (step,)
         owner = self.root.get_submodule(step.weight.rpartition(".")[0])
@@ -206,6 +220,9 @@ class _Follower:
         name = torch_leaves.name_of(node).rstrip("_")
         rest = list(node.args[1:])
         if len(inputs) > 1:
+            operation = torch_leaves.joined(node, name)
+            if operation is not None:
+                return (Join(node.name, _MEET, operation),), None
             return (Barrier(node.name, _MEET),), None
         if name == "linear":
             weight = self._parameter(module, torch_leaves.argument(node, 1, "weight"), 2)

@@ -1,0 +1,396 @@
+"""From the operations of a model to a network of nodes: layers that branch, add up and join.
+
+What keeps no balance ends the analysis there and not the whole of it: values that enter a softmax,
+say, are outputs of the network, and what it makes of them are inputs again. That is right because
+only the edges at hidden nodes matter to their balances.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.dag.arguments import BIAS, Node
+from obstruction.dag.graph import FloatArray
+from obstruction.dag.network import Network
+from obstruction.models.activations import why_not
+from obstruction.models.contents import Activation, Barrier, Contents, Dense, Join, UnreadableModel
+from obstruction.models.contents import Node as Operation
+from obstruction.models.readers.chains import makers, ordered
+
+_Indices: TypeAlias = NDArray[np.int64]
+
+_FIXED = (
+    "values are added without weights of their own (a skip connection with the fixed weight 1), "
+    "which ties the scales of nodes and is not covered"
+)
+
+_LARGEST = 20_000_000
+"""Edges that are listed at most: about a gigabyte."""
+
+
+class ModelNetwork(NamedTuple):
+    """A model as a network of nodes.
+
+    Attributes
+    ----------
+    network : Network
+    weights : ndarray, shape (size,)
+    notes : tuple of str
+        Where the network ends though the model goes on, a sentence each.
+    """
+
+    network: Network
+    weights: FloatArray
+    notes: tuple[str, ...]
+
+
+class _Sum(NamedTuple):
+    """Outputs of layers before an activation: for each neuron a sum over nodes.
+
+    ``parts`` are pairs of nodes and a matrix with one row a neuron; ``biases`` add up.
+    """
+
+    name: str
+    size: int
+    parts: tuple[tuple[_Indices, FloatArray], ...]
+    biases: tuple[FloatArray, ...]
+
+
+_Segment: TypeAlias = "_Sum | _Indices"
+"""Neurons side by side: sums, or nodes."""
+
+
+def has_branches(contents: Contents) -> bool:
+    """Return whether a model says what its operations are, and they are no chain."""
+    if contents.dataflow is None:
+        return False
+    nodes, results = contents.dataflow.nodes, contents.dataflow.results
+    uses = Counter(results)
+    for node in nodes:
+        uses.update(node.inputs)
+    joins = any(isinstance(step, Join) for node in nodes for step in node.steps)
+    return joins or any(count > 1 for count in uses.values())
+
+
+def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNetwork:
+    """Return the network that a model's operations make.
+
+    Parameters
+    ----------
+    contents : Contents
+        With a dataflow.
+    activation : str, optional
+        What is applied where the source does not say.
+
+    Raises
+    ------
+    UnreadableModel
+        If sizes do not fit, or a size cannot be told.
+    ValueError
+        If something ties weights or scales of nodes to each other: shared weights, a connection
+        without weights, weight normalisation.
+    """
+    assert contents.dataflow is not None
+    builder = _Builder(contents, activation)
+    nodes, results = contents.dataflow.nodes, contents.dataflow.results
+    maker = makers(nodes)
+    order = [nodes[i] for i in ordered(nodes, maker, results)]
+    builder.check_unshared(order)
+    builder.find_widths(order)
+    for node in order:
+        builder.add(node)
+    for value in results:
+        builder.end(builder.signal(value))
+    return builder.finish()
+
+
+class _Builder:
+    """Collects nodes and edges. Nodes are numbered as they come and sorted at the end."""
+
+    def __init__(self, contents: Contents, activation: str | None) -> None:
+        self.tensors = contents.tensors
+        self.shared = frozenset().union(*contents.shared)
+        self.activation = activation
+        self.widths: dict[Hashable, int] = {}
+        self.signals: dict[Hashable, list[_Segment]] = {}
+        self.names: list[str] = []
+        self.kinds: list[str] = []
+        self.edges: list[tuple[_Indices, _Indices, FloatArray]] = []
+        self.biases: list[tuple[_Indices, FloatArray]] = []
+        # sums that became nodes, and sums that became part of others, by their identity
+        self.made: dict[int, tuple[_Sum, _Indices]] = {}
+        self.absorbed: dict[int, _Sum] = {}
+        self.ended: set[int] = set()  # hidden nodes whose values are used as they are
+        self.notes: list[str] = []
+        self.size = 0
+
+    # --- sizes ---------------------------------------------------------------------------------
+
+    def check_unshared(self, order: Iterable[Operation]) -> None:
+        """Refuse weights that several layers use."""
+        layers = [step for node in order for step in node.steps if isinstance(step, Dense)]
+        uses = Counter(name for layer in layers for name in (layer.weight, layer.bias) if name)
+        for layer in layers:
+            for name in (layer.weight, layer.bias):
+                if name and (uses[name] > 1 or name in self.shared):
+                    raise ValueError(f"{layer.name}: shares {name} with another layer")
+            if layer.magnitude is not None:
+                raise ValueError(f"{layer.name}: has weight normalisation, which is not covered")
+            if layer.factor != 1.0 or layer.bias_factor != 1.0:
+                raise ValueError(f"{layer.name}: has a fixed factor, which is not covered")
+
+    def find_widths(self, order: Sequence[Operation]) -> None:
+        """Find the number of neurons of all values, from the layers outwards."""
+        known = -1
+        while known < len(self.widths):
+            known = len(self.widths)
+            for node in order:
+                self._spread(node)
+
+    def _spread(self, node: Operation) -> None:
+        widths = self.widths
+
+        def told(value: Hashable, width: int) -> None:
+            if widths.setdefault(value, width) != width:
+                raise UnreadableModel(
+                    f"{value}: has {widths[value]} neurons for one layer and {width} for another"
+                )
+
+        layers = [step for step in node.steps if isinstance(step, Dense)]
+        if any(isinstance(step, Join) for step in node.steps):
+            concat = any(isinstance(s, Join) and s.operation == "concat" for s in node.steps)
+            parts, (made,) = node.inputs, node.outputs
+            if concat:
+                missing = [value for value in parts if value not in widths]
+                if not missing:
+                    told(made, sum(widths[value] for value in parts))
+                elif made in widths and len(missing) == 1:
+                    rest = sum(widths[value] for value in parts if value in widths)
+                    told(missing[0], widths[made] - rest)
+            else:
+                for width in [widths[v] for v in (*parts, made) if v in widths][:1]:
+                    for value in (*parts, made):
+                        told(value, width)
+            return
+        opaque = any(isinstance(step, Barrier) for step in node.steps)
+        if layers and len(node.inputs) == 1 and node.steps[0] is layers[0]:
+            told(node.inputs[0], self.matrix(layers[0]).shape[1])
+        if layers and not isinstance(node.steps[-1], Barrier):
+            for value in node.outputs:
+                told(value, self.matrix(layers[-1]).shape[0])
+        elif not opaque and len(node.inputs) == 1:
+            same = (*node.inputs, *node.outputs)
+            for width in [widths[value] for value in same if value in widths][:1]:
+                for value in same:
+                    told(value, width)
+
+    def matrix(self, layer: Dense) -> FloatArray:
+        """Return the weights of a layer, one row an output."""
+        stored = self.tensors[layer.weight].array
+        if stored.ndim != 2:
+            raise UnreadableModel(f"{layer.name}: the weights have the shape {stored.shape}")
+        return (stored if layer.layout == "out_in" else stored.T).astype(np.float64)
+
+    # --- operations ----------------------------------------------------------------------------
+
+    def signal(self, value: Hashable) -> list[_Segment]:
+        """Return what a value is; an input of the model if nothing has made it."""
+        if value not in self.signals:
+            self.signals[value] = self.opened(str(value), self.widths.get(value))
+        return self.signals[value]
+
+    def opened(self, name: str, width: int | None) -> list[_Segment]:
+        """Return new inputs; none if nobody asks for so many that their number is known."""
+        return [self.created(name, width, "input")] if width else []
+
+    def created(self, name: str, count: int, kind: str) -> _Indices:
+        """Return new nodes."""
+        start = len(self.names)
+        self.names += [f"{name}.{i}" for i in range(count)]
+        self.kinds += [kind] * count
+        return np.arange(start, start + count)
+
+    def add(self, node: Operation) -> None:
+        """Apply an operation to its inputs."""
+        given = [self.signal(value) for value in node.inputs]
+        joins = [step for step in node.steps if isinstance(step, Join)]
+        if joins:
+            (join,) = joins
+            side_by_side = [segment for one in given for segment in one]
+            concat = join.operation == "concat"
+            self.signals[node.outputs[0]] = side_by_side if concat else self.summed(join, given)
+            return
+        made: list[_Segment] | None = [segment for one in given for segment in one]
+        for step in node.steps:
+            if isinstance(step, Activation):
+                made = None if made is None else self.activated(step, made)
+            elif isinstance(step, Dense) and step.trained:
+                if made is None:
+                    made = self.opened(f"{step.name}.in", self.matrix(step).shape[1])
+                made = [self.layer(step, made)]
+            else:
+                reason = step.reason if isinstance(step, Barrier) else "it is not trained"
+                self.note(f"{step.name}: {reason}")
+                self.end(made or [])
+                made = None
+                if isinstance(step, Dense):
+                    made = self.opened(step.name, self.matrix(step).shape[0])
+        for value in node.outputs:
+            if made is None:
+                self.signals[value] = self.opened(self.last_name(node), self.widths.get(value))
+            else:
+                self.signals[value] = made
+
+    @staticmethod
+    def last_name(node: Operation) -> str:
+        """Return what the source calls an operation."""
+        named = [step.name for step in node.steps if not isinstance(step, Activation)]
+        return named[-1] if named else "made"
+
+    def summed(self, join: Join, given: list[list[_Segment]]) -> list[_Segment]:
+        """Return sums of sums; anything else would be a connection without weights."""
+        sizes = [[_size(segment) for segment in one] for one in given]
+        parts = [segment for one in given for segment in one]
+        sums = [one for one in parts if isinstance(one, _Sum) and id(one) not in self.made]
+        if len(sums) < len(parts) or any(other != sizes[0] for other in sizes):
+            raise ValueError(f"{join.name}: {_FIXED}")
+        self.absorbed.update({id(one): one for one in sums})
+        found: list[_Segment] = []
+        for k, size in enumerate(sizes[0]):
+            across = sums[k :: len(sizes[0])]
+            found.append(
+                _Sum(
+                    "+".join(one.name for one in across),
+                    size,
+                    tuple(part for one in across for part in one.parts),
+                    tuple(bias for one in across for bias in one.biases),
+                )
+            )
+        return found
+
+    def layer(self, step: Dense, given: list[_Segment]) -> _Sum:
+        """Return the outputs of a layer; what comes before without an activation is linear."""
+        nodes = [self.nodes(segment, "hidden") for segment in given]
+        before = np.concatenate([np.zeros(0, dtype=np.int64), *nodes])
+        matrix = self.matrix(step)
+        if matrix.shape[1] != before.size:
+            raise UnreadableModel(
+                f"{step.name}: has {matrix.shape[1]} inputs and is given {before.size}"
+            )
+        biases: tuple[FloatArray, ...] = ()
+        if step.bias is not None:
+            biases = (self.tensors[step.bias].array.astype(np.float64).ravel(),)
+        return _Sum(step.name, matrix.shape[0], ((before, matrix),), biases)
+
+    def activated(self, step: Activation, given: list[_Segment]) -> list[_Segment]:
+        """Return hidden nodes, or what a function that is not homogeneous makes of outputs."""
+        name = step.name or self.activation
+        if name is None:
+            raise ValueError("activation = None: must be given, the model does not say what it is")
+        reason = why_not(name)
+        if reason is None:
+            return [self.nodes(segment, "hidden") for segment in given]
+        self.note(reason)
+        self.end(given)
+        return [self.created(name, _size(segment), "input") for segment in given]
+
+    def nodes(self, segment: _Segment, kind: str) -> _Indices:
+        """Return the nodes that neurons are, made of sums if need be."""
+        if isinstance(segment, np.ndarray):
+            return segment
+        if id(segment) in self.absorbed:
+            raise ValueError(f"{segment.name}: {_FIXED}")
+        if id(segment) in self.made:  # one node, whatever homogeneous functions are applied to it
+            _, nodes = self.made[id(segment)]
+            if kind != self.kinds[nodes[0]]:
+                self.ended.update(nodes.tolist())
+            return nodes
+        nodes = self.created(segment.name, segment.size, kind)
+        self.made[id(segment)] = segment, nodes
+        for before, matrix in segment.parts:
+            self.size += matrix.size
+            if self.size > _LARGEST:
+                raise ValueError(
+                    f"{segment.name}: more than {_LARGEST:,} edges, which are too many to list"
+                )
+            self.edges.append((np.tile(before, nodes.size), np.repeat(nodes, before.size), matrix))
+        self.biases += [(nodes, bias) for bias in segment.biases]
+        return nodes
+
+    def end(self, given: Iterable[_Segment]) -> None:
+        """Let values leave the network."""
+        for segment in given:
+            if isinstance(segment, np.ndarray):
+                self.ended.update(v for v in segment.tolist() if self.kinds[v] == "hidden")
+            else:
+                self.nodes(segment, "output")
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    # --- the network ---------------------------------------------------------------------------
+
+    def finish(self) -> ModelNetwork:
+        """Return the network.
+
+        A hidden node whose value leaves the network keeps no balance: its edges in lead to an
+        output, and those out, if any, come from an input.
+        """
+        tails_of = np.arange(len(self.names))
+        leading = {v for tails, _, _ in self.edges for v in np.unique(tails).tolist()}
+        for v in sorted(self.ended):
+            self.kinds[v] = "output"
+            if v in leading:
+                tails_of[v] = len(self.names)
+                self.names.append(f"{self.names[v]}'")
+                self.kinds.append("input")
+        used = leading | set(range(tails_of.size, len(self.names)))
+        places = {
+            kind: [v for v, k in enumerate(self.kinds) if k == kind]
+            for kind in ("input", "hidden", "output")
+        }
+        places["input"] = [v for v in places["input"] if v in used]
+        if not places["hidden"]:
+            raise ValueError("the model has no hidden neurons that keep a balance")
+        order = [*places["input"], -1, *places["hidden"], *places["output"]]
+        rank = np.zeros(len(self.names), dtype=np.int64)
+        rank[[v for v in order if v >= 0]] = [i for i, v in enumerate(order) if v >= 0]
+        bias = len(places["input"])
+        tails = [rank[tails_of[a]] for a, _, _ in self.edges]
+        heads = [rank[b] for _, b, _ in self.edges]
+        weights = [matrix.ravel() for _, _, matrix in self.edges]
+        for nodes, values in self.biases:
+            tails.append(np.full(nodes.size, bias))
+            heads.append(rank[nodes])
+            weights.append(values)
+        network: Network = Network._of(
+            _distinct([BIAS if v < 0 else self.names[v] for v in order], bias),
+            bias,
+            len(places["output"]),
+            np.concatenate(tails),
+            np.concatenate(heads),
+        )
+        return ModelNetwork(network, np.concatenate(weights), tuple(self.notes))
+
+
+def _size(segment: _Segment) -> int:
+    return len(segment) if isinstance(segment, np.ndarray) else segment.size
+
+
+def _distinct(names: list[str], bias: int) -> list[Node]:
+    """Return names of which none comes twice, nor is that of the constant node."""
+    seen: Counter[str] = Counter({BIAS: 1})
+    made: list[Node] = []
+    for i, name in enumerate(names):
+        if i != bias and seen[name]:
+            made.append(f"{name}#{seen[name] + 1}")
+        else:
+            made.append(name)
+        seen[name] += 1
+    return made

@@ -1,0 +1,276 @@
+"""Models that are no chains, read as networks of nodes: the same function, the right ends."""
+
+import numpy as np
+import pytest
+from conftest import framework
+
+from obstruction import audit, models
+from obstruction.dag.dataflows import from_dataflow, has_branches
+from obstruction.models.contents import (
+    Activation,
+    Barrier,
+    Contents,
+    Dataflow,
+    Dense,
+    Join,
+    Node,
+    Tensor,
+    UnreadableModel,
+)
+
+
+def contents(nodes, results, **shapes):
+    """Return contents with random weights, named by layer: ``a=(outputs, inputs)``."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for name, shape in shapes.items():
+        tensors[name] = Tensor(name, rng.standard_normal(shape), "float64")
+        tensors[f"{name}.b"] = Tensor(f"{name}.b", rng.standard_normal(shape[:1]), "float64")
+    return Contents("test", tensors, None, (), (), (), Dataflow(tuple(nodes), tuple(results)))
+
+
+def dense(name, *, bias=True, **options):
+    return Dense(name, name, f"{name}.b" if bias else None, layout="out_in", **options)
+
+
+RELU = Activation("relu")
+
+
+def op(inputs, output, *steps):
+    return Node(tuple(inputs.split()), (output,), steps)
+
+
+SKIP = (
+    op("x", "h", dense("a"), RELU),
+    op("h", "z", dense("b")),
+    op("x", "s", dense("s")),
+    op("z s", "t", Join("add", "meets", "sum")),
+    op("t", "g", RELU),
+    op("g", "y", dense("o")),
+)
+SIZES = {"a": (5, 4), "b": (3, 5), "s": (3, 4), "o": (1, 3)}
+
+
+def test_layers_that_are_added_up():
+    told = contents(SKIP, ["y"], **SIZES)
+    assert has_branches(told)
+    net, weights, notes = from_dataflow(told)
+    assert (len(net.inputs), len(net.hidden), net.outputs, notes) == (4, 8, ("o.0",), ())
+    assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4", "b+s.0", "b+s.1", "b+s.2")
+    w = {name: tensor.array for name, tensor in told.tensors.items()}
+    x = np.random.default_rng(1).standard_normal((9, 4))
+    h = np.maximum(x @ w["a"].T + w["a.b"], 0)
+    g = np.maximum(h @ w["b"].T + w["b.b"] + x @ w["s"].T + w["s.b"], 0)
+    np.testing.assert_allclose(net.evaluate(weights, x), g @ w["o"].T + w["o.b"], rtol=1e-12)
+    # both biases are ways into the node
+    c = (w["b"] ** 2).sum(1) + w["b.b"] ** 2 + (w["s"] ** 2).sum(1) + w["s.b"] ** 2 - w["o"][0] ** 2
+    np.testing.assert_allclose(net.balances(weights)[5:], c, rtol=1e-12)
+
+
+def test_outputs_side_by_side():
+    nodes = (
+        op("x", "h", dense("a"), RELU),
+        op("x h", "j", Join("cat", "meets", "concat")),
+        op("j", "y", dense("o", bias=False)),
+    )
+    told = contents(nodes, ["y"], a=(5, 4), o=(2, 9))
+    net, weights, _ = from_dataflow(told)
+    assert (len(net.inputs), len(net.hidden), net.size) == (4, 5, 5 * 4 + 5 + 2 * 9)
+    w = {name: tensor.array for name, tensor in told.tensors.items()}
+    x = np.random.default_rng(1).standard_normal((9, 4))
+    h = np.maximum(x @ w["a"].T + w["a.b"], 0)
+    np.testing.assert_allclose(net.evaluate(weights, x), np.hstack([x, h]) @ w["o"].T, rtol=1e-12)
+
+
+def test_what_keeps_no_balance_ends_the_network_there():
+    nodes = (
+        op("x", "h", dense("a"), RELU),
+        op("h", "p", dense("b"), Activation("sigmoid")),
+        op("p", "q", dense("o"), RELU),
+        op("q", "n", Barrier("norm", "normalises")),
+        op("n", "y", dense("r")),
+        op("h", "k", dense("s")),
+    )
+    told = contents(nodes, ["y", "k"], a=(5, 4), b=(3, 5), o=(2, 3), r=(1, 2), s=(3, 5))
+    net, weights, notes = from_dataflow(told)
+    # behind the sigmoid and the norm inputs come in; what enters the norm is used as it is
+    assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4")
+    assert (len(net.inputs), len(net.outputs)) == (4 + 3 + 2, 3 + 2 + 1 + 3)
+    assert notes == (
+        "sigmoid is not positively homogeneous: a neuron cannot be rescaled and keeps no balance",
+        "norm: normalises",
+    )
+    w = {name: tensor.array for name, tensor in told.tensors.items()}
+    c = (w["a"] ** 2).sum(1) + w["a.b"] ** 2 - (w["b"] ** 2).sum(0) - (w["s"] ** 2).sum(0)
+    np.testing.assert_allclose(net.balances(weights), c, rtol=1e-12)
+
+
+def test_a_hidden_layer_that_is_returned_keeps_no_balance():
+    nodes = (
+        op("x", "h", dense("a"), RELU),
+        op("h", "g", dense("b"), RELU),
+        op("g", "y", dense("o")),
+    )
+    told = contents(nodes, ["y", "g"], a=(5, 4), b=(3, 5), o=(1, 3))
+    net, _, _ = from_dataflow(told)
+    assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4")
+    assert set(net.outputs) == {"b.0", "b.1", "b.2", "o.0"}
+    assert net.inputs[-3:] == ("b.0'", "b.1'", "b.2'")
+
+
+def test_layers_that_are_not_trained_are_given():
+    nodes = (
+        op("x", "h", dense("a", trained=False), RELU),
+        op("h", "g", dense("b"), RELU),
+        op("g", "y", dense("o")),
+    )
+    net, _, notes = from_dataflow(contents(nodes, ["y"], a=(5, 4), b=(3, 5), o=(1, 3)))
+    assert notes == ("a: it is not trained",)
+    assert net.inputs == ("a.0", "a.1", "a.2", "a.3", "a.4")
+    assert net.hidden == ("b.0", "b.1", "b.2")
+
+
+def test_one_value_before_and_behind_the_activation_is_one_node():
+    nodes = (
+        op("x", "z", dense("a")),
+        op("z", "h", RELU),
+        op("h", "p", dense("b")),
+        op("z", "q", dense("s")),
+        op("p q", "y", Join("add", "meets", "sum")),
+    )
+    told = contents(nodes, ["y"], a=(5, 4), b=(1, 5), s=(1, 5))
+    net, weights, _ = from_dataflow(told)
+    assert len(net.hidden) == 5
+    w = {name: tensor.array for name, tensor in told.tensors.items()}
+    c = (w["a"] ** 2).sum(1) + w["a.b"] ** 2 - w["b"][0] ** 2 - w["s"][0] ** 2
+    np.testing.assert_allclose(net.balances(weights), c, rtol=1e-12)
+    assert len(net.frozen_edges(weights)) == 0  # two ways out each
+
+
+@pytest.mark.parametrize(
+    ("nodes", "error", "words"),
+    [
+        (
+            (
+                *SKIP[:2],
+                op("x", "p", dense("s"), RELU),
+                op("z p", "y", Join("add", "meets", "sum")),
+            ),
+            ValueError,
+            "^add: values are added without weights of their own",
+        ),
+        (
+            (*SKIP[:3], SKIP[3], op("t", "g", RELU), op("g", "y", dense("o")), op("z", "w", RELU)),
+            ValueError,
+            "^b: values are added without weights of their own",
+        ),
+        ((*SKIP[:1], op("h", "y", dense("o"))), UnreadableModel, "^h: has 5 neurons for one layer"),
+        (
+            (op("x", "h", dense("a"), RELU), op("h", "y", dense("a"))),
+            ValueError,
+            "^a: shares a with another layer",
+        ),
+        (
+            (op("x", "h", dense("a", magnitude="a.b"), RELU), op("h", "y", dense("b"))),
+            ValueError,
+            "^a: has weight normalisation",
+        ),
+        ((op("x", "y", dense("a")),), ValueError, "no hidden neurons that keep a balance"),
+    ],
+)
+def test_what_is_not_covered_is_refused(nodes, error, words):
+    results = ["y", "w"] if any("w" in node.outputs for node in nodes) else ["y"]
+    with pytest.raises(error, match=words):
+        from_dataflow(contents(nodes, results, **SIZES))
+
+
+def test_an_activation_that_is_not_told_is_asked_for():
+    nodes = (op("x", "h", dense("a"), Activation("")), op("h", "y", dense("o", bias=False)))
+    told = contents(nodes, ["y"], a=(3, 4), o=(1, 3))
+    with pytest.raises(ValueError, match=r"^activation = None: must be given"):
+        from_dataflow(told)
+    assert len(from_dataflow(told, "relu").network.hidden) == 3
+
+
+# --- real models --------------------------------------------------------------------------------
+
+
+def torch_models(torch):
+    """Return modules that are no chains, by name."""
+    nn = torch.nn
+
+    class Skip(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.s = nn.Linear(4, 5), nn.Linear(5, 6), nn.Linear(4, 6)
+            self.o, self.t = nn.Linear(6, 1), nn.Linear(5, 1, bias=False)
+
+        def forward(self, x):
+            h = torch.relu(self.a(x))
+            g = torch.relu(self.b(h) + self.s(x))
+            return self.o(g) + self.t(h)
+
+    class Cat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.o = nn.Linear(4, 5), nn.Linear(9, 6), nn.Linear(15, 1)
+
+        def forward(self, x):
+            h = torch.cat([x, torch.relu(self.a(x))], -1)
+            return self.o(torch.cat([h, torch.relu(self.b(h))], dim=1))
+
+    return {"skip": Skip(), "cat": Cat()}
+
+
+@pytest.mark.parametrize("kind", ["module", "onnx"])
+@pytest.mark.parametrize("name", ["skip", "cat"])
+@pytest.mark.filterwarnings("ignore")
+def test_real_models_compute_the_same(name, kind, tmp_path):
+    torch = framework("torch")
+    torch.manual_seed(0)
+    model = torch_models(torch)[name]
+    x = torch.randn(9, 4)
+    source = model
+    if kind == "onnx":
+        framework("onnx")
+        source = tmp_path / "model.onnx"
+        torch.onnx.export(model, (x,), str(source), dynamo=False, input_names=["x"])
+    told = models.read_contents(source)
+    assert has_branches(told)
+    net, weights, notes = from_dataflow(told)
+    assert notes == ()
+    with torch.no_grad():
+        expected = model(x).numpy()
+    np.testing.assert_allclose(net.evaluate(weights, x.numpy()), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_connection_without_weights_is_refused():
+    torch = framework("torch")
+
+    class Residual(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.o = (torch.nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x):
+            h = torch.relu(self.a(x))
+            return self.o(torch.relu(self.b(h)) + h)
+
+    with pytest.raises(ValueError, match=r"^add: values are added without weights of their own"):
+        from_dataflow(models.read_contents(Residual()))
+
+
+def test_a_chain_is_told_as_the_audit_tells_it():
+    torch = framework("torch")
+    nn = torch.nn
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1, bias=False), nn.ReLU(), nn.Linear(1, 4),
+            nn.ReLU(), nn.Linear(4, 1),
+        )  # fmt: skip
+        told = models.read_contents(model)
+        assert not has_branches(told)
+        net, weights, _ = from_dataflow(told)
+        assert len(net.frozen_edges(weights, rtol=1e-6)) == audit(model, scheme=None).frozen_weights
