@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from obstruction import exact as exact
     from obstruction import tables as tables
     from obstruction import topology as topology
+    from obstruction import training as training
     from obstruction.auditing import audit as audit
+    from obstruction.dag.studies import sample_dag as sample_dag
     from obstruction.folder import load as load
     from obstruction.heatmaps import heatmap as heatmap
     from obstruction.monitor import Monitor as Monitor
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from obstruction.schemes import scheme_names as scheme_names
     from obstruction.study import Study as Study
     from obstruction.study import sample as sample
+    from obstruction.study_report import write_report as write_report
 
 __version__ = "0.1.0"
 
@@ -49,12 +52,14 @@ _HOMES = {
     "repair": "repairing",
     "replay": "replaying",
     "sample": "study",
+    "sample_dag": "dag.studies",
     "sample_unreachable": "reaching",
     "scheme": "schemes",
     "scheme_names": "schemes",
+    "write_report": "study_report",
 }
 
-_MODULES = ("dag", "design", "exact", "tables", "topology")
+_MODULES = ("dag", "design", "exact", "tables", "topology", "training")
 
 __all__ = [
     "InitScheme",
@@ -70,11 +75,14 @@ __all__ = [
     "repair",
     "replay",
     "sample",
+    "sample_dag",
     "sample_unreachable",
     "scheme",
     "scheme_names",
     "tables",
     "topology",
+    "training",
+    "write_report",
 ]
 
 

@@ -23,6 +23,7 @@ BLOCK: Final = 1024
 
 _NESTED: Final = 0
 _INDEPENDENT: Final = 1
+_GRAPH: Final = 3  # 2 is `obstruction.tilting`'s
 
 
 def nested_path(scheme: InitScheme) -> tuple[int, ...]:
@@ -39,6 +40,14 @@ def independent_path(scheme: InitScheme, d: int, l: int) -> tuple[int, ...]:
     return (_INDEPENDENT, zlib.crc32(scheme.label.encode()), d, l)
 
 
+def graph_path() -> tuple[int, ...]:
+    """Return the branch of the seed's tree from which networks on graphs are drawn.
+
+    It is the same for all: a weight is named by its edge's place and its law.
+    """
+    return (_GRAPH,)
+
+
 def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32]:
     """Return the key of a block: the state of ``SeedSequence(seed)``'s descendant at its path.
 
@@ -47,7 +56,7 @@ def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32
     seed : int
         The seed of the study, >= 0.
     path : tuple of int
-        `nested_path` or `independent_path`.
+        `nested_path`, `independent_path` or `graph_path`.
     block : int
         The number of the block, >= 0.
 

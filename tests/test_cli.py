@@ -23,7 +23,7 @@ from obstruction.schemes import scheme_options, scheme_origin
 SCHEMES = Path(__file__).parents[1] / "docs" / "schemes.md"
 COMMANDS = (
     *("run", "exact", "design", "check", "plot", "schemes"),
-    *("audit", "repair", "inspect", "table"),
+    *("audit", "repair", "inspect", "table", "report", "dag"),
 )
 
 

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import framework
 
 from obstruction import audit, models
+from obstruction.cli import cli
+from obstruction.dag import from_model
 from obstruction.dag.dataflows import from_dataflow, has_branches
 from obstruction.models.contents import (
     Activation,
@@ -54,7 +57,7 @@ SIZES = {"a": (5, 4), "b": (3, 5), "s": (3, 4), "o": (1, 3)}
 def test_layers_that_are_added_up():
     told = contents(SKIP, ["y"], **SIZES)
     assert has_branches(told)
-    net, weights, notes = from_dataflow(told)
+    net, weights, _, _, notes = from_dataflow(told)
     assert (len(net.inputs), len(net.hidden), net.outputs, notes) == (4, 8, ("o.0",), ())
     assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4", "b+s.0", "b+s.1", "b+s.2")
     w = {name: tensor.array for name, tensor in told.tensors.items()}
@@ -74,7 +77,7 @@ def test_outputs_side_by_side():
         op("j", "y", dense("o", bias=False)),
     )
     told = contents(nodes, ["y"], a=(5, 4), o=(2, 9))
-    net, weights, _ = from_dataflow(told)
+    net, weights, *_ = from_dataflow(told)
     assert (len(net.inputs), len(net.hidden), net.size) == (4, 5, 5 * 4 + 5 + 2 * 9)
     w = {name: tensor.array for name, tensor in told.tensors.items()}
     x = np.random.default_rng(1).standard_normal((9, 4))
@@ -92,7 +95,8 @@ def test_what_keeps_no_balance_ends_the_network_there():
         op("h", "k", dense("s")),
     )
     told = contents(nodes, ["y", "k"], a=(5, 4), b=(3, 5), o=(2, 3), r=(1, 2), s=(3, 5))
-    net, weights, notes = from_dataflow(told)
+    assert has_branches(told)
+    net, weights, _, _, notes = from_dataflow(told)
     # behind the sigmoid and the norm inputs come in; what enters the norm is used as it is
     assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4")
     assert (len(net.inputs), len(net.outputs)) == (4 + 3 + 2, 3 + 2 + 1 + 3)
@@ -112,7 +116,7 @@ def test_a_hidden_layer_that_is_returned_keeps_no_balance():
         op("g", "y", dense("o")),
     )
     told = contents(nodes, ["y", "g"], a=(5, 4), b=(3, 5), o=(1, 3))
-    net, _, _ = from_dataflow(told)
+    net, *_ = from_dataflow(told)
     assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4")
     assert set(net.outputs) == {"b.0", "b.1", "b.2", "o.0"}
     assert net.inputs[-3:] == ("b.0'", "b.1'", "b.2'")
@@ -124,7 +128,7 @@ def test_layers_that_are_not_trained_are_given():
         op("h", "g", dense("b"), RELU),
         op("g", "y", dense("o")),
     )
-    net, _, notes = from_dataflow(contents(nodes, ["y"], a=(5, 4), b=(3, 5), o=(1, 3)))
+    net, _, _, _, notes = from_dataflow(contents(nodes, ["y"], a=(5, 4), b=(3, 5), o=(1, 3)))
     assert notes == ("a: it is not trained",)
     assert net.inputs == ("a.0", "a.1", "a.2", "a.3", "a.4")
     assert net.hidden == ("b.0", "b.1", "b.2")
@@ -139,7 +143,7 @@ def test_one_value_before_and_behind_the_activation_is_one_node():
         op("p q", "y", Join("add", "meets", "sum")),
     )
     told = contents(nodes, ["y"], a=(5, 4), b=(1, 5), s=(1, 5))
-    net, weights, _ = from_dataflow(told)
+    net, weights, *_ = from_dataflow(told)
     assert len(net.hidden) == 5
     w = {name: tensor.array for name, tensor in told.tensors.items()}
     c = (w["a"] ** 2).sum(1) + w["a.b"] ** 2 - w["b"][0] ** 2 - w["s"][0] ** 2
@@ -182,6 +186,18 @@ def test_what_is_not_covered_is_refused(nodes, error, words):
     results = ["y", "w"] if any("w" in node.outputs for node in nodes) else ["y"]
     with pytest.raises(error, match=words):
         from_dataflow(contents(nodes, results, **SIZES))
+
+
+def test_what_a_model_makes_of_its_last_outputs_is_no_branch():
+    nodes = (
+        op("x", "h", dense("a"), RELU),
+        op("h", "y", dense("o")),
+        op("y", "p", Activation("softmax")),
+        op("y", "label", Barrier("argmax", "takes the largest")),
+    )
+    assert not has_branches(contents(nodes, ["p", "label"], a=(5, 4), o=(2, 5)))
+    assert has_branches(contents(nodes, ["p", "h"], a=(5, 4), o=(2, 5)))  # a layer in between is
+    assert not has_branches(Contents("test", {}))
 
 
 def test_an_activation_that_is_not_told_is_asked_for():
@@ -237,11 +253,18 @@ def test_real_models_compute_the_same(name, kind, tmp_path):
         torch.onnx.export(model, (x,), str(source), dynamo=False, input_names=["x"])
     told = models.read_contents(source)
     assert has_branches(told)
-    net, weights, notes = from_dataflow(told)
+    net, weights, _, _, notes = from_dataflow(told)
     assert notes == ()
     with torch.no_grad():
         expected = model(x).numpy()
     np.testing.assert_allclose(net.evaluate(weights, x.numpy()), expected, rtol=0, atol=1e-5)
+    again, same = from_model(source)
+    assert again.edges == net.edges
+    np.testing.assert_array_equal(same, weights)
+    if kind == "onnx":
+        done = CliRunner().invoke(cli, ["dag", str(source)])
+        assert done.exit_code == 0, done.output
+        assert "4 inputs, 11 hidden nodes, 1 output" in done.output
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -272,5 +295,5 @@ def test_a_chain_is_told_as_the_audit_tells_it():
         )  # fmt: skip
         told = models.read_contents(model)
         assert not has_branches(told)
-        net, weights, _ = from_dataflow(told)
+        net, weights, *_ = from_dataflow(told)
         assert len(net.frozen_edges(weights, rtol=1e-6)) == audit(model, scheme=None).frozen_weights

@@ -21,7 +21,7 @@ MODULES = sorted(
 )
 
 # Libraries of extras: imported only where they are used, when they are used.
-OPTIONAL = {"torch", "keras", "lightning", "onnx", "h5py"}
+OPTIONAL = {"torch", "keras", "lightning", "onnx", "h5py", "bokeh", "jinja2", "markupsafe"}
 
 # Every arrow between modules points from a line to one above it.
 ORDER = (
@@ -39,10 +39,10 @@ ORDER = (
     "bottlenecks dag.order",
     "dag.graph",
     "dag.frozen",
-    "dag.paths dag.singular",
+    "dag.paths dag.singular dag.betti dag.drawing",
     "dag.pruning",
-    "dag.network",
-    "dag",
+    "dag.network dag.fans",
+    "dag dag.edge_lists",
     "models.contents models.activations models.ordering",
     "models.model models.naming",
     "models.layouts",
@@ -59,6 +59,7 @@ ORDER = (
     "models.readers.sklearn models.readers.keras",
     "models",
     "dag.dataflows",
+    "dag.reading",
     "grid binomial streams exact.methods exact.normal exact.transforms",
     "exact.craig exact.few exact.powers",
     "exact.contour",
@@ -66,14 +67,16 @@ ORDER = (
     "exact.components exact.neurons",
     "exact.reach",
     "exact",
-    "kernels norms",
-    "orthogonal tilted_kernels sign_kernels",
+    "kernels norms dag.probabilities",
+    "orthogonal tilted_kernels sign_kernels dag.kernels",
     "plan agreement heatmaps design tilting hidden",
-    "sampling reference",
-    "rare",
+    "sampling reference training.kernels training.optimizers",
+    "training.descent",
+    "training",
+    "rare dag.sampling",
     "table",
     "study",
-    "folder reaching",
+    "folder reaching dag.studies",
     "tables.rounding tables.citing tables.markup tables.axes",
     "tables.cells",
     "tables.layout",
@@ -81,6 +84,14 @@ ORDER = (
     "tables.typst",
     "tables.probability",
     "tables",
+    "study_report.selection",
+    "study_report.cells study_report.provenance",
+    "study_report.summary",
+    "study_report.pictures",
+    "study_report.maps",
+    "study_report.page",
+    "study_report.writing",
+    "study_report",
     "replaying running misfits",
     "recognition",
     "luck",
@@ -91,7 +102,7 @@ ORDER = (
     "rescaling evaluation drift_plots",
     "monitor repairing",
     "cli.base",
-    "cli.networks cli.studies cli.tables cli.values",
+    "cli.dags cli.networks cli.reports cli.studies cli.tables cli.values",
     "cli",
     "__main__",
 )
@@ -198,11 +209,12 @@ def test_exact_never_meets_the_sampler():
     assert "numba" not in set().union(*(foreign(module) for module in reached("exact") | {"exact"}))
 
 
-@pytest.mark.parametrize("sampler", ["sampling", "tilting", "sign_kernels"])
+@pytest.mark.parametrize("sampler", ["sampling", "tilting", "sign_kernels", "dag.sampling"])
 def test_the_samplers_never_meet_the_exact_values(sampler):
     """They could not check what they are told."""
     tellers = {module for module in MODULES if module.split(".")[0] == "exact"}
     tellers |= {"reference", "rare", "binomial", "agreement", "table", "heatmaps", "design"}
+    tellers |= {"dag.probabilities"}
     assert len(tellers) > 15
     assert not reached(sampler) & tellers
 
@@ -224,21 +236,24 @@ def test_exact_values_come_to_a_study_by_one_way():
 def test_kernels_take_arrays_and_nothing_else():
     assert ours("kernels") == {"grid", "laws"}  # for the codes that both sides must know
     assert ours("sign_kernels") == {"grid", "kernels"}
-    assert ours("tilted_kernels") == {"kernels"}
-    assert foreign("kernels") == {"numpy", "numba"}
+    assert ours("tilted_kernels") == ours("dag.kernels") == {"kernels"}
+    assert ours("training.kernels") == set()
+    assert foreign("kernels") == foreign("training.kernels") == {"numpy", "numba"}
     assert foreign("sign_kernels") == foreign("tilted_kernels") == {"numpy"}
+    assert foreign("dag.kernels") == {"numpy"}
 
 
 def test_only_kernels_are_compiled():
-    assert [module for module in MODULES if "numba" in foreign(module)] == ["kernels"]
+    compiled = ["kernels", "training.kernels"]
+    assert [module for module in MODULES if "numba" in foreign(module)] == compiled
     using = [module for module in MODULES if "_jit" in source(module)]
-    assert using == ["kernels", "sign_kernels", "tilted_kernels"]
+    assert using == ["dag.kernels", "kernels", "sign_kernels", "tilted_kernels"]
 
 
 def test_plotting_is_loaded_late_and_in_one_place():
     plotting = {"matplotlib", "seaborn"}
     drawing = [module for module in MODULES if plotting & foreign(module)]
-    assert drawing == ["drift_plots", "heatmaps", "plots"]
+    assert drawing == ["dag.drawing", "drift_plots", "heatmaps", "plots"]
     assert not [module for module in MODULES if {*drawing} & ours(module, late=False)]
 
 

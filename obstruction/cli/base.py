@@ -11,7 +11,9 @@ import click
 
 from obstruction import __version__
 
+EXIT_FINDINGS = 1
 EXIT_USAGE = 2
+EXIT_NOTHING = 3
 EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141
 
@@ -92,6 +94,30 @@ level_option: Callable[[Any], Any] = click.option(
     metavar="RATE",
     help="How often the verdict may be a false alarm, if the formulas are right. [default: 0.001]",
 )
+
+
+activation_option: Callable[[Any], Any] = click.option(
+    "--activation",
+    metavar="NAME",
+    help="The activation after each layer, if the file does not say: relu, leaky_relu, ...",
+)
+layout_option: Callable[[Any], Any] = click.option(
+    "--layout",
+    metavar="out_in|in_out",
+    help="How weight matrices are stored, if the file does not say: (outputs, inputs) as PyTorch "
+    "or (inputs, outputs) as Keras and Flax.",
+)
+layers_option: Callable[[Any], Any] = click.option(
+    "--layers",
+    metavar="NAME,NAME,...",
+    help="The fully connected layers in forward order, if the file does not say.",
+)
+
+
+def reading(activation: str | None, layout: str | None, layers: str | None) -> dict[str, Any]:
+    """Return the options that say what a file does not."""
+    names = None if layers is None else [name.strip() for name in layers.split(",")]
+    return {"activation": activation, "layout": layout, "layers": names}
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

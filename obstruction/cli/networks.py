@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import click
 
-from obstruction.cli.base import cli, complain, echo_columns
-
-EXIT_FINDINGS = 1
-EXIT_NOTHING = 3
+from obstruction.cli.base import (
+    EXIT_FINDINGS,
+    EXIT_NOTHING,
+    activation_option,
+    cli,
+    complain,
+    echo_columns,
+    layers_option,
+    layout_option,
+    reading,
+)
 
 DEFAULT_MAX = 10
-
-_activation_option: Callable[[Any], Any] = click.option(
-    "--activation",
-    metavar="NAME",
-    help="The activation after each layer, if the file does not say: relu, leaky_relu, ...",
-)
-_layout_option: Callable[[Any], Any] = click.option(
-    "--layout",
-    metavar="out_in|in_out",
-    help="How weight matrices are stored, if the file does not say: (outputs, inputs) as PyTorch "
-    "or (inputs, outputs) as Keras and Flax.",
-)
-_layers_option: Callable[[Any], Any] = click.option(
-    "--layers",
-    metavar="NAME,NAME,...",
-    help="The fully connected layers in forward order, if the file does not say.",
-)
-
-
-def _reading(activation: str | None, layout: str | None, layers: str | None) -> dict[str, Any]:
-    """Return the options that say what a file does not."""
-    names = None if layers is None else [name.strip() for name in layers.split(",")]
-    return {"activation": activation, "layout": layout, "layers": names}
 
 
 def _count(name: str, text: str | None, least: int = 0) -> int | None:
@@ -46,9 +27,9 @@ def _count(name: str, text: str | None, least: int = 0) -> int | None:
 
 @cli.command()
 @click.argument("file")
-@_activation_option
-@_layout_option
-@_layers_option
+@activation_option
+@layout_option
+@layers_option
 @click.option(
     "--scheme",
     default="auto",
@@ -131,7 +112,7 @@ def audit(
             file,
             scheme=None if scheme == "none" else scheme,
             rtol=rtol,
-            **_reading(activation, layout, layers),
+            **reading(activation, layout, layers),
         )
     except NothingAuditable as error:
         complain(str(error))
@@ -171,9 +152,9 @@ def audit(
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the file --out names if it is there.")
-@_activation_option
-@_layout_option
-@_layers_option
+@activation_option
+@layout_option
+@layers_option
 def repair(
     file: str,
     out: str | None,
@@ -209,7 +190,7 @@ def repair(
             file,
             margin=margin,
             scope=scope,
-            **_reading(activation, layout, layers),
+            **reading(activation, layout, layers),
         )
     except NothingAuditable as error:
         complain(str(error))
@@ -224,9 +205,9 @@ def repair(
 
 @cli.command()
 @click.argument("file")
-@_activation_option
-@_layout_option
-@_layers_option
+@activation_option
+@layout_option
+@layers_option
 def inspect(file: str, activation: str | None, layout: str | None, layers: str | None) -> int:
     """Show the tensors and layers in a weight file.
 
@@ -243,7 +224,7 @@ def inspect(file: str, activation: str | None, layout: str | None, layers: str |
     for note in found.notes:
         click.echo(note)
     click.echo()
-    given = _reading(activation, layout, layers)
+    given = reading(activation, layout, layers)
     try:
         model = resolve(found, **given)
     except ValueError as error:

@@ -40,12 +40,18 @@ class ModelNetwork(NamedTuple):
     ----------
     network : Network
     weights : ndarray, shape (size,)
+    format : str
+        What it was read from: ``"ONNX"``, ``"PyTorch module"``.
+    chain : tuple of str
+        The names of its layers if they are a chain, else empty: nodes then have these names.
     notes : tuple of str
         Where the network ends though the model goes on, a sentence each.
     """
 
     network: Network
     weights: FloatArray
+    format: str
+    chain: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -66,15 +72,25 @@ _Segment: TypeAlias = "_Sum | _Indices"
 
 
 def has_branches(contents: Contents) -> bool:
-    """Return whether a model says what its operations are, and they are no chain."""
+    """Return whether a model says what its operations are, and its layers are no chain.
+
+    That is so if outputs of layers meet, or if a value goes on to layers by two ways, or by one and
+    is returned as well. What a model makes of its last outputs does not matter.
+    """
     if contents.dataflow is None:
         return False
     nodes, results = contents.dataflow.nodes, contents.dataflow.results
-    uses = Counter(results)
-    for node in nodes:
-        uses.update(node.inputs)
-    joins = any(isinstance(step, Join) for node in nodes for step in node.steps)
-    return joins or any(count > 1 for count in uses.values())
+    maker = makers(nodes)
+    ahead: Counter[Hashable] = Counter()  # ways on from a value that lead to a layer
+    for i in reversed(ordered(nodes, maker, results)):
+        steps, leads = nodes[i].steps, any(ahead[value] for value in nodes[i].outputs)
+        if any(isinstance(step, Join) for step in steps) and not any(
+            isinstance(step, Barrier) and not isinstance(step, Join) for step in steps
+        ):
+            return True
+        if leads or any(isinstance(step, Dense) for step in steps):
+            ahead.update(nodes[i].inputs)
+    return any(count + (value in results) > 1 for value, count in ahead.items())
 
 
 def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNetwork:
@@ -113,6 +129,7 @@ class _Builder:
     """Collects nodes and edges. Nodes are numbered as they come and sorted at the end."""
 
     def __init__(self, contents: Contents, activation: str | None) -> None:
+        self.format = contents.format
         self.tensors = contents.tensors
         self.shared = frozenset().union(*contents.shared)
         self.activation = activation
@@ -376,7 +393,7 @@ class _Builder:
             np.concatenate(tails),
             np.concatenate(heads),
         )
-        return ModelNetwork(network, np.concatenate(weights), tuple(self.notes))
+        return ModelNetwork(network, np.concatenate(weights), self.format, (), tuple(self.notes))
 
 
 def _size(segment: _Segment) -> int:

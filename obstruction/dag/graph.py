@@ -118,17 +118,17 @@ class Graph:
 
     # --- what it consists of -------------------------------------------------------------------
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Node, ...]:
         """The inputs, in order."""
         return self._names[: self.first - 1]
 
-    @property
+    @cached_property
     def hidden(self) -> tuple[Node, ...]:
         """The hidden nodes, each after all nodes that lead to it."""
         return self._names[self.first : self.last]
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Node, ...]:
         """The outputs, in order."""
         return self._names[self.last :]
@@ -151,6 +151,11 @@ class Graph:
     def nodes(self) -> int:
         """The number of places: inputs, the bias whether it has edges or not, hidden, outputs."""
         return len(self._names)
+
+    @property
+    def depths(self) -> Indices:
+        """The number of edges on the longest path to each node, in the order of `tails`."""
+        return self._depths.copy()
 
     @property
     def depth(self) -> int:
@@ -275,11 +280,19 @@ class Graph:
         Returns
         -------
         ndarray, shape (size,)
+
+        Raises
+        ------
+        ValueError
+            If the weights or a shape do not fit.
         """
         flat = self.vector(weights).astype(np.float64)
         values = self._forward(flat, X)
+        slopes, shape = np.asarray(upstream, dtype=np.float64), (np.shape(X)[0], len(self.outputs))
+        if slopes.shape != shape:
+            raise ValueError(f"upstream: must have the shape {shape}, not {slopes.shape}")
         above = np.zeros_like(values)
-        above[self.last :] = np.asarray(upstream, dtype=np.float64).T
+        above[self.last :] = slopes.T
         back = sparse.csr_array((flat, (self.tails, self.heads)), shape=(len(values),) * 2)
         for start, stop in reversed(self._levels):
             above[start:stop] = (back[start:stop] @ above) * (values[start:stop] > 0.0)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from obstruction.dag import frozen, paths, pruning, singular
+from obstruction.dag import betti, frozen, paths, pruning, singular
 from obstruction.dag.arguments import BIAS, Edge, Node, check_iterable
+from obstruction.dag.betti import PoincarePolynomial
 from obstruction.dag.frozen import FrozenEdges
 from obstruction.dag.graph import FloatArray, Graph, WeightsLike
 from obstruction.dag.singular import Singularity
@@ -17,6 +18,7 @@ from obstruction.validation import check_count
 
 if TYPE_CHECKING:
     import networkx
+    from matplotlib.axes import Axes
 
 
 class Pruned(NamedTuple):
@@ -64,7 +66,11 @@ class Network(Graph):
 
     @classmethod
     def mlp(
-        cls, widths: Iterable[int], *, hidden_bias: bool = False, output_bias: bool = False
+        cls,
+        widths: Iterable[int],
+        *,
+        hidden_bias: bool | Sequence[bool] = False,
+        output_bias: bool = False,
     ) -> Network:
         """Return a chain of fully connected layers.
 
@@ -72,8 +78,10 @@ class Network(Graph):
         ----------
         widths : iterable of int
             Inputs, hidden layers, outputs; each >= 1, two numbers at least.
-        hidden_bias, output_bias : bool
-            Whether hidden nodes and outputs have biases.
+        hidden_bias : bool or sequence of bool
+            Whether hidden nodes have biases: all, or those of each hidden layer.
+        output_bias : bool
+            Whether outputs have biases.
 
         Returns
         -------
@@ -85,12 +93,23 @@ class Network(Graph):
         Raises
         ------
         ValueError
-            If a width is not a whole number of at least 1, or there are fewer than two.
+            If a width is not a whole number of at least 1, there are fewer than two, or there is
+            not one flag for each hidden layer.
         """
         given = check_iterable("widths", widths)
         sizes = [check_count(f"widths[{i}]", width) for i, width in enumerate(given)]
         if len(sizes) < 2:
             raise ValueError(f"widths = {sizes!r}: must be the inputs and the outputs at least")
+        if isinstance(hidden_bias, Sequence):
+            flags = list(hidden_bias)
+        else:
+            flags = [hidden_bias] * (len(sizes) - 2)
+        if len(flags) != len(sizes) - 2:
+            raise ValueError(
+                f"hidden_bias = {hidden_bias!r}: must be one of True and False, or one for each of "
+                f"{len(sizes) - 2} hidden layers"
+            )
+        biased = [*flags, output_bias]
         names: list[Node] = [f"x{j}" for j in range(sizes[0])]
         starts, last = [0], len(sizes) - 1
         for i, size in enumerate(sizes[1:], 1):
@@ -102,7 +121,7 @@ class Network(Graph):
             here, there = (starts[j] + np.arange(sizes[j]) for j in (i - 1, i))
             tails.append(np.tile(here, there.size))
             heads.append(np.repeat(there, here.size))
-            if hidden_bias if i < last else output_bias:
+            if biased[i - 1]:
                 tails.append(np.full(there.size, sizes[0]))
                 heads.append(there)
         made: Network = cls._of(
@@ -230,6 +249,22 @@ class Network(Graph):
     ) -> Callable[[float], FloatArray]:
         """Return a path within the invariant set; see `obstruction.dag.path`."""
         return paths.path(self, weights, other, rtol)
+
+    def poincare_polynomial(
+        self, weights: WeightsLike, rtol: float | None = None
+    ) -> PoincarePolynomial:
+        """Return the Betti numbers as a polynomial; see `obstruction.dag.poincare_polynomial`."""
+        return betti.poincare_polynomial(self, weights, rtol)
+
+    def betti_numbers(self, weights: WeightsLike, rtol: float | None = None) -> list[int]:
+        """Return the Betti numbers of the invariant set of a small network, from degree 0 on."""
+        return betti.poincare_polynomial(self, weights, rtol).dense()
+
+    def plot(self, weights: WeightsLike, ax: Axes | None = None, rtol: float | None = None) -> Axes:
+        """Draw the network with its frozen weights; see `obstruction.dag.drawing.plot`."""
+        from obstruction.dag import drawing
+
+        return drawing.plot(self, weights, ax, rtol)
 
     # --- singular points and pruning -----------------------------------------------------------
 

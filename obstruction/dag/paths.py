@@ -82,8 +82,10 @@ def path(
     one, two = (graph.vector(w).astype(np.float64) for w in (weights, other))
     if not same_component(graph, one, two, rtol):
         raise ValueError("other: must lie in the same component of the invariant set as weights")
-    squares, signs = [one * one], [np.where(one != 0.0, np.sign(one), np.sign(two))]
-    target = np.where(two != 0.0, np.sign(two), signs[0])
+    # where one end is zero the sign of the other, where both are any
+    start = np.where((one < 0.0) | ((one == 0.0) & (two < 0.0)), -1.0, 1.0)
+    target = np.where(two != 0.0, np.sign(two), start)
+    squares, signs = [one * one], [start]
     c = graph.balances(one)
     while (different := np.flatnonzero(signs[-1] != target)).size:
         edge = int(different[np.argmin(squares[-1][different])])

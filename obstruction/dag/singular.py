@@ -127,9 +127,7 @@ def singular_subnetworks(
     c = into - out
     slack = check_rtol(rtol, c.dtype == object) * np.maximum(into, out)
     found = [
-        members
-        for members in _zero_sums(c, slack)
-        if _connected(graph, members) and _separable(graph, members, c, slack)
+        members for members in _zero_sums(graph, c, slack) if _separable(graph, members, c, slack)
     ]
     return tuple(tuple(graph.hidden[v] for v in members) for members in sorted(found, key=_by_size))
 
@@ -205,24 +203,32 @@ def _groups(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(labels[:n] == labels[n], -1, labels[:n])
 
 
-def _zero_sums(c: NDArray[Any], slack: NDArray[Any]) -> Iterator[list[int]]:
-    """Yield the sets of nodes whose balances add up to zero within their slacks."""
+def _zero_sums(graph: Graph, c: NDArray[Any], slack: NDArray[Any]) -> Iterator[list[int]]:
+    """Yield the connected sets of nodes whose balances add up to zero within their slacks."""
     sums, slacks = np.zeros(1, dtype=c.dtype), np.zeros(1)
     for balance, more in zip(c, slack, strict=True):
         sums = np.concatenate([sums, sums + balance])
         slacks = np.concatenate([slacks, slacks + float(more)])
-    for code in np.flatnonzero(np.abs(sums) <= slacks).tolist():
-        if code:
-            yield [v for v in range(c.size) if code >> v & 1]
+    sets = np.flatnonzero(np.abs(sums) <= slacks)[1:]  # but the empty one
+    for members in sets[_connected(graph, sets)].tolist():
+        yield [v for v in range(c.size) if members >> v & 1]
 
 
-def _connected(graph: Graph, members: list[int]) -> bool:
+def _connected(graph: Graph, sets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which sets of hidden nodes, given as bit masks, hang together."""
     tails, heads = _merged_ends(graph)
-    inside = np.isin(tails, members) & np.isin(heads, members)
-    n = len(graph.hidden) + 1
-    links = sparse.csr_array((np.ones(inside.sum()), (tails[inside], heads[inside])), shape=(n, n))
-    _, labels = csgraph.connected_components(links, directed=False)
-    return len(set(labels[members].tolist())) == 1
+    n = len(graph.hidden)
+    neighbours = [0] * (n + 1)
+    for a, b in zip(tails.tolist(), heads.tolist(), strict=True):
+        neighbours[a] |= 1 << b
+        neighbours[b] |= 1 << a
+    reached, before = sets & -sets, np.zeros_like(sets)
+    while (reached != before).any():
+        before = reached
+        for v in range(n):
+            reached = reached | np.where(reached >> v & 1, neighbours[v] & sets, 0)
+    found: NDArray[np.bool_] = reached == sets
+    return found
 
 
 def _separable(graph: Graph, members: list[int], c: NDArray[Any], slack: NDArray[Any]) -> bool:

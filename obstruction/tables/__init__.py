@@ -1,12 +1,14 @@
 """Tables to paste into a paper and defend: exact values, and estimates with their intervals.
 
+How numbers are rounded is said in `obstruction.tables.rounding`.
+
+Examples
+--------
 >>> from obstruction import tables
 >>> table = tables.probability_table(
 ...     rows={"d": [2, 10]}, columns={"l": [10, 1000]}, schemes="xavier_normal"
 ... )
 >>> latex = table.to_latex(label="tab:xavier")
-
-How numbers are rounded is said in `obstruction.tables.rounding`.
 """
 
 from obstruction.tables.axes import parse_axes

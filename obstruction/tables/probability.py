@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from obstruction.study import Study
 
 FORMATS: Final = ("latex", "markdown", "html", "csv", "typst")
+"""What a table can be written as."""
+
 SUFFIXES: Final = {
     ".tex": "latex",
     ".md": "markdown",
@@ -34,6 +36,8 @@ SUFFIXES: Final = {
     ".csv": "csv",
     ".typ": "typst",
 }
+"""Endings of file names and the formats they ask for."""
+
 DEFAULT_DIGITS: Final = 4
 DEFAULT_LABEL: Final = "tab:obstruction"
 

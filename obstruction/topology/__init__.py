@@ -12,6 +12,8 @@ statements and proofs.
 The statements are those of Nurisso, Leroy, Vaccarino: Topological obstruction to the training of
 shallow ReLU neural networks, NeurIPS 2024; what goes beyond them says so.
 
+Examples
+--------
 >>> import numpy as np
 >>> from obstruction import topology
 >>> W1, W2 = np.array([[1.0, 0.0], [0.5, 0.5], [0.1, 0.2]]), np.array([[0.5, -2.0, 1.0]])
