@@ -26,6 +26,15 @@ RUN = ("command", "seed", "version", "date", "seconds", "cores", "libraries")
 
 OTHERS = {
     "benchmark.py": ("benchmark.md", "scaling.png"),
+    "breast_cancer_balances.py": ("breast_cancer_balances.md",),
+    "dag_example.py": ("dag_example.pdf", "dag_example.png"),
+    "dag_speed.py": ("dag_speed.md", "dag_speed.pdf", "dag_speed.png"),
+    "depth_width.py": (
+        "depth_width.csv",
+        "depth_width.md",
+        "depth_width.pdf",
+        "depth_width.png",
+    ),
     "frameworks.py": ("frameworks.pdf", "frameworks.png"),
     "limits.py": ("limits.pdf", "limits.png"),
     "rare.py": ("rare.pdf", "rare.png"),
@@ -54,7 +63,12 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"{path}: format {content['format']}: this script knows {FORMAT}")
-        return {record["file"]: record for record in content["files"]}
+        records = {record["file"]: record for record in content["files"]}
+        if not all({"bytes", "sha256", "script", *RUN} <= set(r) for r in records.values()) or any(
+            not isinstance(r["script"], str) for r in records.values()
+        ):
+            raise TypeError
+        return records
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
         raise ValueError(f"{path}: is damaged; delete it and write it again") from None
 

@@ -65,14 +65,21 @@ def place(out: Path | None, quick: bool) -> Path:
     Raises
     ------
     ValueError
-        If it is a file, or a quick run would write into the committed figures.
+        If it cannot be made, or a quick run would write over what full runs have written.
     """
-    if out is None:
-        return Path(tempfile.mkdtemp(prefix="obstruction-figures-")) if quick else FIGURES
+    if out is None and quick:
+        return Path(tempfile.mkdtemp(prefix="obstruction-figures-"))
+    out = FIGURES if out is None else out
     if quick and out.resolve() == FIGURES:
         raise ValueError(f"--out {out}: a quick run must not replace the committed figures")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: is not a folder")
+    if quick and not all("--quick" in (r["command"] or "") for r in manifest.read(out).values()):
+        raise ValueError(f"--out {out}: a quick run must not replace files of full runs")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out}: cannot be made ({error.strerror})") from None
     return out
 
 
@@ -155,7 +162,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
-    out.mkdir(parents=True, exist_ok=True)
     failed = []
     for name in names:
         print(f"{name} ...", flush=True)

@@ -301,6 +301,7 @@ def test_hyperboloids(c):
         assert stage.hidden(np.array([front, -front])).tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_the_quick_version_writes_what_it_says(figure3, tiny, tmp_path, capsys):
     assert figure3.main(["--quick", "--out", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(figure3.FILES)

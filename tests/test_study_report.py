@@ -500,8 +500,13 @@ def test_the_command(study, command, refused, tmp_path, quick):
     assert "cannot be written (No such file" in refused(
         "report", place, "--out", missing / "a.html"
     )
-    assert "is a folder" in refused("report", place, "--out", tmp_path)
-    assert "names no file" in refused("report", place, "--out", "")
+    (tmp_path / "folder.html").mkdir()
+    assert "is a folder" in refused("report", place, "--out", tmp_path / "folder.html")
+    for own in ("cells.csv", "run.json"):  # what it reports on
+        before = (place / own).read_bytes()
+        assert "must end in .html" in refused("report", place, "--out", place / own)
+        assert (place / own).read_bytes() == before
+    assert "must end in .html" in refused("report", place, "--out", "")
     assert "d = 3: the study has d = 1, 2, 5, 10, 40" in refused("report", place, "--d", "3")
     assert "the study has xavier_normal" in refused("report", place, "--scheme", "lecun_normal")
     assert "level = 1.0: must be" in refused("report", place, "--level", "1")

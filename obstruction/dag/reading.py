@@ -52,7 +52,8 @@ def from_model(
 
     Examples
     --------
-    >>> net, weights = from_model([[[1.0, 2.0], [0.0, 1.0]], [[3.0, 1.0]]], activation="relu")
+    >>> arrays = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[3.0, 1.0]])
+    >>> net, weights = from_model(arrays, activation="relu")
     >>> net.frozen_edges(weights)[0].edge
     ('h1.0', 'y0')
     """

@@ -31,8 +31,8 @@ def write_report(
     study : Study or path-like
         A study, or the folder of one, whose dates and checksum the report then states.
     out : path-like
-        The file; replaced if it is there. It appears whole or not at all, and the same study
-        always gives the same bytes.
+        The file, whose name must end in .html or .htm; replaced if it is there. It appears whole or
+        not at all, and the same study always gives the same bytes.
     schemes : str, InitScheme, or several of them, optional
         Show these schemes of the study only.
     d, l : int or iterable of int, optional
@@ -49,7 +49,8 @@ def write_report(
     ------
     ValueError
         If the folder holds no study, a scheme or size is not one of its, there are more than
-        100,000 cells to show, Bokeh is not installed, or the file cannot be written.
+        100,000 cells to show, Bokeh is not installed, or the file has another name or cannot be
+        written.
 
     Examples
     --------
@@ -58,6 +59,9 @@ def write_report(
     >>> ob.write_report(study, "report.html")  # doctest: +SKIP
     PosixPath('report.html')
     """
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):  # also keeps the study's own files
+        raise ValueError(f"out = {os.fspath(out)!r}: must end in .html")
     run = None
     if isinstance(study, (str, os.PathLike)):
         from obstruction.folder import load
@@ -65,9 +69,6 @@ def write_report(
         folder, study = study, load(study)
         run = read_run(study, folder)
     text = report_page(study, schemes=schemes, d=d, l=l, level=level, run=run)
-    path = Path(out)
-    if not path.name:
-        raise ValueError(f"out = {os.fspath(out)!r}: names no file")
     beside = path.with_name(path.name + ".part")
     try:
         if path.is_dir():

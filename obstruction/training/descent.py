@@ -254,9 +254,9 @@ def _points(name: str, X: Any, label: str, y: Any, d: int, loss: int) -> kernels
         if bad.size:
             raise ValueError(f"{label}[{bad[0]}] = {values[bad[0]]}: must be 0 or 1 for loss 'bce'")
     chunks, width = -(-n // kernels.CHUNK), -(-d // kernels.INPUTS) * kernels.INPUTS
-    x = np.zeros((chunks * kernels.CHUNK, width))
-    x[:n, :d] = data
-    x = x.reshape(chunks, kernels.CHUNK, width).swapaxes(1, 2)
+    filled = np.zeros((chunks * kernels.CHUNK, width))
+    filled[:n, :d] = data
+    x = filled.reshape(chunks, kernels.CHUNK, width).swapaxes(1, 2)
     target, share = np.zeros((2, chunks * kernels.CHUNK))
     target[:n], share[:n] = values, 1.0 / n
     return kernels.Points(np.ascontiguousarray(x).ravel(), target, share)

@@ -96,13 +96,13 @@ class Records(NamedTuple):
 
 def _compile(*fastmath):
     """Compile without the interpreter lock, keeping the result on disk where that is possible."""
+    fast = set(fastmath)
 
     def decorate(function):
-        options = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
         try:
-            return njit(cache=True, **options)(function)
+            return njit(nogil=True, error_model="numpy", fastmath=fast, cache=True)(function)
         except RuntimeError:  # no folder that numba could keep its cache in
-            return njit(**options)(function)
+            return njit(nogil=True, error_model="numpy", fastmath=fast)(function)
 
     return decorate
 
@@ -122,7 +122,7 @@ def exponential(x):
 
     Beyond +-708 it stays at the value there; NaN stays NaN.
     """
-    x = _FARTHEST if x > _FARTHEST else x
+    x = _FARTHEST if x > _FARTHEST else x  # in this form NaN stays
     x = -_FARTHEST if x < -_FARTHEST else x
     shifted = x * _LOG2_E + _TO_WHOLE
     whole = shifted - _TO_WHOLE
