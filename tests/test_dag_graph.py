@@ -135,8 +135,11 @@ def test_layers_are_matrices():
     assert Network.mlp([2, 1]).edges == (("x0", "y0"), ("x1", "y0"))
     with pytest.raises(ValueError, match=r"^biases: 3 for 1 matrices$"):
         net.from_layers(matrices[:1], biases)
-    with pytest.raises(ValueError, match=r"^weights: must be one number for each of 52 edges"):
+    with pytest.raises(ValueError, match=r"^matrices: must be 3, not 2$"):
         net.from_layers(matrices[:2], biases[:2])
+    turned = [matrices[0].T, *matrices[1:]]
+    with pytest.raises(ValueError, match=r"^matrices\[0\]: must have the shape "):
+        net.from_layers(turned, biases)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -255,7 +258,7 @@ GOOD = [("x", "h"), ("h", "y")]
             [*GOOD, ("k", "y"), ("l", "k")],
             "^edges: hidden nodes that neither an input nor a bias reaches: [kl], [kl]$",
         ),
-        ([*GOOD, "ab", "abc"], r"^edges\[3\] = 'abc': must be a pair \(tail, head\) of nodes$"),
+        ([*GOOD, "ab"], r"^edges\[2\] = 'ab': must be a pair \(tail, head\) of nodes$"),
         ([*GOOD, 3], r"^edges\[2\] = 3: must be a pair"),
         ([*GOOD, (1, 2, 3)], r"^edges\[2\] = \(1, 2, 3\): must be a pair"),
         ([*GOOD, ([], "y")], r"^edges\[2\] = \(\[\], 'y'\): must be a pair"),

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import framework
+from scipy.optimize import linprog
 
 from obstruction import audit, models
 from obstruction.cli import cli
-from obstruction.dag import from_model
+from obstruction.dag import from_model, sample_dag
 from obstruction.dag.dataflows import from_dataflow, has_branches
 from obstruction.models.contents import (
     Activation,
@@ -51,7 +52,7 @@ SKIP = (
     op("t", "g", RELU),
     op("g", "y", dense("o")),
 )
-SIZES = {"a": (5, 4), "b": (3, 5), "s": (3, 4), "o": (1, 3)}
+SIZES = {"a": (5, 4), "b": (3, 5), "s": (3, 4), "o": (1, 3), "o2": (3, 4)}
 
 
 def test_layers_that_are_added_up():
@@ -151,6 +152,49 @@ def test_one_value_before_and_behind_the_activation_is_one_node():
     assert len(net.frozen_edges(weights)) == 0  # two ways out each
 
 
+def parallel():
+    """Two layers with the same input and output, one neuron each: two edges between two nodes."""
+    nodes = (
+        op("x", "h", dense("l", bias=False), RELU),
+        op("h", "p", dense("a", bias=False)),
+        op("h", "q", dense("b", bias=False)),
+        op("p q", "s", Join("add", "meets", "sum")),
+        op("s", "g", RELU),
+        op("g", "y", dense("o", bias=False)),
+    )
+    told = contents(nodes, ["y"], l=(1, 2), a=(1, 1), b=(1, 1), o=(1, 1))
+    return from_dataflow(told).network
+
+
+def test_parallel_edges():
+    """S = {l, a+b} has one edge out: min x = -(0.01 + 0.01 - 4 - 4 + 8 - 1) = 0.98."""
+    net = parallel()
+    weights = np.array([0.1, 0.1, 2.0, 2.0, 1.0])
+    assert net.edges[2] == net.edges[3] == ("l.0", "a+b.0")
+    (one,) = net.frozen_edges(weights)
+    assert (one.edge, one.bottleneck) == (("a+b.0", "o.0"), ("l.0", "a+b.0"))
+    assert one.least == pytest.approx(np.sqrt(0.98))
+    lp = linprog([0, 0, 0, 0, 1], A_eq=net.incidence(), b_eq=net.balances(weights), method="highs")
+    assert lp.fun == pytest.approx(0.98)
+    with pytest.raises(ValueError, match=r"^weights: must be an array, as some edges are parallel"):
+        net.vector(dict(zip(net.edges, weights, strict=True)))
+
+
+def test_parallel_edges_sampled():
+    """P(o is frozen) with variances 1 / fan-in, by plain sampling."""
+    net = parallel()
+    study = sample_dag(net, "lecun_normal", networks=20_000, seed=0)
+    rng = np.random.default_rng(0)
+    l = rng.standard_normal((200_000, 2)) / np.sqrt(2)
+    a, b = rng.standard_normal((2, 200_000)) / np.sqrt(2)  # two ways in
+    o = rng.standard_normal(200_000)
+    last = a**2 + b**2 - o**2
+    first = (l**2).sum(axis=1) - a**2 - b**2
+    expected = (last + np.minimum(first, 0.0) < 0.0).mean()
+    # false alarms: 4.5 standard errors of both, 7e-6
+    assert abs(study.disconnected - expected) < 4.5 * np.sqrt(0.25 / 20_000 + 0.25 / 200_000)
+
+
 @pytest.mark.parametrize(
     ("nodes", "error", "words"),
     [
@@ -167,6 +211,21 @@ def test_one_value_before_and_behind_the_activation_is_one_node():
             (*SKIP[:3], SKIP[3], op("t", "g", RELU), op("g", "y", dense("o")), op("z", "w", RELU)),
             ValueError,
             "^b: values are added without weights of their own",
+        ),
+        (  # one sum in two joins
+            (
+                *SKIP[:4],
+                op("x", "r", dense("o2")),
+                op("z r", "u", Join("add2", "meets", "sum")),
+                op("t u", "y", Join("cat", "meets", "concat")),
+            ),
+            ValueError,
+            "^add2: values are added without weights of their own",
+        ),
+        (  # a sum with itself
+            (*SKIP[:2], op("z z", "y", Join("add", "meets", "sum"))),
+            ValueError,
+            "^add: values are added without weights of their own",
         ),
         ((*SKIP[:1], op("h", "y", dense("o"))), UnreadableModel, "^h: has 5 neurons for one layer"),
         (

@@ -246,7 +246,7 @@ def _echo_analysis(
             nodes = [*(f"h{i}: {name}" for i, name in enumerate(hidden, 1)), f"y: {last}"]
             click.echo(f"  nodes and the layers that make them: {', '.join(nodes)}")
         for note in about["notes"]:
-            click.echo(f"  the network ends at {note}")
+            click.echo(f"  the network ends at: {note}")
     else:
         click.echo(about["edges"])
     click.echo(repr(net))
@@ -259,7 +259,9 @@ def _echo_analysis(
             f"gradient flow: what training can reach has 2^{k}{number} components."
         )
     else:
-        click.echo("No weight is frozen: what training can reach is connected.")
+        part = " of what was read" if about.get("notes") else ""
+        reach = "" if part else ": what training can reach is connected"
+        click.echo(f"No weight{part} is frozen{reach}.")
     if found.boundary:
         click.echo(f"{counted(len(found.boundary), 'weight')} at the boundary, undecided.")
     if not worst[:most]:

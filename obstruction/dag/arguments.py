@@ -16,6 +16,10 @@ Edge: TypeAlias = tuple[Node, Node]
 BIAS: Final = "bias"
 """The node that is always 1: an edge from it is the bias of the node it leads to."""
 
+SMALLEST: Final = 1e-150
+LARGEST: Final = 1e150
+"""Absolute values of weights whose squares and their sums are ordinary floats."""
+
 _SHOWN: Final = 5
 """Names that a message lists at most."""
 
@@ -23,6 +27,8 @@ _SHOWN: Final = 5
 def check_edge(place: int, edge: Any) -> Edge:
     """Return an edge as a pair of nodes."""
     try:
+        if isinstance(edge, (str, bytes)):
+            raise TypeError
         a, b = edge
         hash((a, b))
     except (TypeError, ValueError):
@@ -50,7 +56,7 @@ def check_nodes(name: str, nodes: Any) -> list[Node]:
 
 def check_iterable(name: str, values: Any) -> Iterable[Any]:
     """Return what can be gone through, and is no text."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, set, frozenset)) or not isinstance(values, Iterable):
         raise ValueError(f"{name} = {values!r}: must be a sequence")
     return values
 
@@ -77,7 +83,7 @@ def check_numbers(name: str, values: NDArray[Any], place: Callable[[int], Any]) 
             i = int(np.flatnonzero(~np.isfinite(array))[0])
             raise ValueError(f"{name}: that of {place(i)} is {array[i]}, must be finite")
         return array
-    given = values.tolist()
+    given = values.tolist() if values.ndim else []
     for i, value in enumerate(given):
         if not isinstance(value, numbers.Real):
             raise ValueError(f"{name}: that of {place(i)} is {value!r}, must be a number")
@@ -85,6 +91,21 @@ def check_numbers(name: str, values: NDArray[Any], place: Callable[[int], Any]) 
         exact = [int(v) if isinstance(v, numbers.Integral) else Fraction(v) for v in given]
         return listed(exact)
     return check_numbers(name, np.array([float(value) for value in given]), place)
+
+
+def check_sizes(name: str, values: NDArray[Any], place: Callable[[int], Any]) -> NDArray[Any]:
+    """Return numbers whose squares neither overflow nor vanish, or that are 0."""
+    sizes = np.abs(values)
+    if values.dtype == object:
+        wrong = np.array([bool(size) and not SMALLEST <= size <= LARGEST for size in sizes])
+    else:
+        wrong = (sizes > 0.0) & ((sizes < SMALLEST) | (sizes > LARGEST))
+    if wrong.any():
+        i = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"{name}: that of {place(i)} must be 0, or between 1e-150 and 1e150 in absolute value"
+        )
+    return values
 
 
 def shown(nodes: Sequence[Any]) -> str:

@@ -273,8 +273,9 @@ class _Builder:
         """Return sums of sums; anything else would be a connection without weights."""
         sizes = [[_size(segment) for segment in one] for one in given]
         parts = [segment for one in given for segment in one]
-        sums = [one for one in parts if isinstance(one, _Sum) and id(one) not in self.made]
-        if len(sums) < len(parts) or any(other != sizes[0] for other in sizes):
+        used = {*self.made, *self.absorbed}
+        sums = [one for one in parts if isinstance(one, _Sum) and id(one) not in used]
+        if len({id(one) for one in sums}) < len(parts) or any(other != sizes[0] for other in sizes):
             raise ValueError(f"{join.name}: {_FIXED}")
         self.absorbed.update({id(one): one for one in sums})
         found: list[_Segment] = []

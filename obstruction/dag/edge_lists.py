@@ -71,7 +71,7 @@ def read_edges(
 def _rows(path: Path) -> Iterable[tuple[str, str, Any]]:
     """Yield the edges of a file, with None for no weight."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path}: is no text in UTF-8") from None
     for number, line in enumerate(text.splitlines(), 1):

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.dag.arguments import Edge, Node, check_numbers, listed, shown
+from obstruction.dag.arguments import Edge, Node, check_iterable, check_numbers, listed, shown
 from obstruction.dag.graph import Graph, WeightsLike
+from obstruction.dag.regions import Bottlenecks, Indices, Mask, Side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +139,7 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
     Raises
     ------
     ValueError
-        If weights do not fit, their squares overflow, or the tolerance is out of range.
+        If weights do not fit, or the tolerance is out of range.
 
     Examples
     --------
@@ -150,30 +151,18 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
       h -> y  frozen  sign +1  |w| >= 1.73205  only edge out of {h}, c = -3
     """
     vector = graph.vector(weights)
-    with np.errstate(over="ignore", invalid="ignore"):
-        into, out = graph.sums_of_squares(vector)
-        c = into - out
-    exact = c.dtype == object
-    if not exact and not np.isfinite(c).all():
-        raise ValueError("weights: too large, their squares overflow")
-    share = check_rtol(rtol, exact)
-    slack = None if share == 0.0 else share * np.maximum(into, out)
     found: dict[int, FrozenEdge] = {}
-    for side, name, edges, sign in _sides(graph):
-        bottlenecks = side.solve(sign * c)
-        low = high = sums = bottlenecks.least
-        if slack is not None:
-            low, high = (side.solve(sign * c + s).least for s in (-slack, slack))
-        for v in np.flatnonzero(side.single & (low <= 0)).tolist():
-            edge = int(edges[v])
+    for name, sign, edges, bottlenecks, frozen, possible in _decided(graph, vector, rtol):
+        for v in np.flatnonzero(possible).tolist():
+            edge, least = int(edges[v]), bottlenecks.least[v]
             one = FrozenEdge(
                 edge=graph.edges[edge],
-                status=FROZEN if high[v] < 0 else BOUNDARY,
+                status=FROZEN if frozen[v] else BOUNDARY,
                 sign=int(vector[edge] > 0) - int(vector[edge] < 0),
-                least=math.sqrt(max(-sums[v], 0)),
+                least=math.sqrt(max(-least, 0)),
                 bottleneck=tuple(graph.hidden[u] for u in bottlenecks.members(v)),
                 side=name,
-                balance=sign * sums[v],
+                balance=sign * least,
             )
             found[edge] = max(found.get(edge, one), one, key=_strength)
     ordered = [found[edge] for edge in sorted(found)]
@@ -181,6 +170,37 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
         tuple(one for one in ordered if one.status == FROZEN),
         tuple(one for one in ordered if one.status == BOUNDARY),
     )
+
+
+def count_frozen(graph: Graph, weights: WeightsLike, rtol: float | None = None) -> int:
+    """Return how many weights are frozen, without their bottlenecks, which cost more.
+
+    Arguments and errors are those of `frozen_edges`.
+    """
+    places = [
+        edges[frozen] for _, _, edges, _, frozen, _ in _decided(graph, graph.vector(weights), rtol)
+    ]
+    return int(np.unique(np.concatenate(places)).size)
+
+
+def _decided(
+    graph: Graph, vector: NDArray[Any], rtol: float | None
+) -> Iterator[tuple[str, int, Indices, Bottlenecks, Mask, Mask]]:
+    """Yield for both sides what is frozen, and what is or is at the boundary.
+
+    Each with its name, the sign with which balances enter, the edge of each node, and the sums.
+    """
+    into, out = graph.sums_of_squares(vector)
+    c = into - out
+    share = check_rtol(rtol, c.dtype == object)
+    slack = None if share == 0.0 else share * np.maximum(into, out)
+    for side, name, edges, sign in _sides(graph):
+        bottlenecks = side.solve(sign * c)
+        low = high = bottlenecks.least
+        if slack is not None:
+            low, high = (side.solve(sign * c + s).least for s in (-slack, slack))
+        single = side.single
+        yield name, sign, edges, bottlenecks, single & (high < 0), single & (low <= 0)
 
 
 def smallest_squares(graph: Graph, balances: Any) -> NDArray[Any]:
@@ -203,7 +223,9 @@ def smallest_squares(graph: Graph, balances: Any) -> NDArray[Any]:
     ValueError
         If there is not one finite number for each hidden node.
     """
-    c = balances if isinstance(balances, np.ndarray) else listed(balances)
+    c = balances
+    if not isinstance(c, np.ndarray):
+        c = listed(check_iterable("balances", c))
     if c.shape != (len(graph.hidden),):
         raise ValueError(
             f"balances: must be one number for each of {len(graph.hidden):,} hidden nodes, "
@@ -231,10 +253,10 @@ def check_rtol(rtol: float | None, exact: bool = False) -> float:
     return number
 
 
-def _sides(graph: Graph) -> Iterator[tuple[Any, str, NDArray[np.int64], int]]:
+def _sides(graph: Graph) -> Iterator[tuple[Side, str, Indices, int]]:
     """Yield both sides, the edge of each node on it, and the sign with which balances enter."""
     yield from zip(graph.sides, ("out", "in"), graph.edges_of_hidden(), (1, -1), strict=True)
 
 
-def _strength(one: FrozenEdge) -> tuple[bool, float]:
-    return one.status == FROZEN, abs(float(one.balance))
+def _strength(one: FrozenEdge) -> tuple[bool, Any]:
+    return one.status == FROZEN, abs(one.balance)

@@ -19,6 +19,7 @@ from obstruction.dag.arguments import (
     check_iterable,
     check_nodes,
     check_numbers,
+    check_sizes,
     counted,
     listed,
     shown,
@@ -188,9 +189,12 @@ class Graph:
         Raises
         ------
         ValueError
-            If there is one too many or one too few, or one is not a finite number.
+            If there is one too many or one too few, or one is neither 0 nor a number between 1e-150
+            and 1e150 in absolute value.
         """
         if isinstance(weights, Mapping):
+            if len(set(self.edges)) < self.size:
+                raise ValueError("weights: must be an array, as some edges are parallel")
             missing = [edge for edge in self.edges if edge not in weights]
             if missing:
                 raise ValueError(f"weights: no weight for {shown(missing)}")
@@ -210,7 +214,8 @@ class Graph:
                 f"weights: must be one number for each of {self.size:,} edges, "
                 f"not of shape {np.shape(values)}"
             )
-        return check_numbers("weights", values, lambda i: shown([self.edges[i]]))
+        numbers = check_numbers("weights", values, lambda i: shown([self.edges[i]]))
+        return check_sizes("weights", numbers, lambda i: shown([self.edges[i]]))
 
     def balances(self, weights: WeightsLike) -> NDArray[Any]:
         """Return the balance of each hidden node, which gradient flow conserves.

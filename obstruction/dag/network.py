@@ -34,7 +34,7 @@ class Pruned(NamedTuple):
     removed_edges : tuple of (node, node)
     largest : float
         The largest absolute weight that was taken for zero though it was not; if it is 0, the
-        pruned network computes exactly the same.
+        pruned network computes the same up to rounding.
     """
 
     network: Network
@@ -100,11 +100,11 @@ class Network(Graph):
         sizes = [check_count(f"widths[{i}]", width) for i, width in enumerate(given)]
         if len(sizes) < 2:
             raise ValueError(f"widths = {sizes!r}: must be the inputs and the outputs at least")
-        if isinstance(hidden_bias, Sequence):
+        if isinstance(hidden_bias, (Sequence, np.ndarray)):
             flags = list(hidden_bias)
         else:
             flags = [hidden_bias] * (len(sizes) - 2)
-        if len(flags) != len(sizes) - 2:
+        if len(flags) != len(sizes) - 2 or not all(isinstance(f, (bool, np.bool_)) for f in flags):
             raise ValueError(
                 f"hidden_bias = {hidden_bias!r}: must be one of True and False, or one for each of "
                 f"{len(sizes) - 2} hidden layers"
@@ -208,16 +208,20 @@ class Network(Graph):
         Raises
         ------
         ValueError
-            If they do not make one number for each edge, or there are more biases than matrices.
+            If a shape does not fit, or they do not make one number for each edge.
         """
         if len(biases) > len(matrices):
             raise ValueError(f"biases: {len(biases)} for {len(matrices)} matrices")
+        hidden = np.bincount(self.depths[self.first : self.last])[1:].tolist()
+        widths = [len(self.inputs), *hidden, len(self.outputs)]
+        if len(matrices) != len(widths) - 1:
+            raise ValueError(f"matrices: must be {len(widths) - 1}, not {len(matrices)}")
         parts = []
         for i, matrix in enumerate(matrices):
-            parts.append(np.ravel(np.asarray(matrix)))
             bias = biases[i] if i < len(biases) else None
+            parts.append(_shaped(f"matrices[{i}]", matrix, (widths[i + 1], widths[i])))
             if bias is not None:
-                parts.append(np.ravel(np.asarray(bias)))
+                parts.append(_shaped(f"biases[{i}]", bias, (widths[i + 1],)))
         return self.vector(np.concatenate(parts))
 
     # --- what gradient flow can reach ----------------------------------------------------------
@@ -232,11 +236,11 @@ class Network(Graph):
 
     def components(self, weights: WeightsLike, rtol: float | None = None) -> int:
         """Return the number of connected components of the invariant set, exactly: ``2^frozen``."""
-        return self.frozen_edges(weights, rtol).components
+        return 1 << self.log2_components(weights, rtol)
 
     def log2_components(self, weights: WeightsLike, rtol: float | None = None) -> int:
         """Return the logarithm to base 2 of `components`, the number of frozen weights."""
-        return self.frozen_edges(weights, rtol).log2_components
+        return frozen.count_frozen(self, weights, rtol)
 
     def same_component(
         self, weights: WeightsLike, other: WeightsLike, rtol: float = frozen.RTOL
@@ -327,3 +331,11 @@ class Network(Graph):
             parts.removed_edges,
             parts.largest,
         )
+
+
+def _shaped(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the numbers of an array in a row."""
+    array = np.asarray(values)
+    if array.shape != shape:
+        raise ValueError(f"{name}: must have the shape {shape}, not {array.shape}")
+    return array.ravel()

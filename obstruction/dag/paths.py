@@ -87,9 +87,10 @@ def path(
     target = np.where(two != 0.0, np.sign(two), start)
     squares, signs = [one * one], [start]
     c = graph.balances(one)
+    unit = float(max(squares[0].max(initial=0.0), (two * two).max(initial=0.0))) or 1.0
     while (different := np.flatnonzero(signs[-1] != target)).size:
         edge = int(different[np.argmin(squares[-1][different])])
-        squares.append(_vanishing(graph, edge, c))
+        squares.append(_vanishing(graph, edge, c, unit))
         turned = squares[-1] == 0.0
         signs.append(np.where(turned, target, signs[-1]))
     squares.append(two * two)
@@ -107,16 +108,20 @@ def path(
     return point
 
 
-def _vanishing(graph: Graph, edge: int, c: FloatArray) -> FloatArray:
-    """Return squares of weights with these balances, that of one edge being zero."""
+def _vanishing(graph: Graph, edge: int, c: FloatArray, unit: float) -> FloatArray:
+    """Return squares of weights with these balances, that of one edge being zero.
+
+    Their size is about ``unit``; the solver's tolerances are absolute.
+    """
     bounds = np.full((graph.size, 2), (0.0, np.inf))
     bounds[edge, 1] = 0.0
+    incidence = graph.incidence()
     solved = optimize.linprog(
-        np.ones(graph.size), A_eq=graph.incidence(), b_eq=c, bounds=bounds, method="highs"
+        np.ones(graph.size), A_eq=incidence, b_eq=c / unit, bounds=bounds, method="highs"
     )
-    if solved.status != 0:
+    if solved.status != 0 or np.abs(incidence @ solved.x - c / unit).max(initial=0.0) > 1e-9:
         raise ValueError(
             f"weights: that of {shown([graph.edges[edge]])} is too close to being frozen for a path"
         )
-    found: FloatArray = np.maximum(solved.x, 0.0)
+    found: FloatArray = unit * np.maximum(solved.x, 0.0)
     return found

@@ -84,7 +84,8 @@ def _chain(model: Model) -> ModelNetwork:
     )
     biases = [None if layer.bias is None else layer.bias.astype(np.float64) for layer in run]
     weights = net.from_layers([layer.weight.astype(np.float64) for layer in run], biases)
-    return ModelNetwork(net, weights, model.format, tuple(layer.name for layer in run), ())
+    names, passed = tuple(layer.name for layer in run), tuple(_passed_over(model))
+    return ModelNetwork(net, weights, model.format, names, passed)
 
 
 def audited_run(model: Model) -> tuple[Layer, ...]:
@@ -114,10 +115,15 @@ def audited_run(model: Model) -> tuple[Layer, ...]:
 
 def _reasons(model: Model) -> str:
     """Say what was passed over, and why."""
+    passed = _passed_over(model)
+    return "; ".join(passed) or f"it has {len(model.layers)} fully connected layers"
+
+
+def _passed_over(model: Model) -> list[str]:
     reasons = [f"{name}: {reason}" for name, reason in model.skipped]
     reasons += [
         f"neurons of {layer.name}: {link.reason}"
         for layer, link in zip(model.layers, model.links, strict=False)
         if link.reason is not None
     ]
-    return "; ".join(reasons) or f"it has {len(model.layers)} fully connected layers"
+    return reasons

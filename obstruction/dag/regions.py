@@ -7,7 +7,7 @@ node leads to an output. ``S`` then lies in the *region* of ``u``: the nodes all
 lead to ``u``. And ``S`` is closed in it: with a node it holds all nodes that this one leads to. The
 same holds for weights in, with all arrows turned round.
 
-So the smallest ``c(S)`` is a sum over one node, unless a node of the region leads to ``u`` alone.
+So the smallest ``c(S)`` is a sum over one node, unless a node leads to ``u`` and nowhere else.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Side:
     nodes : int
         How many there are, numbered from 0.
     tails, heads : ndarray of int, shape (arcs,)
-        Arcs between them, each once, without cycles. Arcs from each of many nodes to each of many
-        others may be told as arcs to a further node of balance 0 and from there on.
+        Arcs between them, without cycles; they may be parallel. Arcs from each of many nodes to
+        each of many others may be told as arcs to a further node of balance 0 and from there on.
     leaves : ndarray of bool, shape (nodes,)
         Whether a weight of the node leads out of the hidden nodes.
     single : ndarray of bool, shape (nodes,)
@@ -79,9 +79,13 @@ class Side:
 
     @cached_property
     def centres(self) -> Indices:
-        """The single nodes whose region is not empty."""
-        alone = (self._ways == 1) & ~self.leaves
-        return np.unique(self.heads[alone[self.tails] & self.single[self.heads]])
+        """The single nodes whose region is not empty: a node leads to them and nowhere else."""
+        first, last = np.full(self.nodes, self.nodes), np.full(self.nodes, -1)
+        np.minimum.at(first, self.tails, self.heads)
+        np.maximum.at(last, self.tails, self.heads)
+        found = np.unique(last[(first == last) & ~self.leaves])
+        centres: Indices = found[self.single[found]]
+        return centres
 
     def region(self, u: int, sealed: Container[int] = ()) -> Region:
         """Return the region of a single node, found by peeling it off against the arrows.
