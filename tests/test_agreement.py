@@ -266,6 +266,7 @@ def test_a_small_bias_or_another_spread_is_noticed(scores):
     assert mean_and_spread_p_values(scores["z"] * 0.8)[1] < 1e-4
 
 
+@pytest.mark.slow
 def test_numbers_of_pathological_neurons_are_binomial():
     """Not only the mean: the whole law over 20 000 replayed networks; false alarms: 1 in 10⁴."""
     d, l = 3, 5

@@ -362,6 +362,7 @@ def alarms(seeds, off):
     return found
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_stated():
     """Four cells, 200 seeds: 5 % would be 10; more than 20 has probability 1e-3 at that rate."""
     assert stats.binom.sf(20, 200, 0.05) < 1.2e-3
