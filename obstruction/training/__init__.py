@@ -5,6 +5,8 @@ see the same data, all of it at every step. What is recorded on the way, the bal
 neuron above all, tells how far finite steps stray from gradient flow. Losses and optimizers follow
 PyTorch's conventions to rounding.
 
+Examples
+--------
 >>> import numpy as np
 >>> from obstruction import training
 >>> rng = np.random.default_rng(0)
