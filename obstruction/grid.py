@@ -52,6 +52,8 @@ class Grid(NamedTuple):
     curve : float64[schemes, nd, 4]
         Coefficients ``(p, q, s, t)`` of a guess ``(p + q r) / (s + t r)`` of the index in ``l``
         at which a falling threshold equals ``r``.
+    fits : bool[schemes, nd]
+        Whether the guess is right but for 1e-7, at all indices and with room for rounding.
     peak : float64[nd, nl]
         The largest threshold that a row met in this cell can face: over this and the later
         columns of its group of four, over this and all later ``l``, over the schemes.
@@ -65,6 +67,7 @@ class Grid(NamedTuple):
     shift: _Array
     trend: _Array
     curve: _Array
+    fits: _Array
     peak: _Array
     bound: _Array
 
@@ -97,13 +100,15 @@ class Grid(NamedTuple):
         for j in range(len(d) - 2, -1, -1):
             if columns[j] // 4 == columns[j + 1] // 4:
                 np.maximum(peak[j], peak[j + 1], out=peak[j])
+        curve = _curve(ratio)
         return cls(
             columns,
             row_cell,
             _followed_by(-1.0, ratio),
             shift,
             trend,
-            _curve(ratio),
+            curve,
+            _fits(curve, ratio),
             peak,
             highest.max(axis=0),
         )
@@ -144,3 +149,30 @@ def _curve(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     scale = np.where(scale > 0.0, scale, 1.0)
     null = np.linalg.svd(equations / scale)[2][..., -1, :]
     return np.asarray(null / scale[..., 0, :])
+
+
+def _fits(curve: _Floats, ratio: _Floats) -> NDArray[np.bool_]:
+    """Return, per scheme and column, whether the curve tells where a sum lies between thresholds.
+
+    It does if its guess at every threshold is the threshold's index but for 1e-7 and neighbouring
+    thresholds differ by far more than a rounding error; or if there is nothing to tell, because
+    all thresholds are the same. A curve of this kind that passes such a test cannot have a pole
+    between two thresholds: it would have to be monotone on both sides, and then some of the
+    guesses would be in the wrong order.
+    """
+    schemes, nd, nl = ratio.shape
+    fits = np.ones((schemes, nd), bool)
+    if nl == 1:
+        return fits
+    index = np.arange(nl)
+    for k in range(schemes):
+        for j in range(nd):
+            r = ratio[k, j]
+            steps = r[:-1] - r[1:]
+            if not steps.any():
+                continue
+            p, q, s, t = curve[k, j]
+            with np.errstate(all="ignore"):
+                off = np.abs((p + q * r) / (s + t * r) - index)
+            fits[k, j] = (off <= 1e-7).all() and (steps >= 1e-8 * r[:-1]).all()
+    return fits

@@ -31,9 +31,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from obstruction.grid import ANY, FALLING_WITH_BIAS, NO_BIAS, RISING
+from obstruction.lanes import LANES, pack, prefer_wide
 from obstruction.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM
 
 _u32 = np.uint32
+_u64 = np.uint64
 _i32 = np.int32
 _f32 = np.float32
 _f64 = np.float64
@@ -41,11 +43,14 @@ _f64 = np.float64
 CHUNK = 512
 """Rows drawn at a time: the working set of a chunk fits the first-level cache."""
 
-NEAR = 1024
+NEAR = 4096
 """Rows close to a threshold that are gathered before they are looked at, a column at a time."""
 
 PAD = 32
 """Draws are rounded up to a multiple of this, so that no vector loop has a scalar remainder."""
+
+DOUBT = 1e-6
+"""How near to an integer a curve's guess is not trusted."""
 
 NO_NETWORK = 0xFFFFFFFF
 HIDDEN_ROLE = 0
@@ -60,14 +65,22 @@ CONSTANT_CODE = CONSTANT.code
 _Array: TypeAlias = NDArray[Any]
 
 
+def _aligned(rows, columns, dtype):
+    """Return zeros whose first entry starts a line of the cache, lest vectors lie across two."""
+    size = np.dtype(dtype).itemsize
+    whole = np.zeros(rows * columns + 64 // size, dtype)
+    skip = -whole.ctypes.data % 64 // size
+    return whole[skip : skip + rows * columns].reshape(rows, columns)
+
+
 class Room(NamedTuple):
     """Memory for the rows in flight; what is in it does not matter and is lost.
 
     Attributes
     ----------
-    integers, reals : uint32[3, r], float64[3, r]
+    integers, reals : uint32[3, r], float64[4, r]
         For a batch, ``r >= min(batch, count) * l_max + PAD``.
-    pool_integers, pool_reals : uint32[3, m], float64[3, m]
+    pool_integers, pool_reals : uint32[3, m], float64[4, m]
         For what several batches leave over, ``m >= PAD``.
     """
 
@@ -80,49 +93,93 @@ class Room(NamedTuple):
     def of(cls, rows: int, pool: int) -> Room:
         """Return room for so many rows of a batch and of the pool."""
         sizes = rows + PAD, pool + PAD
-        integers = [np.zeros((3, size), np.uint32) for size in sizes]
-        reals = [np.zeros((3, size)) for size in sizes]
+        integers = [_aligned(3, size, np.uint32) for size in sizes]
+        reals = [_aligned(4, size, np.float64) for size in sizes]
         return cls(integers[0], reals[0], integers[1], reals[1])
 
 
 class _Workspace(NamedTuple):
-    """What a call of `count_nested` works with, a chunk of rows at a time."""
+    """What a call of `count_nested` works with, a chunk of rows at a time.
+
+    Attributes
+    ----------
+    words, scratch, sums : uint32[4, c], float32[2, c], float64[4, c]
+        Of the group of four columns that is drawn.
+    fresh, fresh_reals : uint32[3, c], float64[4, c]
+        In group 0, what `Room` holds for later groups.
+    marks, limits : uint8[m], float64[m]
+        Which entries to move; what to compare with.
+    counting : uint32[m]
+        0, 1, 2, ...
+    picked : uint32[c]
+        The rows of a chunk that are near a threshold.
+    near_integers, near_reals, near_sums : uint32[3, m], float64[3, m], float64[4, m]
+        Those rows: (unused, network, at), (output, unused, bias), sums up to each column.
+    shifted : float64[m]
+        Sums with a share of the bias.
+    events, event_reals, keys : uint32[4, m], float64[4, m], uint64[2, m]
+        The events of one scheme and column: (network, start, end, scratch); scratch.
+    cell : int64[4]
+        Which of the grid's columns each of the four is, -1 for none.
+    union, stamp : uint64[schemes, 4, 1], uint32[schemes, 4, nl]
+        What is counted as obstructed already.
+    """
 
     words: _Array
     scratch: _Array
     sums: _Array
     fresh: _Array
     fresh_reals: _Array
+    marks: _Array
+    limits: _Array
+    counting: _Array
     picked: _Array
-    event: _Array
     near_integers: _Array
     near_reals: _Array
     near_sums: _Array
     shifted: _Array
+    events: _Array
+    event_reals: _Array
+    keys: _Array
     cell: _Array
     union: _Array
     stamp: _Array
 
 
-def _jit(function):
+def _compiled(function, **options):
     """Compile without the interpreter lock, keeping the result on disk where that is possible."""
+    options = {"nogil": True, "error_model": "numpy", **options}
     try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
+        return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that numba could keep its cache in
-        return njit(nogil=True, error_model="numpy")(function)
+        return njit(**options)(function)
+
+
+def _jit(function):
+    """Compile a function that allocates arrays."""
+    return _compiled(function)
+
+
+def _lean(function):
+    """Compile a function that allocates nothing.
+
+    Arrays it is given live longer than it runs, so their references need not be counted. Counts
+    are atomic, one up and one down for every view of an array, and took a sixth of the time.
+    """
+    return _compiled(function, _nrt=False)
 
 
 # --- Threefry-4x32-20 ------------------------------------------------------------------------
 
 
-@_jit
+@_lean
 def _mix(x, y, rotation):
     x = _u32(x + y)
     y = _u32((y << rotation) | (y >> _u32(_u32(32) - rotation)))
     return x, _u32(y ^ x)
 
 
-@_jit
+@_lean
 def _rounds_even(a, b, c, d):
     a, b = _mix(a, b, _u32(10))
     c, d = _mix(c, d, _u32(26))
@@ -135,7 +192,7 @@ def _rounds_even(a, b, c, d):
     return a, b, c, d
 
 
-@_jit
+@_lean
 def _rounds_odd(a, b, c, d):
     a, b = _mix(a, b, _u32(6))
     c, d = _mix(c, d, _u32(20))
@@ -148,18 +205,19 @@ def _rounds_odd(a, b, c, d):
     return a, b, c, d
 
 
-@_jit
+@_lean
 def _inject(a, b, c, d, k0, k1, k2, k3, step):
     return _u32(a + k0), _u32(b + k1), _u32(c + k2), _u32(_u32(d + k3) + step)
 
 
-@_jit
+@_lean
 def threefry(key, group, row, network, role, n, words):
     """Fill ``words[:, i]`` from the counter ``(group, row[i], network[i], role)``, ``i < n``.
 
     ``key`` is ``uint32[4]``, ``row`` and ``network`` are ``uint32[n]``, ``words`` is
     ``uint32[4, >= n]``.
     """
+    prefer_wide()
     k0, k1, k2, k3 = key[0], key[1], key[2], key[3]
     k4 = _u32(_u32(0x1BD11BDA) ^ _u32(_u32(k0 ^ k1) ^ _u32(k2 ^ k3)))
     first = _u32(_u32(group) + k0)
@@ -227,7 +285,7 @@ _Q1 = _f32(0.07977477909436577)
 _Q0 = _f32(0.0053020261457207037)
 
 
-@_jit
+@_lean
 def _exponential(word):
     """Return ``-2 ln u`` for ``u = (word + 1/2) / 2**32``, in (0, 45.8)."""
     x = np.float32(min(_f32(_f32(word) + _HALF), _BELOW_2_32))
@@ -246,7 +304,7 @@ def _exponential(word):
     return ((_BITS - exponent) * _LN2 - p * f) * _TWO
 
 
-@_jit
+@_lean
 def _sine_squared(word):
     """Return ``sin² θ`` for an angle uniform in (0, π/4), from the upper 29 bits of the word."""
     t = (_f32(_i32(word >> _u32(3))) + _HALF) * _2_29
@@ -258,9 +316,10 @@ def _sine_squared(word):
     return p * t
 
 
-@_jit
+@_lean
 def _normal_pair(radius_word, angle_word, n, radius, share, first, second):
     """Fill the squares of a pair of normals. Bit 0 of the angle swaps, bits 1 and 2 are signs."""
+    prefer_wide()
     for i in range(n):
         radius[i] = _exponential(radius_word[i])
         sine = _sine_squared(angle_word[i])
@@ -275,17 +334,19 @@ def _normal_pair(radius_word, angle_word, n, radius, share, first, second):
         second[i] = more if swap > 0.0 else less
 
 
-@_jit
+@_lean
 def _uniform(word, n, square):
     """Fill the squares of uniforms on [-sqrt 3, sqrt 3]. Bit 0 of the word is the sign."""
+    prefer_wide()
     for i in range(n):
         x = (_f64(_i32(word[i] >> _u32(1))) + 0.5) * 2.0**-31
         square[i] = 3.0 * (x * x)
 
 
-@_jit
+@_lean
 def _truncated(word, n, square):
     """Fill the squares of normals cut at ±2, standardised. Bit 0 of the word is the sign."""
+    prefer_wide()
     for i in range(n):
         z = (_f32(_i32(word[i] >> _u32(1))) + _HALF) * _2_31
         z = z * z
@@ -301,7 +362,7 @@ def _truncated(word, n, square):
         square[i] = z * (p / q)
 
 
-@_jit
+@_lean
 def squares(law, words, n, scratch, out):
     """Turn words into squares of standardised weights.
 
@@ -322,7 +383,7 @@ def squares(law, words, n, scratch, out):
                     out[j, i] = 1.0
 
 
-@_jit
+@_lean
 def signs(law, words, n, out):
     """Fill ``out[j, i]`` (``float64[4, >= n]``) with the sign, 1 or -1, of each weight."""
     for j in range(4):
@@ -335,8 +396,8 @@ def signs(law, words, n, out):
             out[j, i] = 1.0 - either * ((words[source, i] >> _u32(shift)) & _u32(1))
 
 
-@_jit
-def _draw(laws, key, group, row, network, n, words, scratch, out, bias):
+@_lean
+def _draw(laws, key, group, row, network, n, words, scratch, spare, out, bias):
     """Draw the squares of one group of columns of ``n`` rows; ``PAD`` more may be written.
 
     In group 0 column 0 is the output weight, and the biases go to ``bias`` if there are any.
@@ -346,7 +407,6 @@ def _draw(laws, key, group, row, network, n, words, scratch, out, bias):
     threefry(key, group, row, network, _u32(HIDDEN_ROLE), n, words)
     squares(hidden_law, words, n, scratch, out)
     if group == 0 and (output_law != hidden_law or bias_law != NO_BIAS):
-        spare = np.empty((4, n))
         if output_law != hidden_law:
             threefry(key, group, row, network, _u32(OUTPUT_ROLE), n, words)
             squares(output_law, words, n, scratch, spare)
@@ -359,12 +419,13 @@ def _draw(laws, key, group, row, network, n, words, scratch, out, bias):
                 bias[i] = spare[0, i]
 
 
-@_jit
+@_lean
 def _accumulate(group, n, sums, output, total):
     """Turn the squares of a group into running sums over the hidden weights, in place.
 
     Column 0 moves to ``output``; ``total`` holds the sums up to the group before.
     """
+    prefer_wide()
     q0, q1, q2, q3 = sums[0], sums[1], sums[2], sums[3]
     if group == 0:
         for i in range(n):
@@ -381,34 +442,29 @@ def _accumulate(group, n, sums, output, total):
         q3[i] += s2
 
 
-@_jit
-def _pick(low, output, at, thresholds, n, picked):
-    """List the rows with ``low < output * thresholds[at]``; return how many."""
-    found = 0
+@_lean
+def _multiply(output, at, thresholds, n, limits):
+    """Fill ``limits`` with ``output * thresholds[at]``."""
     for i in range(n):
-        picked[found] = i
-        found += low[i] < output[i] * thresholds[at[i]]
-    return found
+        limits[i] = output[i] * thresholds[at[i]]
 
 
-@_jit
-def _pick_any(low, output, thresholds, n, picked):
-    """List the rows that are below the last of rising thresholds; return how many."""
-    last = thresholds[thresholds.shape[0] - 2]
-    found = 0
+@_lean
+def _mark(low, limits, n, marks):
+    """Mark the rows with ``low < limits``; up to `LANES` behind the last are unmarked."""
     for i in range(n):
-        picked[found] = i
-        found += low[i] < output[i] * last
-    return found
+        marks[i] = low[i] < limits[i]
+    for i in range(LANES):
+        marks[n + i] = 0
 
 
-@_jit
+@_lean
 def _gather(source, picked, n, out):
     for e in range(n):
         out[e] = source[picked[e]]
 
 
-@_jit
+@_lean
 def _first_index(thresholds, low, high, s, v):
     """Return the first index in [low, high) of a falling row with ``s >= v * threshold``."""
     while low < high:
@@ -420,59 +476,191 @@ def _first_index(thresholds, low, high, s, v):
     return low
 
 
-@_jit
-def _record_falling(
-    events, picked, total, output, at, network, thresholds, curve, union, obstructed, pathological
-):
-    """Enter the events of one scheme and column whose thresholds fall along ``l``.
+@_lean
+def _find_events(near, total, output, at, thresholds, curve, ends, marks):
+    """Find where along ``l`` falling thresholds become too low, by a curve that fits them.
 
-    An event at row ``at`` counts from there to the first index whose threshold is too low.
-    ``union`` remembers, between calls, the current network and up to where it is counted as
-    obstructed: rows come in order, so only the part beyond is new.
+    Marks the rows whose interval from ``at`` on is not empty. Returns whether that is certain: not
+    if a row is so near a threshold that it is for `_find_ends` to tell.
     """
+    prefer_wide()
     last_index = _u32(thresholds.shape[0] - 2)
     end = _f64(last_index)
-    last = thresholds[last_index]
+    first, last = thresholds[0], thresholds[last_index]
     p, q, r, t = curve[0], curve[1], curve[2], curve[3]
-    current, covered = _u32(union[0]), _u32(union[1])
-    for e in range(events):
-        i = picked[e]
+    doubtful = 0
+    for i in range(near):
         s = total[i]
         v = output[i]
-        low = at[i]
         # without branches, which nothing could predict
         guess = (p * v + q * s) / (r * v + t * s)
         guess = guess if guess > 0.0 else 0.0
         guess = guess if guess < end else end
+        floor = _i32(guess)
+        beyond = guess - _f64(floor)
+        below, never = s < v * last, s >= v * first
+        close = (beyond < DOUBT) | (beyond > 1.0 - DOUBT)
+        doubtful |= close & ~(below | never)
+        high = _u32(_u32(floor) + _u32(1))
+        high = last_index + _u32(1) if below else high
+        high = _u32(0) if never else high
+        ends[i] = high
+        marks[i] = high > at[i]
+    for i in range(LANES):
+        marks[near + i] = 0
+    return doubtful == 0
+
+
+@_lean
+def _find_ends(events, total, output, at, thresholds, curve, inside, outside, ends):
+    """Find the first index along ``l`` at which falling thresholds are too low for each event.
+
+    ``inside`` and ``outside`` are scratch. The steps are apart so that each is a vector loop, but
+    for the one that looks thresholds up.
+    """
+    prefer_wide()
+    last_index = _u32(thresholds.shape[0] - 2)
+    end = _f64(last_index)
+    last = thresholds[last_index]
+    p, q, r, t = curve[0], curve[1], curve[2], curve[3]
+    for e in range(events):
+        s = total[e]
+        v = output[e]
+        guess = (p * v + q * s) / (r * v + t * s)
+        guess = guess if guess > 0.0 else 0.0
+        guess = guess if guess < end else end
         guess = end if s < v * last else guess
-        before = _u32(_i32(guess))
-        high = _u32(before + _u32(1))
-        if (s < v * thresholds[high]) | (s >= v * thresholds[before]):  # rounding, rarely
-            high = _u32(_first_index(thresholds, low + 1, last_index + 1, s, v))
-        pathological[low] += 1
-        pathological[high] -= 1
-        covered = covered if network[i] == current else _u32(0)
-        current = network[i]
-        new = max(low, covered)
-        covered = max(high, covered)
-        obstructed[new] += 1
-        obstructed[max(new, high)] -= 1
-    union[0], union[1] = current, covered
+        ends[e] = _u32(_i32(guess))
+    for e in range(events):
+        before = ends[e]
+        inside[e] = thresholds[before]
+        outside[e] = thresholds[_u32(before + _u32(1))]
+    doubtful = 0
+    for e in range(events):
+        s = total[e]
+        v = output[e]
+        doubtful |= (s < v * outside[e]) | (s >= v * inside[e])
+        ends[e] += _u32(1)
+    if doubtful != 0:  # by rounding, rarely; wherever the curve is rough
+        for e in range(events):
+            s = total[e]
+            v = output[e]
+            if (s < v * outside[e]) | (s >= v * inside[e]):
+                ends[e] = _first_index(thresholds, at[e] + 1, last_index + 1, s, v)
 
 
-@_jit
-def _record_rising(
-    events, picked, total, output, at, network, thresholds, union, obstructed, pathological
-):
+@_lean
+def _falling_events(near, total, thresholds, curve, fits, workspace):
+    """List the events of one scheme and column whose thresholds fall along ``l``.
+
+    Fills ``workspace.events``: networks, and each interval's start and end. Returns how many.
+    """
+    marks, limits = workspace.marks, workspace.limits
+    network, at = workspace.near_integers[1], workspace.near_integers[2]
+    output = workspace.near_reals[0]
+    starts, ends = workspace.events[1], workspace.events[2]
+    certain = fits and _find_events(near, total, output, at, thresholds, curve, ends, marks)
+    if not certain:
+        _multiply(output, at, thresholds, near, limits)
+        _mark(total, limits, near, marks)
+    pack(marks, near, network, workspace.events[0], 0)
+    events = pack(marks, near, at, starts, 0)
+    if certain:
+        pack(marks, near, ends, ends, 0)
+    else:
+        reals = workspace.event_reals
+        pack(marks, near, total, reals[0], 0)
+        pack(marks, near, output, reals[1], 0)
+        _find_ends(events, reals[0], reals[1], starts, thresholds, curve, reals[2], reals[3], ends)
+    return events
+
+
+@_lean
+def _falling_events_with_bias(near, total, thresholds, shift, workspace):
+    """List the events of one scheme and column whose condition falls along ``l``, bias and all.
+
+    As `_falling_events`, without a guess.
+    """
+    marks = workspace.marks
+    network, at = workspace.near_integers[1], workspace.near_integers[2]
+    output, bias = workspace.near_reals[0], workspace.near_reals[2]
+    ends = workspace.events[2]
+    for i in range(near):
+        s = total[i]
+        b = bias[i]
+        v = output[i]
+        low = np.int64(at[i])
+        high = np.int64(thresholds.shape[0] - 1)
+        while low < high:
+            middle = (low + high) >> 1
+            if s + shift[middle] * b < v * thresholds[middle]:
+                low = middle + 1
+            else:
+                high = middle
+        ends[i] = low
+        marks[i] = low > at[i]
+    for i in range(LANES):
+        marks[near + i] = 0
+    pack(marks, near, network, workspace.events[0], 0)
+    pack(marks, near, ends, ends, 0)
+    return pack(marks, near, at, workspace.events[1], 0)
+
+
+@_lean
+def _record(events, workspace, union, obstructed, pathological):
+    """Enter the intervals in ``workspace.events``, which are of one scheme and column.
+
+    ``union`` remembers, between calls, the last network and up to where it is counted as
+    obstructed, as one number that grows: rows come in order, so only the part beyond is new.
+    """
+    prefer_wide()
+    network, starts, ends = workspace.events[0], workspace.events[1], workspace.events[2]
+    closed = workspace.events[3]
+    marks, reached, before = workspace.marks, workspace.keys[0], workspace.keys[1]
+    for e in range(events):
+        pathological[starts[e]] += 1
+    # most end behind the last index, where nothing is to be counted
+    nl = pathological.shape[0] - 1
+    for e in range(events):
+        marks[e] = ends[e] < nl
+    for i in range(LANES):
+        marks[events + i] = 0
+    for e in range(pack(marks, events, ends, closed, 0)):
+        pathological[closed[e]] -= 1
+    # each event has to wait for the one before only in the second of these loops
+    for e in range(events):
+        reached[e] = (_u64(network[e]) << _u64(32)) | _u64(ends[e])
+    covered = union[0]
+    for e in range(events):
+        before[e] = covered
+        covered = max(reached[e], covered)
+    union[0] = covered
+    for e in range(events):
+        starts[e] = _u32(max((_u64(network[e]) << _u64(32)) | _u64(starts[e]), before[e]))
+        marks[e] = reached[e] > before[e]
+    pack(marks, events, starts, starts, 0)
+    for e in range(pack(marks, events, ends, ends, 0)):
+        obstructed[starts[e]] += 1
+        obstructed[ends[e]] -= 1
+
+
+@_lean
+def _record_rising(near, total, thresholds, workspace, union, obstructed, pathological):
     """Enter the events of one scheme and column whose thresholds rise along ``l``.
 
     An event at row ``at`` counts from the first index whose threshold is high enough on.
-    ``union`` remembers, between calls, the current network and how many indices at the end it
-    is counted as obstructed in.
+    ``union`` remembers, between calls, the last network and how many indices at the end it is
+    counted as obstructed in, as one number that grows.
     """
+    marks, limits, picked = workspace.marks, workspace.limits, workspace.events[3]
+    network, at = workspace.near_integers[1], workspace.near_integers[2]
+    output = workspace.near_reals[0]
     nl = np.int64(thresholds.shape[0] - 1)
-    current, covered = _u32(union[0]), np.int64(union[1])
-    for e in range(events):
+    for i in range(near):
+        limits[i] = output[i] * thresholds[nl - 1]
+    _mark(total, limits, near, marks)
+    covered = union[0]
+    for e in range(pack(marks, near, workspace.counting, picked, 0)):
         i = picked[e]
         s = total[i]
         v = output[i]
@@ -486,60 +674,23 @@ def _record_rising(
                 low = middle + 1
         pathological[low] += 1
         pathological[nl] -= 1
-        if network[i] != current:
-            current = network[i]
-            covered = np.int64(0)
-        if low < nl - covered:
+        here = _u64(network[i]) << _u64(32)
+        reached = here | _u64(nl - low)
+        if reached > covered:
             obstructed[low] += 1
-            obstructed[nl - covered] -= 1
-            covered = nl - low
-    union[0], union[1] = current, covered
+            obstructed[nl - np.int64(_u32(max(here, covered)))] -= 1
+            covered = reached
+    union[0] = covered
 
 
-@_jit
-def _record_searched(
-    near, total, bias, output, at, network, thresholds, shift, union, obstructed, pathological
-):
-    """Enter the events of one scheme and column whose condition falls along ``l``, bias and all.
-
-    As `_record_falling`, for all rows and without a guess.
-    """
-    nl = thresholds.shape[0] - 1
-    current, covered = _u32(union[0]), np.int64(union[1])
-    for i in range(near):
-        s = total[i]
-        b = bias[i]
-        v = output[i]
-        first = np.int64(at[i])
-        low = first
-        high = nl
-        while low < high:
-            middle = (low + high) >> 1
-            if s + shift[middle] * b < v * thresholds[middle]:
-                low = middle + 1
-            else:
-                high = middle
-        if low > first:
-            pathological[first] += 1
-            pathological[low] -= 1
-            if network[i] != current:
-                current = network[i]
-                covered = np.int64(0)
-            if low > covered:
-                obstructed[max(first, covered)] += 1
-                obstructed[low] -= 1
-                covered = low
-    union[0], union[1] = current, covered
-
-
-@_jit
-def _record_any(
-    near, total, bias, output, at, network, thresholds, shift, stamp, obstructed, pathological
-):
+@_lean
+def _record_any(near, total, thresholds, shift, workspace, stamp, obstructed, pathological):
     """Enter the events of one scheme and column, looking at every ``l``.
 
     ``stamp`` remembers, between calls, the last network that is counted as obstructed in a cell.
     """
+    network, at = workspace.near_integers[1], workspace.near_integers[2]
+    output, bias = workspace.near_reals[0], workspace.near_reals[2]
     for i in range(near):
         s = total[i]
         b = bias[i]
@@ -554,87 +705,51 @@ def _record_any(
                     obstructed[j + 1] -= 1
 
 
-@_jit
+@_lean
 def _enter(near, bias_law, grid, workspace, obstructed, pathological):
     """Find and enter the events of ``near`` rows in the columns of a group, in every scheme."""
-    event, union = workspace.event, workspace.union
-    network, at = workspace.near_integers[1], workspace.near_integers[2]
-    output, bias = workspace.near_reals[0], workspace.near_reals[2]
     for c in range(4):
         j = workspace.cell[c]
         if j < 0:
             continue
         for k in range(grid.trend.shape[0]):
-            total = workspace.near_sums[c]
-            thresholds = grid.thresholds[k, j]
-            trend = grid.trend[k]
-            if bias_law != NO_BIAS:
+            total, bias = workspace.near_sums[c], workspace.near_reals[2]
+            trend, thresholds = grid.trend[k], grid.thresholds[k, j]
+            union = workspace.union[k, c]
+            of_networks, of_neurons = obstructed[k, j], pathological[k, j]
+            if trend == ANY:
+                shift, stamp = grid.shift[k, j], workspace.stamp[k, c]
+                _record_any(
+                    near, total, thresholds, shift, workspace, stamp, of_networks, of_neurons
+                )
+                continue
+            if trend == FALLING_WITH_BIAS:
                 shift = grid.shift[k, j]
-                if trend == FALLING_WITH_BIAS:
-                    _record_searched(
-                        near,
-                        total,
-                        bias,
-                        output,
-                        at,
-                        network,
-                        thresholds,
-                        shift,
-                        union[k, c],
-                        obstructed[k, j],
-                        pathological[k, j],
-                    )
-                    continue
-                if trend == ANY:
-                    _record_any(
-                        near,
-                        total,
-                        bias,
-                        output,
-                        at,
-                        network,
-                        thresholds,
-                        shift,
-                        workspace.stamp[k, c],
-                        obstructed[k, j],
-                        pathological[k, j],
-                    )
-                    continue
-                total = workspace.shifted
+                events = _falling_events_with_bias(near, total, thresholds, shift, workspace)
+                _record(events, workspace, union, of_networks, of_neurons)
+                continue
+            if bias_law != NO_BIAS:
                 for i in range(near):
-                    total[i] = workspace.near_sums[c, i] + shift[0] * bias[i]
+                    workspace.shifted[i] = total[i] + grid.shift[k, j, 0] * bias[i]
+                total = workspace.shifted
             if trend == RISING:
-                events = _pick_any(total, output, thresholds, near, event)
-                _record_rising(
-                    events,
-                    event,
-                    total,
-                    output,
-                    at,
-                    network,
-                    thresholds,
-                    union[k, c],
-                    obstructed[k, j],
-                    pathological[k, j],
-                )
+                _record_rising(near, total, thresholds, workspace, union, of_networks, of_neurons)
             else:
-                events = _pick(total, output, at, thresholds, near, event)
-                _record_falling(
-                    events,
-                    event,
-                    total,
-                    output,
-                    at,
-                    network,
-                    thresholds,
-                    grid.curve[k, j],
-                    union[k, c],
-                    obstructed[k, j],
-                    pathological[k, j],
-                )
+                curve, fits = grid.curve[k, j], grid.fits[k, j]
+                events = _falling_events(near, total, thresholds, curve, fits, workspace)
+                _record(events, workspace, union, of_networks, of_neurons)
 
 
-@_jit
+@_lean
+def _name_rows(first, of_network, row_cell, n, row, network, at):
+    """Fill the names of ``n`` rows of a network that follow each other."""
+    for i in range(n):
+        row[i] = first + i
+        network[i] = of_network
+        at[i] = row_cell[i]
+
+
+@_lean
 def _first_column(columns, least):
     """Return the index of the first column that is at least so large."""
     jd = 0
@@ -643,7 +758,7 @@ def _first_column(columns, least):
     return jd
 
 
-@_jit
+@_lean
 def _advance(
     key, laws, group, live, first, grid, integers, reals, workspace, obstructed, pathological
 ):
@@ -653,11 +768,12 @@ def _advance(
     later the first ``live`` rows in ``integers`` and ``reals``. Returns how many are kept there.
     """
     words, scratch, sums = workspace.words, workspace.scratch, workspace.sums
-    picked, cell, union = workspace.picked, workspace.cell, workspace.union
+    marks, cell, union = workspace.marks, workspace.cell, workspace.union
     near_integers, near_reals = workspace.near_integers, workspace.near_reals
     bias_law = laws[2]
     row, network, at = integers[0], integers[1], integers[2]
-    output, total, bias = reals[0], reals[1], reals[2]
+    output, total, bias, bound = reals[0], reals[1], reals[2], reals[3]
+    limits, picked = workspace.limits, workspace.picked
     fresh, fresh_reals = workspace.fresh, workspace.fresh_reals
     columns, row_cell = grid.columns, grid.row_cell
     nd = columns.shape[0]
@@ -674,8 +790,7 @@ def _advance(
     mark = columns[jd_first] - 4 * group if watch else 0
     for k in range(union.shape[0]):
         for c in range(4):
-            union[k, c, 0] = NO_NETWORK
-            union[k, c, 1] = 0
+            union[k, c, 0] = 0
             for i in range(workspace.stamp.shape[2]):
                 workspace.stamp[k, c, i] = NO_NETWORK
     fresh_row = 0
@@ -686,16 +801,26 @@ def _advance(
         n = min(CHUNK, live - start)
         end = start + n
         if group == 0:
-            for i in range(n):
-                fresh[0, i] = fresh_row
-                fresh[1, i] = fresh_network
-                fresh[2, i] = row_cell[fresh_row]
-                fresh_row += 1
+            filled = 0
+            while filled < n:
+                run = min(n - filled, width - fresh_row)
+                _name_rows(
+                    fresh_row,
+                    fresh_network,
+                    row_cell[fresh_row:],
+                    run,
+                    fresh[0, filled:],
+                    fresh[1, filled:],
+                    fresh[2, filled:],
+                )
+                filled += run
+                fresh_row += run
                 if fresh_row == width:
                     fresh_row = 0
                     fresh_network += 1
             rows, networks_of, cells = fresh[0], fresh[1], fresh[2]
             outputs, totals, biases = fresh_reals[0], fresh_reals[1], fresh_reals[2]
+            bounds = fresh_reals[3]
         else:
             rows = row[start:]
             networks_of = network[start:]
@@ -703,10 +828,25 @@ def _advance(
             outputs = output[start:]
             totals = total[start:]
             biases = bias[start:]
-        _draw(laws, key, group, rows, networks_of, n, words, scratch, sums, biases)
+            bounds = bound[start:]
+        _draw(
+            laws,
+            key,
+            group,
+            rows,
+            networks_of,
+            n,
+            words,
+            scratch,
+            workspace.event_reals,
+            sums,
+            biases,
+        )
         _accumulate(group, n, sums, outputs, totals)
         if watch:
-            found = _pick(sums[mark], outputs, cells, grid.peak[jd_first], n, picked)
+            _multiply(outputs, cells, grid.peak[jd_first], n, limits)
+            _mark(sums[mark], limits, n, marks)
+            found = pack(marks, n, workspace.counting, picked, 0)
             _gather(networks_of, picked, found, near_integers[1, near:])
             _gather(cells, picked, found, near_integers[2, near:])
             _gather(outputs, picked, found, near_reals[0, near:])
@@ -719,16 +859,27 @@ def _advance(
             if near >= NEAR or end == live:
                 _enter(near, bias_law, grid, workspace, obstructed, pathological)
                 near = 0
-        alive = _pick(sums[3], outputs, cells, grid.bound, n, picked)
-        _gather(rows, picked, alive, row[kept:])
-        _gather(networks_of, picked, alive, network[kept:])
-        _gather(cells, picked, alive, at[kept:])
-        _gather(outputs, picked, alive, output[kept:])
-        _gather(sums[3], picked, alive, total[kept:])
+        if group == 0:
+            _multiply(outputs, cells, grid.bound, n, bounds)
+        _mark(sums[3], bounds, n, marks)
+        pack(marks, n, rows, row, kept)
+        pack(marks, n, networks_of, network, kept)
+        pack(marks, n, cells, at, kept)
+        pack(marks, n, outputs, output, kept)
+        pack(marks, n, bounds, bound, kept)
         if bias_law != NO_BIAS:
-            _gather(biases, picked, alive, bias[kept:])
-        kept += alive
+            pack(marks, n, biases, bias, kept)
+        kept += pack(marks, n, sums[3], total, kept)
     return kept
+
+
+@_jit
+def _room_for(rows, columns, empty):
+    """Return an array like ``empty`` that starts a line of the cache."""
+    size = empty.itemsize
+    whole = np.empty(rows * columns + 64 // size, empty.dtype)
+    skip = (64 - np.int64(whole.ctypes.data) % 64) % 64 // size
+    return whole[skip : skip + rows * columns].reshape(rows, columns)
 
 
 @_jit
@@ -772,21 +923,28 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
         if grid.trend[k] == ANY:
             scanned = grid.thresholds.shape[2]
     width = grid.row_cell.shape[0]
+    names, narrow, reals = np.empty(0, np.uint32), np.empty(0, np.float32), np.empty(0)
+    chunk, gathered = CHUNK + PAD, NEAR + CHUNK + PAD
     workspace = _Workspace(
-        np.empty((4, CHUNK), np.uint32),
-        np.empty((2, CHUNK), np.float32),
-        np.empty((4, CHUNK)),
-        np.zeros((3, CHUNK), np.uint32),
-        np.empty((3, CHUNK)),
-        np.empty(CHUNK + 1, np.uint32),
-        np.empty(NEAR + CHUNK + 1, np.uint32),
-        np.empty((3, NEAR + CHUNK), np.uint32),
-        np.empty((3, NEAR + CHUNK)),
-        np.empty((4, NEAR + CHUNK)),
-        np.empty(NEAR + CHUNK),
-        np.empty(4, np.int64),
-        np.empty((schemes, 4, 2), np.int64),
-        np.empty((schemes, 4, scanned), np.uint32),
+        words=_room_for(4, chunk, names),
+        scratch=_room_for(2, chunk, narrow),
+        sums=_room_for(4, chunk, reals),
+        fresh=_room_for(3, chunk, names),
+        fresh_reals=_room_for(4, chunk, reals),
+        marks=np.empty(gathered, np.uint8),
+        limits=_room_for(1, gathered, reals)[0],
+        counting=np.arange(gathered).astype(np.uint32),
+        picked=np.empty(chunk, np.uint32),
+        near_integers=_room_for(3, gathered, names),
+        near_reals=_room_for(3, gathered, reals),
+        near_sums=_room_for(4, gathered, reals),
+        shifted=np.empty(gathered),
+        events=_room_for(4, gathered, names),
+        event_reals=_room_for(4, gathered, reals),
+        keys=_room_for(2, gathered, np.empty(0, np.uint64)),
+        cell=np.empty(4, np.int64),
+        union=np.empty((schemes, 4, 1), np.uint64),
+        stamp=np.empty((schemes, 4, scanned), np.uint32),
     )
     groups = grid.columns[-1] // 4 + 1
     pool = room.pool_integers.shape[1] - PAD
@@ -801,6 +959,7 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
             for i in range(waiting):
                 for k in range(3):
                     room.pool_integers[k, pooled + i] = room.integers[k, i]
+                for k in range(4):
                     room.pool_reals[k, pooled + i] = room.reals[k, i]
             pooled += waiting
             waiting = 0

@@ -50,7 +50,7 @@ def required_memory(config: StudyConfig, threads: int) -> int:
     schemes, nd, nl = config.shape
     cells = schemes * nd * nl
     counts = 2 * 8 * cells
-    in_flight = 40 * (max(config.l[-1], _ROWS_IN_FLIGHT) + _ROWS_IN_FLIGHT)
+    in_flight = 48 * (max(config.l[-1], _ROWS_IN_FLIGHT) + _ROWS_IN_FLIGHT)
     if config.plan == "nested":
         shared, per_thread = counts + 3 * 8 * cells, 3 * 8 * cells + in_flight
     else:

@@ -14,6 +14,7 @@ from scipy import special, stats
 
 from obstruction import kernels, streams
 from obstruction.grid import NO_BIAS
+from obstruction.lanes import LANES
 from obstruction.laws import CONSTANT, CUT_STD, LAWS, TRUNCATED
 from obstruction.plan import StudyConfig, sheets
 from obstruction.schemes import LayerRule, scheme
@@ -855,7 +856,7 @@ def test_counts_are_added_to_the_arrays():
 
 
 def test_a_bad_guess_has_no_influence():
-    """The curve only says where to look first; any numbers in it give the same counts."""
+    """Where it does not fit, the curve only says where to look first, whatever numbers it has."""
     config = StudyConfig.of(["xavier_normal", "kaiming_normal"], d=GEOMETRIC, l=GEOMETRIC, seed=8)
     (sheet,) = sheets(config)
     expected = count(sheet, 8, 200)
@@ -864,6 +865,72 @@ def test_a_bad_guess_has_no_influence():
     for curve in (0.0 * guess, -guess[::-1], rng.normal(size=guess.shape), 1e200 + 0.0 * guess):
         sheet.grid.curve[...] = curve
         np.testing.assert_array_equal(count(sheet, 8, 200), expected)
+
+
+def test_a_curve_is_trusted_only_where_it_fits():
+    """What the comparison of regular grids with the slow count relies on."""
+    config = StudyConfig.of(["xavier_normal", "kaiming_normal"], d=GEOMETRIC, l=GEOMETRIC, seed=8)
+    (sheet,) = sheets(config)
+    expected = count(sheet, 8, 200)
+    sheet.grid.fits[...] = True
+    assert (count(sheet, 8, 200) != expected).any()
+
+
+def near_thresholds(thresholds, rng):
+    """Sums and squared outputs whose ratio is a threshold, or next to one, or anywhere."""
+    r = np.repeat(thresholds, 30)
+    off = np.tile(
+        [0.0, *(s * 10.0**-e for e in range(2, 16) for s in (-1, 1)), 0.3], thresholds.size
+    )
+    output = rng.exponential(size=r.size) + 1e-9
+    total = output * r * (1.0 + off)
+    neighbours = [np.nextafter(total, to) for to in (0.0, np.inf)]
+    anywhere = output * np.exp(rng.uniform(-9.0, 9.0, r.size))
+    return np.concatenate([total, *neighbours, anywhere]), np.tile(output, 4)
+
+
+def found_by_curve(find, sheet, k, j, total, output):
+    """Ends of one row at a time, and whether the curve was certain of them."""
+    thresholds, curve = sheet.grid.thresholds[k, j], sheet.grid.curve[k, j]
+    ends, marks = np.zeros(1, np.uint32), np.zeros(1 + LANES, np.uint8)
+    at = np.zeros(1, np.uint32)
+    found = np.empty((2, total.size), np.int64)
+    for i in range(total.size):
+        found[1, i] = find(1, total[i:], output[i:], at, thresholds, curve, ends, marks)
+        found[0, i] = ends[0]
+        assert marks[0] == (ends[0] > 0)
+    return found
+
+
+@pytest.mark.parametrize("axis", [range(1, 41), range(3, 900, 13)])
+def test_where_a_curve_is_certain_it_is_right(axis):
+    """For sums at a threshold, one rounding error from it, or anywhere; far away it is certain."""
+    config = StudyConfig.of(["kaiming_normal", "xavier_normal"], d=[1, 2, 7, 300], l=axis, seed=0)
+    (sheet,) = sheets(config)
+    assert sheet.grid.fits.all()
+    rng = np.random.default_rng(25)
+    for k in range(2):
+        for j in range(4):
+            thresholds = sheet.grid.thresholds[k, j, :-1]
+            total, output = near_thresholds(thresholds, rng)
+            true = (total[:, None] < output[:, None] * thresholds).sum(axis=1)
+            ends, certain = found_by_curve(kernels._find_events, sheet, k, j, total, output)
+            np.testing.assert_array_equal(ends[certain == 1], true[certain == 1])
+            assert certain[-thresholds.size * 30 :].mean() > 0.99
+            if (k, j) != (1, 0):  # a(1, l) = 1: two sides and nothing between
+                assert 0.1 < 1.0 - certain.mean() < 0.9
+
+
+def test_a_curve_that_never_doubts_would_be_wrong(interpreted, monkeypatch):
+    config = StudyConfig.of("xavier_normal", d=[7], l=range(3, 300, 13), seed=0)
+    (sheet,) = sheets(config)
+    thresholds = sheet.grid.thresholds[0, 0, :-1]
+    total, output = near_thresholds(thresholds, np.random.default_rng(26))
+    true = (total[:, None] < output[:, None] * thresholds).sum(axis=1)
+    monkeypatch.setattr(kernels, "DOUBT", -1.0)
+    ends, certain = found_by_curve(interpreted._find_events, sheet, 0, 0, total, output)
+    assert certain.all()
+    assert (ends != true).any()
 
 
 def test_a_stopped_kernel_says_so():

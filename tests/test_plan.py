@@ -230,6 +230,31 @@ def test_the_curve_finds_the_index_of_a_ratio_on_a_regular_axis(label, l):
         np.testing.assert_allclose((p + q * r) / (s + t * r), indices, atol=1e-6 * len(l))
 
 
+@pytest.mark.parametrize(
+    ("l", "fits"),
+    [
+        (range(1, 101), True),
+        (range(10, 5000, 7), True),
+        ([5], True),
+        ([1, 2], False),  # no curve through two
+        ([1, 2, 4, 8, 16], False),
+        ([*range(1, 50), 60], False),
+    ],
+)
+def test_a_curve_fits_regular_axes_and_no_others(l, fits):
+    (sheet,) = sheets(config(labels=["kaiming_normal", "xavier_normal"], d=[1, 2, 100], l=l))
+    assert (sheet.grid.fits[0] == fits).all()
+    assert sheet.grid.fits[1, 0]  # a(1, l) = 1: nothing to tell
+    assert (sheet.grid.fits[1, 1:] == fits).all()
+
+
+def test_a_curve_does_not_fit_where_rounding_hides_the_steps():
+    """With d = 2 the Xavier ratio falls by 1/l² from one l to the next."""
+    for l, fits in ((range(1, 9001, 2), True), (range(1, 40_001, 2), False)):
+        (sheet,) = sheets(config(labels="xavier_normal", d=[2], l=l))
+        assert sheet.grid.fits[0, 0] == fits
+
+
 def test_consecutive_schemes_are_a_view_and_others_a_list():
     labels = ["kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"]
     normal, uniform = sheets(config(labels=labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import time
@@ -85,6 +86,33 @@ def test_golden_counts(plan):
         for k, label in enumerate(labels)
     }
     assert found == GOLDEN[plan]
+
+
+# Sums over d, l = 1..30, and a digest of all counts: (obstructed, pathological, digest).
+GOLDEN_GRID = {
+    "nested": (
+        1_236_391,
+        2_864_806,
+        "ffa29ade1ef75980333a9f9779947f845fbee19ac4eec5caae1c5589db79fce1",
+    ),
+    "independent": (
+        1_238_949,
+        2_884_554,
+        "da2b5d15ce6c5c0e4bceac08443a0a34a5d44aff2c24e2656cb8b0dff2cb2a65",
+    ),
+}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_golden_counts_of_a_regular_grid(plan):
+    """3000 networks, seed 0, on axes where a curve tells the kernel where thresholds lie."""
+    axis = range(1, 31)
+    study = ob.sample(
+        ["xavier_normal", "kaiming_normal"], d=axis, l=axis, networks=3000, seed=0, plan=plan
+    )
+    counts = [table.astype("<i8") for table in (study.counts.obstructed, study.counts.pathological)]
+    digest = hashlib.sha256(b"".join(table.tobytes() for table in counts)).hexdigest()
+    assert (*(int(table.sum()) for table in counts), digest) == GOLDEN_GRID[plan]
 
 
 # --- nothing but the seed decides ----------------------------------------------------------
