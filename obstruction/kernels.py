@@ -169,17 +169,22 @@ def _lean(function):
     return _compiled(function, _nrt=False)
 
 
+def _inner(function):
+    """Compile a lean function that only compiled ones call, which is a fifth quicker."""
+    return _compiled(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
 # --- Threefry-4x32-20 ------------------------------------------------------------------------
 
 
-@_lean
+@_inner
 def _mix(x, y, rotation):
     x = _u32(x + y)
     y = _u32((y << rotation) | (y >> _u32(_u32(32) - rotation)))
     return x, _u32(y ^ x)
 
 
-@_lean
+@_inner
 def _rounds_even(a, b, c, d):
     a, b = _mix(a, b, _u32(10))
     c, d = _mix(c, d, _u32(26))
@@ -192,7 +197,7 @@ def _rounds_even(a, b, c, d):
     return a, b, c, d
 
 
-@_lean
+@_inner
 def _rounds_odd(a, b, c, d):
     a, b = _mix(a, b, _u32(6))
     c, d = _mix(c, d, _u32(20))
@@ -205,7 +210,7 @@ def _rounds_odd(a, b, c, d):
     return a, b, c, d
 
 
-@_lean
+@_inner
 def _inject(a, b, c, d, k0, k1, k2, k3, step):
     return _u32(a + k0), _u32(b + k1), _u32(c + k2), _u32(_u32(d + k3) + step)
 
@@ -285,7 +290,7 @@ _Q1 = _f32(0.07977477909436577)
 _Q0 = _f32(0.0053020261457207037)
 
 
-@_lean
+@_inner
 def _exponential(word):
     """Return ``-2 ln u`` for ``u = (word + 1/2) / 2**32``, in (0, 45.8)."""
     x = np.float32(min(_f32(_f32(word) + _HALF), _BELOW_2_32))
@@ -304,7 +309,7 @@ def _exponential(word):
     return ((_BITS - exponent) * _LN2 - p * f) * _TWO
 
 
-@_lean
+@_inner
 def _sine_squared(word):
     """Return ``sin² θ`` for an angle uniform in (0, π/4), from the upper 29 bits of the word."""
     t = (_f32(_i32(word >> _u32(3))) + _HALF) * _2_29
@@ -316,7 +321,7 @@ def _sine_squared(word):
     return p * t
 
 
-@_lean
+@_inner
 def _normal_pair(radius_word, angle_word, n, radius, share, first, second):
     """Fill the squares of a pair of normals. Bit 0 of the angle swaps, bits 1 and 2 are signs."""
     prefer_wide()
@@ -334,7 +339,7 @@ def _normal_pair(radius_word, angle_word, n, radius, share, first, second):
         second[i] = more if swap > 0.0 else less
 
 
-@_lean
+@_inner
 def _uniform(word, n, square):
     """Fill the squares of uniforms on [-sqrt 3, sqrt 3]. Bit 0 of the word is the sign."""
     prefer_wide()
@@ -343,7 +348,7 @@ def _uniform(word, n, square):
         square[i] = 3.0 * (x * x)
 
 
-@_lean
+@_inner
 def _truncated(word, n, square):
     """Fill the squares of normals cut at ±2, standardised. Bit 0 of the word is the sign."""
     prefer_wide()
@@ -396,7 +401,7 @@ def signs(law, words, n, out):
             out[j, i] = 1.0 - either * ((words[source, i] >> _u32(shift)) & _u32(1))
 
 
-@_lean
+@_inner
 def _draw(laws, key, group, row, network, n, words, scratch, spare, out, bias):
     """Draw the squares of one group of columns of ``n`` rows; ``PAD`` more may be written.
 
@@ -419,7 +424,7 @@ def _draw(laws, key, group, row, network, n, words, scratch, spare, out, bias):
                 bias[i] = spare[0, i]
 
 
-@_lean
+@_inner
 def _accumulate(group, n, sums, output, total):
     """Turn the squares of a group into running sums over the hidden weights, in place.
 
@@ -442,14 +447,14 @@ def _accumulate(group, n, sums, output, total):
         q3[i] += s2
 
 
-@_lean
+@_inner
 def _multiply(output, at, thresholds, n, limits):
     """Fill ``limits`` with ``output * thresholds[at]``."""
     for i in range(n):
         limits[i] = output[i] * thresholds[at[i]]
 
 
-@_lean
+@_inner
 def _mark(low, limits, n, marks):
     """Mark the rows with ``low < limits``; up to `LANES` behind the last are unmarked."""
     for i in range(n):
@@ -458,13 +463,13 @@ def _mark(low, limits, n, marks):
         marks[n + i] = 0
 
 
-@_lean
+@_inner
 def _gather(source, picked, n, out):
     for e in range(n):
         out[e] = source[picked[e]]
 
 
-@_lean
+@_inner
 def _first_index(thresholds, low, high, s, v):
     """Return the first index in [low, high) of a falling row with ``s >= v * threshold``."""
     while low < high:
@@ -511,7 +516,7 @@ def _find_events(near, total, output, at, thresholds, curve, ends, marks):
     return doubtful == 0
 
 
-@_lean
+@_inner
 def _find_ends(events, total, output, at, thresholds, curve, inside, outside, ends):
     """Find the first index along ``l`` at which falling thresholds are too low for each event.
 
@@ -549,7 +554,7 @@ def _find_ends(events, total, output, at, thresholds, curve, inside, outside, en
                 ends[e] = _first_index(thresholds, at[e] + 1, last_index + 1, s, v)
 
 
-@_lean
+@_inner
 def _falling_events(near, total, thresholds, curve, fits, workspace):
     """List the events of one scheme and column whose thresholds fall along ``l``.
 
@@ -575,7 +580,7 @@ def _falling_events(near, total, thresholds, curve, fits, workspace):
     return events
 
 
-@_lean
+@_inner
 def _falling_events_with_bias(near, total, thresholds, shift, workspace):
     """List the events of one scheme and column whose condition falls along ``l``, bias and all.
 
@@ -606,7 +611,7 @@ def _falling_events_with_bias(near, total, thresholds, shift, workspace):
     return pack(marks, near, at, workspace.events[1], 0)
 
 
-@_lean
+@_inner
 def _record(events, workspace, union, obstructed, pathological):
     """Enter the intervals in ``workspace.events``, which are of one scheme and column.
 
@@ -644,7 +649,7 @@ def _record(events, workspace, union, obstructed, pathological):
         obstructed[ends[e]] -= 1
 
 
-@_lean
+@_inner
 def _record_rising(near, total, thresholds, workspace, union, obstructed, pathological):
     """Enter the events of one scheme and column whose thresholds rise along ``l``.
 
@@ -683,7 +688,7 @@ def _record_rising(near, total, thresholds, workspace, union, obstructed, pathol
     union[0] = covered
 
 
-@_lean
+@_inner
 def _record_any(near, total, thresholds, shift, workspace, stamp, obstructed, pathological):
     """Enter the events of one scheme and column, looking at every ``l``.
 
@@ -705,7 +710,7 @@ def _record_any(near, total, thresholds, shift, workspace, stamp, obstructed, pa
                     obstructed[j + 1] -= 1
 
 
-@_lean
+@_inner
 def _enter(near, bias_law, grid, workspace, obstructed, pathological):
     """Find and enter the events of ``near`` rows in the columns of a group, in every scheme."""
     for c in range(4):
@@ -740,7 +745,7 @@ def _enter(near, bias_law, grid, workspace, obstructed, pathological):
                 _record(events, workspace, union, of_networks, of_neurons)
 
 
-@_lean
+@_inner
 def _name_rows(first, of_network, row_cell, n, row, network, at):
     """Fill the names of ``n`` rows of a network that follow each other."""
     for i in range(n):
@@ -749,7 +754,7 @@ def _name_rows(first, of_network, row_cell, n, row, network, at):
         at[i] = row_cell[i]
 
 
-@_lean
+@_inner
 def _first_column(columns, least):
     """Return the index of the first column that is at least so large."""
     jd = 0
@@ -758,7 +763,7 @@ def _first_column(columns, least):
     return jd
 
 
-@_lean
+@_inner
 def _advance(
     key, laws, group, live, first, grid, integers, reals, workspace, obstructed, pathological
 ):
@@ -874,11 +879,10 @@ def _advance(
 
 
 @_jit
-def _room_for(rows, columns, empty):
-    """Return an array like ``empty`` that starts a line of the cache."""
-    size = empty.itemsize
-    whole = np.empty(rows * columns + 64 // size, empty.dtype)
-    skip = (64 - np.int64(whole.ctypes.data) % 64) % 64 // size
+def _room_for(rows, columns):
+    """Return an array whose first entry starts a line of the cache."""
+    whole = np.empty(rows * columns + 8)
+    skip = (64 - np.int64(whole.ctypes.data) % 64) % 64 // 8
     return whole[skip : skip + rows * columns].reshape(rows, columns)
 
 
@@ -923,25 +927,24 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
         if grid.trend[k] == ANY:
             scanned = grid.thresholds.shape[2]
     width = grid.row_cell.shape[0]
-    names, narrow, reals = np.empty(0, np.uint32), np.empty(0, np.float32), np.empty(0)
     chunk, gathered = CHUNK + PAD, NEAR + CHUNK + PAD
     workspace = _Workspace(
-        words=_room_for(4, chunk, names),
-        scratch=_room_for(2, chunk, narrow),
-        sums=_room_for(4, chunk, reals),
-        fresh=_room_for(3, chunk, names),
-        fresh_reals=_room_for(4, chunk, reals),
+        words=_room_for(4, chunk // 2).view(np.uint32),
+        scratch=_room_for(2, chunk // 2).view(np.float32),
+        sums=_room_for(4, chunk),
+        fresh=_room_for(3, chunk // 2).view(np.uint32),
+        fresh_reals=_room_for(4, chunk),
         marks=np.empty(gathered, np.uint8),
-        limits=_room_for(1, gathered, reals)[0],
+        limits=_room_for(1, gathered)[0],
         counting=np.arange(gathered).astype(np.uint32),
         picked=np.empty(chunk, np.uint32),
-        near_integers=_room_for(3, gathered, names),
-        near_reals=_room_for(3, gathered, reals),
-        near_sums=_room_for(4, gathered, reals),
+        near_integers=_room_for(3, gathered // 2).view(np.uint32),
+        near_reals=_room_for(3, gathered),
+        near_sums=_room_for(4, gathered),
         shifted=np.empty(gathered),
-        events=_room_for(4, gathered, names),
-        event_reals=_room_for(4, gathered, reals),
-        keys=_room_for(2, gathered, np.empty(0, np.uint64)),
+        events=_room_for(4, gathered // 2).view(np.uint32),
+        event_reals=_room_for(4, gathered),
+        keys=_room_for(2, gathered).view(np.uint64),
         cell=np.empty(4, np.int64),
         union=np.empty((schemes, 4, 1), np.uint64),
         stamp=np.empty((schemes, 4, scanned), np.uint32),

@@ -2,9 +2,10 @@
 
     python scripts/benchmark.py [--full] [--out figures]
 
-Prints a report and writes it to ``benchmark.md``; draws ``scaling.png``. Kernels are warm; what
-is compared runs in turn, several times over, and the best of each counts. ``--full`` adds 10⁶
-networks on 1000 x 1000 cells with two schemes, which takes a minute or two.
+Prints a report and writes it to ``benchmark.md``; draws ``scaling.png``. Kernels are warm. What
+is compared runs in turn, about as long each, several rounds over, and a ratio is the median of the
+rounds' ratios: a machine whose speed drifts changes both sides of each alike. ``--full`` adds 10⁶
+networks on 1000 x 1000 cells with two schemes, which takes a minute.
 
 Peers, both in NumPy and float32:
 
@@ -56,12 +57,21 @@ def best(function: Callable[[], object], seconds: float = 2.0) -> float:
     return min(times)
 
 
-def best_of_each(functions: list[Callable[[], object]], rounds: int) -> list[float]:
-    """Return the shortest time of each of several functions, called in turn."""
-    return [
-        min(times)
-        for times in zip(*[[once(f) for f in functions] for _ in range(rounds)], strict=True)
-    ]
+def in_turn(functions: list[Callable[[], object]], rounds: int) -> np.ndarray:
+    """Return the times of several functions called in turn, a row for each round."""
+    return np.array([[once(f) for f in functions] for _ in range(rounds)])
+
+
+def relative(times: np.ndarray, to: int = 0) -> list[float]:
+    """Return the median over the rounds of every function's time relative to one of them."""
+    return [float(ratio) for ratio in np.median(times / times[:, [to]], axis=0)]
+
+
+def for_a_while(function: Callable[[], object], seconds: float = 0.4) -> tuple[Callable, int]:
+    """Return a function that repeats another for about so long, and how often."""
+    function()
+    often = max(1, round(seconds / max(once(function), 1e-9)))
+    return lambda: [function() for _ in range(often)], often
 
 
 def once(function: Callable[[], object]) -> float:
@@ -180,10 +190,10 @@ def report_laws() -> None:
     pairs = [("kaiming_normal", others), ("xavier_normal", ["torch_xavier_normal"])]
     for n, networks in ((100, 50_000), (1000, 5_000)):
         for base, schemes in pairs:
-            times = best_of_each([sampling([s], n, networks) for s in (base, *schemes)], 5)
+            times = in_turn([sampling([s], n, networks) for s in (base, *schemes)], 9)
             shown = ", ".join(
-                f"{scheme} {time / times[0]:.2f}"
-                for scheme, time in zip(schemes, times[1:], strict=True)
+                f"{scheme} {ratio:.2f}"
+                for scheme, ratio in zip(schemes, relative(times)[1:], strict=True)
             )
             say(f"- {n} x {n}, times {base}: {shown}")
 
@@ -191,13 +201,12 @@ def report_laws() -> None:
 def report_exact() -> None:
     sizes = np.arange(1, 101)
     schemes = [KAIMING, "kaiming_uniform", "flax_dense", "torch_xavier_normal", "torch_linear"]
-    times = best_of_each(
-        [
-            lambda s=scheme: ob.exact.pathological_probability(s, sizes[:, None], sizes)
-            for scheme in schemes
-        ],
-        3,
-    )
+    schemes += ["torch_xavier_uniform", "torch_kaiming_uniform:mode=fan_out"]
+    every = [
+        lambda s=scheme: ob.exact.pathological_probability(s, sizes[:, None], sizes)
+        for scheme in schemes
+    ]
+    times = np.median(in_turn(every, 3), axis=0)
     shown = ", ".join(f"{s} {time:.2g} s" for s, time in zip(schemes, times, strict=True))
     say(f"- exact values of 100 x 100 cells: {shown}")
 
@@ -317,13 +326,16 @@ def main() -> None:
     say("|---|---|---|---|---|---|")
     per_network = {}
     rng = np.random.default_rng(SEED)
-    for n, networks, batches in ((100, 200_000, (4, 16, 64, 256)), (1000, 100_000, (1, 2, 4))):
-        peers = [lambda b=batch, n=n: nested_numpy(rng, n, b) for batch in batches]
-        times = best_of_each([sampling([KAIMING], n, networks), *peers], 5)
-        per_network[n] = times[0] / networks
+    for n, networks, batches in ((100, 100_000, (4, 16, 64, 256)), (1000, 20_000, (1, 2, 4))):
+        peers = [for_a_while(lambda b=b, n=n: nested_numpy(rng, n, b)) for b in batches]
+        times = in_turn([sampling([KAIMING], n, networks), *(peer for peer, _ in peers)], 9)
+        times /= [networks, *(often * b for (_, often), b in zip(peers, batches, strict=True))]
+        per_network[n] = float(np.median(times[:, 0]))
         mine = n * n / per_network[n]
-        rate, batch = max((b * n * n / t, b) for b, t in zip(batches, times[1:], strict=True))
-        line = f"| {n} x {n} | {mine:.3g} | {rate:.3g} (batch {batch}) | **{mine / rate:.0f}** |"
+        fastest = 1 + int(np.median(times[:, 1:], axis=0).argmin())
+        rate, batch = n * n / np.median(times[:, fastest]), batches[fastest - 1]
+        ratio = relative(times)[fastest]
+        line = f"| {n} x {n} | {mine:.3g} | {rate:.3g} (batch {batch}) | **{ratio:.0f}** |"
         if n == 100:
             seconds = best(lambda: literal_numpy_cells(rng, 100, 50))
             literal = literal_numpy_cells(rng, 100, 50) / seconds
@@ -333,19 +345,20 @@ def main() -> None:
     say()
     say("## Schemes and threads")
     say()
-    for n, networks in ((100, 200_000), (1000, 40_000)):
-        kaiming, xavier, both, two = best_of_each(
+    for n, networks in ((100, 200_000), (1000, 60_000)):
+        times = in_turn(
             [
                 sampling([KAIMING], n, networks),
                 sampling([XAVIER], n, networks),
                 sampling([XAVIER, KAIMING], n, networks),
                 sampling([XAVIER, KAIMING], n, networks, threads=2),
             ],
-            3,
+            7,
         )
         say(
-            f"- {n} x {n}: both schemes in one pass cost {both / kaiming:.2f} times Kaiming alone, "
-            f"{both / xavier:.2f} times Xavier alone; two threads {both / two:.2f} times one"
+            f"- {n} x {n}: both schemes in one pass cost {relative(times)[2]:.2f} times Kaiming "
+            f"alone, {relative(times, 1)[2]:.2f} times Xavier alone; two threads "
+            f"{relative(times, 3)[2]:.2f} times one"
         )
     say()
     say("## Other laws, exact values, weighted samples (one thread)")
