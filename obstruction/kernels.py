@@ -170,7 +170,10 @@ def _lean(function):
 
 
 def _inner(function):
-    """Compile a lean function that only compiled ones call, which is a fifth quicker."""
+    """Compile a lean function for compiled ones alone, which takes a fifth less time.
+
+    Called from Python it would crash, so nothing else may see it: their names start with ``_``.
+    """
     return _compiled(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
@@ -424,8 +427,8 @@ def _draw(laws, key, group, row, network, n, words, scratch, spare, out, bias):
                 bias[i] = spare[0, i]
 
 
-@_inner
-def _accumulate(group, n, sums, output, total):
+@_lean
+def accumulate(group, n, sums, output, total):
     """Turn the squares of a group into running sums over the hidden weights, in place.
 
     Column 0 moves to ``output``; ``total`` holds the sums up to the group before.
@@ -482,7 +485,7 @@ def _first_index(thresholds, low, high, s, v):
 
 
 @_lean
-def _find_events(near, total, output, at, thresholds, curve, ends, marks):
+def find_events(near, total, output, at, thresholds, curve, ends, marks):
     """Find where along ``l`` falling thresholds become too low, by a curve that fits them.
 
     Marks the rows whose interval from ``at`` on is not empty. Returns whether that is certain: not
@@ -564,7 +567,7 @@ def _falling_events(near, total, thresholds, curve, fits, workspace):
     network, at = workspace.near_integers[1], workspace.near_integers[2]
     output = workspace.near_reals[0]
     starts, ends = workspace.events[1], workspace.events[2]
-    certain = fits and _find_events(near, total, output, at, thresholds, curve, ends, marks)
+    certain = fits and find_events(near, total, output, at, thresholds, curve, ends, marks)
     if not certain:
         _multiply(output, at, thresholds, near, limits)
         _mark(total, limits, near, marks)
@@ -847,7 +850,7 @@ def _advance(
             sums,
             biases,
         )
-        _accumulate(group, n, sums, outputs, totals)
+        accumulate(group, n, sums, outputs, totals)
         if watch:
             _multiply(outputs, cells, grid.peak[jd_first], n, limits)
             _mark(sums[mark], limits, n, marks)

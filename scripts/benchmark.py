@@ -155,11 +155,11 @@ def stage_seconds() -> dict[str, float]:
 
     def add_up() -> None:
         for _ in range(repeats):
-            kernels._accumulate(1, n, sums, column, column)
+            kernels.accumulate(1, n, sums, column, column)
 
     def call() -> None:
         for _ in range(repeats):
-            kernels._accumulate(1, 0, sums, column, column)
+            kernels.accumulate(1, 0, sums, column, column)
 
     overhead = best(call, 0.5)
     stages = {"random bits": bits, "log and cos": squares, "sums": add_up}

@@ -914,7 +914,7 @@ def test_where_a_curve_is_certain_it_is_right(axis):
             thresholds = sheet.grid.thresholds[k, j, :-1]
             total, output = near_thresholds(thresholds, rng)
             true = (total[:, None] < output[:, None] * thresholds).sum(axis=1)
-            ends, certain = found_by_curve(kernels._find_events, sheet, k, j, total, output)
+            ends, certain = found_by_curve(kernels.find_events, sheet, k, j, total, output)
             np.testing.assert_array_equal(ends[certain == 1], true[certain == 1])
             assert certain[-thresholds.size * 30 :].mean() > 0.99
             if (k, j) != (1, 0):  # a(1, l) = 1: two sides and nothing between
@@ -928,7 +928,7 @@ def test_a_curve_that_never_doubts_would_be_wrong(interpreted, monkeypatch):
     total, output = near_thresholds(thresholds, np.random.default_rng(26))
     true = (total[:, None] < output[:, None] * thresholds).sum(axis=1)
     monkeypatch.setattr(kernels, "DOUBT", -1.0)
-    ends, certain = found_by_curve(interpreted._find_events, sheet, 0, 0, total, output)
+    ends, certain = found_by_curve(interpreted.find_events, sheet, 0, 0, total, output)
     assert certain.all()
     assert (ends != true).any()
 
@@ -951,3 +951,12 @@ def test_zero_scales_are_certain():
     assert not pathological[0].any()
     assert (obstructed[1:] == 50).all()
     assert (pathological[1:] == 50 * np.array([1, 4])).all()
+
+
+def test_kernels_that_python_may_call_have_public_names():
+    """The others are compiled without what a call from Python needs, and would crash."""
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        pytest.skip("nothing is compiled")
+    found = {name: value for name, value in vars(kernels).items() if hasattr(value, "py_func")}
+    bare = {name for name, value in found.items() if "no_cpython_wrapper" in value.targetoptions}
+    assert bare == {name for name in found if name.startswith("_")} - {"_room_for"}
