@@ -25,7 +25,7 @@ OPTIONAL = {"torch", "keras", "lightning", "onnx", "h5py", "bokeh", "jinja2", "m
 
 # Every arrow between modules points from a line to one above it.
 ORDER = (
-    "__init__ laws loader validation",
+    "__init__ lanes laws loader validation",
     "schemes.rules counts axes progress tilts weighted exact.arguments",
     "schemes.options",
     "schemes.registry",
@@ -234,17 +234,19 @@ def test_exact_values_come_to_a_study_by_one_way():
 
 
 def test_kernels_take_arrays_and_nothing_else():
-    assert ours("kernels") == {"grid", "laws"}  # for the codes that both sides must know
+    assert ours("kernels") == {"grid", "lanes", "laws"}  # the codes that both sides must know
     assert ours("sign_kernels") == {"grid", "kernels"}
     assert ours("tilted_kernels") == ours("dag.kernels") == {"kernels"}
     assert ours("training.kernels") == set()
+    assert ours("lanes") == set()
     assert foreign("kernels") == foreign("training.kernels") == {"numpy", "numba"}
+    assert foreign("lanes") == {"numpy", "numba", "llvmlite"}
     assert foreign("sign_kernels") == foreign("tilted_kernels") == {"numpy"}
     assert foreign("dag.kernels") == {"numpy"}
 
 
 def test_only_kernels_are_compiled():
-    compiled = ["kernels", "training.kernels"]
+    compiled = ["kernels", "lanes", "training.kernels"]
     assert [module for module in MODULES if "numba" in foreign(module)] == compiled
     using = [module for module in MODULES if "_jit" in source(module)]
     assert using == ["dag.kernels", "kernels", "sign_kernels", "tilted_kernels"]
