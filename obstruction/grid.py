@@ -19,6 +19,9 @@ ANY: Final = 3
 
 _LARGEST_RATIO: Final = 1e300
 
+_SLICE: Final = 2**18
+"""Cells that are looked at together, to keep temporary arrays small."""
+
 _Array: TypeAlias = NDArray[Any]
 _Floats: TypeAlias = NDArray[np.float64]
 
@@ -53,7 +56,8 @@ class Grid(NamedTuple):
         Coefficients ``(p, q, s, t)`` of a guess ``(p + q r) / (s + t r)`` of the index in ``l``
         at which a falling threshold equals ``r``.
     fits : bool[schemes, nd]
-        Whether the guess is right but for 1e-7, at all indices and with room for rounding.
+        Whether the guess is right but for 1e-7, at all indices and with room for rounding; also
+        where all thresholds are equal, so that there is nothing to guess.
     peak : float64[nd, nl]
         The largest threshold that a row met in this cell can face: over this and the later
         columns of its group of four, over this and all later ``l``, over the schemes.
@@ -165,14 +169,15 @@ def _fits(curve: _Floats, ratio: _Floats) -> NDArray[np.bool_]:
     if nl == 1:
         return fits
     index = np.arange(nl)
+    some = max(1, _SLICE // nl)
     for k in range(schemes):
-        for j in range(nd):
-            r = ratio[k, j]
-            steps = r[:-1] - r[1:]
-            if not steps.any():
-                continue
-            p, q, s, t = curve[k, j]
+        for start in range(0, nd, some):
+            columns = slice(start, start + some)
+            r = ratio[k, columns]
+            p, q, s, t = (curve[k, columns, i, None] for i in range(4))
+            steps = r[:, :-1] - r[:, 1:]
             with np.errstate(all="ignore"):
                 off = np.abs((p + q * r) / (s + t * r) - index)
-            fits[k, j] = (off <= 1e-7).all() and (steps >= 1e-8 * r[:-1]).all()
+            right = (off <= 1e-7).all(axis=1) & (steps >= 1e-8 * r[:, :-1]).all(axis=1)
+            fits[k, columns] = right | ~steps.any(axis=1)
     return fits

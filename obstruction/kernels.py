@@ -1,6 +1,7 @@
 """Compiled kernels: arrays in, integer counts out.
 
-All in one file, because numba's cache on the disk notices a change in a function's own file only.
+All in one file but for `lanes.pack`, because numba's cache on the disk notices a change in a
+function's own file only.
 Nothing here validates its input or knows a scheme by name; the callers do. Arithmetic is strict
 IEEE (no reassociation, no contraction, no library ``log`` or ``cos``), so that one seed gives the
 same counts on every machine.
@@ -917,7 +918,8 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
     stop : uint8[1]
         Set from outside to give up.
     obstructed, pathological : int32[schemes, nd, nl + 1]
-        Difference arrays along ``l``, added to. No entry exceeds the number of rows drawn.
+        Difference arrays along ``l``, added to; the last entries mean nothing. No entry exceeds
+        the number of rows drawn.
 
     Returns
     -------
