@@ -1,10 +1,9 @@
 """Compiled kernels: arrays in, integer counts out.
 
 All in one file but for `lanes.pack`, because numba's cache on the disk notices a change in a
-function's own file only.
-Nothing here validates its input or knows a scheme by name; the callers do. Arithmetic is strict
-IEEE (no reassociation, no contraction, no library ``log`` or ``cos``), so that one seed gives the
-same counts on every machine.
+function's own file only. Nothing here validates its input or knows a scheme by name; the callers
+do. Arithmetic is strict IEEE (no reassociation, no contraction, no library ``log`` or ``cos``), so
+that one seed gives the same counts on every machine.
 
 How a weight is drawn
 ---------------------
@@ -66,14 +65,6 @@ CONSTANT_CODE = CONSTANT.code
 _Array: TypeAlias = NDArray[Any]
 
 
-def _aligned(rows, columns, dtype):
-    """Return zeros whose first entry starts a line of the cache, lest vectors lie across two."""
-    size = np.dtype(dtype).itemsize
-    whole = np.zeros(rows * columns + 64 // size, dtype)
-    skip = -whole.ctypes.data % 64 // size
-    return whole[skip : skip + rows * columns].reshape(rows, columns)
-
-
 class Room(NamedTuple):
     """Memory for the rows in flight; what is in it does not matter and is lost.
 
@@ -93,10 +84,13 @@ class Room(NamedTuple):
     @classmethod
     def of(cls, rows: int, pool: int) -> Room:
         """Return room for so many rows of a batch and of the pool."""
-        sizes = rows + PAD, pool + PAD
-        integers = [_aligned(3, size, np.uint32) for size in sizes]
-        reals = [_aligned(4, size, np.float64) for size in sizes]
-        return cls(integers[0], reals[0], integers[1], reals[1])
+        rows, pool = (size + size % 2 + PAD for size in (rows, pool))  # even, for words of 32 bits
+        return cls(
+            aligned(3, rows // 2).view(np.uint32),
+            aligned(4, rows),
+            aligned(3, pool // 2).view(np.uint32),
+            aligned(4, pool),
+        )
 
 
 class _Workspace(NamedTuple):
@@ -114,8 +108,8 @@ class _Workspace(NamedTuple):
         0, 1, 2, ...
     picked : uint32[c]
         The rows of a chunk that are near a threshold.
-    near_integers, near_reals, near_sums : uint32[3, m], float64[3, m], float64[4, m]
-        Those rows: (unused, network, at), (output, unused, bias), sums up to each column.
+    near_integers, near_reals, near_sums : uint32[2, m], float64[2, m], float64[4, m]
+        Those rows: (network, at), (output, bias), sums up to each column.
     shifted : float64[m]
         Sums with a share of the bias.
     events, event_reals, keys : uint32[4, m], float64[4, m], uint64[2, m]
@@ -176,6 +170,14 @@ def _inner(function):
     Called from Python it would crash, so nothing else may see it: their names start with ``_``.
     """
     return _compiled(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+@_jit
+def aligned(rows, columns):
+    """Return an array whose first entry starts a line of the cache, lest vectors lie across two."""
+    whole = np.empty(rows * columns + 8)
+    skip = (64 - np.int64(whole.ctypes.data) % 64) % 64 // 8
+    return whole[skip : skip + rows * columns].reshape(rows, columns)
 
 
 # --- Threefry-4x32-20 ------------------------------------------------------------------------
@@ -485,6 +487,14 @@ def _first_index(thresholds, low, high, s, v):
     return low
 
 
+@_inner
+def _guess(p, q, r, t, s, v, end):
+    """Return the index in [0, end] at which a curve says that thresholds equal ``s / v``."""
+    guess = (p * v + q * s) / (r * v + t * s)
+    guess = guess if guess > 0.0 else 0.0  # without branches, which nothing could predict
+    return guess if guess < end else end
+
+
 @_lean
 def find_events(near, total, output, at, thresholds, curve, ends, marks):
     """Find where along ``l`` falling thresholds become too low, by a curve that fits them.
@@ -501,10 +511,7 @@ def find_events(near, total, output, at, thresholds, curve, ends, marks):
     for i in range(near):
         s = total[i]
         v = output[i]
-        # without branches, which nothing could predict
-        guess = (p * v + q * s) / (r * v + t * s)
-        guess = guess if guess > 0.0 else 0.0
-        guess = guess if guess < end else end
+        guess = _guess(p, q, r, t, s, v, end)
         floor = _i32(guess)
         beyond = guess - _f64(floor)
         below, never = s < v * last, s >= v * first
@@ -535,9 +542,7 @@ def _find_ends(events, total, output, at, thresholds, curve, inside, outside, en
     for e in range(events):
         s = total[e]
         v = output[e]
-        guess = (p * v + q * s) / (r * v + t * s)
-        guess = guess if guess > 0.0 else 0.0
-        guess = guess if guess < end else end
+        guess = _guess(p, q, r, t, s, v, end)
         guess = end if s < v * last else guess
         ends[e] = _u32(_i32(guess))
     for e in range(events):
@@ -565,7 +570,7 @@ def _falling_events(near, total, thresholds, curve, fits, workspace):
     Fills ``workspace.events``: networks, and each interval's start and end. Returns how many.
     """
     marks, limits = workspace.marks, workspace.limits
-    network, at = workspace.near_integers[1], workspace.near_integers[2]
+    network, at = workspace.near_integers[0], workspace.near_integers[1]
     output = workspace.near_reals[0]
     starts, ends = workspace.events[1], workspace.events[2]
     certain = fits and find_events(near, total, output, at, thresholds, curve, ends, marks)
@@ -591,8 +596,8 @@ def _falling_events_with_bias(near, total, thresholds, shift, workspace):
     As `_falling_events`, without a guess.
     """
     marks = workspace.marks
-    network, at = workspace.near_integers[1], workspace.near_integers[2]
-    output, bias = workspace.near_reals[0], workspace.near_reals[2]
+    network, at = workspace.near_integers[0], workspace.near_integers[1]
+    output, bias = workspace.near_reals[0], workspace.near_reals[1]
     ends = workspace.events[2]
     for i in range(near):
         s = total[i]
@@ -662,7 +667,7 @@ def _record_rising(near, total, thresholds, workspace, union, obstructed, pathol
     counted as obstructed in, as one number that grows.
     """
     marks, limits, picked = workspace.marks, workspace.limits, workspace.events[3]
-    network, at = workspace.near_integers[1], workspace.near_integers[2]
+    network, at = workspace.near_integers[0], workspace.near_integers[1]
     output = workspace.near_reals[0]
     nl = np.int64(thresholds.shape[0] - 1)
     for i in range(near):
@@ -698,8 +703,8 @@ def _record_any(near, total, thresholds, shift, workspace, stamp, obstructed, pa
 
     ``stamp`` remembers, between calls, the last network that is counted as obstructed in a cell.
     """
-    network, at = workspace.near_integers[1], workspace.near_integers[2]
-    output, bias = workspace.near_reals[0], workspace.near_reals[2]
+    network, at = workspace.near_integers[0], workspace.near_integers[1]
+    output, bias = workspace.near_reals[0], workspace.near_reals[1]
     for i in range(near):
         s = total[i]
         b = bias[i]
@@ -722,7 +727,7 @@ def _enter(near, bias_law, grid, workspace, obstructed, pathological):
         if j < 0:
             continue
         for k in range(grid.trend.shape[0]):
-            total, bias = workspace.near_sums[c], workspace.near_reals[2]
+            total, bias = workspace.near_sums[c], workspace.near_reals[1]
             trend, thresholds = grid.trend[k], grid.thresholds[k, j]
             union = workspace.union[k, c]
             of_networks, of_neurons = obstructed[k, j], pathological[k, j]
@@ -856,11 +861,11 @@ def _advance(
             _multiply(outputs, cells, grid.peak[jd_first], n, limits)
             _mark(sums[mark], limits, n, marks)
             found = pack(marks, n, workspace.counting, picked, 0)
-            _gather(networks_of, picked, found, near_integers[1, near:])
-            _gather(cells, picked, found, near_integers[2, near:])
+            _gather(networks_of, picked, found, near_integers[0, near:])
+            _gather(cells, picked, found, near_integers[1, near:])
             _gather(outputs, picked, found, near_reals[0, near:])
             if bias_law != NO_BIAS:
-                _gather(biases, picked, found, near_reals[2, near:])
+                _gather(biases, picked, found, near_reals[1, near:])
             for c in range(mark, 4):
                 if cell[c] >= 0:
                     _gather(sums[c], picked, found, workspace.near_sums[c, near:])
@@ -880,14 +885,6 @@ def _advance(
             pack(marks, n, biases, bias, kept)
         kept += pack(marks, n, sums[3], total, kept)
     return kept
-
-
-@_jit
-def _room_for(rows, columns):
-    """Return an array whose first entry starts a line of the cache."""
-    whole = np.empty(rows * columns + 8)
-    skip = (64 - np.int64(whole.ctypes.data) % 64) % 64 // 8
-    return whole[skip : skip + rows * columns].reshape(rows, columns)
 
 
 @_jit
@@ -934,22 +931,22 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
     width = grid.row_cell.shape[0]
     chunk, gathered = CHUNK + PAD, NEAR + CHUNK + PAD
     workspace = _Workspace(
-        words=_room_for(4, chunk // 2).view(np.uint32),
-        scratch=_room_for(2, chunk // 2).view(np.float32),
-        sums=_room_for(4, chunk),
-        fresh=_room_for(3, chunk // 2).view(np.uint32),
-        fresh_reals=_room_for(4, chunk),
+        words=aligned(4, chunk // 2).view(np.uint32),
+        scratch=aligned(2, chunk // 2).view(np.float32),
+        sums=aligned(4, chunk),
+        fresh=aligned(3, chunk // 2).view(np.uint32),
+        fresh_reals=aligned(4, chunk),
         marks=np.empty(gathered, np.uint8),
-        limits=_room_for(1, gathered)[0],
+        limits=aligned(1, gathered)[0],
         counting=np.arange(gathered).astype(np.uint32),
         picked=np.empty(chunk, np.uint32),
-        near_integers=_room_for(3, gathered // 2).view(np.uint32),
-        near_reals=_room_for(3, gathered),
-        near_sums=_room_for(4, gathered),
+        near_integers=aligned(2, gathered // 2).view(np.uint32),
+        near_reals=aligned(2, gathered),
+        near_sums=aligned(4, gathered),
         shifted=np.empty(gathered),
-        events=_room_for(4, gathered // 2).view(np.uint32),
-        event_reals=_room_for(4, gathered),
-        keys=_room_for(2, gathered).view(np.uint64),
+        events=aligned(4, gathered // 2).view(np.uint32),
+        event_reals=aligned(4, gathered),
+        keys=aligned(2, gathered).view(np.uint64),
         cell=np.empty(4, np.int64),
         union=np.empty((schemes, 4, 1), np.uint64),
         stamp=np.empty((schemes, 4, scanned), np.uint32),

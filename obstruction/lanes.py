@@ -121,7 +121,7 @@ def _prefer_wide(typingctx):
 def prefer_wide():
     """Have the calling function use vectors of 512 bits, where the processor has them.
 
-    Where much is computed that is faster by a third.
+    That took a third of the time from the generator and a quarter from the normal law.
     """
 
 
@@ -133,10 +133,10 @@ def _compiled_prefer_wide():
 def pack(marks, n, source, out, to):
     """Move the marked ones of ``source[:n]`` to ``out[to:]``, in their order.
 
-    Arrays in, nothing out but how many were moved. ``marks`` is ``uint8``, 1 or 0, with zeros from
-    ``n`` on up to a multiple of `LANES`; ``source`` and ``out`` are of one type of 4 or 8 bytes and
-    have room for `LANES` more. They may overlap if ``out[to]`` is ``source[0]`` or comes before
-    it. What follows the moved entries in ``out`` is lost.
+    Returns how many were moved. ``marks`` is ``uint8``, 1 or 0, with zeros from ``n`` on up to a
+    multiple of `LANES`; ``source`` and ``out`` are of one type of 4 or 8 bytes and have room for
+    `LANES` more. They may overlap if ``out[to]`` is ``source[0]`` or comes before it. What follows
+    the moved entries in ``out`` is lost.
     """
     found = np.uint64(to)  # unsigned, or compiled code would look for negative indices
     for i in range(np.uint64(n)):

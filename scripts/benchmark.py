@@ -11,7 +11,7 @@ Peers, both in NumPy and float32:
 
 - *nested*: the sampler's own idea, one matrix per trial for all cells, in vectorised NumPy
   (``standard_normal``, ``cumsum``, ``minimum.accumulate``), at its best batch size;
-- *literal*: every cell draws its own ``(networks, l, d)`` weights.
+- *literal*: every cell draws its own ``(networks, l, d)`` weights; timed by itself, its best.
 """
 
 from __future__ import annotations
