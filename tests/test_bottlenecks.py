@@ -308,17 +308,17 @@ def test_large_networks_are_quick_and_exact():
     rng = np.random.default_rng(8)
     c = rng.standard_normal(10**6)
     frozen_weights([c], 10, 1, [True])
-    start = time.perf_counter()
+    start = time.process_time()
     found = frozen_weights([c], 10, 1, [True])
-    assert time.perf_counter() - start < 1.0  # 0.03 s when nothing else runs
+    assert time.process_time() - start < 1.0  # 0.03 s when nothing else runs
     negative = int(np.count_nonzero(c < 0))
     assert found.components == 2**negative
     assert type(found.components) is type(found.effective_components) is int
     assert found.effective_components == negative + 1
     deep = [rng.standard_normal(4096) for _ in range(10)]
-    start = time.perf_counter()
+    start = time.process_time()
     frozen_weights(deep, 4096, 1, [True] * 10)
-    assert time.perf_counter() - start < 0.5  # 0.002 s
+    assert time.process_time() - start < 0.5  # 0.002 s
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,10 @@ def test_a_torch_step_costs_little():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_tracing, "followed", never)
-        start = time.perf_counter()
+        start = time.process_time()
         for i in range(200):
             monitor.step(i)
-    assert (time.perf_counter() - start) / 200 < 5e-3
+    assert (time.process_time() - start) / 200 < 5e-3
 
 
 def test_torch_repair_keeps_the_function_and_the_optimiser_goes_on():

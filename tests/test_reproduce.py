@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 GOOD = """
 import argparse
+import time
 from pathlib import Path
 
 FILES, SEED = ("{name}.txt", "{name}.md"), 7
@@ -32,6 +33,7 @@ parser.add_argument("--more")
 
 def main(argv=None):
     options = parser.parse_args(argv)
+    time.sleep(0.2)
     for file in FILES:
         (options.out / file).write_text(f"{{options.quick}} {{options.more}}")
     return 0
@@ -90,7 +92,7 @@ def test_a_full_run_writes_and_records(sandbox, capsys):
     assert entry["command"] == "python scripts/figure2.py --out figures"
     assert (entry["seed"], entry["version"]) == (7, obstruction.__version__)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", entry["date"])
-    assert 0 < entry["seconds"] < 60
+    assert 0.2 <= entry["seconds"] < 60  # the script sleeps 0.2 s
     assert {"python", "numpy", "scipy", "numba", "matplotlib"} <= set(entry["libraries"])
     out = capsys.readouterr().out
     assert re.search(r"^figure2: \d+\.\d s, figure2.txt, figure2.md$", out, re.MULTILINE)

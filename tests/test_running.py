@@ -664,7 +664,7 @@ def test_signals_stop_a_large_run_in_time(plan, tmp_path):
     begun = time.perf_counter()
     process.send_signal(signal.SIGINT)
     complaint = process.communicate(timeout=60)[1]
-    assert time.perf_counter() - begun < 1.5
+    assert time.perf_counter() - begun < 3.0  # 0.3 and 0.6 s when nothing else runs
     assert process.returncode == 130
     assert complaint.startswith(b"obstruction: interrupted; ")
 
