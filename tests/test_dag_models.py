@@ -18,6 +18,7 @@ from obstruction.models.contents import (
     Dense,
     Join,
     Node,
+    NothingAuditable,
     Tensor,
     UnreadableModel,
 )
@@ -52,7 +53,15 @@ SKIP = (
     op("t", "g", RELU),
     op("g", "y", dense("o")),
 )
-SIZES = {"a": (5, 4), "b": (3, 5), "s": (3, 4), "o": (1, 3), "o2": (3, 4)}
+SIZES = {
+    "a": (5, 4),
+    "b": (3, 5),
+    "s": (3, 4),
+    "o": (1, 3),
+    "o2": (3, 4),
+    "r": (3, 3),
+    "b2": (2, 3),
+}
 
 
 def test_layers_that_are_added_up():
@@ -195,22 +204,27 @@ def test_parallel_edges_sampled():
     assert abs(study.disconnected - expected) < 4.5 * np.sqrt(0.25 / 20_000 + 0.25 / 200_000)
 
 
+FIXED = "values are added without weights of their own (a skip connection with the fixed weight 1)"
+
+
 @pytest.mark.parametrize(
-    ("nodes", "error", "words"),
+    ("nodes", "hidden", "outputs", "note"),
     [
-        (
+        (  # a sum and nodes: both leave the network, what they make is nothing to it
             (
                 *SKIP[:2],
                 op("x", "p", dense("s"), RELU),
                 op("z p", "y", Join("add", "meets", "sum")),
             ),
-            ValueError,
-            "^add: values are added without weights of their own",
+            "a",
+            "bs",
+            f"add: {FIXED}",
         ),
-        (
-            (*SKIP[:3], SKIP[3], op("t", "g", RELU), op("g", "y", dense("o")), op("z", "w", RELU)),
-            ValueError,
-            "^b: values are added without weights of their own",
+        (  # a sum that is also used before it is added
+            (*SKIP, op("z", "w", RELU)),
+            "a",
+            "bos",
+            f"add: {FIXED}",
         ),
         (  # one sum in two joins
             (
@@ -219,32 +233,117 @@ def test_parallel_edges_sampled():
                 op("z r", "u", Join("add2", "meets", "sum")),
                 op("t u", "y", Join("cat", "meets", "concat")),
             ),
-            ValueError,
-            "^add2: values are added without weights of their own",
+            "a",
+            ["b", "o2", "s"],
+            f"add2: {FIXED}",
         ),
         (  # a sum with itself
             (*SKIP[:2], op("z z", "y", Join("add", "meets", "sum"))),
-            ValueError,
-            "^add: values are added without weights of their own",
+            "a",
+            "b",
+            f"add: {FIXED}",
         ),
-        ((*SKIP[:1], op("h", "y", dense("o"))), UnreadableModel, "^h: has 5 neurons for one layer"),
+        (  # weights used twice keep no balance, others do
+            (
+                op("x", "h", dense("a"), RELU),
+                op("h", "z", dense("b"), RELU),
+                op("z", "s", dense("r"), RELU),
+                op("s", "y", dense("b2")),
+                op("s", "w", dense("b2")),
+            ),
+            "ab",
+            "r",
+            "b2: its b2 is used elsewhere as well",
+        ),
         (
-            (op("x", "h", dense("a"), RELU), op("h", "y", dense("a"))),
-            ValueError,
-            "^a: shares a with another layer",
+            (
+                op("x", "h", dense("a"), RELU),
+                op("h", "z", dense("b", bias=False, magnitude="b.b"), RELU),
+                op("z", "s", dense("r"), RELU),
+                op("s", "y", dense("b2")),
+            ),
+            "r",
+            ["a", "b2"],
+            "b: its weights are normalised, which hides their scale",
         ),
-        (
-            (op("x", "h", dense("a", magnitude="a.b"), RELU), op("h", "y", dense("b"))),
-            ValueError,
-            "^a: has weight normalisation",
-        ),
-        ((op("x", "y", dense("a")),), ValueError, "no hidden neurons that keep a balance"),
     ],
 )
-def test_what_is_not_covered_is_refused(nodes, error, words):
+def test_ties_end_the_network_there(nodes, hidden, outputs, note):
     results = ["y", "w"] if any("w" in node.outputs for node in nodes) else ["y"]
+    net, weights, _, _, notes = from_dataflow(contents(nodes, results, **SIZES))
+    assert {node.split(".")[0] for node in net.hidden} == set(hidden)
+    assert {node.split(".")[0] for node in net.outputs} == set(outputs)
+    assert [told for told in notes if told.startswith(note)]
+    net.frozen_edges(weights)
+
+
+def test_fixed_factors_do_not_matter_to_balances():
+    """But a bias that is multiplied by zero is no way into a node, and weights are no layer."""
+    for factor, bias_factor, size in ((0.5, 2.0, 31), (1.0, 0.0, 28)):
+        nodes = (
+            op("x", "h", dense("a"), RELU),
+            op("x h", "j", Join("cat", "meets", "concat")),
+            op("j", "y", dense("c", factor=factor, bias_factor=bias_factor)),
+        )
+        net, *_, notes = from_dataflow(contents(nodes, ["y"], a=(2, 4), c=(3, 6)))
+        assert (net.size, notes) == (size, ())
+    nodes = (
+        op("x", "h", dense("a"), RELU),
+        op("h", "g", dense("b"), RELU),
+        op("g", "y", dense("o", factor=0.0)),
+    )
+    net, *_, notes = from_dataflow(contents(nodes, ["y"], **SIZES | {"o": (1, 3)}))
+    assert notes == ("o: its weights are multiplied by 0",)
+    assert {node.split(".")[0] for node in net.hidden} == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "error", "words"),
+    [
+        ((*SKIP[:1], op("h", "y", dense("o"))), UnreadableModel, "^h: has 5 neurons for one layer"),
+        (
+            (op("x", "h", dense("a"), RELU), op("h", "y", dense("b", magnitude="b.b"))),
+            NothingAuditable,
+            "^this test has no hidden neurons that keep a balance: b: its weights are normalised",
+        ),
+        (
+            (op("x", "y", dense("a")),),
+            NothingAuditable,
+            "^this test has no hidden neurons that keep a balance$",
+        ),
+        (
+            (
+                op("x", "h", dense("a"), RELU),
+                op("x", "n", Barrier("norm", "normalises")),
+                op("x", "m", Barrier("other", "does more")),
+                op("n h m", "j", Join("cat", "meets", "concat")),
+                op("j", "y", dense("c")),
+            ),
+            UnreadableModel,
+            "^cat: has 9 neurons, of which it cannot be told who makes how many",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused(nodes, error, words):
     with pytest.raises(error, match=words):
-        from_dataflow(contents(nodes, results, **SIZES))
+        from_dataflow(contents(nodes, ["y"], c=(2, 9), **SIZES))
+
+
+def test_sizes_are_found_where_they_can_be():
+    nodes = (
+        op("x", "n", Barrier("norm", "normalises")),
+        op("n n", "j", Join("cat", "meets", "concat")),
+        op("x", "m", Barrier("other", "does more")),
+        op("x", "l", Barrier("third", "does more")),
+        op("m l", "k", Join("cat2", "meets", "concat")),
+        op("j", "h", dense("c"), RELU),
+        op("k", "g", dense("e"), RELU),
+        op("h g", "i", Join("cat3", "meets", "concat")),
+        op("i", "y", dense("f")),
+    )
+    net, *_ = from_dataflow(contents(nodes, ["y"], c=(2, 8), e=(3, 7), f=(1, 5)))
+    assert len(net.inputs) == 4 + 7
+    assert {node.split(".")[0] for node in net.inputs} == {"norm", "cat2"}
 
 
 def test_what_a_model_makes_of_its_last_outputs_is_no_branch():
@@ -327,7 +426,7 @@ def test_real_models_compute_the_same(name, kind, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_connection_without_weights_is_refused():
+def test_no_balance_is_left_of_some_residual_networks():
     torch = framework("torch")
 
     class Residual(torch.nn.Module):
@@ -339,8 +438,39 @@ def test_a_connection_without_weights_is_refused():
             h = torch.relu(self.a(x))
             return self.o(torch.relu(self.b(h)) + h)
 
-    with pytest.raises(ValueError, match=r"^add: values are added without weights of their own"):
-        from_dataflow(models.read_contents(Residual()))
+    with pytest.raises(NothingAuditable, match=r"balance: add: values are added without weights"):
+        from_model(Residual())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("width", [1, 3])
+def test_inside_residual_blocks_the_audit_finds_the_same(width, tmp_path):
+    torch = framework("torch")
+    framework("onnx")
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(width, 6), nn.Linear(6, width)
+
+        def forward(self, x):
+            return x + self.b(torch.relu(self.a(x)))
+
+    frozen = 0
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(2, width), Block(), Block(), nn.Linear(width, 1))
+        torch.onnx.export(model, (torch.randn(5, 2),), str(tmp_path / "m.onnx"), dynamo=False)
+        net, weights = from_model(tmp_path / "m.onnx")
+        assert len(net.hidden) == 12
+        found = net.frozen_edges(weights, rtol=1e-6)
+        assert len(found) == audit(tmp_path / "m.onnx", scheme=None).frozen_weights
+        done = CliRunner().invoke(cli, ["dag", str(tmp_path / "m.onnx")])
+        assert done.output.count("added without weights of their own") == 2
+        assert ("can reach has at least 2^" in done.output) == bool(len(found))
+        frozen += len(found)
+    assert bool(frozen) == (width == 1)
 
 
 def test_a_chain_is_told_as_the_audit_tells_it():

@@ -254,9 +254,10 @@ def _echo_analysis(
     k = found.log2_components
     if k:
         number = f" = {found.components:,}" if k < 64 else ""
+        least = "at least " if about.get("notes") else ""  # more may be tied than was read
         click.echo(
             f"{counted(k, 'weight')} can never change {'its' if k == 1 else 'their'} sign under "
-            f"gradient flow: what training can reach has 2^{k}{number} components."
+            f"gradient flow: what training can reach has {least}2^{k}{number} components."
         )
     else:
         part = " of what was read" if about.get("notes") else ""

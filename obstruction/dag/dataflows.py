@@ -2,14 +2,15 @@
 
 What keeps no balance ends the analysis there and not the whole of it: values that enter a softmax,
 say, are outputs of the network, and what it makes of them are inputs again. That is right because
-only the edges at hidden nodes matter to their balances.
+only the edges at hidden nodes matter to their balances. Values that are added without weights of
+their own, as in residual networks, have their scales tied to each other; they end it likewise.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,17 @@ from numpy.typing import NDArray
 from obstruction.dag.arguments import BIAS, Node
 from obstruction.dag.graph import FloatArray
 from obstruction.dag.network import Network
+from obstruction.dag.widths import matrix_of, widths_of
 from obstruction.models.activations import why_not
-from obstruction.models.contents import Activation, Barrier, Contents, Dense, Join, UnreadableModel
+from obstruction.models.contents import (
+    Activation,
+    Barrier,
+    Contents,
+    Dense,
+    Join,
+    NothingAuditable,
+    UnreadableModel,
+)
 from obstruction.models.contents import Node as Operation
 from obstruction.models.readers.chains import makers, ordered
 
@@ -26,7 +36,7 @@ _Indices: TypeAlias = NDArray[np.int64]
 
 _FIXED = (
     "values are added without weights of their own (a skip connection with the fixed weight 1), "
-    "which ties the scales of nodes and is not covered"
+    "so none of them can be rescaled alone"
 )
 
 _LARGEST = 20_000_000
@@ -107,17 +117,16 @@ def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNet
     ------
     UnreadableModel
         If sizes do not fit, or a size cannot be told.
+    NothingAuditable
+        If no hidden neuron keeps a balance; the message gives the reasons.
     ValueError
-        If something ties weights or scales of nodes to each other: shared weights, a connection
-        without weights, weight normalisation.
+        If an activation must be told, or there are more edges than can be listed.
     """
     assert contents.dataflow is not None
-    builder = _Builder(contents, activation)
     nodes, results = contents.dataflow.nodes, contents.dataflow.results
-    maker = makers(nodes)
-    order = [nodes[i] for i in ordered(nodes, maker, results)]
-    builder.check_unshared(order)
-    builder.find_widths(order)
+    order = [nodes[i] for i in ordered(nodes, makers(nodes), results)]
+    builder = _Builder(contents, activation, widths_of(order, contents.tensors))
+    builder.find_uses(order, results)
     for node in order:
         builder.add(node)
     for value in results:
@@ -128,90 +137,55 @@ def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNet
 class _Builder:
     """Collects nodes and edges. Nodes are numbered as they come and sorted at the end."""
 
-    def __init__(self, contents: Contents, activation: str | None) -> None:
+    def __init__(
+        self, contents: Contents, activation: str | None, widths: dict[Hashable, int]
+    ) -> None:
         self.format = contents.format
         self.tensors = contents.tensors
         self.shared = frozenset().union(*contents.shared)
         self.activation = activation
-        self.widths: dict[Hashable, int] = {}
+        self.widths = widths
         self.signals: dict[Hashable, list[_Segment]] = {}
         self.names: list[str] = []
         self.kinds: list[str] = []
         self.edges: list[tuple[_Indices, _Indices, FloatArray]] = []
         self.biases: list[tuple[_Indices, FloatArray]] = []
-        # sums that became nodes, and sums that became part of others, by their identity
-        self.made: dict[int, tuple[_Sum, _Indices]] = {}
-        self.absorbed: dict[int, _Sum] = {}
+        self.uses: Counter[str] = Counter()  # of tensors by layers
+        self.lone: set[Hashable] = set()  # values that go one way, into one sum at most
+        self.made: dict[int, tuple[_Sum, _Indices]] = {}  # sums that became nodes, by identity
         self.ended: set[int] = set()  # hidden nodes whose values are used as they are
         self.notes: list[str] = []
         self.size = 0
 
-    # --- sizes ---------------------------------------------------------------------------------
+    # --- uses ----------------------------------------------------------------------------------
 
-    def check_unshared(self, order: Iterable[Operation]) -> None:
-        """Refuse weights that several layers use."""
+    def find_uses(self, order: Sequence[Operation], results: Iterable[Hashable]) -> None:
+        """Find out what is used once, of tensors and of values."""
         layers = [step for node in order for step in node.steps if isinstance(step, Dense)]
-        uses = Counter(name for layer in layers for name in (layer.weight, layer.bias) if name)
         for layer in layers:
-            for name in (layer.weight, layer.bias):
-                if name and (uses[name] > 1 or name in self.shared):
-                    raise ValueError(f"{layer.name}: shares {name} with another layer")
-            if layer.magnitude is not None:
-                raise ValueError(f"{layer.name}: has weight normalisation, which is not covered")
-            if layer.factor != 1.0 or layer.bias_factor != 1.0:
-                raise ValueError(f"{layer.name}: has a fixed factor, which is not covered")
+            self.uses.update({name for name in (layer.weight, layer.bias, layer.magnitude) if name})
+        ways = Counter(results)
+        for node in order:
+            ways.update(node.inputs)
+        for node in order:
+            passes = not any(isinstance(step, Dense) for step in node.steps)
+            if not passes or all(value in self.lone for value in node.inputs):
+                self.lone.update(value for value in node.outputs if ways[value] == 1)
 
-    def find_widths(self, order: Sequence[Operation]) -> None:
-        """Find the number of neurons of all values, from the layers outwards."""
-        known = -1
-        while known < len(self.widths):
-            known = len(self.widths)
-            for node in order:
-                self._spread(node)
-
-    def _spread(self, node: Operation) -> None:
-        widths = self.widths
-
-        def told(value: Hashable, width: int) -> None:
-            if widths.setdefault(value, width) != width:
-                raise UnreadableModel(
-                    f"{value}: has {widths[value]} neurons for one layer and {width} for another"
-                )
-
-        layers = [step for step in node.steps if isinstance(step, Dense)]
-        if any(isinstance(step, Join) for step in node.steps):
-            concat = any(isinstance(s, Join) and s.operation == "concat" for s in node.steps)
-            parts, (made,) = node.inputs, node.outputs
-            if concat:
-                missing = [value for value in parts if value not in widths]
-                if not missing:
-                    told(made, sum(widths[value] for value in parts))
-                elif made in widths and len(missing) == 1:
-                    rest = sum(widths[value] for value in parts if value in widths)
-                    told(missing[0], widths[made] - rest)
-            else:
-                for width in [widths[v] for v in (*parts, made) if v in widths][:1]:
-                    for value in (*parts, made):
-                        told(value, width)
-            return
-        opaque = any(isinstance(step, Barrier) for step in node.steps)
-        if layers and len(node.inputs) == 1 and node.steps[0] is layers[0]:
-            told(node.inputs[0], self.matrix(layers[0]).shape[1])
-        if layers and not isinstance(node.steps[-1], Barrier):
-            for value in node.outputs:
-                told(value, self.matrix(layers[-1]).shape[0])
-        elif not opaque and len(node.inputs) == 1:
-            same = (*node.inputs, *node.outputs)
-            for width in [widths[value] for value in same if value in widths][:1]:
-                for value in same:
-                    told(value, width)
+    def hindrance(self, layer: Dense) -> str | None:
+        """Return why neurons that a layer leads from or to cannot be rescaled, None if they can."""
+        if not layer.trained:
+            return "it is not trained"
+        if layer.magnitude is not None:
+            return "its weights are normalised, which hides their scale"
+        for name in (layer.weight, layer.bias):
+            if name and (self.uses[name] > 1 or name in self.shared):
+                return f"its {name} is used elsewhere as well"
+        return "its weights are multiplied by 0" if layer.factor == 0.0 else None
 
     def matrix(self, layer: Dense) -> FloatArray:
         """Return the weights of a layer, one row an output."""
-        stored = self.tensors[layer.weight].array
-        if stored.ndim != 2:
-            raise UnreadableModel(f"{layer.name}: the weights have the shape {stored.shape}")
-        return (stored if layer.layout == "out_in" else stored.T).astype(np.float64)
+        return matrix_of(layer, self.tensors).astype(np.float64)
 
     # --- operations ----------------------------------------------------------------------------
 
@@ -237,21 +211,26 @@ class _Builder:
         given = [self.signal(value) for value in node.inputs]
         joins = [step for step in node.steps if isinstance(step, Join)]
         if joins:
-            (join,) = joins
-            side_by_side = [segment for one in given for segment in one]
-            concat = join.operation == "concat"
-            self.signals[node.outputs[0]] = side_by_side if concat else self.summed(join, given)
+            (join,), (value,) = joins, node.outputs
+            if join.operation == "concat":
+                self.signals[value] = self.side_by_side(join, given, self.widths.get(value))
+            elif self.can_sum(node, given):
+                self.signals[value] = self.summed(cast(list[list[_Sum]], given))
+            else:
+                self.note(f"{join.name}: {_FIXED}")
+                self.end(segment for one in given for segment in one)
+                self.signals[value] = self.opened(join.name, self.widths.get(value))
             return
         made: list[_Segment] | None = [segment for one in given for segment in one]
         for step in node.steps:
             if isinstance(step, Activation):
                 made = None if made is None else self.activated(step, made)
-            elif isinstance(step, Dense) and step.trained:
+            elif isinstance(step, Dense) and self.hindrance(step) is None:
                 if made is None:
                     made = self.opened(f"{step.name}.in", self.matrix(step).shape[1])
                 made = [self.layer(step, made)]
             else:
-                reason = step.reason if isinstance(step, Barrier) else "it is not trained"
+                reason = step.reason if isinstance(step, Barrier) else self.hindrance(step)
                 self.note(f"{step.name}: {reason}")
                 self.end(made or [])
                 made = None
@@ -269,27 +248,41 @@ class _Builder:
         named = [step.name for step in node.steps if not isinstance(step, Activation)]
         return named[-1] if named else "made"
 
-    def summed(self, join: Join, given: list[list[_Segment]]) -> list[_Segment]:
-        """Return sums of sums; anything else would be a connection without weights."""
-        sizes = [[_size(segment) for segment in one] for one in given]
-        parts = [segment for one in given for segment in one]
-        used = {*self.made, *self.absorbed}
-        sums = [one for one in parts if isinstance(one, _Sum) and id(one) not in used]
-        if len({id(one) for one in sums}) < len(parts) or any(other != sizes[0] for other in sizes):
-            raise ValueError(f"{join.name}: {_FIXED}")
-        self.absorbed.update({id(one): one for one in sums})
-        found: list[_Segment] = []
-        for k, size in enumerate(sizes[0]):
-            across = sums[k :: len(sizes[0])]
-            found.append(
-                _Sum(
-                    "+".join(one.name for one in across),
-                    size,
-                    tuple(part for one in across for part in one.parts),
-                    tuple(bias for one in across for bias in one.biases),
-                )
+    def side_by_side(
+        self, join: Join, given: Sequence[Sequence[_Segment]], width: int | None
+    ) -> list[_Segment]:
+        """Return neurons side by side; inputs alone may be of sizes that only their sum tells."""
+        found = [segment for one in given for segment in one]
+        if width in (None, sum(map(_size, found))):
+            return found
+        if found:
+            raise UnreadableModel(
+                f"{join.name}: has {width} neurons, of which it cannot be told who makes how many"
             )
-        return found
+        return self.opened(join.name, width)
+
+    def can_sum(self, node: Operation, given: Sequence[Sequence[_Segment]]) -> bool:
+        """Return whether an addition makes sums of sums that are used for nothing else.
+
+        Anything else is a connection without weights: of nodes to their sum, or of a sum to two.
+        """
+        sizes = [[_size(segment) for segment in one] for one in given]
+        sums = all(isinstance(segment, _Sum) for one in given for segment in one)
+        alike = all(other == sizes[0] for other in sizes)
+        return sums and alike and all(value in self.lone for value in node.inputs)
+
+    @staticmethod
+    def summed(given: Sequence[Sequence[_Sum]]) -> list[_Segment]:
+        """Return sums of sums."""
+        return [
+            _Sum(
+                "+".join(one.name for one in across),
+                across[0].size,
+                tuple(part for one in across for part in one.parts),
+                tuple(bias for one in across for bias in one.biases),
+            )
+            for across in zip(*given, strict=True)
+        ]
 
     def layer(self, step: Dense, given: list[_Segment]) -> _Sum:
         """Return the outputs of a layer; what comes before without an activation is linear."""
@@ -301,7 +294,7 @@ class _Builder:
                 f"{step.name}: has {matrix.shape[1]} inputs and is given {before.size}"
             )
         biases: tuple[FloatArray, ...] = ()
-        if step.bias is not None:
+        if step.bias is not None and step.bias_factor != 0.0:
             biases = (self.tensors[step.bias].array.astype(np.float64).ravel(),)
         return _Sum(step.name, matrix.shape[0], ((before, matrix),), biases)
 
@@ -321,8 +314,6 @@ class _Builder:
         """Return the nodes that neurons are, made of sums if need be."""
         if isinstance(segment, np.ndarray):
             return segment
-        if id(segment) in self.absorbed:
-            raise ValueError(f"{segment.name}: {_FIXED}")
         if id(segment) in self.made:  # one node, whatever homogeneous functions are applied to it
             _, nodes = self.made[id(segment)]
             if kind != self.kinds[nodes[0]]:
@@ -375,7 +366,10 @@ class _Builder:
         }
         places["input"] = [v for v in places["input"] if v in used]
         if not places["hidden"]:
-            raise ValueError("the model has no hidden neurons that keep a balance")
+            reasons = f": {'; '.join(self.notes)}" if self.notes else ""
+            raise NothingAuditable(
+                f"this {self.format} has no hidden neurons that keep a balance{reasons}"
+            )
         order = [*places["input"], -1, *places["hidden"], *places["output"]]
         rank = np.zeros(len(self.names), dtype=np.int64)
         rank[[v for v in order if v >= 0]] = [i for i, v in enumerate(order) if v >= 0]
