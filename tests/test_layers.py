@@ -58,6 +58,7 @@ ORDER = (
     "models.readers.arrays models.readers.trees models.readers.torch_modules "
     "models.readers.sklearn models.readers.keras",
     "models",
+    "dag.widths",
     "dag.dataflows",
     "dag.reading",
     "grid binomial streams exact.methods exact.normal exact.transforms",
