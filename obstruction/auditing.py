@@ -136,7 +136,9 @@ def _check_auditable(model: Model) -> None:
         reasons.insert(
             0, f"{count} fully connected {'layer' if count == 1 else 'layers'}, two are needed"
         )
-    raise NothingAuditable(f"nothing in this {model.format} can be audited: " + "; ".join(reasons))
+    raise NothingAuditable(
+        f"nothing in this model ({model.format}) can be audited: " + "; ".join(reasons)
+    )
 
 
 def _check_norms(model: Model, norms: Sequence[NeuronNorms | None]) -> None:

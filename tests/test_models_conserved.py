@@ -165,7 +165,7 @@ def test_balances_are_conserved(balances):
     most, number, refused = fastest(300, balances)
     assert most < 1e-6
     assert number > 400
-    assert refused < 5  # sizes that cannot be told
+    assert refused == 0
 
 
 class Everything:

@@ -327,6 +327,35 @@ def test_shared_weights_two_heads_and_what_is_not_used(tmp_path):
     assert brief(hidden) == ["w1 in_out", "(Relu 0)", BRANCHES, "w1 in_out", "w2 in_out"]
 
 
+@pytest.mark.parametrize(
+    ("nodes", "outputs"),
+    [
+        ([make("ReduceSum", ["w1"], ["s"]), make("Add", ["p", "s"], ["y"])], ["y"]),
+        ([make("Identity", ["p"], ["y"]), make("Abs", ["w1"], ["s"])], ["y", "s"]),
+        ([make("Transpose", ["w1"], ["t"]), make("Mul", ["p", "t"], ["y"])], ["y"]),
+        ([make("Identity", ["p"], ["y"])], ["y", "w1"]),
+        ([make("Identity", ["p"], ["y"])], ["y"]),
+        ([make("Identity", ["p"], ["y"]), make("Shape", ["w1"], ["s"])], ["y", "s"]),
+    ],
+)
+def test_weights_that_are_read_by_themselves(tmp_path, nodes, outputs):
+    """Nothing is said of neurons whose weights do something else besides."""
+    chain = [
+        make("MatMul", ["x", "w1"], ["h"]),
+        make("Relu", ["h"], ["r"]),
+        make("MatMul", ["r", "w2"], ["p"]),
+    ]
+    contents = read(tmp_path, onnx_graph([*chain, *nodes], {"w1": W1, "w2": W2}, outputs=outputs))
+    expected = ["w1 in_out", "(Relu 0)", "w2 in_out"]
+    elsewhere = "its weights are also used elsewhere in forward"
+    alone = "w1" not in outputs and not any(
+        "w1" in node.input and node.op_type != "Shape" for node in nodes
+    )
+    assert brief(contents)[: 3 if alone else 5] == (
+        expected if alone else [elsewhere, "w1 in_out", elsewhere, *expected[1:]]
+    )
+
+
 @pytest.mark.parametrize("inner", [False, True])
 def test_biases_are_added_to_values_that_nothing_else_uses(tmp_path, inner):
     graph = onnx.helper.make_graph([make("Identity", ["p"], ["i"])], "i", [], [])

@@ -27,7 +27,6 @@ from obstruction.models.contents import (
     Dense,
     Join,
     NothingAuditable,
-    UnreadableModel,
 )
 from obstruction.models.contents import Node as Operation
 from obstruction.models.readers.chains import makers, ordered
@@ -116,7 +115,7 @@ def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNet
     Raises
     ------
     UnreadableModel
-        If sizes do not fit, or a size cannot be told.
+        If weights are no matrix.
     NothingAuditable
         If no hidden neuron keeps a balance; the message gives the reasons.
     ValueError
@@ -251,14 +250,14 @@ class _Builder:
     def side_by_side(
         self, join: Join, given: Sequence[Sequence[_Segment]], width: int | None
     ) -> list[_Segment]:
-        """Return neurons side by side; inputs alone may be of sizes that only their sum tells."""
+        """Return neurons side by side, or new inputs if it cannot be told how many are whose."""
         found = [segment for one in given for segment in one]
-        if width in (None, sum(map(_size, found))):
+        size = sum(map(_size, found))
+        if width in (None, size):
             return found
         if found:
-            raise UnreadableModel(
-                f"{join.name}: has {width} neurons, of which it cannot be told who makes how many"
-            )
+            self.note(f"{join.name}: has {width} neurons, and only of {size} it is known whose")
+            self.end(found)
         return self.opened(join.name, width)
 
     def can_sum(self, node: Operation, given: Sequence[Sequence[_Segment]]) -> bool:
@@ -285,14 +284,20 @@ class _Builder:
         ]
 
     def layer(self, step: Dense, given: list[_Segment]) -> _Sum:
-        """Return the outputs of a layer; what comes before without an activation is linear."""
+        """Return the outputs of a layer; what comes before without an activation is linear.
+
+        What a layer is given of another size than it takes has been reshaped, and is another value.
+        """
+        matrix = self.matrix(step)
+        wanted, size = matrix.shape[1], sum(map(_size, given))
+        if wanted != size:
+            self.note(
+                f"{step.name}: has {wanted} inputs and is given {size}: something changes them"
+            )
+            self.end(given)
+            given = self.opened(f"{step.name}.in", wanted)
         nodes = [self.nodes(segment, "hidden") for segment in given]
         before = np.concatenate([np.zeros(0, dtype=np.int64), *nodes])
-        matrix = self.matrix(step)
-        if matrix.shape[1] != before.size:
-            raise UnreadableModel(
-                f"{step.name}: has {matrix.shape[1]} inputs and is given {before.size}"
-            )
         biases: tuple[FloatArray, ...] = ()
         if step.bias is not None and step.bias_factor != 0.0:
             biases = (self.tensors[step.bias].array.astype(np.float64).ravel(),)
@@ -366,9 +371,10 @@ class _Builder:
         }
         places["input"] = [v for v in places["input"] if v in used]
         if not places["hidden"]:
-            reasons = f": {'; '.join(self.notes)}" if self.notes else ""
+            returned = "their values are returned" if self.ended else "no layer follows another"
             raise NothingAuditable(
-                f"this {self.format} has no hidden neurons that keep a balance{reasons}"
+                f"this model ({self.format}) has no hidden neurons that keep a balance: "
+                + ("; ".join(self.notes) or returned)
             )
         order = [*places["input"], -1, *places["hidden"], *places["output"]]
         rank = np.zeros(len(self.names), dtype=np.int64)

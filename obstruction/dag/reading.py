@@ -103,13 +103,13 @@ def audited_run(model: Model) -> tuple[Layer, ...]:
         return tuple(model.layers[i] for i in segments[0])
     if not segments:
         raise NothingAuditable(
-            f"this {model.format} has no two fully connected layers with a positively homogeneous "
-            f"activation between them: {_reasons(model)}"
+            f"this model ({model.format}) has no two fully connected layers with a positively "
+            f"homogeneous activation between them: {_reasons(model)}"
         )
     runs = [f"{model.layers[run[0]].name} to {model.layers[run[-1]].name}" for run in segments]
     raise ValueError(
-        f"layers = None: this {model.format} has several runs of layers ({', '.join(runs)}; "
-        f"{_reasons(model)}), name those of one"
+        f"layers = None: this model ({model.format}) has several runs of layers "
+        f"({', '.join(runs)}; {_reasons(model)}), name those of one"
     )
 
 

@@ -22,10 +22,12 @@ def widths_of(order: Sequence[Operation], tensors: Mapping[str, Tensor]) -> dict
     tensors : mapping of str to Tensor
         Weights by name.
 
+    Where layers disagree, as around what changes shapes, it is the first that tells.
+
     Raises
     ------
     UnreadableModel
-        If a value would need two sizes, or weights are no matrix.
+        If weights are no matrix.
     """
     widths: dict[Hashable, int] = {}
     known = -1
@@ -51,12 +53,6 @@ def matrix_of(layer: Dense, tensors: Mapping[str, Tensor]) -> NDArray[Any]:
 
 
 def _spread(node: Operation, tensors: Mapping[str, Tensor], widths: dict[Hashable, int]) -> None:
-    def told(value: Hashable, width: int) -> None:
-        if widths.setdefault(value, width) != width:
-            raise UnreadableModel(
-                f"{value}: has {widths[value]} neurons for one layer and {width} for another"
-            )
-
     joins = [step for step in node.steps if isinstance(step, Join)]
     layers = [step for step in node.steps if isinstance(step, Dense)]
     same = (*node.inputs, *node.outputs)
@@ -64,19 +60,20 @@ def _spread(node: Operation, tensors: Mapping[str, Tensor], widths: dict[Hashabl
         (made,) = node.outputs
         missing = Counter(value for value in node.inputs if value not in widths)
         if not missing:
-            told(made, sum(widths[value] for value in node.inputs))
+            widths.setdefault(made, sum(widths[value] for value in node.inputs))
         elif made in widths and len(missing) == 1:
             rest = widths[made] - sum(widths[value] for value in node.inputs if value in widths)
             ((value, times),) = missing.items()
-            told(value, rest // times)
+            if rest > 0 and rest % times == 0:
+                widths[value] = rest // times
         return
     opaque = any(isinstance(step, Barrier) for step in node.steps)
     if layers and len(node.inputs) == 1 and node.steps[0] is layers[0]:
-        told(node.inputs[0], matrix_of(layers[0], tensors).shape[1])
+        widths.setdefault(node.inputs[0], matrix_of(layers[0], tensors).shape[1])
     if layers and not isinstance(node.steps[-1], Barrier):
         for value in node.outputs:
-            told(value, matrix_of(layers[-1], tensors).shape[0])
+            widths.setdefault(value, matrix_of(layers[-1], tensors).shape[0])
     elif joins or (not opaque and len(node.inputs) == 1):
-        for width in [widths[value] for value in same if value in widths][:1]:
-            for value in same:
-                told(value, width)
+        most = max((widths[value] for value in same if value in widths), default=0)
+        for value in same if most else ():
+            widths.setdefault(value, most)  # a sum may repeat the fewer

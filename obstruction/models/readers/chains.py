@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Final
 
-from obstruction.models.contents import Barrier, Node, Step
+from obstruction.models.contents import Barrier, Dense, Node, Step
 
 BRANCHES: Final = "the outputs are used in more than one place, so the layers are no chain"
+ELSEWHERE: Final = "its weights are also used elsewhere in forward"
 JOINS: Final = "what comes next does not follow from this alone, so the layers are no chain"
 
 
@@ -56,6 +57,17 @@ def chained(nodes: Sequence[Node], results: Collection[Hashable]) -> tuple[Step,
         if part and sum(uses[value] for value in last.outputs) > 1:
             steps.append(Barrier("graph", BRANCHES))
     return tuple(steps[:-1] if steps[-1:] == [Barrier("graph", BRANCHES)] else steps)
+
+
+def fenced(steps: Iterable[Step], elsewhere: Callable[[Dense], bool]) -> tuple[Step, ...]:
+    """Return steps with barriers around layers whose weights the model also reads elsewhere."""
+    made: list[Step] = []
+    for step in steps:
+        around = (
+            [Barrier(step.name, ELSEWHERE)] if isinstance(step, Dense) and elsewhere(step) else []
+        )
+        made += [*around, step, *around]
+    return tuple(made)
 
 
 def makers(nodes: Sequence[Node]) -> dict[Hashable, int]:

@@ -7,7 +7,7 @@ which exporters change.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -28,7 +28,7 @@ from obstruction.models.contents import (
     Tensor,
     UnreadableModel,
 )
-from obstruction.models.readers.chains import BRANCHES, JOINS, chained
+from obstruction.models.readers.chains import BRANCHES, JOINS, chained, fenced
 from obstruction.models.readers.files import fitting, told_as
 from obstruction.models.readers.onnx_tensors import Store
 
@@ -99,7 +99,9 @@ def read(path: Path) -> Contents:
         graph = _Graph(store.model, store.tensors)
         steps = graph.steps()
     results = tuple(output.name for output in graph.graph.output)
-    flow = Dataflow(tuple(graph.nodes), results)
+    nodes = [replace(node, steps=fenced(node.steps, graph.is_elsewhere)) for node in graph.nodes]
+    flow = Dataflow(tuple(nodes), results)
+    steps = fenced(steps, graph.is_elsewhere)
     return Contents("ONNX", store.tensors, None, steps, (), tuple(store.notes), flow)
 
 
@@ -182,7 +184,10 @@ class _Graph:
         self.axis: dict[str, Axis] = {}
         self.nodes: list[Node] = []
         self.made: dict[str, int] = {}
-        self.uses = Counter(output.name for output in self.graph.output)
+        results = [output.name for output in self.graph.output]
+        self.elsewhere: set[str] = set()  # stored tensors that are read by no layer
+        self.read_alone(results)
+        self.uses = Counter(results)
         for node in self.graph.node:
             self.uses.update([*node.input, *_captured(node)])
 
@@ -194,10 +199,13 @@ class _Graph:
             names = [*node.input, *_captured(node)]
             data = [name for name in names if name and name not in self.constants]
             if not data and node.op_type not in ("RandomNormal", "RandomUniform"):
-                self.constant(node)
+                self.constant(node, names)
             elif not self.is_bias(node, data):
                 self.made[node.output[0]] = len(self.nodes)
                 inner = tuple(self.of(node, data))
+                layers = [step for step in inner if isinstance(step, Dense)]
+                used = {name for layer in layers for name in (layer.weight, layer.bias)}
+                self.read_alone(names, used)
                 self.nodes.append(Node(tuple(data), tuple(filter(None, node.output)), inner))
         found = chained(self.nodes, [output.name for output in self.graph.output])
         last = max((i for i, step in enumerate(found) if isinstance(step, Dense)), default=-1)
@@ -207,7 +215,16 @@ class _Graph:
                 rest.pop()
         return (*found[: last + 1], *rest)
 
-    def constant(self, node: Any) -> None:
+    def read_alone(self, names: Iterable[str], used: Collection[str | None] = ()) -> None:
+        """Remember the stored tensors that values are, but for those that a layer uses."""
+        tensors = [self.constants[name].tensor for name in names if name in self.constants]
+        self.elsewhere.update(told.name for told in tensors if told and told.name not in used)
+
+    def is_elsewhere(self, layer: Dense) -> bool:
+        """Return whether the weights of a layer are also read by something else."""
+        return not self.elsewhere.isdisjoint({layer.weight, layer.bias})
+
+    def constant(self, node: Any, names: Iterable[str]) -> None:
         """Follow a node that turns a stored tensor about."""
         kind, given = node.op_type, self.constants.get(node.input[0] if node.input else "")
         made = _Constant()
@@ -222,6 +239,8 @@ class _Graph:
         elif given is not None and kind in _RESHAPED:
             shape = self.new_shape(node, given.shape)
             made = given.reshaped(shape) if shape is not None else made
+        if made.tensor is None and kind not in ("Shape", "Size"):
+            self.read_alone(names)
         for output in node.output:
             if output not in self.constants or kind != "Constant":
                 self.constants[output] = made

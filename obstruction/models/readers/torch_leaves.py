@@ -264,9 +264,11 @@ def is_turning(node: Any) -> bool:
     return name == "t" or (name in ("transpose", "permute", "swapaxes") and axes == [0, 1])
 
 
-def is_factor(name: str, node: Any) -> bool:
-    """Return whether a node multiplies by a number, or divides by one."""
+def is_scaling(name: str, node: Any) -> bool:
+    """Return whether a node multiplies by a number, divides by one, or adds 0 as `sum` does."""
     numbers = [type(argument) in (int, float) for argument in node.args]
     if node.kwargs or len(numbers) != 2:
         return False
+    if name == "add":
+        return any(numbers) and node.args[numbers.index(True)] == 0
     return (name in _PRODUCTS and any(numbers)) or (name in _QUOTIENTS and numbers[1])

@@ -15,7 +15,7 @@ import itertools
 import operator
 import sys
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from obstruction.models.contents import (
     Step,
 )
 from obstruction.models.readers import torch_layers, torch_leaves
-from obstruction.models.readers.chains import chained
+from obstruction.models.readers.chains import chained, fenced
 
 _MEET: Final = "several results meet here, so the layers are no chain"
 _SEVERAL: Final = "it returns several results"
@@ -38,7 +38,6 @@ _NORMALISED: Final = "normalisation makes the outputs independent of the scale o
 _OTHER: Final = object()  # an argument that is no tensor of the chain
 _NOT_FOLLOWED: Final = "its forward pass cannot be followed"
 _HOOKED: Final = "a forward hook may change what passes"
-_ELSEWHERE: Final = "its weights are also used elsewhere in forward"
 
 
 class NotFollowed(Exception):
@@ -59,8 +58,10 @@ def followed(module: Any) -> tuple[tuple[Step, ...], Dataflow]:
     steps = chained(follower.nodes, results)
     if follower.failed and not any(isinstance(step, Dense) for step in steps):
         raise NotFollowed(follower.failed[0])
-    nodes = [replace(node, steps=follower.fenced(node.steps)) for node in follower.nodes]
-    return follower.fenced(steps), Dataflow(tuple(nodes), results)
+    nodes = [
+        replace(node, steps=fenced(node.steps, follower.is_elsewhere)) for node in follower.nodes
+    ]
+    return fenced(steps, follower.is_elsewhere), Dataflow(tuple(nodes), results)
 
 
 @dataclass(frozen=True)
@@ -92,21 +93,13 @@ class _Follower:
         self.nodes.append(Node(keys, (made.key,), steps))
         return made
 
-    def fenced(self, steps: Iterable[Step]) -> tuple[Step, ...]:
-        """Return steps, with barriers around layers whose weights are also read alone."""
-        return tuple(itertools.chain.from_iterable(map(self._fenced, steps)))
-
-    def _fenced(self, step: Step) -> tuple[Step, ...]:
-        if not isinstance(step, Dense):
-            return (step,)
+    def is_elsewhere(self, step: Dense) -> bool:
+        """Return whether the weights of a layer are also read alone."""
         owner = self.root.get_submodule(step.weight.rpartition(".")[0])
         parts = (step.weight, step.bias, step.magnitude)
         tensors = [self.root.get_parameter(name) for name in parts if name is not None]
         tensors += vars(owner).values()  # what the older weight normalisation computes
-        if self.elsewhere.isdisjoint(torch_leaves.addresses(tensors)):
-            return (step,)
-        barrier = Barrier(step.name, _ELSEWHERE)
-        return barrier, step, barrier
+        return not self.elsewhere.isdisjoint(torch_leaves.addresses(tensors))
 
     def opaque(self, module: Any, values: Sequence[Any], barrier: Barrier) -> _Value:
         """Add a module that may do anything with its weights, and return what it makes."""
@@ -237,7 +230,7 @@ class _Follower:
             bias, weight = (self._parameter(module, node.args[i], i or 1) for i in (0, 2))
             if weight is not None and bias is not None and len(bias.held) == weight.outputs:
                 return (self._dense(weight, bias, "in_out"),), None
-        elif torch_leaves.is_transparent(name) or torch_leaves.is_factor(name, node):
+        elif torch_leaves.is_transparent(name) or torch_leaves.is_scaling(name, node):
             return (), None
         elif name in ("clamp", "clip", "clamp_min"):
             least, most = (
