@@ -52,6 +52,7 @@ ORDER = (
     "models.readers.torch_layers models.readers.archives models.readers.chains",
     "models.readers.tensors models.readers.torch_leaves models.readers.torch_storages",
     "models.readers.onnx_tensors models.readers.hdf5_datasets models.readers.keras_config",
+    "models.readers.torch_graphs",
     "models.readers.torch_tracing",
     "models.readers.npz models.readers.safetensors models.readers.torch_files "
     "models.readers.hdf5 models.readers.onnx",

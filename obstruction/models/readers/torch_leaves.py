@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import numbers
 import sys
+import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
@@ -97,7 +98,7 @@ def is_replaced(module: Any) -> bool:
 
 
 def has_hooks(module: Any) -> bool:
-    """Return whether forward hooks of a user may change what passes through a module.
+    """Return whether hooks of a user may change what passes through a module, there or back.
 
     Those of ``torch.nn.utils`` only compute weights, which shows in the parameters.
     """
@@ -105,6 +106,9 @@ def has_hooks(module: Any) -> bool:
     hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
     hooks += everywhere._global_forward_pre_hooks.values()
     hooks += everywhere._global_forward_hooks.values()
+    hooks += [*module._backward_pre_hooks.values(), *module._backward_hooks.values()]
+    hooks += everywhere._global_backward_pre_hooks.values()
+    hooks += everywhere._global_backward_hooks.values()
     return any(not type(hook).__module__.startswith("torch.nn.utils.") for hook in hooks)
 
 
@@ -156,12 +160,23 @@ def _linear(module: Any, path: str, label: str) -> Dense | Barrier:
         bias=prefix + bias if bias else None,
         layout="out_in",
         magnitude=prefix + magnitude if magnitude else None,
-        trained=all(held[part].requires_grad for part in (weight, magnitude, bias) if part),
+        trained=all(is_trained(held[part]) for part in (weight, magnitude, bias) if part),
     )
 
 
-def is_transparent(name: str) -> bool:
-    """Return whether a function of this name does not bear on balances."""
+def is_trained(parameter: Any) -> bool:
+    """Return whether a parameter gets its gradient, as no hook may change it."""
+    return bool(parameter.requires_grad) and not parameter._backward_hooks
+
+
+def is_transparent(name: str, node: Any) -> bool:
+    """Return whether what a node does, a function of this name, does not bear on balances."""
+    if name in ("to", "type"):  # no gradient passes through whole numbers
+        told = [*node.args[1:], *node.kwargs.values()]
+        dtype = sys.modules["torch"].dtype
+        if any(isinstance(one, dtype) and not one.is_floating_point for one in told):
+            return False
+        return name == "to" or all(isinstance(one, dtype) or is_node(one) for one in told)
     return name in _TRANSPARENT
 
 
@@ -181,12 +196,12 @@ def slope(name: str, given: Any) -> float:
 
 
 def addresses(values: Iterable[Any]) -> set[int]:
-    """Return where the numbers of tensors begin in memory; what holds none is passed over."""
+    """Return which memory tensors have numbers in; what holds none is passed over."""
     found = set()
     for value in values:
         if isinstance(value, sys.modules["torch"].Tensor):
             with contextlib.suppress(RuntimeError, NotImplementedError):
-                found.add(value.data_ptr())
+                found.add(value.untyped_storage().data_ptr())
     return found - {0}
 
 
@@ -234,6 +249,14 @@ def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
         yield changed
         is_view = changed.op in ("call_method", "call_function") and name_of(changed) in _VIEWS
         changed = changed.args[0] if is_view and changed.args else None
+
+
+def known_name(node: Any) -> str:
+    """Return the name of the function of PyTorch or Python that a node calls, "" of a user's."""
+    target = node.target
+    if isinstance(target, types.FunctionType) and not target.__module__.startswith("torch."):
+        return ""
+    return name_of(node)
 
 
 def name_of(node: Any) -> str:

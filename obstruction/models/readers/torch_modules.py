@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Contents, Dataflow, Layout, Step, UnreadableModel
-from obstruction.models.readers import torch_leaves, torch_tracing
+from obstruction.models.readers import torch_graphs, torch_leaves, torch_tracing
 from obstruction.models.readers.tensors import as_tensor, check_changes, is_torch, like, overwrite
 
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "net")
@@ -154,7 +154,7 @@ def _read_module(module: Any) -> Contents:
     notes: tuple[str, ...] = ()
     try:
         steps, flow = torch_tracing.followed(module)
-    except torch_tracing.NotFollowed as problem:
+    except torch_graphs.NotFollowed as problem:
         name = type(module).__name__
         notes = (f"the forward pass of {name} cannot be followed ({problem})",)
     layout: Layout | None = "out_in" if steps is None else None

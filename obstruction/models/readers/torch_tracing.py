@@ -1,21 +1,14 @@
 """The forward pass of a PyTorch module as steps, followed without running it on data.
 
-`torch.fx` calls ``forward`` with stand-ins for tensors and notes what is done to them. Every
-custom module is followed by itself, its children as they are called, so that one with control flow
-hides nothing but itself. Whatever ``forward`` stores on modules is put back.
+Every custom module is followed by itself, its children as they are called, so that one with control
+flow hides nothing but itself.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import importlib
 import inspect
 import itertools
-import operator
-import sys
-import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -31,17 +24,15 @@ from obstruction.models.contents import (
 )
 from obstruction.models.readers import torch_layers, torch_leaves
 from obstruction.models.readers.chains import chained, fenced
+from obstruction.models.readers.torch_graphs import NotFollowed, graph_of
 
 _MEET: Final = "several results meet here, so the layers are no chain"
 _SEVERAL: Final = "it returns several results"
 _NORMALISED: Final = "normalisation makes the outputs independent of the scale of the weights"
+NO_GRADIENT: Final = "no gradient passes here"
 _OTHER: Final = object()  # an argument that is no tensor of the chain
 _NOT_FOLLOWED: Final = "its forward pass cannot be followed"
 _HOOKED: Final = "a forward hook may change what passes"
-
-
-class NotFollowed(Exception):
-    """A forward pass that depends on data, or does what stand-ins for tensors cannot."""
 
 
 def followed(module: Any) -> tuple[tuple[Step, ...], Dataflow]:
@@ -150,7 +141,7 @@ class _Follower:
         if torch_leaves.is_replaced(module):
             raise NotFollowed("another forward than that of its class was put on it")
         given, fixed = _bound(module, args, kwargs)
-        graph = _graph(module, fixed, self.elsewhere)
+        graph = graph_of(module, fixed, self.elsewhere)
         known: dict[Any, _Value | None] = {}
         biases: dict[Any, _Value] = {}  # additions that are part of a layer
         layers: set[Any] = set()
@@ -169,6 +160,8 @@ class _Follower:
                     self.elsewhere |= torch_leaves.addresses(weights)
             elif node in biases:
                 known[node] = biases[node]
+            elif node.meta.get("no_grad"):
+                known[node] = self._without_gradient(module, node, inputs)
             elif node.op == "call_module":
                 known[node] = self._called(module, node, inputs, known)
             else:
@@ -184,6 +177,13 @@ class _Follower:
                     same = [n for n, value in known.items() if n is changed or value == before]
                     known.update(dict.fromkeys(same, known[node]))
         raise NotFollowed("it returns nothing")
+
+    def _without_gradient(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
+        """Add what is computed where gradients are switched off, weights and all."""
+        barrier = Barrier(node.name, NO_GRADIENT)
+        if node.op == "call_module":
+            return self.opaque(module.get_submodule(node.target), inputs, barrier)
+        return self.add(inputs, barrier)
 
     def _returned(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
         if not inputs:
@@ -210,7 +210,7 @@ class _Follower:
         self, module: Any, node: Any, inputs: list[_Value]
     ) -> tuple[tuple[Step, ...], Any]:
         """Return the steps of a function or method, and the addition that gives them biases."""
-        name = torch_leaves.name_of(node).rstrip("_")
+        name = torch_leaves.known_name(node).rstrip("_")
         rest = list(node.args[1:])
         if len(inputs) > 1:
             operation = torch_leaves.joined(node, name)
@@ -230,7 +230,7 @@ class _Follower:
             bias, weight = (self._parameter(module, node.args[i], i or 1) for i in (0, 2))
             if weight is not None and bias is not None and len(bias.held) == weight.outputs:
                 return (self._dense(weight, bias, "in_out"),), None
-        elif torch_leaves.is_transparent(name) or torch_leaves.is_scaling(name, node):
+        elif torch_leaves.is_transparent(name, node) or torch_leaves.is_scaling(name, node):
             return (), None
         elif name in ("clamp", "clip", "clamp_min"):
             least, most = (
@@ -240,12 +240,13 @@ class _Follower:
             if least == 0 and most is None:
                 return (Activation("relu"),), None
         elif name == "detach":
-            return (Barrier(node.name, "no gradient passes here"),), None
+            return (Barrier(node.name, NO_GRADIENT),), None
         elif name.endswith("_norm") or name == "normalize":
             return (Barrier(node.name, _NORMALISED),), None
         elif torch_leaves.is_activation(name):
             slope = torch_leaves.argument(node, 1, "negative_slope")
             return (Activation(name, torch_leaves.slope(name, slope)),), None
+        name = torch_leaves.name_of(node).rstrip("_")
         return (Barrier(node.name, f"what {name!r} does with the neurons is not known"),), None
 
     def _parameter(self, module: Any, node: Any, ndim: int) -> _Parameter | None:
@@ -282,7 +283,7 @@ class _Follower:
             weight.name,
             bias=bias.name if bias else None,
             layout=layout,
-            trained=all(one.requires_grad for one in held),
+            trained=all(map(torch_leaves.is_trained, held)),
         )
 
 
@@ -298,9 +299,6 @@ class _Parameter:
     def outputs(self) -> int:
         """The number of outputs of a product with it on the right."""
         return int(self.held.shape[0 if self.turned else 1])
-
-
-# --- graphs ---------------------------------------------------------------------------------
 
 
 def _bound(
@@ -326,68 +324,3 @@ def _bound(
     given = {name: value for name, value in held.items() if isinstance(value, _Value)}
     plain = (bool, int, float, str, type(None))
     return given, {name: value for name, value in held.items() if isinstance(value, plain)}
-
-
-def _graph(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
-    """Return the graph of one module's ``forward``, the modules it calls taken as they are.
-
-    Nodes that are tensors get their addresses; the addresses of tensors that ``forward`` computes
-    with outside of the graph are added to `read`.
-    """
-    torch, fx = sys.modules["torch"], importlib.import_module("torch.fx")
-    behaviour = {"is_leaf_module": lambda *_: True, "proxy_buffer_attributes": True}
-    tracer = type("Tracer", (fx.Tracer,), behaviour)()
-    try:
-        with _untouched(module), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with _recorded(read):
-                graph = tracer.trace(module, concrete_args=fixed or None)
-            for node in graph.nodes:
-                if node.op == "get_attr":
-                    held = operator.attrgetter(node.target)(module)
-                    node.meta["addresses"] = torch_leaves.addresses([held])
-            return graph
-    except Exception as problem:  # it is the user's code that runs
-        lines = str(problem).strip().splitlines() or [type(problem).__name__]
-        raise NotFollowed(lines[0]) from None
-
-
-def _recorded(read: set[int]) -> Any:
-    """Return a context that records addresses of tensors that are computed with, not traced."""
-    fx = importlib.import_module("torch.fx")
-    mode = importlib.import_module("torch.overrides").TorchFunctionMode
-
-    def watch(_: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given: list[Any] = [*args, *(kwargs or {}).values()]
-        given += [one for many in given if isinstance(many, (list, tuple)) for one in many]
-        named = function if function.__name__ != "__get__" else function.__self__
-        about = named.__name__ in torch_leaves.ABOUT
-        if not about and not any(isinstance(one, fx.Proxy) for one in given):
-            read.update(torch_leaves.addresses(given))
-        return function(*args, **(kwargs or {}))
-
-    return type("Recorder", (mode,), {"__torch_function__": watch})()
-
-
-@contextlib.contextmanager
-def _untouched(module: Any) -> Iterator[None]:
-    """Put back whatever is stored on modules, or in lists and dictionaries they hold."""
-    kept = [(vars(one), dict(vars(one))) for one in module.modules()]
-    inner = [
-        (value, copy.copy(value))
-        for _, held in kept
-        for value in held.values()
-        if isinstance(value, (dict, list, set))
-    ]
-    try:
-        yield
-    finally:
-        for value, before in inner:
-            if isinstance(value, list):
-                value[:] = before
-            else:
-                value.clear()
-                value.update(before)
-        for now, held in kept:
-            now.clear()
-            now.update(held)
