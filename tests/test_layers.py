@@ -49,7 +49,8 @@ ORDER = (
     "models.arranging",
     "models.resolving",
     "models.readers models.readers.files models.readers.pickles models.readers.hdf5_child",
-    "models.readers.torch_layers models.readers.archives models.readers.chains",
+    "models.readers.torch_layers models.readers.archives models.readers.chains "
+    "models.readers.regrouping",
     "models.readers.tensors models.readers.torch_leaves models.readers.torch_storages",
     "models.readers.onnx_tensors models.readers.hdf5_datasets models.readers.keras_config",
     "models.readers.torch_graphs",

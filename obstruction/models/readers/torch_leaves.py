@@ -68,8 +68,22 @@ _VIEWS: Final = frozenset(
         "expand",
         "detach",
         "getattr",
+        "ravel",
+        "view_as",
+        "reshape_as",
+        "to",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "type",
+        "type_as",
+        "cpu",
+        "cuda",
     )
 )  # their results share memory with what they are given
+_RESHAPES: Final = frozenset(("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze"))
+_AUGMENTED: Final = frozenset(("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow"))
 _COMPUTED: Final = "its weights are computed from others when it is called"
 
 
@@ -241,14 +255,14 @@ def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
     else:
         name = name_of(node)
         in_place = name.endswith("_") and not name.endswith("__")
+        in_place |= name in _AUGMENTED
         in_place |= node.kwargs.get("inplace") is True
         in_place |= is_activation(name) and any(a is True for a in node.args[-1:])
         if is_node(node.kwargs.get("out")):
             changed, in_place = node.kwargs["out"], True
     while in_place and is_node(changed):
         yield changed
-        is_view = changed.op in ("call_method", "call_function") and name_of(changed) in _VIEWS
-        changed = changed.args[0] if is_view and changed.args else None
+        changed = changed.args[0] if is_view(changed) and changed.args else None
 
 
 def known_name(node: Any) -> str:
@@ -263,6 +277,20 @@ def name_of(node: Any) -> str:
     """Return the name of the function or method that a node calls."""
     target = node.target
     return target if isinstance(target, str) else str(getattr(target, "__name__", ""))
+
+
+def is_view(node: Any) -> bool:
+    """Return whether the result of a node may share memory with what it is given."""
+    return node.op in ("call_method", "call_function") and name_of(node) in _VIEWS
+
+
+def is_reshape(node: Any) -> bool:
+    """Return whether a node may change a shape such that the last axis is another."""
+    name = name_of(node)
+    if name == "unsqueeze":  # a new first axis, or one before the last
+        place = argument(node, 1, "dim")
+        return not (isinstance(place, int) and (place == 0 or place < -1))
+    return name in _RESHAPES
 
 
 def joined(node: Any, name: str) -> Literal["sum", "concat"] | None:

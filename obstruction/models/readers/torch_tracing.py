@@ -24,6 +24,7 @@ from obstruction.models.contents import (
 )
 from obstruction.models.readers import torch_layers, torch_leaves
 from obstruction.models.readers.chains import chained, fenced
+from obstruction.models.readers.regrouping import Regrouping
 from obstruction.models.readers.torch_graphs import NotFollowed, graph_of
 
 _MEET: Final = "several results meet here, so the layers are no chain"
@@ -31,6 +32,7 @@ _SEVERAL: Final = "it returns several results"
 _NORMALISED: Final = "normalisation makes the outputs independent of the scale of the weights"
 NO_GRADIENT: Final = "no gradient passes here"
 _OTHER: Final = object()  # an argument that is no tensor of the chain
+_CHANGED: Final = "what it was made of may be changed in place"
 _NOT_FOLLOWED: Final = "its forward pass cannot be followed"
 _HOOKED: Final = "a forward hook may change what passes"
 
@@ -75,14 +77,33 @@ class _Follower:
         self.results: tuple[Hashable, ...] = ()
         self.failed: list[str] = []
         self.elsewhere: set[int] = set()  # addresses of tensors that forward reads by itself
+        self.memory: dict[Hashable, Hashable] = {}  # the value whose memory another may be in
+        self.changed: list[Hashable] = []  # memory that was changed in place
+        self.regrouping = Regrouping()
         self._keys = itertools.count()
 
-    def add(self, inputs: Sequence[Any], *steps: Step) -> _Value:
+    def add(
+        self,
+        inputs: Sequence[Any],
+        *steps: Step,
+        is_view: bool = False,
+        reshapes: bool = False,
+        second_axis: bool = False,
+    ) -> _Value:
         """Add an operation and return what it makes."""
         made = _Value(next(self._keys))
         keys = tuple(value.key for value in inputs)
+        if keys and (is_view or not steps):
+            self.memory[made.key] = self.memory_of(inputs[0])
+        steps = self.regrouping.checked(
+            keys, made.key, steps, reshapes=reshapes, second_axis=second_axis
+        )
         self.nodes.append(Node(keys, (made.key,), steps))
         return made
+
+    def memory_of(self, value: _Value) -> Hashable:
+        """Return the first of the values that may share memory with one."""
+        return self.memory.get(value.key, value.key)
 
     def is_elsewhere(self, step: Dense) -> bool:
         """Return whether the weights of a layer are also read alone."""
@@ -126,9 +147,11 @@ class _Follower:
                     value = self.call(child, (value,), {})
                 return value
             steps = torch_leaves.leaf(module, kind, role, path, label)
+            if getattr(module, "inplace", False) is True:
+                self.changed += map(self.memory_of, values)
             if steps and isinstance(steps[0], Barrier):
                 return self.opaque(module, values, steps[0])
-            return self.add(values, *steps)
+            return self.add(values, *steps, reshapes=torch_layers.reshapes(kind))
         try:
             return self._custom(module, args, kwargs)
         except NotFollowed as problem:
@@ -146,6 +169,7 @@ class _Follower:
         biases: dict[Any, _Value] = {}  # additions that are part of a layer
         layers: set[Any] = set()
         for node in graph.nodes:
+            so_far = len(self.changed)
             inputs = [value for n in node.all_input_nodes if (value := known[n]) is not None]
             if node.op == "placeholder":
                 known[node] = given.get(node.target)
@@ -166,17 +190,33 @@ class _Follower:
                 known[node] = self._called(module, node, inputs, known)
             else:
                 steps, addition = self._function(module, node, inputs)
-                known[node] = value = self.add(inputs, *steps)
+                known[node] = value = self.add(
+                    inputs,
+                    *steps,
+                    is_view=torch_leaves.is_view(node),
+                    reshapes=torch_leaves.is_reshape(node),
+                    second_axis=torch_leaves.argument(node, 1, "dim") == 1,
+                )
                 if any(isinstance(step, Dense) for step in steps):
                     layers |= {node, addition}
                 if addition is not None:
                     biases[addition] = value
             if known[node] is not None:
                 for changed in torch_leaves.changed_in_place(module, node):
-                    before = known.get(changed) or _OTHER
+                    before = known.get(changed)
                     same = [n for n, value in known.items() if n is changed or value == before]
                     known.update(dict.fromkeys(same, known[node]))
+                    if before is not None:
+                        self.changed.append(self.memory_of(before))
+                self._forget(node, known, set(self.changed[so_far:]))
         raise NotFollowed("it returns nothing")
+
+    def _forget(self, node: Any, known: dict[Any, _Value | None], changed: set[Hashable]) -> None:
+        """Make what is in memory that a node changed something else than it was."""
+        for other, value in list(known.items()):
+            if value is None or value == known[node] or self.memory_of(value) not in changed:
+                continue
+            known[other] = self.add([value], Barrier(node.name, _CHANGED))
 
     def _without_gradient(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
         """Add what is computed where gradients are switched off, weights and all."""
