@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.activations import check_activation
@@ -31,12 +32,14 @@ from obstruction.models.contents import (
 from obstruction.models.readers.chains import BRANCHES, JOINS, chained, fenced
 from obstruction.models.readers.files import fitting, told_as
 from obstruction.models.readers.onnx_tensors import Store
+from obstruction.models.readers.regrouping import Regrouping
 
 Axis: TypeAlias = Literal["last", "rows"] | None
 """Which axis of a value belongs to the neurons: the last, the one before, or not known yet."""
 
 _SAME: Final = frozenset({"Identity", "Dropout", "Cast", "CastLike"})
 _RESHAPED: Final = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+_REAL: Final = frozenset({1, 10, 11, 16})  # float, float16, double, bfloat16
 _QUANTISED: Final = "the weights are quantised"
 _NORMALISED: Final = "normalisation makes the outputs independent of the scale of the weights"
 _UNREAD: Final = "the weights are of a type that is not read"
@@ -102,7 +105,8 @@ def read(path: Path) -> Contents:
     nodes = [replace(node, steps=fenced(node.steps, graph.is_elsewhere)) for node in graph.nodes]
     flow = Dataflow(tuple(nodes), results)
     steps = fenced(steps, graph.is_elsewhere)
-    return Contents("ONNX", store.tensors, None, steps, (), tuple(store.notes), flow)
+    shared = _copies(store.tensors, [step.weight for step in steps if isinstance(step, Dense)])
+    return Contents("ONNX", store.tensors, None, steps, shared, tuple(store.notes), flow)
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
@@ -182,6 +186,7 @@ class _Graph:
         for sparse in self.graph.sparse_initializer:
             self.constants[sparse.values.name] = _Constant(reason="the weights are sparse")
         self.axis: dict[str, Axis] = {}
+        self.regrouping = Regrouping()
         self.nodes: list[Node] = []
         self.made: dict[str, int] = {}
         results = [output.name for output in self.graph.output]
@@ -202,7 +207,13 @@ class _Graph:
                 self.constant(node, names)
             elif not self.is_bias(node, data):
                 self.made[node.output[0]] = len(self.nodes)
-                inner = tuple(self.of(node, data))
+                inner = self.regrouping.checked(
+                    data,
+                    node.output[0],
+                    tuple(self.of(node, data)),
+                    reshapes=node.op_type in _RESHAPED,
+                    second_axis=_number(node, "axis", 0.0) == 1,
+                )
                 layers = [step for step in inner if isinstance(step, Dense)]
                 used = {name for layer in layers for name in (layer.weight, layer.bias)}
                 self.read_alone(names, used)
@@ -293,6 +304,7 @@ class _Graph:
             self.nodes[at], outputs=(output,), steps=(replace(layer, bias=bias),)
         )
         self.made[output], self.axis[output] = at, self.axis.get(data[0])
+        self.regrouping.checked(data, output, ())
         return True
 
     def bias(self, name: str, layer: Dense, axis: Axis) -> str | None:
@@ -319,7 +331,7 @@ class _Graph:
             yield Barrier(name, self.reason(f"{node.domain}.{kind}", data))
         elif kind in ("Gemm", "MatMul") and len(node.input) >= 2:
             yield from self.product(node, name, data, axis)
-        elif len(data) == 1 and data[0] in node.input[:1] and kind in _SAME:
+        elif len(data) == 1 and data[0] in node.input[:1] and kind in _SAME and _is_real(node):
             self.axis[node.output[0]] = axis
         elif len(data) == 1 and data[0] in node.input[:1] and kind in _RESHAPED and axis != "rows":
             # the widths of the layers on both sides agree only if the last axis stays as it is
@@ -329,11 +341,16 @@ class _Graph:
         elif (applied := self.activation(node, data)) is not None:
             self.axis[node.output[0]] = axis
             yield applied
-        elif (operation := _joined(node, data)) is not None:
-            self.axis[node.output[0]] = axis
+        elif (operation := _joined(node, data)) is not None and self.is_aligned(data):
+            self.axis[node.output[0]] = "last"
             yield Join(name, self.reason(kind, []), operation)
         else:
             yield Barrier(name, self.reason(kind, data if len(data) < 2 else []))
+
+    def is_aligned(self, data: list[str]) -> bool:
+        """Return whether all values that hold neurons have them on the last axis."""
+        holding = [name for name in data if self.regrouping.holds_neurons(name)]
+        return all(self.axis.get(name) == "last" for name in holding)
 
     def reason(self, kind: str, lone: list[str]) -> str:
         """Return why no balance is kept across a node, which has one input that is no constant."""
@@ -413,6 +430,30 @@ class _Graph:
         return float(tensor.array.flat[0]) if single and tensor is not None else None
 
 
+def _copies(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> tuple[frozenset[str], ...]:
+    """Return which weights of layers are the same, perhaps transposed, and not all one number.
+
+    Exporters store weights that two layers share twice where one of them uses them transposed.
+    """
+    alike: dict[tuple[Any, ...], list[list[str]]] = {}
+    for name in dict.fromkeys(layers):
+        array = tensors[name].array
+        if array.ndim != 2 or not array.size or (array == array.flat[0]).all():
+            continue
+        # corners stay where they are
+        key = (array.dtype, *sorted(array.shape), array.flat[0], array.flat[-1])
+        groups = alike.setdefault(key, [])
+        for group in groups:
+            other = tensors[group[0]].array
+            if any(np.array_equal(array, one) for one in (other, other.T)):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    found = [group for groups in alike.values() for group in groups]
+    return tuple(frozenset(group) for group in found if len(group) > 1)
+
+
 def _joined(node: Any, data: list[str]) -> Literal["sum", "concat"] | None:
     """Return how a node joins the outputs of several layers, None if it does something else."""
     if len(data) < 2 or data != list(node.input):
@@ -420,6 +461,11 @@ def _joined(node: Any, data: list[str]) -> Literal["sum", "concat"] | None:
     if node.op_type in ("Add", "Sum"):
         return "sum"
     return "concat" if node.op_type == "Concat" and _number(node, "axis", 0.0) in (1, -1) else None
+
+
+def _is_real(node: Any) -> bool:
+    """Return whether a node does not turn numbers into whole ones or truth values."""
+    return node.op_type != "Cast" or _number(node, "to", 1.0) in _REAL
 
 
 def _is_plain(barrier: Barrier) -> bool:

@@ -47,7 +47,7 @@ class Regrouping:
         reshapes : bool
             Whether it may change the shape of its input.
         second_axis : bool
-            Whether it puts values side by side along the second axis, which may not be the last.
+            Whether, if it joins, it does so along the second axis, which may not be the last.
         """
         given = self._neurons.intersection(inputs)
         reshaped, beside = bool(given & self._reshaped), bool(given & self._beside)
@@ -63,6 +63,6 @@ class Regrouping:
             self._neurons.add(output)
             if reshaped or reshapes:
                 self._reshaped.add(output)
-            if beside or second_axis:
+            if beside or (joins and second_axis):
                 self._beside.add(output)
         return steps
