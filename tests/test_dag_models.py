@@ -262,7 +262,7 @@ FIXED = "values are added without weights of their own (a skip connection with t
                 op("z", "s", dense("r"), RELU),
                 op("s", "y", dense("b2")),
             ),
-            "r",
+            "br",
             ["a", "b2"],
             "b: its weights are normalised, which hides their scale",
         ),
@@ -301,7 +301,10 @@ def test_fixed_factors_do_not_matter_to_balances():
     ("nodes", "error", "words"),
     [
         (
-            (op("x", "h", dense("a"), RELU), op("h", "y", dense("b", magnitude="b.b"))),
+            (
+                op("x", "h", dense("a"), RELU),
+                op("h", "y", dense("b", bias=False, magnitude="b.b")),
+            ),
             NothingAuditable,
             r"^this model \(test\) has no hidden neurons .* balance: b: its weights are normalised",
         ),
@@ -318,15 +321,18 @@ def test_fixed_factors_do_not_matter_to_balances():
         (
             (op("x", "h", dense("a"), RELU), op("h", "y", dense("b")), op("h", "w", RELU)),
             NothingAuditable,
-            "balance: their values are returned",
+            "balance: a: the model returns its values as they are",
         ),
         ((op("x", "y", dense("cube")),), UnreadableModel, r"^cube: the weights have the shape"),
+        ((op("x", "y", dense("nan")),), UnreadableModel, "^nan holds numbers that are infinite or"),
     ],
 )
 def test_what_cannot_be_read_is_refused(nodes, error, words):
     results = ["y", "w"] if any("w" in node.outputs for node in nodes) else ["y"]
+    told = contents(nodes, results, cube=(2, 4, 4), nan=(2, 4), **SIZES)
+    told.tensors["nan"].array[0, 0] = np.nan
     with pytest.raises(error, match=words):
-        from_dataflow(contents(nodes, results, cube=(2, 4, 4), **SIZES))
+        from_dataflow(told)
 
 
 def test_what_is_reshaped_is_another_value():
@@ -412,6 +418,27 @@ def test_an_activation_that_is_not_told_is_asked_for():
     with pytest.raises(ValueError, match=r"^activation = None: must be given"):
         from_dataflow(told)
     assert len(from_dataflow(told, "relu").network.hidden) == 3
+
+
+def test_an_activation_that_the_model_does_not_have_is_refused():
+    told = contents(SKIP, ["y"], **SIZES)
+    assert len(from_dataflow(told, "ReLU").network.hidden) == 8
+    with pytest.raises(ValueError, match=r"^activation = 'tanh': the test has relu$"):
+        from_dataflow(told, "tanh")
+    with pytest.raises(ValueError, match=r"^activation = 'nothing': must be one of"):
+        from_dataflow(told, "nothing")
+
+
+def test_a_returned_hidden_layer_is_told():
+    nodes = (
+        op("x", "h", dense("a"), RELU),
+        op("h", "g", dense("b"), RELU),
+        op("g", "y", dense("o")),
+    )
+    told = contents(nodes, ["y", "h"], a=(5, 4), b=(3, 5), o=(1, 3))
+    net, *_, notes = from_dataflow(told)
+    assert notes == ("a: the model returns its values as they are",)
+    assert len(net.inputs) == 4 + 5
 
 
 # --- real models --------------------------------------------------------------------------------

@@ -105,10 +105,15 @@ def test_several_runs():
         *(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh()),
         *(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1)),
     )
-    with pytest.raises(
-        ValueError, match=r"layers = None: .*several runs.*0 to 2, 4 to 6.*neurons of 2"
-    ):
-        dag.from_model(model)
+    net, weights = dag.from_model(model)
+    assert (len(net.hidden), net.size) == (8, 16 + 20 + 20 + 5)
+    found = len(net.frozen_edges(weights, rtol=RTOL))
+    assert found == ob.audit(model, scheme=None, rtol=RTOL).frozen_weights
+    with pytest.raises(ValueError, match=r"^layout = 'in_out': PyTorch module stores 0 out_in"):
+        dag.from_model(model, layout="in_out")
+    with pytest.raises(ValueError, match=r"^layout = 'sideways': must be one of"):
+        dag.from_model(model, layout="sideways")
+    assert dag.from_model(model, layout="out_in")[0].size == net.size
     net, _, _ = assert_like_the_audit(model, activation=None, layers=["4", "6"])
     assert net.size == 25
 

@@ -19,7 +19,7 @@ from obstruction.dag.arguments import BIAS, Node
 from obstruction.dag.graph import FloatArray
 from obstruction.dag.network import Network
 from obstruction.dag.widths import matrix_of, widths_of
-from obstruction.models.activations import why_not
+from obstruction.models.activations import canonical, check_activation, why_not
 from obstruction.models.contents import (
     Activation,
     Barrier,
@@ -30,6 +30,7 @@ from obstruction.models.contents import (
 )
 from obstruction.models.contents import Node as Operation
 from obstruction.models.readers.chains import makers, ordered
+from obstruction.models.resolving import layer_of
 
 _Indices: TypeAlias = NDArray[np.int64]
 
@@ -37,6 +38,8 @@ _FIXED = (
     "values are added without weights of their own (a skip connection with the fixed weight 1), "
     "so none of them can be rescaled alone"
 )
+
+_NORMALISED = "its weights are normalised, which hides their scale from the neurons before"
 
 _LARGEST = 20_000_000
 """Edges that are listed at most: about a gigabyte."""
@@ -119,7 +122,8 @@ def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNet
     NothingAuditable
         If no hidden neuron keeps a balance; the message gives the reasons.
     ValueError
-        If an activation must be told, or there are more edges than can be listed.
+        If an activation must be told or is not that of the model, or there are more edges than can
+        be listed.
     """
     assert contents.dataflow is not None
     nodes, results = contents.dataflow.nodes, contents.dataflow.results
@@ -129,7 +133,7 @@ def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNet
     for node in order:
         builder.add(node)
     for value in results:
-        builder.end(builder.signal(value))
+        builder.give_back(value)
     return builder.finish()
 
 
@@ -139,10 +143,12 @@ class _Builder:
     def __init__(
         self, contents: Contents, activation: str | None, widths: dict[Hashable, int]
     ) -> None:
+        self.contents = contents
         self.format = contents.format
         self.tensors = contents.tensors
         self.shared = frozenset().union(*contents.shared)
-        self.activation = activation
+        self.activation = None if activation is None else check_activation(activation)
+        self.activations: set[str] = set()  # that the model names
         self.widths = widths
         self.signals: dict[Hashable, list[_Segment]] = {}
         self.names: list[str] = []
@@ -175,16 +181,10 @@ class _Builder:
         """Return why neurons that a layer leads from or to cannot be rescaled, None if they can."""
         if not layer.trained:
             return "it is not trained"
-        if layer.magnitude is not None:
-            return "its weights are normalised, which hides their scale"
         for name in (layer.weight, layer.bias):
             if name and (self.uses[name] > 1 or name in self.shared):
                 return f"its {name} is used elsewhere as well"
         return "its weights are multiplied by 0" if layer.factor == 0.0 else None
-
-    def matrix(self, layer: Dense) -> FloatArray:
-        """Return the weights of a layer, one row an output."""
-        return matrix_of(layer, self.tensors).astype(np.float64)
 
     # --- operations ----------------------------------------------------------------------------
 
@@ -225,8 +225,10 @@ class _Builder:
             if isinstance(step, Activation):
                 made = None if made is None else self.activated(step, made)
             elif isinstance(step, Dense) and self.hindrance(step) is None:
-                if made is None:
-                    made = self.opened(f"{step.name}.in", self.matrix(step).shape[1])
+                if step.magnitude is not None:
+                    self.note(f"{step.name}: {_NORMALISED}")
+                    self.end(made or [])
+                    made = None
                 made = [self.layer(step, made)]
             else:
                 reason = step.reason if isinstance(step, Barrier) else self.hindrance(step)
@@ -234,7 +236,7 @@ class _Builder:
                 self.end(made or [])
                 made = None
                 if isinstance(step, Dense):
-                    made = self.opened(step.name, self.matrix(step).shape[0])
+                    made = self.opened(step.name, len(matrix_of(step, self.tensors)))
         for value in node.outputs:
             if made is None:
                 self.signals[value] = self.opened(self.last_name(node), self.widths.get(value))
@@ -283,24 +285,26 @@ class _Builder:
             for across in zip(*given, strict=True)
         ]
 
-    def layer(self, step: Dense, given: list[_Segment]) -> _Sum:
+    def layer(self, step: Dense, given: list[_Segment] | None) -> _Sum:
         """Return the outputs of a layer; what comes before without an activation is linear.
 
         What a layer is given of another size than it takes has been reshaped, and is another value.
         """
-        matrix = self.matrix(step)
-        wanted, size = matrix.shape[1], sum(map(_size, given))
-        if wanted != size:
-            self.note(
-                f"{step.name}: has {wanted} inputs and is given {size}: something changes them"
-            )
-            self.end(given)
+        assert step.layout is not None
+        layer = layer_of(self.contents, step, step.layout)
+        matrix = layer.weight.astype(np.float64)
+        wanted, size = layer.inputs, sum(map(_size, given or []))
+        if given is None or wanted != size:
+            if given is not None:
+                changed = "something changes them"
+                self.note(f"{step.name}: has {wanted} inputs and is given {size}: {changed}")
+                self.end(given)
             given = self.opened(f"{step.name}.in", wanted)
         nodes = [self.nodes(segment, "hidden") for segment in given]
         before = np.concatenate([np.zeros(0, dtype=np.int64), *nodes])
         biases: tuple[FloatArray, ...] = ()
-        if step.bias is not None and step.bias_factor != 0.0:
-            biases = (self.tensors[step.bias].array.astype(np.float64).ravel(),)
+        if layer.bias is not None and step.bias_factor != 0.0:
+            biases = (layer.bias.astype(np.float64),)
         return _Sum(step.name, matrix.shape[0], ((before, matrix),), biases)
 
     def activated(self, step: Activation, given: list[_Segment]) -> list[_Segment]:
@@ -308,6 +312,8 @@ class _Builder:
         name = step.name or self.activation
         if name is None:
             raise ValueError("activation = None: must be given, the model does not say what it is")
+        if step.name:
+            self.activations.add(canonical(name))
         reason = why_not(name)
         if reason is None:
             return [self.nodes(segment, "hidden") for segment in given]
@@ -344,6 +350,21 @@ class _Builder:
             else:
                 self.nodes(segment, "output")
 
+    def give_back(self, value: Hashable) -> None:
+        """Let a value leave the network that the model returns; nodes that do keep no balance."""
+        before = len(self.ended)
+        self.end(self.signal(value))
+        if len(self.ended) > before:
+            names = {self.names[v].rpartition(".")[0] for v in self._nodes_of(value)}
+            self.note(f"{', '.join(sorted(names))}: the model returns its values as they are")
+
+    def _nodes_of(self, value: Hashable) -> set[int]:
+        found: set[int] = set()
+        for segment in self.signal(value):
+            nodes = segment if isinstance(segment, np.ndarray) else self.made[id(segment)][1]
+            found.update(nodes.tolist())
+        return found & self.ended
+
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
@@ -356,6 +377,11 @@ class _Builder:
         A hidden node whose value leaves the network keeps no balance: its edges in lead to an
         output, and those out, if any, come from an input.
         """
+        if self.activation not in (None, *self.activations) and self.activations:
+            raise ValueError(
+                f"activation = {self.activation!r}: the {self.format} has "
+                f"{', '.join(sorted(self.activations))}"
+            )
         tails_of = np.arange(len(self.names))
         leading = {v for tails, _, _ in self.edges for v in np.unique(tails).tolist()}
         for v in sorted(self.ended):
@@ -371,10 +397,9 @@ class _Builder:
         }
         places["input"] = [v for v in places["input"] if v in used]
         if not places["hidden"]:
-            returned = "their values are returned" if self.ended else "no layer follows another"
             raise NothingAuditable(
                 f"this model ({self.format}) has no hidden neurons that keep a balance: "
-                + ("; ".join(self.notes) or returned)
+                + ("; ".join(self.notes) or "no layer follows another")
             )
         order = [*places["input"], -1, *places["hidden"], *places["output"]]
         rank = np.zeros(len(self.names), dtype=np.int64)

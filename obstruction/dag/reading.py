@@ -12,6 +12,8 @@ from obstruction import models
 from obstruction.dag.dataflows import ModelNetwork, from_dataflow, has_branches
 from obstruction.dag.network import Network
 from obstruction.models import Layer, Layout, Model, NothingAuditable
+from obstruction.models.contents import Contents, Dense
+from obstruction.models.resolving import check_layout
 
 
 def from_model(
@@ -70,8 +72,24 @@ def read_model(
     """Return what `from_model` does, with the source's format, its layers and remarks."""
     contents = models.read_contents(source)
     if layers is None and has_branches(contents):
-        return from_dataflow(contents, activation)
-    return _chain(models.resolve(contents, activation=activation, layout=layout, layers=layers))
+        return _branching(contents, activation, layout)
+    model = models.resolve(contents, activation=activation, layout=layout, layers=layers)
+    if layers is None and contents.dataflow is not None and len(model.segments()) > 1:
+        return _branching(contents, activation, layout)
+    return _chain(model)
+
+
+def _branching(contents: Contents, activation: str | None, layout: Layout | None) -> ModelNetwork:
+    """Return the network of a source that says what its operations are."""
+    assert contents.dataflow is not None
+    if layout is not None:
+        check_layout(layout)
+        for dense in (s for node in contents.dataflow.nodes for s in node.steps):
+            if isinstance(dense, Dense) and dense.layout != layout:
+                raise ValueError(
+                    f"layout = {layout!r}: {contents.format} stores {dense.name} {dense.layout}"
+                )
+    return from_dataflow(contents, activation)
 
 
 def _chain(model: Model) -> ModelNetwork:
@@ -84,7 +102,7 @@ def _chain(model: Model) -> ModelNetwork:
     )
     biases = [None if layer.bias is None else layer.bias.astype(np.float64) for layer in run]
     weights = net.from_layers([layer.weight.astype(np.float64) for layer in run], biases)
-    names, passed = tuple(layer.name for layer in run), tuple(_passed_over(model))
+    names, passed = tuple(layer.name for layer in run), (*model.notes, *_passed_over(model))
     return ModelNetwork(net, weights, model.format, names, passed)
 
 

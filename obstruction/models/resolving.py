@@ -72,16 +72,27 @@ def resolve(
     """
     if activation is not None:
         activation = check_activation(activation)
-    if layout is not None and layout not in LAYOUTS:
-        raise ValueError(f"layout = {layout!r}: must be one of {', '.join(LAYOUTS)}")
+    if layout is not None:
+        check_layout(layout)
     layers = _check_layers(layers)
     steps = contents.steps
     skipped: list[tuple[str, str]] = []
     if steps is not None and layers is not None:
         steps, skipped = _picked(contents, steps, layers)
     if steps is None:
-        steps, skipped = arranged(contents, bag_of(contents), activation, layout, layers)
+        try:
+            steps, skipped = arranged(contents, bag_of(contents), activation, layout, layers)
+        except UnreadableModel:
+            raise
+        except ValueError as problem:  # what a reader could not follow is why it must be told
+            raise ValueError("; ".join((str(problem), *contents.notes))) from None
     return _model(contents, _Chain.of(steps), skipped, activation, layout)
+
+
+def check_layout(layout: str) -> None:
+    """Raise a ValueError if a layout has no such name."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout = {layout!r}: must be one of {', '.join(LAYOUTS)}")
 
 
 def layer_names(contents: Contents) -> list[str]:
@@ -142,7 +153,7 @@ def _model(
         skipped.append((only, "the only fully connected layer: there are no hidden neurons"))
         return Model((), (), tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
     layers = tuple(
-        _layer(contents, dense, one) for dense, one in zip(chain.layers, settled, strict=True)
+        layer_of(contents, dense, one) for dense, one in zip(chain.layers, settled, strict=True)
     )
     links = tuple(
         _link(contents, chain, layers, i, activation) for i in range(max(0, len(layers) - 1))
@@ -179,7 +190,14 @@ def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[L
     return fitting[0]
 
 
-def _layer(contents: Contents, dense: Dense, layout: Layout) -> Layer:
+def layer_of(contents: Contents, dense: Dense, layout: Layout) -> Layer:
+    """Return a layer with its arrays.
+
+    Raises
+    ------
+    UnreadableModel
+        If its weights are no finite floating-point numbers, or have no direction.
+    """
     weight = _checked(contents.tensors[dense.weight])
     bias = None if dense.bias is None else _checked(contents.tensors[dense.bias])
     magnitude = None if dense.magnitude is None else _checked(contents.tensors[dense.magnitude])

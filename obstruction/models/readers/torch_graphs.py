@@ -11,6 +11,7 @@ import copy
 import importlib
 import operator
 import random
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -85,12 +86,14 @@ def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
         "create_node": create_node,
     }
     tracer = type("Tracer", (fx.Tracer,), behaviour)()
-    with torch.enable_grad(), _recorded(read), _own_backward(tracer):
+    with torch.enable_grad(), _recorded(read), _own_backward(tracer), _augmented():
         return tracer.trace(module, concrete_args=fixed or None)
 
 
-def _shape_of(graph: Any) -> list[tuple[str, str, str]]:
-    return [(n.op, str(n.target), f"{n.args} {n.kwargs}") for n in graph.nodes]
+def _shape_of(graph: Any) -> list[str]:
+    """Return what a graph does, but for the names of constants, which are new every time."""
+    nodes = [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in graph.nodes]
+    return [re.sub(r"_tensor_constant\d+", "constant", node) for node in nodes]
 
 
 @contextlib.contextmanager
@@ -114,6 +117,27 @@ def _random_states() -> Iterator[Any]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextlib.contextmanager
+def _augmented() -> Iterator[None]:
+    """Note ``x += y`` as a change of x, not as ``x = x + y``, which leaves other names for x."""
+    proxy = importlib.import_module("torch.fx").Proxy
+    names = [f"__{name}__" for name in torch_leaves.AUGMENTED if not hasattr(proxy, f"__{name}__")]
+
+    def noted(name: str) -> Any:
+        target = getattr(operator, name)
+        return lambda given, other: given.tracer.create_proxy(
+            "call_function", target, (given, other), {}
+        )
+
+    for name in names:
+        setattr(proxy, name, noted(name))
+    try:
+        yield
+    finally:
+        for name in names:
+            delattr(proxy, name)
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ _VIEWS: Final = frozenset(
     )
 )  # their results share memory with what they are given
 _RESHAPES: Final = frozenset(("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze"))
-_AUGMENTED: Final = frozenset(("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow"))
+AUGMENTED: Final = frozenset(("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow"))
 _COMPUTED: Final = "its weights are computed from others when it is called"
 
 
@@ -255,7 +255,7 @@ def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
     else:
         name = name_of(node)
         in_place = name.endswith("_") and not name.endswith("__")
-        in_place |= name in _AUGMENTED
+        in_place |= name in AUGMENTED
         in_place |= node.kwargs.get("inplace") is True
         in_place |= is_activation(name) and any(a is True for a in node.args[-1:])
         if is_node(node.kwargs.get("out")):
