@@ -61,6 +61,7 @@ ORDER = (
     "models.readers.sklearn models.readers.keras",
     "models",
     "dag.widths",
+    "dag.assembling",
     "dag.dataflows",
     "dag.reading",
     "grid binomial streams exact.methods exact.normal exact.transforms",

@@ -7,7 +7,7 @@ import pytest
 from test_dag_models import RELU, contents, dense, op
 
 from obstruction import models
-from obstruction.dag import dataflows
+from obstruction.dag import assembling, dataflows
 from obstruction.dag.dataflows import from_dataflow
 from obstruction.models import resolving
 from obstruction.models.contents import Activation, Barrier, Dense, Join, NothingAuditable
@@ -184,7 +184,7 @@ class Everything:
             of_nodes,
         ),
         (
-            dataflows._Builder,
+            assembling.Assembly,
             "end",
             lambda self, given: [self.nodes(one, "output") for one in given],
             of_nodes,

@@ -206,7 +206,7 @@ MODULES = {
         0,
     ),
     "own backward": (
-        ab(lambda s, x: s.b(relu(s.a(x))) + s.c(Reversed.apply(relu(s.a(x)))), c=(5, 2)),
+        ab(lambda s, x: (lambda h: s.b(h) + s.c(Reversed.apply(h)))(relu(s.a(x))), c=(5, 2)),
         0,
     ),
     "hooked": (hooked, 0),

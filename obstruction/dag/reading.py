@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction import models
-from obstruction.dag.dataflows import ModelNetwork, from_dataflow, has_branches
+from obstruction.dag.assembling import ModelNetwork
+from obstruction.dag.dataflows import from_dataflow, has_branches
 from obstruction.dag.network import Network
 from obstruction.models import Layer, Layout, Model, NothingAuditable
 from obstruction.models.contents import Contents, Dense
