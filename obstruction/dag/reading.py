@@ -37,11 +37,12 @@ def from_model(
     -------
     network : Network
         Of a chain the run of layers that the audit judges, as `Network.mlp` makes it: nodes ``x0``,
-        ``h1.0``, ``y0``; what comes before or after, such as convolutions, is left out. Otherwise
-        nodes are called by their layers; where something keeps no balance (shared weights and
-        values added without weights of their own among them) the network ends and what comes
-        behind are inputs again (`read_model` says where). Frozen weights are frozen all the same;
-        there may be more. Biases are there where the model has them.
+        ``h1.0``, ``y0``; what comes before or after, such as convolutions, is left out. Otherwise,
+        if the model branches or has several such runs, nodes are called by their layers. Where
+        something keeps no balance (shared weights and values added without weights of their own
+        among them) the network ends, and what comes behind are inputs again; `read_model` says
+        where. Frozen weights are frozen all the same; there may be more. Biases are there where
+        the model has them.
     weights : ndarray of float64, shape (size,)
         With the balances of the audit.
 
@@ -50,8 +51,9 @@ def from_model(
     NothingAuditable
         If there is no such run; the message gives the reasons.
     UnreadableModel, ValueError
-        If the source cannot be read safely, something must be told that it does not say, or there
-        are several runs; the message names the option or the layer.
+        If the source cannot be read safely, something must be told that it does not say or is told
+        otherwise, or a source without operations has several runs; the message names the option or
+        the layer.
 
     Examples
     --------
