@@ -322,19 +322,23 @@ def test_the_check_sees_what_is_not_conserved():
     assert drift(module, wrong)[0] > 1e-3
 
 
-def test_values_on_other_axes_are_not_added(tmp_path):
+def test_values_are_added_only_along_one_axis(tmp_path):
     """In a file a transpose may put neurons on the axis before the last."""
     framework("onnx")
-    x = torch.randn(6, 4, 4)
-    module = Made(
-        lambda s, x: s.o(relu(s.a(x) + s.b(x.transpose(1, 2)).transpose(1, 2))),
-        a=linear(4, 4),
-        b=linear(4, 4),
-        o=linear(4, 1),
-    )
-    torch.onnx.export(module, (x,), str(tmp_path / "m.onnx"), dynamo=False)
+    path, x = tmp_path / "m.onnx", torch.randn(6, 4, 4)
+
+    def turned(layer, x):
+        return layer(x.transpose(1, 2)).transpose(1, 2)
+
+    parts = {"a": (4, 4), "b": (4, 4), "o": (4, 1)}
+    mixed = Made(lambda s, x: s.o(relu(s.a(x) + turned(s.b, x))), **parts)
+    torch.onnx.export(mixed, (x,), str(path), dynamo=False)
     with pytest.raises(models.NothingAuditable):
-        read_model(tmp_path / "m.onnx")
+        read_model(path)
+    alike = Made(lambda s, x: s.o(relu(turned(s.a, x) + turned(s.b, x)).transpose(1, 2)), **parts)
+    torch.onnx.export(alike, (x,), str(path), dynamo=False)
+    told = read_model(path)
+    assert (len(told.network.hidden), told.notes) == (4, ())
 
 
 def test_weights_that_an_exporter_stores_twice_are_shared(tmp_path):

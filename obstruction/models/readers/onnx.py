@@ -341,16 +341,18 @@ class _Graph:
         elif (applied := self.activation(node, data)) is not None:
             self.axis[node.output[0]] = axis
             yield applied
-        elif (operation := _joined(node, data)) is not None and self.is_aligned(data):
-            self.axis[node.output[0]] = "last"
+        elif (operation := _joined(node, data)) is not None and (
+            common := self.common_axis(data)
+        ) in ("last", "rows" if operation == "sum" else "last"):
+            self.axis[node.output[0]] = common
             yield Join(name, self.reason(kind, []), operation)
         else:
             yield Barrier(name, self.reason(kind, data if len(data) < 2 else []))
 
-    def is_aligned(self, data: list[str]) -> bool:
-        """Return whether all values that hold neurons have them on the last axis."""
-        holding = [name for name in data if self.regrouping.holds_neurons(name)]
-        return all(self.axis.get(name) == "last" for name in holding)
+    def common_axis(self, data: list[str]) -> Axis:
+        """Return which axis of all values that hold neurons is theirs, None if they differ."""
+        axes = {self.axis.get(name) for name in data if self.regrouping.holds_neurons(name)}
+        return axes.pop() if len(axes) == 1 else None if axes else "last"
 
     def reason(self, kind: str, lone: list[str]) -> str:
         """Return why no balance is kept across a node, which has one input that is no constant."""
