@@ -5,6 +5,7 @@ neuron must stay, whatever the module does. What cannot be seen must not be clai
 """
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -362,4 +363,16 @@ def test_random_states_are_left_alone():
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert repr(before[1]) == repr(np.random.get_state(legacy=False))  # noqa: NPY002
     assert "apply" in vars(torch.autograd.Function)
+    assert not hasattr(torch.fx.Proxy, "__iadd__")
+
+
+def test_many_threads_read_at_once():
+    modules = [make() for make, number in MODULES.values() if number]
+    alone = [read_model(module).weights for module in modules]
+    with ThreadPoolExecutor(8) as pool:
+        found = [told.weights for told in pool.map(read_model, modules * 4)]
+    for weights, expected in zip(found, alone * 4, strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    assert "apply" in vars(torch.autograd.Function)
+    assert vars(torch.autograd.Function)["apply"].__func__.__module__ == "torch.autograd.function"
     assert not hasattr(torch.fx.Proxy, "__iadd__")

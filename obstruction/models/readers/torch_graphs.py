@@ -13,6 +13,7 @@ import operator
 import random
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any, Final
@@ -20,6 +21,9 @@ from typing import Any, Final
 import numpy as np
 
 from obstruction.models.readers import torch_leaves
+
+_ONE_AT_A_TIME: Final = threading.RLock()
+"""Held while PyTorch's own classes are changed for the time of a trace."""
 
 _TRIALS: Final = 6  # of other random numbers, where any are drawn in Python
 
@@ -86,7 +90,7 @@ def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
         "create_node": create_node,
     }
     tracer = type("Tracer", (fx.Tracer,), behaviour)()
-    with torch.enable_grad(), _recorded(read), _own_backward(tracer), _augmented():
+    with _ONE_AT_A_TIME, torch.enable_grad(), _recorded(read), _own_backward(tracer), _augmented():
         return tracer.trace(module, concrete_args=fixed or None)
 
 
