@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -193,6 +194,9 @@ def _steps(
     if kind is None:
         own = f"{type(source).__name__}: a model of the user's own, whose order is code"
         return None, (own,)
+    for model in (source, *_all_layers(source)):
+        if type(model).__name__ == "Sequential":
+            _check_once(model)
     names = {id(variable): name for name, variable in variables.items()}
 
     def find(place: keras_config.Place) -> tuple[str, ...]:
@@ -217,6 +221,20 @@ def _steps(
         for step in steps
     )
     return trained, keras_config.remarks(config)
+
+
+def _check_once(model: Any) -> None:
+    """Raise an UnreadableModel if a layer stands twice in a Sequential.
+
+    The description of such a model has the layer once.
+    """
+    for layer, times in Counter(map(id, model.layers)).items():
+        if times > 1:
+            name = next(one.name for one in model.layers if id(one) == layer)
+            raise UnreadableModel(
+                f"{model.name}: the layer {name!r} stands in it {times} times, which its "
+                "description does not say; its weights are shared, so it keeps no balance"
+            )
 
 
 def _clone(source: Any) -> Any:

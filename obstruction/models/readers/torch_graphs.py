@@ -25,6 +25,9 @@ from obstruction.models.readers import torch_leaves
 _ONE_AT_A_TIME: Final = threading.RLock()
 """Held while PyTorch's own classes are changed for the time of a trace."""
 
+_DRAWN: Final = re.compile(r"_tensor_constant\d+|-?\d+\.\d*(e[-+]?\d+)?|-?\d+e-\d+")
+"""What random numbers make of a graph that does the same with other numbers."""
+
 _TRIALS: Final = 6  # of other random numbers, where any are drawn in Python
 
 
@@ -52,27 +55,76 @@ def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
         If that fails, or what is done depends on random numbers.
     """
     try:
-        with _untouched(module), warnings.catch_warnings(), _random_states() as drawn:
+        with (
+            _ONE_AT_A_TIME,
+            _untouched(module),
+            warnings.catch_warnings(),
+            _random_states() as drawn,
+        ):
             warnings.simplefilter("ignore")
             graph = _traced(module, fixed, read)
             if drawn():
                 seen = _shape_of(graph)
-                for seed in range(_TRIALS):
-                    sys.modules["torch"].default_generator.manual_seed(seed)
-                    random.seed(seed)
-                    np.random.seed(seed)  # noqa: NPY002 - forward may use it
-                    if _shape_of(_traced(module, fixed, read)) != seen:
+                for trial in range(_TRIALS + len(_ENDS)):
+                    sys.modules["torch"].default_generator.manual_seed(trial)
+                    random.seed(trial)
+                    np.random.seed(trial)  # noqa: NPY002 - forward may use it
+                    ends = _drawn_at(_ENDS[trial]) if trial < len(_ENDS) else _as_they_are()
+                    with ends:
+                        again = _traced(module, fixed, read)
+                    if _shape_of(again) != seen:
                         raise NotFollowed("what it does depends on random numbers")
             for node in graph.nodes:
                 if node.op == "get_attr":
                     held = operator.attrgetter(node.target)(module)
                     node.meta["addresses"] = torch_leaves.addresses([held])
+                    is_tensor = isinstance(held, sys.modules["torch"].Tensor)
+                    node.meta["is_real"] = is_tensor and held.is_floating_point()
             return graph
     except NotFollowed:
         raise
     except Exception as problem:  # it is the user's code that runs
         lines = str(problem).strip().splitlines() or [type(problem).__name__]
         raise NotFollowed(lines[0]) from None
+
+
+_as_they_are = contextlib.nullcontext
+_ENDS: Final = (0.0, 1.0 - 2.0**-24)
+
+
+@contextlib.contextmanager
+def _drawn_at(place: float) -> Iterator[None]:
+    """Let uniform random numbers of modules be at an end of their range, seldom as that is."""
+    torch = sys.modules["torch"]
+
+    def number(low: float = 0.0, high: float = 1.0) -> float:
+        return low + place * (high - low)
+
+    def array(*shape: Any, **_: Any) -> Any:
+        return np.full(shape, place)[()]
+
+    def tensor(*size: Any, **options: Any) -> Any:
+        return torch.full(_size(size), place, **options)
+
+    kept = []
+    for owner, name, instead in (
+        (random, "random", number),
+        (random, "uniform", number),
+        (np.random, "rand", array),
+        (torch, "rand", tensor),
+    ):
+        kept.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, instead)
+    try:
+        yield
+    finally:
+        for owner, name, before in kept:
+            setattr(owner, name, before)
+
+
+def _size(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a size that was given as numbers or as one sequence."""
+    return tuple(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
 
 
 def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
@@ -90,14 +142,14 @@ def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
         "create_node": create_node,
     }
     tracer = type("Tracer", (fx.Tracer,), behaviour)()
-    with _ONE_AT_A_TIME, torch.enable_grad(), _recorded(read), _own_backward(tracer), _augmented():
+    with torch.enable_grad(), _recorded(read), _own_backward(tracer), _augmented():
         return tracer.trace(module, concrete_args=fixed or None)
 
 
 def _shape_of(graph: Any) -> list[str]:
-    """Return what a graph does, but for the names of constants, which are new every time."""
+    """Return what a graph does, but for fractions and the names of constants."""
     nodes = [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in graph.nodes]
-    return [re.sub(r"_tensor_constant\d+", "constant", node) for node in nodes]
+    return [_DRAWN.sub("constant", node) for node in nodes]
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import numbers
 import sys
-import types
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
@@ -82,7 +81,16 @@ _VIEWS: Final = frozenset(
         "cuda",
     )
 )  # their results share memory with what they are given
+_MODULES: Final = frozenset(("torch", "_operator", "operator", "builtins", "math"))
 _RESHAPES: Final = frozenset(("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze"))
+_COPIES: Final = frozenset(
+    (
+        *("linear", "matmul", "mm", "addmm", "add", "sub", "mul", "truediv", "div", "neg", "pow"),
+        *("cat", "concat", "concatenate", "stack", "clone", "sum", "mean", "prod", "maximum"),
+        *("minimum", "clamp", "clamp_min", "exp", "log", "sqrt", "abs", "square", "rsqrt"),
+        *("eq", "ne", "lt", "le", "gt", "ge", "where", "layer_norm", "batch_norm", "norm"),
+    )
+)  # their results are new
 AUGMENTED: Final = frozenset(("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow"))
 _COMPUTED: Final = "its weights are computed from others when it is called"
 
@@ -185,13 +193,24 @@ def is_trained(parameter: Any) -> bool:
 
 def is_transparent(name: str, node: Any) -> bool:
     """Return whether what a node does, a function of this name, does not bear on balances."""
-    if name in ("to", "type"):  # no gradient passes through whole numbers
+    if name in ("to", "type", "type_as"):  # no gradient passes through whole numbers
         told = [*node.args[1:], *node.kwargs.values()]
         dtype = sys.modules["torch"].dtype
-        if any(isinstance(one, dtype) and not one.is_floating_point for one in told):
+        if not all(map(_is_real, told)):
             return False
-        return name == "to" or all(isinstance(one, dtype) or is_node(one) for one in told)
+        return name != "type" or all(isinstance(one, dtype) or is_node(one) for one in told)
     return name in _TRANSPARENT
+
+
+def _is_real(told: Any) -> bool:
+    """Return whether what is given for a type, or a tensor of that type, is no whole number."""
+    if isinstance(told, sys.modules["torch"].dtype):
+        return bool(told.is_floating_point)
+    if not is_node(told) or told.op == "placeholder":
+        return True
+    if told.target is getattr:
+        return _is_real(told.args[0])
+    return told.op == "get_attr" and bool(told.meta.get("is_real"))
 
 
 def is_activation(name: str) -> bool:
@@ -268,9 +287,12 @@ def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
 def known_name(node: Any) -> str:
     """Return the name of the function of PyTorch or Python that a node calls, "" of a user's."""
     target = node.target
-    if isinstance(target, types.FunctionType) and not target.__module__.startswith("torch."):
-        return ""
-    return name_of(node)
+    if isinstance(target, str):
+        return target if node.op == "call_method" else ""
+    named = getattr(target, "_qualified_op_name", None)  # of torch.ops
+    module = getattr(target, "__module__", None) or ""
+    known = named.startswith("aten::") if named else module.split(".")[0] in _MODULES
+    return name_of(node) if known else ""
 
 
 def name_of(node: Any) -> str:
@@ -282,6 +304,20 @@ def name_of(node: Any) -> str:
 def is_view(node: Any) -> bool:
     """Return whether the result of a node may share memory with what it is given."""
     return node.op in ("call_method", "call_function") and name_of(node) in _VIEWS
+
+
+def may_share_memory(node: Any) -> bool:
+    """Return whether the result of a node is not known to be a copy."""
+    if node.op == "call_module" or not (name := known_name(node)):
+        return True
+    return not (name in _COPIES or is_activation(name)) or bool(node.kwargs.get("inplace"))
+
+
+def may_change(node: Any) -> bool:
+    """Return whether a node may change what it is given, as it is called for nothing else."""
+    if node.op not in ("call_function", "call_method"):
+        return False
+    return name_of(node).endswith("_") or (not node.users and known_name(node) not in _COPIES)
 
 
 def is_reshape(node: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -77,7 +77,7 @@ class _Follower:
         self.results: tuple[Hashable, ...] = ()
         self.failed: list[str] = []
         self.elsewhere: set[int] = set()  # addresses of tensors that forward reads by itself
-        self.memory: dict[Hashable, Hashable] = {}  # the value whose memory another may be in
+        self.memory: dict[Hashable, set[Hashable]] = {}  # of what values another may be in
         self.changed: list[Hashable] = []  # memory that was changed in place
         self.regrouping = Regrouping()
         self._keys = itertools.count()
@@ -93,17 +93,21 @@ class _Follower:
         """Add an operation and return what it makes."""
         made = _Value(next(self._keys))
         keys = tuple(value.key for value in inputs)
-        if keys and (is_view or not steps):
-            self.memory[made.key] = self.memory_of(inputs[0])
+        if is_view or not steps:
+            self.memory[made.key] = set().union(*map(self.memory_of, inputs))
         steps = self.regrouping.checked(
             keys, made.key, steps, reshapes=reshapes, second_axis=second_axis
         )
         self.nodes.append(Node(keys, (made.key,), steps))
         return made
 
-    def memory_of(self, value: _Value) -> Hashable:
-        """Return the first of the values that may share memory with one."""
-        return self.memory.get(value.key, value.key)
+    def memory_of(self, value: _Value) -> set[Hashable]:
+        """Return the first of the values that one may share memory with."""
+        return self.memory.get(value.key, {value.key})
+
+    def change(self, values: Iterable[_Value]) -> None:
+        """Note that values may be changed in place."""
+        self.changed += itertools.chain.from_iterable(map(self.memory_of, values))
 
     def is_elsewhere(self, step: Dense) -> bool:
         """Return whether the weights of a layer are also read alone."""
@@ -116,7 +120,7 @@ class _Follower:
     def opaque(self, module: Any, values: Sequence[Any], barrier: Barrier) -> _Value:
         """Add a module that may do anything with its weights, and return what it makes."""
         self.elsewhere |= torch_leaves.addresses(module.parameters())
-        return self.add(values, barrier)
+        return self.add(values, barrier, is_view=True)
 
     def call(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
         """Return what a module makes of its arguments, of which some are values."""
@@ -148,7 +152,7 @@ class _Follower:
                 return value
             steps = torch_leaves.leaf(module, kind, role, path, label)
             if getattr(module, "inplace", False) is True:
-                self.changed += map(self.memory_of, values)
+                self.change(values)
             if steps and isinstance(steps[0], Barrier):
                 return self.opaque(module, values, steps[0])
             return self.add(values, *steps, reshapes=torch_layers.reshapes(kind))
@@ -158,6 +162,7 @@ class _Follower:
             if module is self.root:
                 raise
             self.failed.append(f"{label}: {problem}")
+            self.change(values)
             return self.opaque(module, values, Barrier(label, _NOT_FOLLOWED))
 
     def _custom(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
@@ -193,7 +198,7 @@ class _Follower:
                 known[node] = value = self.add(
                     inputs,
                     *steps,
-                    is_view=torch_leaves.is_view(node),
+                    is_view=torch_leaves.may_share_memory(node),
                     reshapes=torch_leaves.is_reshape(node),
                     second_axis=torch_leaves.argument(node, 1, "dim") == 1,
                 )
@@ -202,19 +207,22 @@ class _Follower:
                 if addition is not None:
                     biases[addition] = value
             if known[node] is not None:
+                if torch_leaves.may_change(node):
+                    self.change(inputs)
                 for changed in torch_leaves.changed_in_place(module, node):
                     before = known.get(changed)
-                    same = [n for n, value in known.items() if n is changed or value == before]
+                    if before is None:  # a buffer, say, which is no value that layers make
+                        continue
+                    same = [n for n, value in known.items() if value == before]
                     known.update(dict.fromkeys(same, known[node]))
-                    if before is not None:
-                        self.changed.append(self.memory_of(before))
+                    self.change([before])
                 self._forget(node, known, set(self.changed[so_far:]))
         raise NotFollowed("it returns nothing")
 
     def _forget(self, node: Any, known: dict[Any, _Value | None], changed: set[Hashable]) -> None:
         """Make what is in memory that a node changed something else than it was."""
         for other, value in list(known.items()):
-            if value is None or value == known[node] or self.memory_of(value) not in changed:
+            if value is None or value == known[node] or changed.isdisjoint(self.memory_of(value)):
                 continue
             known[other] = self.add([value], Barrier(node.name, _CHANGED))
 
