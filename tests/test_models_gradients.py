@@ -4,6 +4,7 @@ Each module is read, and the gradients of a loss are followed a little: the bala
 neuron must stay, whatever the module does. What cannot be seen must not be claimed.
 """
 
+import random
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +18,7 @@ from obstruction.dag.reading import read_model
 torch = framework("torch")
 nn, F = torch.nn, torch.nn.functional
 relu, linear = F.relu, nn.Linear
+WHOLE = torch.zeros(1, dtype=torch.long)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -54,6 +56,26 @@ class Frozen(nn.Module):
         return relu(self.a(x))
 
 
+class Unfollowed(nn.Module):
+    def forward(self, x):
+        if x.sum() > -1e9:
+            x.sigmoid_()
+        return x
+
+
+class Normaliser(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+        self.a, self.b = linear(4, 5), linear(5, 2)
+
+    def forward(self, x):
+        rows = x.size(0)
+        with torch.no_grad():
+            self.mean.copy_(x.mean(0))
+        return self.b(relu(self.a(x)).view(rows, -1))
+
+
 class InPlace(nn.Module):
     def forward(self, x):
         return x.tanh_()
@@ -82,6 +104,32 @@ def through_a_view(s, x):
     z = s.a(x)
     z.ravel().tanh_()
     return s.b(z)
+
+
+def through_an_unknown_view(s, x):
+    h = relu(s.a(x)) * 1.0
+    turned = h.movedim(0, 1)
+    turned.add_(1.0)
+    return s.b(h)
+
+
+def many_at_once(s, x):
+    h = relu(s.a(x)) * 1.0
+    torch._foreach_add_([h], 1.0)
+    return s.b(h)
+
+
+def unfollowed(s, x):
+    h = relu(s.a(x)) * 1.0
+    s.act(h)
+    return s.b(h)
+
+
+def seldom(s, x):
+    h = relu(s.a(x))
+    if random.random() < 0.01:
+        h = relu(s.m(h))
+    return s.b(h)
 
 
 def added_in_place(s, x):
@@ -214,10 +262,23 @@ MODULES = {
     "hooked back": (hooked_back, 0),
     "viewed": (viewed, 0),
     "by chance": (ab(by_chance, m=(5, 5)), None),
+    "seldom": (ab(seldom, m=(5, 5)), 0),
+    "through an unknown view": (ab(through_an_unknown_view), 0),
+    "many at once": (ab(many_at_once), 0),
+    "unfollowed": (ab(unfollowed, act=Unfollowed()), 0),
+    "as whole numbers": (
+        ab(lambda s, x: s.b((9 * relu(s.a(x))).type_as(WHOLE).to(x.dtype)) + s.c(x), c=(4, 2)),
+        0,
+    ),
+    # what must not be lost
+    "a buffer is written": (Normaliser, 5),
+    "a factor by chance": (ab(lambda s, x: s.b(relu(s.a(x))) * random.uniform(0.5, 2.0)), 5),
+    "noise": (ab(lambda s, x: s.b(relu(s.a(x + random.gauss(0.0, 1.0))))), 5),
 }
 UNSEEN = {  # in a file there is nothing of it
     *("no_grad", "set_grad_enabled", "decorated", "not trained in between", "own backward"),
     *("hooked", "hooked back", "viewed", "by chance", "through a view", "normalised"),
+    *("seldom", "through an unknown view", "many at once", "as whole numbers", "noise"),
 }
 
 

@@ -327,6 +327,19 @@ def test_code_of_the_users_own_is_not_taken_for_what_it_is_called(keras):
 
 
 @pytest.mark.slow
+def test_a_layer_that_stands_twice_in_a_sequential_is_refused(keras):
+    """Its description has the layer once."""
+    layers = keras.layers
+    twice = layers.Dense(4, "relu", name="twice")
+    parts = [keras.Input((4,)), twice, layers.Dense(4, "relu"), twice, layers.Dense(2)]
+    message = "the layer 'twice' stands in it 2 times"
+    with pytest.raises(UnreadableModel, match=message):
+        reader.read(keras.Sequential(parts))
+    nested = keras.Sequential([keras.Sequential(parts[:-1]), layers.Dense(2)])
+    with pytest.raises(UnreadableModel, match=message):
+        reader.read(nested)
+
+
 def test_a_copy_does_what_the_model_does_or_is_refused(keras):
     from obstruction.repairing import repair
 
