@@ -187,6 +187,12 @@ def _continued(
     target = check_count("networks", networks or prior.target)
     if target < prior.networks:
         raise ValueError(f"networks = {target:,}: {out} holds {prior.networks:,} networks already")
+    last = max((stop for _, stop in prior.done), default=0)
+    if target < last:  # an interruption leaves gaps, and what is counted cannot be taken back
+        raise ValueError(
+            f"networks = {target:,}: {out} holds {prior.networks:,} of the first {last:,} networks "
+            f"already; ask for {last:,} or more"
+        )
     return mine, target
 
 

@@ -175,6 +175,8 @@ class Sampler:
                 for worker in finished:
                     worker.result()
                 watch(before + todo.counted)
+            if missing := _missing(self._done, networks):
+                raise RuntimeError(f"networks {missing} were not counted though nothing stopped it")
         finally:
             todo.close()
             wait(workers, _GRACE_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import fcntl
 import io
@@ -584,6 +585,20 @@ def test_a_full_disk_is_told_in_one_line(place, run, refused, tmp_path, monkeypa
         run(tmp_path, "--resume")
 
 
+def test_what_an_interruption_left_behind_a_gap_is_not_taken_back(run, refused, tmp_path):
+    """Of networks 0 to 999 some 700 are counted: 800 would be others than a run of 800 counts."""
+    out, gaps = tmp_path / "a", ((0, 300), (600, 1000))
+    run(out, *SMALL, "--networks", "700")
+    finished = ob.load(out)
+    folder.save_checkpoint(dataclasses.replace(finished, done=gaps, target=2000), out, replace=True)
+    assert ob.load(out).networks == 700
+    message = refused("run", "--resume", "--networks", "800", "--out", out)
+    assert f"networks = 800: {out} holds 700 of the first 1,000 networks already" in message
+    assert "ask for 1,000 or more" in message
+    run(out, "--resume", "--networks", "1000")
+    assert (ob.load(out).networks, ob.load(out).done) == (1000, ((0, 1000),))
+
+
 # --- real processes ----------------------------------------------------------------------------
 
 HURRIED = "from obstruction import cli, running; running.CHECKPOINT_SECONDS = 0.0; cli.main()"
@@ -622,11 +637,12 @@ def test_signals_stop_a_long_run_within_a_second_or_so(name, command, run, tmp_p
         complaint.decode(),
     )
     assert found
-    saved = int(found[1].replace(",", ""))
-    assert ob.load(out).networks == saved
+    held = ob.load(out)
+    assert held.networks == int(found[1].replace(",", ""))
     assert command("check", out).code == 0
-    resumed = run(out, "--resume", "--networks", saved + 3000)
-    assert resumed == run(tmp_path / "b", *LONG, "--networks", saved + 3000)
+    target = held.done[-1][1] + 3000
+    resumed = run(out, "--resume", "--networks", target)
+    assert resumed == run(tmp_path / "b", *LONG, "--networks", target)
 
 
 def killed(command, run, tmp_path, rounds) -> None:
@@ -642,8 +658,9 @@ def killed(command, run, tmp_path, rounds) -> None:
         assert before <= held.networks < held.target == 10**10
         assert command("check", out).code == 0
         before = held.networks
-    resumed = run(out, "--resume", "--networks", before + 3000)
-    assert resumed == run(tmp_path / "b", *LONG, "--networks", before + 3000)
+    target = held.done[-1][1] + 3000
+    resumed = run(out, "--resume", "--networks", target)
+    assert resumed == run(tmp_path / "b", *LONG, "--networks", target)
 
 
 def test_kill_leaves_a_readable_folder(command, run, tmp_path):

@@ -414,7 +414,8 @@ def test_a_stopped_range_counts_for_nothing(config, monkeypatch):
 
     monkeypatch.setattr(kernels, "count_nested", giving_up)
     sampler = Sampler(config)
-    sampler.run(10, threads=1)
+    with pytest.raises(RuntimeError, match=r"^networks \[\(0, 10\)\] were not counted though"):
+        sampler.run(10, threads=1)
     assert sampler.snapshot() == ((), Counts.zero(config.shape))
 
 
