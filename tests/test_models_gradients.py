@@ -261,7 +261,7 @@ MODULES = {
     "hooked": (hooked, 0),
     "hooked back": (hooked_back, 0),
     "viewed": (viewed, 0),
-    "by chance": (ab(by_chance, m=(5, 5)), None),
+    "by chance": (ab(by_chance, m=(5, 5)), 0),
     "seldom": (ab(seldom, m=(5, 5)), 0),
     "through an unknown view": (ab(through_an_unknown_view), 0),
     "many at once": (ab(many_at_once), 0),

@@ -11,6 +11,7 @@ import pytest
 from conftest import framework
 from keras_onnx_files import read_blocked
 
+from obstruction.models import read
 from obstruction.models.contents import Activation, Barrier, Dense, UnreadableModel
 from obstruction.models.readers import hdf5
 from obstruction.models.readers import keras as reader
@@ -327,17 +328,18 @@ def test_code_of_the_users_own_is_not_taken_for_what_it_is_called(keras):
 
 
 @pytest.mark.slow
-def test_a_layer_that_stands_twice_in_a_sequential_is_refused(keras):
+def test_a_layer_that_stands_twice_in_a_sequential_is_read_twice(keras):
     """Its description has the layer once."""
     layers = keras.layers
-    twice = layers.Dense(4, "relu", name="twice")
-    parts = [keras.Input((4,)), twice, layers.Dense(4, "relu"), twice, layers.Dense(2)]
-    message = "the layer 'twice' stands in it 2 times"
-    with pytest.raises(UnreadableModel, match=message):
-        reader.read(keras.Sequential(parts))
-    nested = keras.Sequential([keras.Sequential(parts[:-1]), layers.Dense(2)])
-    with pytest.raises(UnreadableModel, match=message):
-        reader.read(nested)
+    dense, curve = layers.Dense(4, "relu", name="twice"), layers.Activation("tanh")
+    parts = [keras.Input((4,)), dense, layers.Dense(4, name="a"), curve, dense, curve]
+    expected = ["twice", "(relu 0)", "a", "(tanh 0)", "twice", "(relu 0)", "(tanh 0)", "last"]
+    model = keras.Sequential([*parts, layers.Dense(2, name="last")])
+    assert brief(reader.read(model).steps) == expected
+    assert [link.reason is None for link in read(model).links] == [False] * 3
+    assert "weights are shared: twice is used 2 times" in read(model).links[0].reason
+    nested = keras.Sequential([keras.Sequential(parts), layers.Dense(2, name="last")])
+    assert len([one for one in brief(reader.read(nested).steps) if "twice" in one]) == 2
 
 
 def test_a_copy_does_what_the_model_does_or_is_refused(keras):

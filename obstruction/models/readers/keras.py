@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -166,6 +165,11 @@ def _told(model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
         elif entry["class_name"] != "InputLayer":
             raise ValueError(f"the layer {name!r} is not in it")
         layers.append(entry)
+    order = [one.name for one in model.layers]
+    if len(set(order)) < len(order):  # of a layer that stands twice in a Sequential it has one
+        told = {entry.get("name", entry["config"].get("name")): entry for entry in layers}
+        first = [entry for entry in layers if entry["class_name"] == "InputLayer"]
+        layers = first + [told[name] for name in order]
     return {**config, "layers": layers}
 
 
@@ -194,9 +198,6 @@ def _steps(
     if kind is None:
         own = f"{type(source).__name__}: a model of the user's own, whose order is code"
         return None, (own,)
-    for model in (source, *_all_layers(source)):
-        if type(model).__name__ == "Sequential":
-            _check_once(model)
     names = {id(variable): name for name, variable in variables.items()}
 
     def find(place: keras_config.Place) -> tuple[str, ...]:
@@ -221,20 +222,6 @@ def _steps(
         for step in steps
     )
     return trained, keras_config.remarks(config)
-
-
-def _check_once(model: Any) -> None:
-    """Raise an UnreadableModel if a layer stands twice in a Sequential.
-
-    The description of such a model has the layer once.
-    """
-    for layer, times in Counter(map(id, model.layers)).items():
-        if times > 1:
-            name = next(one.name for one in model.layers if id(one) == layer)
-            raise UnreadableModel(
-                f"{model.name}: the layer {name!r} stands in it {times} times, which its "
-                "description does not say; its weights are shared, so it keeps no balance"
-            )
 
 
 def _clone(source: Any) -> Any:

@@ -207,7 +207,7 @@ class _Graph:
                 self.constant(node, names)
             elif not self.is_bias(node, data):
                 self.made[node.output[0]] = len(self.nodes)
-                inner = self.regrouping.checked(
+                inner = self.regrouping.followed(
                     data,
                     node.output[0],
                     tuple(self.of(node, data)),
@@ -304,7 +304,7 @@ class _Graph:
             self.nodes[at], outputs=(output,), steps=(replace(layer, bias=bias),)
         )
         self.made[output], self.axis[output] = at, self.axis.get(data[0])
-        self.regrouping.checked(data, output, ())
+        self.regrouping.followed(data, output, ())
         return True
 
     def bias(self, name: str, layer: Dense, axis: Axis) -> str | None:

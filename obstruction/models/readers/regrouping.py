@@ -27,7 +27,7 @@ class Regrouping:
         """Return whether a value is made of outputs of a layer, with no barrier in between."""
         return value in self._neurons
 
-    def checked(
+    def followed(
         self,
         inputs: Sequence[Hashable],
         output: Hashable,
@@ -36,7 +36,7 @@ class Regrouping:
         reshapes: bool = False,
         second_axis: bool = False,
     ) -> tuple[Step, ...]:
-        """Return the steps of an operation, a barrier if it joins what may be regrouped.
+        """Follow an operation; return its steps, a barrier if it joins what may be regrouped.
 
         Parameters
         ----------

@@ -28,7 +28,8 @@ _ONE_AT_A_TIME: Final = threading.RLock()
 _DRAWN: Final = re.compile(r"_tensor_constant\d+|-?\d+\.\d*(e[-+]?\d+)?|-?\d+e-\d+")
 """What random numbers make of a graph that does the same with other numbers."""
 
-_TRIALS: Final = 6  # of other random numbers, where any are drawn in Python
+_TRIALS: Final = (0.0, 1.0 - 2.0**-24, *(None,) * 6)
+"""Where in their range uniform random numbers are put, if any are drawn; None: where they fall."""
 
 
 class NotFollowed(Exception):
@@ -65,12 +66,8 @@ def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
             graph = _traced(module, fixed, read)
             if drawn():
                 seen = _shape_of(graph)
-                for trial in range(_TRIALS + len(_ENDS)):
-                    sys.modules["torch"].default_generator.manual_seed(trial)
-                    random.seed(trial)
-                    np.random.seed(trial)  # noqa: NPY002 - forward may use it
-                    ends = _drawn_at(_ENDS[trial]) if trial < len(_ENDS) else _as_they_are()
-                    with ends:
+                for seed, place in enumerate(_TRIALS):
+                    with _drawn_at(place, seed):
                         again = _traced(module, fixed, read)
                     if _shape_of(again) != seen:
                         raise NotFollowed("what it does depends on random numbers")
@@ -88,43 +85,43 @@ def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
         raise NotFollowed(lines[0]) from None
 
 
-_as_they_are = contextlib.nullcontext
-_ENDS: Final = (0.0, 1.0 - 2.0**-24)
-
-
 @contextlib.contextmanager
-def _drawn_at(place: float) -> Iterator[None]:
-    """Let uniform random numbers of modules be at an end of their range, seldom as that is."""
-    torch = sys.modules["torch"]
+def _drawn_at(place: float | None, seed: int) -> Iterator[None]:
+    """Seed random numbers, and put uniform ones at a place in their range, seldom as that is.
 
-    def number(low: float = 0.0, high: float = 1.0) -> float:
-        return low + place * (high - low)
+    Other threads draw as ever.
+    """
+    torch, here = sys.modules["torch"], threading.get_ident()
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - forward may use it
 
-    def array(*shape: Any, **_: Any) -> Any:
-        return np.full(shape, place)[()]
+    def instead(usual: Any) -> Any:
+        def draw(*given: Any, **options: Any) -> Any:
+            drawn = usual(*given, **options)
+            if threading.get_ident() != here:
+                return drawn
+            if isinstance(drawn, torch.Tensor):
+                return torch.full_like(drawn, place)
+            if isinstance(drawn, np.ndarray):
+                return np.full_like(drawn, place)
+            if isinstance(drawn, float):
+                low, high = given if len(given) == 2 else (0.0, 1.0)
+                return low + place * (high - low)
+            return drawn  # of a size that is not known while it is traced
 
-    def tensor(*size: Any, **options: Any) -> Any:
-        return torch.full(_size(size), place, **options)
+        return draw
 
-    kept = []
-    for owner, name, instead in (
-        (random, "random", number),
-        (random, "uniform", number),
-        (np.random, "rand", array),
-        (torch, "rand", tensor),
-    ):
-        kept.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, instead)
+    owners = ((random, "random"), (random, "uniform"), (np.random, "rand"), (torch, "rand"))
+    kept = [(owner, name, getattr(owner, name)) for owner, name in owners]
     try:
+        if place is not None:
+            for owner, name, usual in kept:
+                setattr(owner, name, instead(usual))
         yield
     finally:
-        for owner, name, before in kept:
-            setattr(owner, name, before)
-
-
-def _size(given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a size that was given as numbers or as one sequence."""
-    return tuple(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+        for owner, name, usual in kept:
+            setattr(owner, name, usual)
 
 
 def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:

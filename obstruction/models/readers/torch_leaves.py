@@ -12,30 +12,12 @@ from obstruction.models.activations import canonical, why_not
 from obstruction.models.contents import Activation, Barrier, Dense, Step
 from obstruction.models.readers import torch_layers
 
-_TRANSPARENT: Final = frozenset(
-    (
-        "dropout",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "flatten",
-        "unflatten",
-        "view",
-        "reshape",
-        "contiguous",
-        "squeeze",
-        "unsqueeze",
-        "to",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "type",
-        "type_as",
-        "clone",
-        "cpu",
-        "cuda",
-    )
+_RESHAPES: Final = frozenset(("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze"))
+_CASTS: Final = frozenset(
+    ("to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda")
+)
+_TRANSPARENT: Final = (
+    _RESHAPES | _CASTS | {"dropout", "dropout1d", "dropout2d", "dropout3d", "contiguous", "clone"}
 )
 _ABOUT_METHODS: Final = frozenset(
     ("size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "__len__")
@@ -46,43 +28,13 @@ _ABOUT_ATTRIBUTES: Final = frozenset(
 ABOUT: Final = _ABOUT_METHODS | _ABOUT_ATTRIBUTES
 _PRODUCTS: Final = ("mul", "imul", "multiply")
 _QUOTIENTS: Final = ("truediv", "itruediv", "div", "divide", "true_divide")
-_VIEWS: Final = frozenset(
-    (
-        "view",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "contiguous",
-        "getitem",
-        "narrow",
-        "select",
-        "chunk",
-        "split",
-        "transpose",
-        "permute",
-        "t",
-        "swapaxes",
-        "expand",
-        "detach",
-        "getattr",
-        "ravel",
-        "view_as",
-        "reshape_as",
-        "to",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "type",
-        "type_as",
-        "cpu",
-        "cuda",
-    )
+_VIEWS: Final = (
+    _RESHAPES
+    | _CASTS
+    | {"contiguous", "getitem", "narrow", "select", "chunk", "split", "transpose", "permute", "t"}
+    | {"swapaxes", "expand", "detach", "getattr", "ravel", "view_as", "reshape_as"}
 )  # their results share memory with what they are given
 _MODULES: Final = frozenset(("torch", "_operator", "operator", "builtins", "math"))
-_RESHAPES: Final = frozenset(("flatten", "unflatten", "view", "reshape", "squeeze", "unsqueeze"))
 _COPIES: Final = frozenset(
     (
         *("linear", "matmul", "mm", "addmm", "add", "sub", "mul", "truediv", "div", "neg", "pow"),
@@ -308,8 +260,7 @@ def is_view(node: Any) -> bool:
 
 def may_share_memory(node: Any) -> bool:
     """Return whether the result of a node is not known to be a copy."""
-    if node.op == "call_module" or not (name := known_name(node)):
-        return True
+    name = known_name(node)
     return not (name in _COPIES or is_activation(name)) or bool(node.kwargs.get("inplace"))
 
 

@@ -30,7 +30,7 @@ from obstruction.models.readers.torch_graphs import NotFollowed, graph_of
 _MEET: Final = "several results meet here, so the layers are no chain"
 _SEVERAL: Final = "it returns several results"
 _NORMALISED: Final = "normalisation makes the outputs independent of the scale of the weights"
-NO_GRADIENT: Final = "no gradient passes here"
+_NO_GRADIENT: Final = "no gradient passes here"
 _OTHER: Final = object()  # an argument that is no tensor of the chain
 _CHANGED: Final = "what it was made of may be changed in place"
 _NOT_FOLLOWED: Final = "its forward pass cannot be followed"
@@ -95,7 +95,7 @@ class _Follower:
         keys = tuple(value.key for value in inputs)
         if is_view or not steps:
             self.memory[made.key] = set().union(*map(self.memory_of, inputs))
-        steps = self.regrouping.checked(
+        steps = self.regrouping.followed(
             keys, made.key, steps, reshapes=reshapes, second_axis=second_axis
         )
         self.nodes.append(Node(keys, (made.key,), steps))
@@ -221,6 +221,8 @@ class _Follower:
 
     def _forget(self, node: Any, known: dict[Any, _Value | None], changed: set[Hashable]) -> None:
         """Make what is in memory that a node changed something else than it was."""
+        if not changed:
+            return
         for other, value in list(known.items()):
             if value is None or value == known[node] or changed.isdisjoint(self.memory_of(value)):
                 continue
@@ -228,7 +230,7 @@ class _Follower:
 
     def _without_gradient(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
         """Add what is computed where gradients are switched off, weights and all."""
-        barrier = Barrier(node.name, NO_GRADIENT)
+        barrier = Barrier(node.name, _NO_GRADIENT)
         if node.op == "call_module":
             return self.opaque(module.get_submodule(node.target), inputs, barrier)
         return self.add(inputs, barrier)
@@ -288,7 +290,7 @@ class _Follower:
             if least == 0 and most is None:
                 return (Activation("relu"),), None
         elif name == "detach":
-            return (Barrier(node.name, NO_GRADIENT),), None
+            return (Barrier(node.name, _NO_GRADIENT),), None
         elif name.endswith("_norm") or name == "normalize":
             return (Barrier(node.name, _NORMALISED),), None
         elif torch_leaves.is_activation(name):
