@@ -32,9 +32,11 @@ import psutil
 from matplotlib.figure import Figure
 
 import obstruction as ob
-from obstruction import kernels, streams, tilting
-from obstruction.plan import StudyConfig
-from obstruction.sampling import Sampler
+from obstruction.sampling import streams
+from obstruction.sampling.config import StudyConfig
+from obstruction.sampling.kernels import networks as kernels
+from obstruction.sampling.rare import estimate as tilting
+from obstruction.sampling.sampler import Sampler
 
 KAIMING, XAVIER = "kaiming_normal", "xavier_normal"
 SEED = 0

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from obstruction import heatmaps
 from obstruction.dag import Network
+from obstruction.reporting import heatmaps
 
 SEED = 0
 FILES = ("dag_example.png", "dag_example.pdf")

@@ -33,8 +33,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from obstruction import heatmaps
 from obstruction.dag import Network
+from obstruction.reporting import heatmaps
 
 SEED = 0
 FILES = ("dag_speed.png", "dag_speed.pdf", "dag_speed.md")

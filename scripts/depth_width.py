@@ -24,8 +24,9 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 import obstruction as ob
-from obstruction import binomial, heatmaps
 from obstruction.dag import BIAS, Network
+from obstruction.reporting import heatmaps
+from obstruction.sampling.inference import binomial
 
 FILES = ("depth_width.png", "depth_width.pdf", "depth_width.csv", "depth_width.md")
 SEED, LEVEL = 0, 1e-3

@@ -28,7 +28,8 @@ from matplotlib.patches import Polygon
 from mpl_toolkits.mplot3d import Axes3D
 from numpy.typing import NDArray
 
-from obstruction import heatmaps, topology
+from obstruction import topology
+from obstruction.reporting import heatmaps
 from obstruction.topology import Parameters
 
 FILES = ("figure2.png", "figure2.pdf")

@@ -32,7 +32,9 @@ from matplotlib.ticker import LogLocator
 from mpl_toolkits.mplot3d import Axes3D
 from toy_report import report
 
-from obstruction import binomial, heatmaps, training
+from obstruction import training
+from obstruction.reporting import heatmaps
+from obstruction.sampling.inference import binomial
 from obstruction.training import Trained
 
 FILES = (

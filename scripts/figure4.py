@@ -28,7 +28,7 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from obstruction import heatmaps
+from obstruction.reporting import heatmaps
 
 SEED = 0
 FULL = Settings(seed=SEED)

@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import obstruction as ob
-from obstruction import heatmaps
+from obstruction.reporting import heatmaps
 
 FILES = ("figure5.png", "figure5.pdf", "figure5.csv", "figure5_statements.md")
 SEED = 0
@@ -32,7 +32,7 @@ COLUMNS = [
     *("scheme", "d", "l", "estimator", "networks", "obstructed", "pathological", "samples"),
     *("empirical", "ci_low", "ci_high", "exact", "z", "p_value"),
 ]
-"""The columns of ``figure5.csv``, explained by `obstruction.table.COLUMNS`."""
+"""The columns of ``figure5.csv``, explained by `obstruction.studies.table.COLUMNS`."""
 
 
 def draw(table: pd.DataFrame, note: str = "") -> Figure:

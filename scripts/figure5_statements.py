@@ -18,7 +18,7 @@ from limits import limit_of_many_inputs, limit_of_wide
 from numpy.typing import NDArray
 
 import obstruction as ob
-from obstruction.agreement import Agreement
+from obstruction.studies.verdict import Agreement
 
 SCHEMES = {"xavier_normal": "Xavier", "kaiming_normal": "Kaiming"}
 SIZES = np.arange(1, 101)

@@ -18,8 +18,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 import obstruction as ob
-from obstruction import heatmaps
-from obstruction.axes import parse_axis
+from obstruction.reporting import heatmaps
+from obstruction.tools.parsing import parse_axis
 
 SEED = 0
 AXIS = parse_axis("d", "geom:1:1000:40")

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import obstruction as ob
-from obstruction import heatmaps
+from obstruction.reporting import heatmaps
 
 SEED = 0
 SCHEMES = {"kaiming_normal": "Kaiming normal", "xavier_normal": "Xavier normal"}

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import obstruction as ob
-from obstruction import heatmaps
+from obstruction.reporting import heatmaps
 
 SEED = 5
 FILES = ("pruning.png", "pruning.pdf", "pruning.md")

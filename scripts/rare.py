@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 import obstruction as ob
-from obstruction import heatmaps
-from obstruction.axes import parse_axis
+from obstruction.reporting import heatmaps
+from obstruction.tools.parsing import parse_axis
 
 SEED = 0
 SCHEMES = ["xavier_normal", "kaiming_normal"]

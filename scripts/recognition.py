@@ -24,9 +24,9 @@ import scipy.stats
 
 import obstruction as ob
 from obstruction import models
-from obstruction.laws import NORMAL, TRUNCATED, UNIFORM
+from obstruction.auditing.origin.recognition import misfit, recognise
 from obstruction.models import Link, Model
-from obstruction.recognition import misfit, recognise
+from obstruction.schemes.laws import NORMAL, TRUNCATED, UNIFORM
 
 LABELS = (
     "torch_linear",

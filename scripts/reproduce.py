@@ -31,7 +31,7 @@ from typing import Any
 import manifest
 
 import obstruction
-from obstruction.sampling import available_threads
+from obstruction.tools.workers import available_threads
 
 SCRIPTS = Path(__file__).resolve().parent
 FIGURES = SCRIPTS.parent / "figures"

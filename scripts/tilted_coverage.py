@@ -21,9 +21,11 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
-from obstruction import tilted_kernels, tilting, weighted
-from obstruction.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM, Law
-from obstruction.tilts import Cells, grouped, sampler
+from obstruction.sampling.inference import weighted
+from obstruction.sampling.kernels import tilted as tilted_kernels
+from obstruction.sampling.rare import estimate as tilting
+from obstruction.sampling.rare.tilts import Cells, grouped, sampler
+from obstruction.schemes.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM, Law
 
 CELLS = (
     (NORMAL, NORMAL, 2, 1.4),

@@ -6,7 +6,7 @@ import pandas as pd
 import toy
 
 import obstruction as ob
-from obstruction import binomial
+from obstruction.sampling.inference import binomial
 
 QUICK = "**A quick version: fewer points, networks, steps and learning rates.**\n"
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import isotonic_regression
 
-from obstruction import binomial
+from obstruction.sampling.inference import binomial
 
 FloatArray = NDArray[np.float64]
 Losses = Mapping[int, FloatArray]

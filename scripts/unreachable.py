@@ -19,8 +19,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 import obstruction as ob
-from obstruction import binomial, heatmaps
-from obstruction.reaching import sample_unreachable
+from obstruction.reporting import heatmaps
+from obstruction.sampling.inference import binomial
+from obstruction.studies.unreachable import sample_unreachable
 
 SEED, LEVEL = 0, 1e-3
 SCHEMES = {"xavier_normal": "Xavier normal", "kaiming_normal": "Kaiming normal"}

@@ -12,10 +12,11 @@ import hypothesis
 import numpy as np
 import pytest
 
-from obstruction import kernels, streams
 from obstruction.cli import main
-from obstruction.counts import Counts
-from obstruction.grid import law_codes
+from obstruction.sampling import streams
+from obstruction.sampling.counts import Counts
+from obstruction.sampling.kernels import networks as kernels
+from obstruction.sampling.thresholds import law_codes
 
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

@@ -110,7 +110,7 @@ def test_pages_can_be_worked_through(page, command, tmp_path, monkeypatch):
     """All blocks in order, in one folder; what is printed is what is shown, up to timings."""
     import matplotlib.pyplot as plt
 
-    from obstruction import heatmaps
+    from obstruction.reporting import heatmaps
 
     monkeypatch.setattr(heatmaps, "write", lambda figure, stream, kind: stream.write(b"picture"))
     monkeypatch.chdir(tmp_path)

@@ -84,7 +84,7 @@ def test_links_lead_somewhere():
 
 
 def test_the_output_shown_is_what_is_printed_now(command, tmp_path, monkeypatch):
-    from obstruction import heatmaps
+    from obstruction.reporting import heatmaps
 
     monkeypatch.setattr(heatmaps, "figure", lambda table: SimpleNamespace(clear=lambda: None))
     monkeypatch.setattr(heatmaps, "write", lambda figure, stream, kind: stream.write(b"picture"))

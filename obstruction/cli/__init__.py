@@ -1,6 +1,12 @@
-"""The command line: parse, call, print. Every command imports what it needs when it runs."""
+"""The command line: it parses arguments, calls the package and prints what that returns.
 
-from obstruction.cli import dags, networks, reports, studies, tables, values
+It may import every other wing, and each command imports what it needs when it runs. It alone
+prints, exits and shows progress, and it must never compute a result that Python users cannot get.
+"""
+
+from obstruction.cli import dag as dags
+from obstruction.cli import networks, reports, studies, tables
+from obstruction.cli import schemes as values
 from obstruction.cli.base import cli, main
 
 __all__ = ["cli", "dags", "main", "networks", "reports", "studies", "tables", "values"]

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from obstruction import __version__
+from obstruction.tools.version import __version__
 
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2

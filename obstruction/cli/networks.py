@@ -20,7 +20,7 @@ DEFAULT_MAX = 10
 
 
 def _count(name: str, text: str | None, least: int = 0) -> int | None:
-    from obstruction.axes import parse_count
+    from obstruction.tools.parsing import parse_count
 
     return None if text is None else parse_count(name, text, least=least)
 
@@ -95,10 +95,10 @@ def audit(
     findings, 2 if the file cannot be read (safely) or must be told more about, 3 if it holds
     nothing that could be audited.
     """
-    from obstruction.auditing import audit as examine
+    from obstruction.auditing.audit import audit as examine
+    from obstruction.auditing.text import report_text
     from obstruction.models import NothingAuditable
-    from obstruction.rendering import report_text
-    from obstruction.validation import check_choice
+    from obstruction.tools.checks import check_choice
 
     check_choice("format", form, ("table", "json", "csv"))
     check_choice("fail-on", fail_on, ("pathological", "boundary", "never"))
@@ -176,8 +176,8 @@ def repair(
     """
     from pathlib import Path
 
+    from obstruction.auditing.repair.repair import plan_repair, write_repair
     from obstruction.models import NothingAuditable, check_target
-    from obstruction.repairing import plan_repair, write_repair
 
     if out is None and not dry_run:
         raise click.UsageError("give --out FILE, or --dry-run to write nothing")

@@ -36,9 +36,9 @@ def report(
     a table of the cells to sort and to search. Shows up to 100,000 cells; --scheme, --d and --l
     choose some of a larger study, while the verdict is always that of all its cells.
     """
-    from obstruction.axes import parse_axis
-    from obstruction.running import check_level
-    from obstruction.study_report import write_report
+    from obstruction.cli.running import check_level
+    from obstruction.reporting.page import write_report
+    from obstruction.tools.parsing import parse_axis
 
     check_level(level)
     chosen = {

@@ -86,9 +86,9 @@ def run(
     An AXIS is a list 2,3,5 or a range 1:100 or 1:100:5 (stop included) or geom:2:4096:20, which is
     20 sizes spaced evenly in their logarithm.
     """
-    from obstruction.axes import parse_axis, parse_count
-    from obstruction.running import run_study
-    from obstruction.validation import LARGEST_SEED
+    from obstruction.cli.running import run_study
+    from obstruction.tools.checks import LARGEST_SEED
+    from obstruction.tools.parsing import parse_axis, parse_count
 
     if overwrite and resume:
         raise click.UsageError("--overwrite and --resume exclude each other")
@@ -126,8 +126,8 @@ def check(folder: str, level: float) -> int:
 
     Holds them against the exact probabilities. Exits with 1 if they disagree.
     """
-    from obstruction.folder import load
-    from obstruction.running import check_level, verdict
+    from obstruction.cli.running import check_level, verdict
+    from obstruction.studies.folder import load
 
     check_level(level)
     study = load(folder)
@@ -151,8 +151,8 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
     They go into its folder, as heatmap.png and heatmap.pdf or, with --value, heatmap-VALUE.png and
     heatmap-VALUE.pdf.
     """
-    from obstruction.folder import load
-    from obstruction.validation import check_choice
+    from obstruction.studies.folder import load
+    from obstruction.tools.checks import check_choice
 
     if value is not None:
         check_choice("value", value, ("exact", "empirical", "zscore", "log10"))
@@ -163,7 +163,7 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
         if not stem.name:
             raise ValueError(f"out = {out!r}: names no file")
     study = load(folder)
-    from obstruction import heatmaps
+    from obstruction.reporting import heatmaps
 
     try:
         whole = value == "log10"  # empirical beside exact

@@ -62,8 +62,8 @@ def table(
     which stand below or beside them. LaTeX needs booktabs and siunitx; its comments hold the BibTeX
     entries to cite.
     """
-    from obstruction.axes import parse_count
-    from obstruction.tables import parse_axes, probability_table
+    from obstruction.reporting.tables import parse_axes, probability_table
+    from obstruction.tools.parsing import parse_count
 
     if exact == (folder is not None):
         raise click.UsageError(
@@ -78,7 +78,7 @@ def table(
     axes = {"rows": parse_axes("rows", rows), "columns": parse_axes("columns", columns)}
     study = None
     if folder is not None:
-        from obstruction.folder import load
+        from obstruction.studies.folder import load
 
         study = load(folder)
     made = probability_table(
@@ -103,8 +103,8 @@ def table(
 
 def _format(format_: str | None, out: str | None) -> str:
     """Return the format that is asked for, or that the name of the file says."""
-    from obstruction.tables import FORMATS, SUFFIXES
-    from obstruction.validation import check_choice
+    from obstruction.reporting.tables import FORMATS, SUFFIXES
+    from obstruction.tools.checks import check_choice
 
     if format_ is not None:
         return check_choice("format", format_, FORMATS)

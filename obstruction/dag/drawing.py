@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from obstruction.dag.frozen import FrozenEdge, frozen_edges
-from obstruction.dag.graph import FloatArray, Graph, WeightsLike
-from obstruction.dag.regions import Indices, Mask
+from obstruction.dag.graph.graph import FloatArray, Graph, WeightsLike
+from obstruction.dag.reachable.frozen import FrozenEdge, frozen_edges
+from obstruction.topology.regions import Indices, Mask
 
 LARGEST_DRAWN: Final = 400
 """Nodes up to which a network is drawn."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from obstruction.dag import betti, frozen, paths, pruning, singular
-from obstruction.dag.arguments import BIAS, Edge, Node, check_iterable
-from obstruction.dag.betti import PoincarePolynomial
-from obstruction.dag.frozen import FrozenEdges
-from obstruction.dag.graph import FloatArray, Graph, WeightsLike
-from obstruction.dag.singular import Singularity
-from obstruction.validation import check_count
+from obstruction.dag.graph.graph import FloatArray, Graph, WeightsLike
+from obstruction.dag.graph.names import BIAS, Edge, Node, check_iterable
+from obstruction.dag.reachable import betti, frozen, paths, pruning, singular
+from obstruction.dag.reachable.betti import PoincarePolynomial
+from obstruction.dag.reachable.frozen import FrozenEdges
+from obstruction.dag.reachable.singular import Singularity
+from obstruction.tools.checks import check_count
 
 if TYPE_CHECKING:
     import networkx

@@ -20,6 +20,9 @@ The functions take numbers or arrays, which broadcast; numbers give a ``float``,
 array of the broadcast shape. Bad arguments raise ``ValueError``: sizes must be whole numbers from 1
 to 2**53, shapes must broadcast, and the scheme must be known. A scheme whose weights depend on each
 other raises `NoExactValue`. Logarithms are natural.
+
+It may import schemes and tools. It must never import a sampler, so that the formulas can be checked
+by counts.
 """
 
 from obstruction.exact.components import (
@@ -28,11 +31,7 @@ from obstruction.exact.components import (
     log_disconnection_probability,
     log_expected_components,
 )
-from obstruction.exact.methods import (
-    NoExactValue,
-    has_exact,
-    method,
-)
+from obstruction.exact.methods import NoExactValue, has_exact, method
 from obstruction.exact.neurons import (
     log_obstruction_probability,
     log_pathological_probability,
@@ -42,7 +41,7 @@ from obstruction.exact.neurons import (
     pathological_probability,
     pathological_probability_from_ratio,
 )
-from obstruction.exact.reach import log_unreachable_probability, unreachable_probability
+from obstruction.exact.unreachable import log_unreachable_probability, unreachable_probability
 
 __all__ = [
     "NoExactValue",

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from obstruction.exact import inversion
-from obstruction.exact.arguments import FloatArray, Result, arguments, plain
+from obstruction.exact.checks import FloatArray, Result, arguments, plain
 from obstruction.exact.methods import check_inputs, exact_scheme
-from obstruction.exact.powers import log_some, some, value
-from obstruction.laws import CONSTANT
+from obstruction.exact.neurons_to_network import log_some, some, value
 from obstruction.schemes import SchemeLike
+from obstruction.schemes.laws import CONSTANT
 
 
 def expected_components(

@@ -29,10 +29,13 @@ from typing import Final
 
 import numpy as np
 
-from obstruction.exact import contour, craig, few, normal
-from obstruction.exact.normal import gauss_legendre
+from obstruction.exact import contour_integral as contour
+from obstruction.exact import craig_integral as craig
+from obstruction.exact import f_distribution as normal
+from obstruction.exact import few_inputs as few
+from obstruction.exact.f_distribution import gauss_legendre
 from obstruction.exact.transforms import MEAN, SQUARE, VARIANCE, FloatArray
-from obstruction.laws import CONSTANT, NORMAL, Law
+from obstruction.schemes.laws import CONSTANT, NORMAL, Law
 
 Factors = tuple[FloatArray, FloatArray]
 

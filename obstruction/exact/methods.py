@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from obstruction.exact.arguments import FloatArray
-from obstruction.laws import CONSTANT, NORMAL
+from obstruction.exact.checks import FloatArray
 from obstruction.schemes import InitScheme, SchemeLike, as_scheme
+from obstruction.schemes.laws import CONSTANT, NORMAL
 
 
 class NoExactValue(ValueError):

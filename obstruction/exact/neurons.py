@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from obstruction.exact import inversion, normal
-from obstruction.exact.arguments import FloatArray, Result, arguments, plain
+from obstruction.exact import f_distribution as normal
+from obstruction.exact import inversion
+from obstruction.exact.checks import FloatArray, Result, arguments, plain
 from obstruction.exact.methods import check_inputs, exact_scheme
-from obstruction.exact.powers import log_some, log_value, some, value
+from obstruction.exact.neurons_to_network import log_some, log_value, some, value
 from obstruction.schemes import SchemeLike
 
 # --- one neuron ----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from obstruction.laws import CONSTANT, CUT, CUT_STD, NORMAL, TRUNCATED, UNIFORM, Law
+from obstruction.schemes.laws import CONSTANT, CUT, CUT_STD, NORMAL, TRUNCATED, UNIFORM, Law
 
 FloatArray: TypeAlias = NDArray[np.float64]
 AnyArray: TypeAlias = NDArray[Any]

@@ -2,6 +2,9 @@
 
 One reader per format: `matches` tells whether a source is its own, `read` what is in it. The
 framework is used only if an object already is of it; files are read without any.
+
+The folder may import tools. It must never know what an audit asks of a network, and it must never
+execute anything that a file holds.
 """
 
 from __future__ import annotations
@@ -14,15 +17,9 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from obstruction.models.contents import (
-    Contents,
-    Layout,
-    NothingAuditable,
-    Tensor,
-    UnreadableModel,
-)
+from obstruction.models.contents import Contents, Layout, NothingAuditable, Tensor, UnreadableModel
+from obstruction.models.layers.resolving import layer_names, resolve
 from obstruction.models.model import Layer, Link, Model
-from obstruction.models.resolving import layer_names, resolve
 
 __all__ = [
     "Contents",
@@ -41,10 +38,16 @@ __all__ = [
     "write",
 ]
 
-_OBJECTS: Final = ("keras", "torch_modules", "sklearn", "arrays", "trees")
+_OBJECTS: Final = (
+    "keras.objects",
+    "torch.modules",
+    "memory.sklearn",
+    "memory.arrays",
+    "memory.trees",
+)
 """In this order: on PyTorch as its backend, a Keras model is a ``torch.nn.Module`` too."""
 
-_FILES: Final = ("safetensors", "torch_files", "npz", "hdf5", "onnx")
+_FILES: Final = ("safetensors", "torch.files", "npz", "keras.files", "onnx.graph")
 _HEAD: Final = 4096
 
 _READABLE: Final = (
@@ -74,7 +77,7 @@ def read(
         of arrays, a ``torch.nn.Module``, a state dict, a Keras model, a tree of Flax or Haiku
         parameters, or a network of scikit-learn.
     activation, layout, layers
-        What the source does not say: see `obstruction.models.resolving.resolve`.
+        What the source does not say: see `obstruction.models.layers.resolving.resolve`.
 
     Raises
     ------

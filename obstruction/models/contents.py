@@ -1,7 +1,7 @@
 """What a reader finds in a file or an object: tensors by name, and what the source says of them.
 
-Every reader, whatever the format, returns `Contents`; `obstruction.models.resolving` makes the
-layers of a network of them. A reader never guesses: what its format does not say stays None.
+Every reader, whatever the format, returns `Contents`; `obstruction.models.layers.resolving` makes
+the layers of a network of them. A reader never guesses: what its format does not say stays None.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ it has any, and output weights ``W2`` of shape ``(e, l)`` (fan-in ``l``, fan-out
 gives each of these a law and a variance. Only two ratios decide which neurons are pathological:
 ``a = Var W2 / Var W1`` and, with biases, ``beta = Var b1 / Var W1``. (By "variance" we mean the
 mean square throughout; all laws but the constant one have mean 0.)
+
+It may import tools only. It must never know how weights are drawn or counted.
 """
 
 from __future__ import annotations

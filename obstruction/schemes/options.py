@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from obstruction.laws import LAWS, Law
+from obstruction.schemes.laws import LAWS, Law
 from obstruction.schemes.rules import Option
 
 

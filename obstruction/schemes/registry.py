@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from obstruction.laws import CUT_STD, LAWS, NORMAL, ORTHOGONAL, TRUNCATED, UNIFORM, Law
+from obstruction.schemes.laws import CUT_STD, LAWS, NORMAL, ORTHOGONAL, TRUNCATED, UNIFORM, Law
 from obstruction.schemes.options import (
     BIAS,
     CUSTOM,

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from obstruction.laws import CONSTANT, Law
+from obstruction.schemes.laws import CONSTANT, Law
 
 Option: TypeAlias = str | float
 FloatArray: TypeAlias = NDArray[np.float64]

@@ -12,6 +12,8 @@ statements and proofs.
 The statements are those of Nurisso, Leroy, Vaccarino: Topological obstruction to the training of
 shallow ReLU neural networks, NeurIPS 2024; what goes beyond them says so.
 
+It may import tools only. It must never know of probabilities, of data or of files.
+
 Examples
 --------
 >>> import numpy as np
@@ -48,12 +50,7 @@ from obstruction.topology.labels import (
 )
 from obstruction.topology.parameters import Parameters, from_neurons, neurons
 from obstruction.topology.paths import path
-from obstruction.topology.rescaling import (
-    permute,
-    rescale,
-    rescale_to_balance,
-    rescaling_factors,
-)
+from obstruction.topology.symmetries import permute, rescale, rescale_to_balance, rescaling_factors
 
 __all__ = [
     "ComponentLabel",

@@ -10,8 +10,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
+from obstruction.tools.checks import LARGEST_SIZE, check_count
 from obstruction.topology.parameters import check_array, check_flag
-from obstruction.validation import LARGEST_SIZE, check_count
 
 LONGEST: Final = 10**7
 """The most coefficients that a dense list may have."""

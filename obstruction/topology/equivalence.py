@@ -5,13 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from obstruction.topology.balances import check_rtol
-from obstruction.topology.parameters import (
-    FloatArray,
-    Parameters,
-    ThetaLike,
-    check_pair,
-    norms,
-)
+from obstruction.topology.parameters import FloatArray, Parameters, ThetaLike, check_pair, norms
 
 
 def observationally_equivalent(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> bool:

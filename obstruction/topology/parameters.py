@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from obstruction.validation import check_count
+from obstruction.tools.checks import check_count
 
 FloatArray: TypeAlias = NDArray[np.float64]
 

@@ -1,9 +1,12 @@
-"""Training many two-layer ReLU networks at once, to see what an obstruction does.
+"""Training: our own descent of many small networks, and a monitor of yours.
 
 The networks ``f(x) = W2 relu(W1 x)`` have one output and no biases; all have the same shape and
 see the same data, all of it at every step. What is recorded on the way, the balance of every
 neuron above all, tells how far finite steps stray from gradient flow. Losses and optimizers follow
 PyTorch's conventions to rounding.
+
+It may import models, topology and tools. It must never know of initialisation schemes or of
+probabilities.
 
 Examples
 --------

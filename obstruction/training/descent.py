@@ -11,11 +11,11 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from obstruction.sampling import available_threads, check_room
+from obstruction.tools.checks import check_choice, check_count
+from obstruction.tools.workers import available_threads, check_room
 from obstruction.topology.parameters import check_array
 from obstruction.training import kernels
 from obstruction.training.optimizers import Adam, GradientDescent, Optimizer
-from obstruction.validation import check_choice, check_count
 
 FloatArray: TypeAlias = NDArray[np.float64]
 

@@ -1,1 +1,5 @@
-"""One reader for each format of weight file and each kind of object; `obstruction.models` picks."""
+"""One reader a format; each returns the same contents, whatever the format.
+
+Readers may import operations, contents and tools. They must never know an audit, and never guess
+what their format does not say.
+"""

@@ -22,7 +22,6 @@ from obstruction.models.contents import (
     decode_bfloat16,
     encode_bfloat16,
 )
-from obstruction.models.readers.archives import Archive
 from obstruction.models.readers.files import (
     Bytes,
     fitting,
@@ -32,6 +31,7 @@ from obstruction.models.readers.files import (
     spliced,
     told_as,
 )
+from obstruction.models.readers.zip_archives import Archive
 
 MOST_DIMENSIONS: Final = 32
 

@@ -1,0 +1,240 @@
+"""The audit of a real network: which neurons are frozen, and what that cuts off."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction import models
+from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
+from obstruction.auditing.origin import luck
+from obstruction.auditing.report import Report
+from obstruction.models import Layout, Model, NothingAuditable, UnreadableModel
+from obstruction.models.model import Layer, Link
+from obstruction.models.norms import NeuronNorms, hidden_norms
+from obstruction.schemes import InitScheme
+from obstruction.topology.chains import Bottlenecks, LayerBottlenecks, frozen_weights
+
+REPAIR_MARGIN: Final = 0.1
+"""The margin with which the report computes the scale that would repair a neuron."""
+
+FREE, PATHOLOGICAL, BOUNDARY, DEAD = range(len(STATUSES))
+
+
+def audit(
+    source: Any,
+    activation: str | None = None,
+    layout: Layout | None = None,
+    scheme: str | InitScheme | None = "auto",
+    rtol: float = 1e-6,
+    *,
+    layers: Sequence[str] | None = None,
+) -> Report:
+    """Say which neurons of a network are frozen, and what that cuts off from training.
+
+    Parameters
+    ----------
+    source : path, arrays or model
+        A weight file (.safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5, .h5; read
+        without its framework and without executing anything in it), a ``torch.nn.Module`` or
+        state dict, a Keras model, a Flax or Haiku tree of parameters, a scikit-learn MLP, a
+        sequence ``(W1, W2)`` or ``[W1, b1, W2, b2]`` of arrays, or what `obstruction.replay`
+        returns.
+    activation : str, optional
+        The activation of the hidden layers, if the source does not say.
+    layout : {"out_in", "in_out"}, optional
+        How weight matrices are stored, if the source does not say.
+    scheme : str, InitScheme or None
+        The initialisation to compare with; "auto" recognises it from the weights, None leaves the
+        comparison out.
+    rtol : float
+        A balance counts as zero ("boundary") within this share of the larger of ``in²`` and
+        ``out²``, in [0, 1).
+    layers : sequence of str, optional
+        The names of the fully connected layers in forward order, if the source does not say.
+
+    Returns
+    -------
+    Report
+        Printing it shows a table.
+
+    Raises
+    ------
+    NothingAuditable
+        If no hidden layer keeps a balance; the message gives the reasons.
+    UnreadableModel, ValueError
+        If the source cannot be read safely, an argument is out of its range, or something must be
+        told that the source does not say; the message names the option.
+
+    Notes
+    -----
+    Gradient flow keeps the balance ``‖in‖² − ‖out‖²`` of every neuron behind a positively
+    homogeneous activation (Nurisso et al. 2024, eq. 11 and App. E). Whether a weight is frozen then
+    follows from the balances alone: Cor. 2 and Prop. 3 for one hidden layer, a cut criterion
+    (docs/topology.md) for chains of any depth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> report = audit((np.array([[3.0, 0.0], [0.0, 1.0]]), np.array([[1.0, -2.0]])), "relu")
+    >>> report.neurons["status"].tolist()
+    ['free', 'pathological']
+    """
+    tolerance = _check_tolerance(rtol)
+    model = models.read(source, activation=activation, layout=layout, layers=layers)
+    _check_auditable(model)
+    norms = hidden_norms(model)
+    _check_norms(model, norms)
+    hidden: list[HiddenLayer | None] = [None] * len(model.links)
+    components = effective = 1
+    for segment in model.segments():
+        links = list(segment)[:-1]
+        inside = [norm for i in links if (norm := norms[i]) is not None]
+        unit = max(float(max(n.incoming.max(), n.outgoing.max())) for n in inside) or 1.0
+        frozen = _frozen(model, segment, inside, tolerance, unit)
+        components *= frozen.components
+        effective *= frozen.effective_components
+        for i, norm, facts in zip(links, inside, frozen.layers, strict=True):
+            with np.errstate(over="ignore"):
+                facts = replace(facts, out_bottleneck=facts.out_bottleneck * unit * unit)
+            hidden[i] = _audited(model.layers[i], model.layers[i + 1], model.links[i], norm, facts)
+    told = tuple(
+        layer if layer is not None else _skipped(model.layers[i], model.layers[i + 1], link)
+        for i, (layer, link) in enumerate(zip(hidden, model.links, strict=True))
+    )
+    assessed = None if scheme is None else _luck(model, told, scheme)
+    return Report(_name(source, model), model, told, components, effective, assessed, tolerance)
+
+
+def _check_tolerance(rtol: float) -> float:
+    try:
+        number = float(rtol)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"rtol = {rtol!r}: must be a number from 0 to below 1")
+    return number
+
+
+def _check_auditable(model: Model) -> None:
+    """Complain, with all reasons, if there is not one hidden layer to audit."""
+    if model.segments():
+        return
+    reasons = [f"{name}: {reason}" for name, reason in model.skipped]
+    reasons += [
+        f"neurons of {layer.name}: {link.reason}"
+        for layer, link in zip(model.layers, model.links, strict=False)
+    ]
+    if len(model.layers) < 2:
+        count = len(model.layers)
+        reasons.insert(
+            0, f"{count} fully connected {'layer' if count == 1 else 'layers'}, two are needed"
+        )
+    raise NothingAuditable(
+        f"nothing in this model ({model.format}) can be audited: " + "; ".join(reasons)
+    )
+
+
+def _check_norms(model: Model, norms: Sequence[NeuronNorms | None]) -> None:
+    for layer, norm in zip(model.layers, norms, strict=False):
+        if norm is not None and not np.isfinite([norm.incoming, norm.outgoing]).all():
+            raise UnreadableModel(
+                f"{layer.name}: the weights of its neurons are too large, their norm overflows"
+            )
+
+
+def _frozen(
+    model: Model, segment: range, norms: Sequence[NeuronNorms], rtol: float, unit: float
+) -> Bottlenecks:
+    """Return which weights are frozen in a run of audited layers, with norms in this unit."""
+    layers = [model.layers[i] for i in segment]
+    balances, tolerances = [], []
+    for norm in norms:
+        into, out = norm.incoming / unit, norm.outgoing / unit  # no square overflows
+        balances.append((into - out) * (into + out))
+        tolerances.append(rtol * np.maximum(into, out) ** 2)
+    return frozen_weights(
+        balances,
+        inputs=layers[0].inputs,
+        outputs=layers[-1].outputs,
+        biases=[layer.bias is not None for layer in layers[:-1]],
+        tolerances=tolerances,
+    )
+
+
+def _audited(
+    layer: Layer, following: Layer, link: Link, norms: NeuronNorms, frozen: LayerBottlenecks
+) -> HiddenLayer:
+    """Put together what is known of the neurons between two layers."""
+    into, out = norms.incoming, norms.outgoing
+    status = np.full(layer.outputs, FREE, dtype=np.int8)
+    status[frozen.out_boundary] = BOUNDARY
+    status[frozen.out_frozen] = PATHOLOGICAL
+    status[into == 0.0] = DEAD
+    scale = np.ones(layer.outputs)
+    flagged = (status == PATHOLOGICAL) | (status == BOUNDARY)
+    scale[flagged] = np.sqrt((1.0 + REPAIR_MARGIN) * out[flagged] / into[flagged])
+    alone = into >= (1.0 + REPAIR_MARGIN) * out  # frozen by the neurons behind it
+    scale[(status == DEAD) | (flagged & alone)] = np.nan
+    single = following.outputs == 1
+    sign = np.sign(following.weight[0]).astype(np.int8) if single else np.zeros_like(status)
+    return HiddenLayer(
+        **_sizes(layer, following, link),
+        in_norm=into,
+        out_norm=out,
+        sign=sign,
+        status=status,
+        out_frozen=frozen.out_frozen,
+        in_frozen=frozen.in_frozen,
+        bottleneck=frozen.out_bottleneck,
+        scale=scale,
+    )
+
+
+def _skipped(layer: Layer, following: Layer, link: Link) -> HiddenLayer:
+    nothing: NDArray[Any] = np.zeros(0)
+    flags, codes = nothing.astype(bool), nothing.astype(np.int8)
+    return HiddenLayer(
+        **_sizes(layer, following, link),
+        in_norm=nothing,
+        out_norm=nothing,
+        bottleneck=nothing,
+        scale=nothing,
+        sign=codes,
+        status=codes,
+        out_frozen=flags,
+        in_frozen=flags,
+    )
+
+
+def _sizes(layer: Layer, following: Layer, link: Link) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "following": following.name,
+        "inputs": layer.inputs,
+        "neurons": layer.outputs,
+        "outputs": following.outputs,
+        "activation": link.activation,
+        "bias": layer.bias is not None,
+        "reason": link.reason,
+    }
+
+
+def _luck(
+    model: Model, hidden: Sequence[HiddenLayer], scheme: str | InitScheme
+) -> luck.Luck | None:
+    observed = hidden[-1].count("pathological")
+    return luck.assess(model, observed, scheme=scheme)
+
+
+def _name(source: Any, model: Model) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source).name
+    return type(source).__name__

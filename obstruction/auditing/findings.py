@@ -1,0 +1,208 @@
+"""The facts that an audit found, without any form in which they are shown.
+
+`obstruction.auditing.report` writes them down; `obstruction.auditing.text` and
+`obstruction.auditing.picture` show them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from obstruction.auditing.hidden_layers import (
+    FROZEN,
+    LAYER_COLUMNS,
+    NEURON_COLUMNS,
+    STATUSES,
+    HiddenLayer,
+    layer_row,
+    neuron_columns,
+)
+from obstruction.auditing.origin.luck import Luck
+from obstruction.models.model import Model
+from obstruction.tools.checks import check_count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What an audit found: every hidden layer, every neuron, and what follows for training.
+
+    Attributes
+    ----------
+    source : str
+        The file, or the kind of object.
+    model : Model
+        The network as it was read.
+    hidden : tuple of HiddenLayer
+        All hidden layers in the order of the forward pass, audited or not.
+    components : int
+        Connected components of what gradient flow can reach, exactly (Nurisso et al. 2024, Cor. 1
+        and its extension to chains): 1 if it is in one piece.
+    effective_components : int
+        The same up to rescaling and permutation of neurons (Thm. 2, Cor. 3).
+    luck : Luck or None
+        How usual this is for the initialisation; None if not asked for.
+    rtol : float
+        Relative tolerance within which a balance counts as zero ("boundary").
+    """
+
+    source: str
+    model: Model
+    hidden: tuple[HiddenLayer, ...]
+    components: int
+    effective_components: int
+    luck: Luck | None
+    rtol: float
+
+    @property
+    def audited(self) -> tuple[HiddenLayer, ...]:
+        """The hidden layers that were audited."""
+        return tuple(layer for layer in self.hidden if layer.audited)
+
+    @property
+    def output_neurons(self) -> HiddenLayer | None:
+        """The neurons in front of a scalar output, None if there are several outputs."""
+        last = self.hidden[-1]
+        return last if last.audited and last.outputs == 1 else None
+
+    @property
+    def frozen_weights(self) -> int:
+        """Weights that can never change sign; ``components`` is 2 to this power."""
+        return self.components.bit_length() - 1
+
+    @property
+    def verdict(self) -> str:
+        """``"obstructed"`` if a weight is frozen, ``"boundary"`` if that is undecided, ``"clear"``.
+
+        A boundary neuron is so near to balance zero that rounding decides.
+        """
+        if self.frozen_weights:
+            return "obstructed"
+        return "boundary" if self._total("boundary") else "clear"
+
+    @property
+    def reachable_signs(self) -> tuple[int, int] | None:
+        """The most positive and the most negative output weights that training can reach.
+
+        None if the output is not one number or its neurons were not audited.
+        """
+        last = self.output_neurons
+        if last is None:
+            return None
+        frozen = last.sign[last.out_frozen]
+        negative, positive = np.count_nonzero(frozen < 0), np.count_nonzero(frozen > 0)
+        return last.neurons - int(negative), last.neurons - int(positive)
+
+    def reaches(self, *, positive: int = 0, negative: int = 0) -> bool:
+        """Return whether training can reach so many positive and negative output weights.
+
+        Parameters
+        ----------
+        positive, negative : int
+            Output weights of each sign that a target needs at least, together at most the neurons
+            of the last hidden layer.
+
+        Raises
+        ------
+        ValueError
+            If they are not such numbers, or the network has not one output behind audited neurons.
+
+        Notes
+        -----
+        A frozen weight keeps its sign, all others can take either (Nurisso et al. 2024, Prop. 3).
+        """
+        positive = check_count("positive", positive, least=0)
+        negative = check_count("negative", negative, least=0)
+        last, most = self.output_neurons, self.reachable_signs
+        if last is None or most is None:
+            raise ValueError(
+                f"positive = {positive}, negative = {negative}: signs of output weights "
+                "bind only a network with one output whose last hidden layer is audited"
+            )
+        if positive + negative > last.neurons:
+            raise ValueError(
+                f"positive + negative = {positive + negative}: must be at most {last.neurons}, "
+                "the neurons of the last hidden layer"
+            )
+        return positive <= most[0] and negative <= most[1]
+
+    @cached_property
+    def neurons(self) -> pd.DataFrame:
+        """One row for each audited neuron; the columns are `NEURON_COLUMNS`."""
+        import pandas as pd
+
+        parts = [neuron_columns(layer) for layer in self.audited]
+        columns: dict[str, Any] = {
+            name: np.concatenate([part[name] for part in parts]) for name in NEURON_COLUMNS
+        }
+        for name, kinds in (("layer", None), ("status", STATUSES), ("frozen", FROZEN)):
+            kept = list(dict.fromkeys(columns[name])) if kinds is None else list(kinds)
+            columns[name] = pd.Categorical(columns[name], categories=kept)
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """One row for each hidden layer, audited or not; the columns are `LAYER_COLUMNS`."""
+        import pandas as pd
+
+        rows = [layer_row(layer) for layer in self.hidden]
+        table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+        counts = ["inputs", "neurons", "outputs", "pathological", "boundary", "dead"]
+        return table.astype(dict.fromkeys((*counts, "frozen_inputs"), "Int64"))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a copy of `neurons`."""
+        return self.neurons.copy()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the facts about the network as a flat dictionary of plain Python values."""
+        signs = self.reachable_signs
+        last = self.output_neurons
+        margins = [layer.margin for layer in self.audited if layer.outputs == 1]
+        smallest = np.nanmin(np.concatenate(margins), initial=math.inf) if margins else math.inf
+        frozen = np.zeros(0, np.int8) if last is None else last.sign[last.out_frozen]
+        return {
+            "source": self.source,
+            "format": self.model.format,
+            "verdict": self.verdict,
+            "hidden_layers": len(self.hidden),
+            "audited_layers": len(self.audited),
+            "neurons": sum(layer.neurons for layer in self.audited),
+            **{status: self._total(status) for status in STATUSES},
+            "frozen_weights": self.frozen_weights,
+            "frozen_inputs": sum(int(layer.in_frozen.sum()) for layer in self.audited),
+            "frozen_positive": None if last is None else int(np.count_nonzero(frozen > 0)),
+            "frozen_negative": None if last is None else int(np.count_nonzero(frozen < 0)),
+            "components": self.components,
+            "log2_components": self.frozen_weights,
+            "effective_components": self.effective_components,
+            "max_positive": None if signs is None else signs[0],
+            "max_negative": None if signs is None else signs[1],
+            "both_signs_reachable": None if signs is None else min(signs) > 0,
+            "smallest_margin": float(smallest) if math.isfinite(smallest) else None,
+            "rtol": self.rtol,
+        }
+
+    def worst(self, most: int) -> pd.DataFrame:
+        """Return the neurons that matter most: dead, pathological, boundary, then by margin.
+
+        Free neurons are listed only if they have a single outgoing weight.
+        """
+        table = self.neurons
+        single = np.concatenate([np.full(l.neurons, l.outputs == 1) for l in self.audited])
+        status = table["status"].cat.codes.to_numpy()
+        rank = np.array([3, 1, 2, 0])[status]
+        chosen = np.flatnonzero(single | (status > 0))
+        margin = table["margin"].to_numpy()[chosen]
+        order = np.lexsort((np.where(np.isnan(margin), -1.0, margin), rank[chosen]))
+        return table.iloc[chosen[order[:most]]]
+
+    def _total(self, status: str) -> int:
+        return sum(layer.count(status) for layer in self.audited)

@@ -1,0 +1,335 @@
+"""Repair: rescale neurons so that none stays pathological, while the network's function stays.
+
+A neuron whose incoming weights and bias are multiplied by ``alpha > 0`` and whose outgoing weights
+are divided by it leaves the network what it computes, but moves its balance (prop. 4 of Nurisso,
+Leroy, Vaccarino, NeurIPS 2024). So no output weight's sign needs to stay frozen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction import models
+from obstruction.auditing.repair.factors import check, check_neurons, lacking, looked_after, solve
+from obstruction.auditing.repair.same_function import largest_difference
+from obstruction.models.activations import HOMOGENEOUS
+from obstruction.models.contents import Layout, NothingAuditable
+from obstruction.models.model import Model
+from obstruction.models.norms import hidden_norms, norms_of
+from obstruction.models.updating import layer_with, model_with, rescaled_tensors
+
+if TYPE_CHECKING:
+    from obstruction.auditing.report import Report
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """What a repair changes, and how well the function is kept.
+
+    Attributes
+    ----------
+    margin : float
+        Every neuron looked after ends with ``in_norm >= (1 + margin) * out_norm``.
+    scope : {"all", "frozen"}
+        Which neurons are looked after.
+    layers : tuple of str
+        The names of the hidden layers, whether they are looked after or not.
+    scales : tuple of ndarray of float64
+        For every hidden layer the factors, >= 1, of its neurons: incoming weights and bias are
+        multiplied by them, outgoing weights divided.
+    changed : int
+        The number of neurons with a factor other than 1.
+    largest_scale : float
+        The largest factor.
+    difference, relative_difference : float
+        The largest absolute difference of an output on random inputs (standard normal, computed
+        in float64 from the weights as stored), and that relative to the largest output.
+    inputs : int
+        The number of random inputs, 0 if nothing was changed.
+    iterations : int
+        How often the chains were gone through to find the factors.
+    changes : mapping of str to ndarray
+        New values of the tensors that change, in stored shape and precision.
+    untouched : tuple of (str, str)
+        Hidden layers that were not looked after, each with the reason.
+    notes : tuple of str
+        What the repair does not achieve, a sentence each.
+    """
+
+    margin: float
+    scope: str
+    layers: tuple[str, ...]
+    scales: tuple[FloatArray, ...]
+    changed: int
+    largest_scale: float
+    difference: float
+    relative_difference: float
+    inputs: int
+    iterations: int
+    changes: Mapping[str, NDArray[Any]]
+    untouched: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        demand = f"in_norm >= {1.0 + self.margin:g} * out_norm"
+        which = "every neuron" if self.scope == "all" else "every neuron with one outgoing weight"
+        left_out = dict(self.untouched)
+        lines = []
+        if self.changed:
+            times = f"{self.iterations} iteration{'s' * (self.iterations != 1)}"
+            lines += [
+                f"Rescaled {self.changed:,} hidden neurons, after which {which} has {demand}.",
+                "The network computes the same function: on "
+                f"{self.inputs} random inputs its outputs differ by at most {self.difference:.2g}, "
+                f"{self.relative_difference:.2g} of the largest output.",
+                f"The largest factor is {self.largest_scale:.4g}, found in {times}.",
+                "",
+            ]
+            width = max(len("layer"), *map(len, self.layers))
+            lines.append(f"{'layer':<{width}}  neurons  rescaled  largest factor")
+            lines += [
+                f"{name:<{width}}  {len(scale):>7,}  {np.count_nonzero(scale != 1.0):>8,}  "
+                f"{scale.max(initial=1.0):>14.4g}"
+                for name, scale in zip(self.layers, self.scales, strict=True)
+                if name not in left_out
+            ]
+            lines += [""] * bool(left_out or self.notes)
+        else:
+            lines.append(f"Nothing to repair: {which} looked at has {demand}.")
+        lines += [f"Not touched: {name}: {reason}." for name, reason in self.untouched]
+        lines += [f"Note: {note}." for note in self.notes]
+        return "\n".join(lines).rstrip()
+
+
+def repair(
+    model: Any,
+    report: Report | None = None,
+    *,
+    margin: float = 0.1,
+    scope: str = "all",
+    inplace: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    activation: str | None = None,
+    layout: Layout | None = None,
+    layers: Sequence[str] | None = None,
+) -> Any:
+    """Return the model with its neurons rescaled so that none is pathological; same function.
+
+    Parameters
+    ----------
+    model : model or path
+        Whatever `obstruction.audit` takes.
+    report : Report, optional
+        What the audit of this model said; it answers `activation`, `layout` and `layers`.
+    margin : float, > 0
+        Afterwards ``in_norm >= (1 + margin) * out_norm`` for every audited hidden neuron, bias
+        included, also as rounded to the stored precision. So a second repair changes nothing.
+    scope : {"all", "frozen"}
+        Look after all audited hidden neurons, or change least: only those whose sign can be
+        frozen, with a single outgoing weight.
+    inplace : bool
+        Change the object itself and return it, instead of a copy of the same type.
+    out : path
+        Where the repaired copy of a file is written, in its format; may be the file itself.
+    activation, layout, layers
+        As for `obstruction.audit`: what the model does not say of itself.
+
+    Returns
+    -------
+    model or Path
+        The repaired model, or `out` for a file.
+
+    Raises
+    ------
+    ValueError
+        If a dead neuron (no incoming weight, no bias) or one with shared weights is all that needs
+        repair or stands in its way, if the stored precision cannot hold the result or the
+        function, if the report belongs to another model, or if an argument is out of range.
+        Nothing is written or changed then.
+
+    Examples
+    --------
+    >>> fixed = repair({"0.weight": np.ones((2, 3)), "1.weight": np.full((1, 2), 9.0)},
+    ...                activation="relu", layout="out_in")
+    >>> fixed["1.weight"].round(3).tolist()
+    [[3.764, 3.764]]
+    """
+    _check_out(model, out, inplace)
+    plan = plan_repair(
+        model,
+        report,
+        margin=margin,
+        scope=scope,
+        activation=activation,
+        layout=layout,
+        layers=layers,
+    )
+    return write_repair(plan, model, out=out, inplace=inplace)
+
+
+def plan_repair(
+    source: Any,
+    report: Report | None = None,
+    *,
+    margin: float = 0.1,
+    scope: str = "all",
+    activation: str | None = None,
+    layout: Layout | None = None,
+    layers: Sequence[str] | None = None,
+) -> Repair:
+    """Work a repair out and check that it keeps the function; change nothing.
+
+    Parameters
+    ----------
+    source : Model, or whatever `obstruction.audit` takes
+        The network.
+    report, margin, scope, activation, layout, layers
+        As for `repair`.
+
+    Returns
+    -------
+    Repair
+        For `write_repair`; printing it says what it does.
+
+    Raises
+    ------
+    ValueError
+        As `repair`.
+    """
+    check(margin, scope)
+    told = {"activation": activation, "layout": layout, "layers": layers}
+    for name, value in told.items():
+        if report is not None and value is not None:
+            raise ValueError(f"{name} = {value!r}: must be None with a report, which says it")
+    if isinstance(source, Model):
+        model = source
+    elif report is None:
+        model = models.read(source, activation=activation, layout=layout, layers=layers)
+    else:
+        model = _reread(source, report)
+    inside = looked_after(model, scope)
+    if all(link.reason is not None for link in model.links):
+        reasons = "; ".join(dict.fromkeys(str(link.reason) for link in model.links))
+        raise NothingAuditable(f"no hidden layer can be repaired: {reasons or 'there is none'}")
+    norms = hidden_norms(model)
+    check_neurons(model, norms, inside)
+    active = left = lacking(norms, inside, margin)
+    _check_shared(model, margin)
+    factors, passes = [np.ones(layer.outputs) for layer in model.layers[:-1]], 0
+    changes: dict[str, NDArray[Any]] = {}
+    extra = 1.0
+    while any(mask.any() for mask in left):  # a second time if rounding was worse than its bound
+        if extra > 1e4:
+            raise ValueError(f"margin = {margin!r}: cannot be held in the stored precision")
+        factors, more = solve(model, norms, inside, margin, active, extra)
+        passes, extra = passes + more, 8.0 * extra
+        changes = rescaled_tensors(model, factors)
+        after = tuple(layer_with(layer, changes) for layer in model.layers)
+        left = lacking(norms_of(inside, after), inside, margin)
+        active = [a | b for a, b in zip(active, left, strict=True)]
+    difference, relative, inputs = largest_difference(model, changes) if changes else (0.0, 0.0, 0)
+    every = np.concatenate(factors)
+    return Repair(
+        margin=float(margin),
+        scope=scope,
+        layers=tuple(layer.name for layer in model.layers[:-1]),
+        scales=tuple(factors),
+        changed=int(np.count_nonzero(every != 1.0)),
+        largest_scale=float(every.max(initial=1.0)),
+        difference=difference,
+        relative_difference=relative,
+        inputs=inputs,
+        iterations=passes,
+        changes=changes,
+        untouched=_untouched(model, inside),
+        notes=_notes(model, inside),
+    )
+
+
+def write_repair(
+    plan: Repair,
+    source: Any,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    inplace: bool = False,
+) -> Any:
+    """Carry a repair out; parameters, result and errors are those of `repair`."""
+    _check_out(source, out, inplace)
+    if out is not None:
+        models.write(source, plan.changes, out=out)
+        return Path(out)
+    return models.write(source, plan.changes, inplace=inplace)
+
+
+def _check_out(source: Any, out: str | os.PathLike[str] | None, inplace: bool) -> None:
+    if not isinstance(source, (str, os.PathLike)):
+        if out is not None:
+            raise ValueError(f"out = {os.fspath(out)!r}: must be None unless the model is a file")
+    elif out is None:
+        raise ValueError("out = None: must be the path of the repaired file")
+    elif inplace:
+        raise ValueError("inplace = True: must be False for a file, whose path can be out")
+    else:
+        models.check_target(source, out)
+
+
+def _reread(source: Any, report: Report) -> Model:
+    """Return the report's model with the present numbers of the source, if it is the same."""
+    try:
+        model = model_with(report.model, models.read_contents(source).tensors)
+    except ValueError as error:
+        raise ValueError(f"report: must be an audit of this model, but {error}") from None
+    table = report.to_dataframe()
+    found = [norms for norms in hidden_norms(model) if norms is not None]
+    for column, part in (("in_norm", "incoming"), ("out_norm", "outgoing")):
+        now = np.concatenate([getattr(norms, part) for norms in found] or [np.ones(0)])
+        then = table[column].to_numpy(np.float64)
+        if now.shape != then.shape or not np.allclose(now, then, rtol=1e-6, atol=0.0):
+            raise ValueError(
+                "report: must be an audit of this model as it is now, but its norms are others"
+            )
+    return model
+
+
+def _untouched(model: Model, inside: list[bool]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (layer.name, link.reason or "its neurons have several outgoing weights, none is frozen")
+        for layer, link, wanted in zip(model.layers[:-1], model.links, inside, strict=True)
+        if not wanted
+    )
+
+
+def _notes(model: Model, inside: list[bool]) -> tuple[str, ...]:
+    return tuple(
+        f"{layer.name} has one input and no biases, so with positive balances the signs of its "
+        "input weights are frozen instead: no rescaling connects such a network"
+        for layer, wanted in zip(model.layers[:-1], inside, strict=True)
+        if wanted and layer.inputs == 1 and layer.bias is None
+    )
+
+
+def _check_shared(model: Model, margin: float) -> None:
+    """Refuse if neurons with a single outgoing weight lack the margin and share their weights."""
+    shared = [
+        link.reason is not None
+        and after.outputs == 1
+        and link.activation in HOMOGENEOUS
+        and any(word in link.reason for word in ("share", "tied"))
+        for link, after in zip(model.links, model.layers[1:], strict=True)
+    ]
+    masks = lacking(norms_of(shared, model.layers), shared, margin)
+    for i, mask in enumerate(masks):
+        if mask.any():
+            raise ValueError(
+                f"{model.layers[i].name}: has {np.count_nonzero(mask)} neurons that lack the "
+                f"margin and cannot be rescaled: {model.links[i].reason}"
+            )

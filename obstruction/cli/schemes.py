@@ -1,0 +1,315 @@
+"""Commands about schemes and their exact values: exact, design, schemes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import click
+
+from obstruction.cli.base import aligned, cli, echo_columns, scheme_option
+
+# --- exact ---------------------------------------------------------------------------------
+
+
+@cli.command()
+@scheme_option(None)
+@click.option("--d", "d", required=True, metavar="AXIS", help="Numbers of inputs.")
+@click.option("--l", "l", required=True, metavar="AXIS", help="Numbers of hidden neurons.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
+    """Compute exact probabilities, without sampling.
+
+    p: a given hidden neuron is pathological, its output weight outweighs its input weights.
+    P: a network is obstructed, it has at least one such neuron. a: Var(output weight) / Var(hidden
+    weight). Where p and P underflow to 0, their logarithms still hold; --json prints all digits.
+    """
+    from obstruction import exact as formulas
+    from obstruction.schemes import as_schemes
+    from obstruction.tools.checks import check_axis
+    from obstruction.tools.parsing import parse_axis
+
+    chosen = as_schemes(schemes)
+    d_axis, l_axis = check_axis("d", parse_axis("d", d)), check_axis("l", parse_axis("l", l))
+    for scheme in chosen:
+        formulas.pathological_probability(scheme, d_axis[-1], 1)  # complains if there is none
+    rows = _exact_rows(chosen, d_axis, l_axis)
+    if as_json:
+        before = "["
+        for row in rows:
+            click.echo(before + json.dumps(row, allow_nan=False), nl=False)
+            before = ",\n "
+        click.echo("]")
+        return 0
+    widths = [
+        max(len("scheme"), *(len(scheme.label) for scheme in chosen)),
+        len(str(d_axis[-1])),
+        len(str(l_axis[-1])),
+        11,
+        16,
+        16,
+        13,
+        13,
+    ]
+    click.echo(aligned(("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P"), widths))
+    for row in rows:
+        cells = [
+            row["scheme"],
+            str(row["d"]),
+            str(row["l"]),
+            "inf" if row["a"] is None else f"{row['a']:.6g}",
+            f"{row['p']:.10g}",
+            f"{row['P']:.10g}",
+            *("-inf" if log is None else f"{log:.9g}" for log in (row["log10_p"], row["log10_P"])),
+        ]
+        click.echo(aligned(cells, widths))
+    return 0
+
+
+def _exact_rows(
+    schemes: Sequence[Any], d: Sequence[int], l: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield one row a cell, computed a line of the grid at a time."""
+    import numpy as np
+
+    from obstruction import exact as formulas
+
+    for scheme in schemes:
+        for inputs in d:
+            widths = np.array(l)
+            columns = {
+                "a": scheme.ratio(inputs, widths),
+                "p": formulas.pathological_probability(scheme, inputs, widths),
+                "P": formulas.obstruction_probability(scheme, inputs, widths),
+                "log10_p": formulas.log_pathological_probability(scheme, inputs, widths),
+                "log10_P": formulas.log_obstruction_probability(scheme, inputs, widths),
+            }
+            for name in ("log10_p", "log10_P"):
+                columns[name] = np.asarray(columns[name]) / np.log(10.0)
+            for i, width in enumerate(l):
+                values = {name: float(column[i]) for name, column in columns.items()}
+                yield {
+                    "scheme": scheme.label,
+                    "d": inputs,
+                    "l": width,
+                    **{k: v if np.isfinite(v) else None for k, v in values.items()},
+                }
+
+
+# --- design --------------------------------------------------------------------------------
+
+
+@cli.command()
+@scheme_option(None)
+@click.option("--d", "d", required=True, metavar="N", help="Number of inputs.")
+@click.option("--l", "l", required=True, metavar="N", help="Number of hidden neurons.")
+@click.option(
+    "--risk",
+    default="1e-6",
+    metavar="PROBABILITY",
+    help="The probability of obstruction to allow. [default: 1e-6]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def design(schemes: tuple[str, ...], d: str, l: str, risk: str, as_json: bool) -> int:
+    """Say what keeps the risk of obstruction small.
+
+    For a network with d inputs and l hidden neurons: the probability P that it is obstructed at the
+    start, the largest output gain with P at most the risk, and the smallest l at that d, or d at
+    that l, that suffices as the scheme is. P need not stay small at all larger sizes: each range
+    says up to where it does, as far as was searched.
+    """
+    from obstruction.exact import design as designing
+    from obstruction.schemes import as_schemes
+    from obstruction.tools.checks import check_probability
+    from obstruction.tools.parsing import parse_count
+
+    chosen = as_schemes(schemes)
+    sizes = (
+        parse_count("d", d, most=designing.LIMIT),
+        parse_count("l", l, most=designing.LIMIT),
+    )
+    allowed = check_probability("risk", risk)
+    rows = [_design_row(scheme, *sizes, allowed) for scheme in chosen]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, allow_nan=False))
+        return 0
+    for i, row in enumerate(rows):
+        if i:
+            click.echo()
+        _echo_design(row)
+    return 0
+
+
+def _design_row(scheme: Any, d: int, l: int, risk: float) -> dict[str, Any]:
+    """Return the answers of one scheme; None, with a reason, where there is none."""
+    import math
+
+    from obstruction import exact as formulas
+    from obstruction.exact import design as designing
+
+    row: dict[str, Any] = {"scheme": scheme.label, "d": d, "l": l, "risk": risk}
+    row["P"] = float(formulas.obstruction_probability(scheme, d, l))
+    reasons: dict[str, str] = {}
+    questions: dict[str, Callable[[], Any]] = {
+        "max_output_gain": lambda: float(designing.max_output_gain(scheme, d, l, risk)),
+        "width_range": lambda: list(designing.width_range(scheme, d, risk)),
+        "inputs_range": lambda: list(designing.inputs_range(scheme, l, risk)),
+    }
+    for name, question in questions.items():
+        try:
+            row[name] = question()
+        except ValueError as error:
+            row[name], reasons[name] = None, str(error)
+    gain = row["max_output_gain"]
+    width = row["width_range"] and row["width_range"][0]
+    inputs = row["inputs_range"] and row["inputs_range"][0]
+    if gain == math.inf:
+        row["max_output_gain"], gain = None, None
+        reasons["max_output_gain"] = "no output gain obstructs: the output weights are zero"
+    for name, size, changed in (
+        ("P_at_max_output_gain", gain, lambda: (designing.with_output_gain(scheme, gain), d, l)),
+        ("P_at_min_width", width, lambda: (scheme, d, width)),
+        ("P_at_min_inputs", inputs, lambda: (scheme, inputs, l)),
+    ):
+        # no gain, no output weights; the hidden ones may be zero, too
+        value = 0.0 if size == 0 else size and float(formulas.obstruction_probability(*changed()))
+        row[name] = value
+    row["reasons"] = reasons
+    return row
+
+
+def _echo_design(row: dict[str, Any]) -> None:
+    d, l = row["d"], row["l"]
+    click.echo(f"{row['scheme']}, d = {d:,}, l = {l:,}, risk {row['risk']:g}")
+
+    def line(words: str, answer: str) -> None:
+        click.echo(f"  {words:<38}{answer}")
+
+    def answer(name: str, at: str, text: str) -> str:
+        if row[name] is None:
+            reason = str(row["reasons"][name])
+            return "none: " + (reason.partition(": ")[2] or reason)
+        return f"{text}  (P = {row[at]:.6g})"
+
+    above = "above" if row["P"] > row["risk"] else "not above"
+    line("probability P of obstruction now", f"{row['P']:.6g}, {above} the risk")
+    gain = "" if row["max_output_gain"] is None else f"{row['max_output_gain']:.10g}"
+    line("largest output gain", answer("max_output_gain", "P_at_max_output_gain", gain))
+    for name, at, words in (
+        ("width_range", "P_at_min_width", f"smallest width l at d = {d:,}"),
+        ("inputs_range", "P_at_min_inputs", f"smallest inputs d at l = {l:,}"),
+    ):
+        found = row[name]
+        text = "" if found is None else f"{found[0]:,}, and all up to {found[1]:,}"
+        line(words, answer(name, at, text))
+
+
+# --- schemes -------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
+def schemes(as_json: bool, markdown: bool) -> int:
+    """List the initialisation schemes and their options."""
+    from obstruction.schemes import (
+        scheme,
+        scheme_about,
+        scheme_names,
+        scheme_options,
+        scheme_origin,
+    )
+
+    if as_json and markdown:
+        raise click.UsageError("--json and --markdown exclude each other")
+    rows = []
+    for name in scheme_names():
+        made, (framework, api) = scheme(name), scheme_origin(name)
+        var_w1, var_w2, ratio = made.formulas()
+        rows.append(
+            {
+                "scheme": name,
+                "about": scheme_about(name),
+                "law": made.hidden.law.name,
+                "var_w1": var_w1,
+                "var_w2": var_w2,
+                "a": ratio,
+                "var_b1": made.bias_formula(),
+                "framework": framework,
+                "api": api,
+                "options": scheme_options(name),
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif markdown:
+        _echo_markdown(rows)
+    else:
+        _echo_schemes(rows)
+    return 0
+
+
+_SCHEME_COLUMNS = ("scheme", "law", "var_w1", "var_w2", "a", "var_b1", "framework", "api")
+_SCHEME_HEADS = ("scheme", "law", "Var W1", "Var W2", "a", "Var b1", "from", "name there")
+
+
+def _echo_markdown(rows: Sequence[dict[str, Any]]) -> None:
+    click.echo("| " + " | ".join(_SCHEME_HEADS) + " |")
+    click.echo("|" + " --- |" * len(_SCHEME_HEADS))
+    for row in rows:
+        cells = [str(row[name]) for name in _SCHEME_COLUMNS]
+        words = {0, len(cells) - 1}  # code
+        cells = [f"`{cell}`" if cell and i in words else cell for i, cell in enumerate(cells)]
+        cells[1] = cells[1].replace("_", " ")
+        click.echo("|" + "".join(f" {cell} |" if cell else " |" for cell in cells))
+
+
+def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
+    from obstruction.schemes import option_about
+
+    table = []
+    for row in rows:
+        cells = [str(row[name]) for name in _SCHEME_COLUMNS[:-2]]
+        cells[1] = cells[1].removesuffix("_normal")
+        table.append((*cells, f"{row['framework']} {row['api']}".strip()))
+    echo_columns(_SCHEME_HEADS[:-1], *table)
+    click.echo()
+    for text in (
+        "d inputs, l hidden neurons, one output; W1 hidden weights, b1 hidden biases, W2 output",
+        "weights; Var is the mean square, a = Var W2 / Var W1; truncated: normal, cut at two",
+        "standard deviations.",
+        "Options attach to the name: kaiming_normal:mode=fan_out,output_gain=0.5",
+    ):
+        click.echo(text)
+    click.echo()
+    takers: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        for option, default in row["options"].items():
+            unset = "none" if option == "bias_law" else "as law"
+            line = option, _option(default) or unset, option_about(row["scheme"], option)
+            takers.setdefault(line, []).append(row)
+    lines: list[Sequence[str]] = [("option", "default", "meaning and schemes")]
+    for line, by in takers.items():
+        lines += [line, *(("", "", f"  {part}") for part in _wrapped(_takers(by, rows)))]
+    echo_columns(*lines)
+
+
+def _takers(by: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
+    """Say which schemes take an option, by those that do not if they are few."""
+    others = [row["scheme"] for row in rows if row not in by]
+    if not others:
+        return "all"
+    if len(others) <= 2:
+        return "all but " + ", ".join(others)
+    return ", ".join(row["scheme"] for row in by)
+
+
+def _wrapped(text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, 82, break_on_hyphens=False)
+
+
+def _option(value: str | float) -> str:
+    return f"{value:g}" if isinstance(value, float) else value

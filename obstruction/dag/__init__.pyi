@@ -1,0 +1,31 @@
+"""The public names of `obstruction.dag`, imported on first use."""
+
+from .from_models.from_model import from_model as from_model
+from .graph.graph import Graph as Graph
+from .graph.names import BIAS as BIAS
+from .network import Network as Network
+from .network import Pruned as Pruned
+from .probability.edge_laws import EdgeLaws as EdgeLaws
+from .probability.edge_laws import edge_laws as edge_laws
+from .probability.exact import FrozenProbabilities as FrozenProbabilities
+from .probability.exact import disconnection_probability as disconnection_probability
+from .probability.exact import frozen_probabilities as frozen_probabilities
+from .probability.sampling import FrozenCounts as FrozenCounts
+from .probability.sampling import freezable_edges as freezable_edges
+from .probability.sampling import replay_dag as replay_dag
+from .probability.study import DagAgreement as DagAgreement
+from .probability.study import DagStudy as DagStudy
+from .probability.study import sample_dag as sample_dag
+from .reachable.betti import PoincarePolynomial as PoincarePolynomial
+from .reachable.betti import poincare_polynomial as poincare_polynomial
+from .reachable.frozen import FrozenEdge as FrozenEdge
+from .reachable.frozen import FrozenEdges as FrozenEdges
+from .reachable.frozen import frozen_edges as frozen_edges
+from .reachable.frozen import smallest_squares as smallest_squares
+from .reachable.paths import path as path
+from .reachable.paths import same_component as same_component
+from .reachable.singular import Singularity as Singularity
+from .reachable.singular import cut_off as cut_off
+from .reachable.singular import distance_to_singularity as distance_to_singularity
+from .reachable.singular import is_singular as is_singular
+from .reachable.singular import singular_subnetworks as singular_subnetworks

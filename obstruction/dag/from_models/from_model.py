@@ -1,0 +1,150 @@
+"""Real models as networks on graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction import models
+from obstruction.dag.from_models.assembling import ModelNetwork
+from obstruction.dag.from_models.dataflows import from_dataflow, has_branches
+from obstruction.dag.network import Network
+from obstruction.models import Layer, Layout, Model, NothingAuditable
+from obstruction.models.contents import Contents, Dense
+from obstruction.models.layers.resolving import check_layout
+
+
+def from_model(
+    source: Any,
+    activation: str | None = None,
+    layout: Layout | None = None,
+    layers: Sequence[str] | None = None,
+) -> tuple[Network, NDArray[np.float64]]:
+    """Return the fully connected layers of a model as a network, and its weights.
+
+    Parameters
+    ----------
+    source : path, arrays or model
+        Everything that `obstruction.audit` reads. PyTorch modules and ONNX files may branch, add up
+        outputs of layers, and put them side by side.
+    activation, layout, layers
+        What the source does not say, as for `obstruction.audit`; ``layers`` also picks a chain.
+
+    Returns
+    -------
+    network : Network
+        Of a chain the run of layers that the audit judges, as `Network.mlp` makes it: nodes ``x0``,
+        ``h1.0``, ``y0``; what comes before or after, such as convolutions, is left out. Otherwise,
+        if the model branches or has several such runs, nodes are called by their layers. Where
+        something keeps no balance (shared weights and values added without weights of their own
+        among them) the network ends, and what comes behind are inputs again; `read_model` says
+        where. Frozen weights are frozen all the same; there may be more. Biases are there where
+        the model has them.
+    weights : ndarray of float64, shape (size,)
+        With the balances of the audit.
+
+    Raises
+    ------
+    NothingAuditable
+        If there is no such run; the message gives the reasons.
+    UnreadableModel, ValueError
+        If the source cannot be read safely, something must be told that it does not say or is told
+        otherwise, or a source without operations has several runs; the message names the option or
+        the layer.
+
+    Examples
+    --------
+    >>> arrays = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[3.0, 1.0]])
+    >>> net, weights = from_model(arrays, activation="relu")
+    >>> net.frozen_edges(weights)[0].edge
+    ('h1.0', 'y0')
+    """
+    told = read_model(source, activation, layout, layers)
+    return told.network, told.weights
+
+
+def read_model(
+    source: Any,
+    activation: str | None = None,
+    layout: Layout | None = None,
+    layers: Sequence[str] | None = None,
+) -> ModelNetwork:
+    """Return what `from_model` does, with the source's format, its layers and remarks."""
+    contents = models.read_contents(source)
+    if layers is None and has_branches(contents):
+        return _branching(contents, activation, layout)
+    model = models.resolve(contents, activation=activation, layout=layout, layers=layers)
+    if layers is None and contents.dataflow is not None and len(model.segments()) > 1:
+        return _branching(contents, activation, layout)
+    return _chain(model)
+
+
+def _branching(contents: Contents, activation: str | None, layout: Layout | None) -> ModelNetwork:
+    """Return the network of a source that says what its operations are."""
+    assert contents.dataflow is not None
+    if layout is not None:
+        check_layout(layout)
+        for dense in (s for node in contents.dataflow.nodes for s in node.steps):
+            if isinstance(dense, Dense) and dense.layout != layout:
+                raise ValueError(
+                    f"layout = {layout!r}: {contents.format} stores {dense.name} {dense.layout}"
+                )
+    return from_dataflow(contents, activation)
+
+
+def _chain(model: Model) -> ModelNetwork:
+    """Return the one audited run of layers of a model."""
+    run = audited_run(model)
+    net = Network.mlp(
+        [run[0].inputs, *(layer.outputs for layer in run)],
+        hidden_bias=[layer.bias is not None for layer in run[:-1]],
+        output_bias=run[-1].bias is not None,
+    )
+    biases = [None if layer.bias is None else layer.bias.astype(np.float64) for layer in run]
+    weights = net.from_layers([layer.weight.astype(np.float64) for layer in run], biases)
+    names, passed = tuple(layer.name for layer in run), (*model.notes, *_passed_over(model))
+    return ModelNetwork(net, weights, model.format, names, passed)
+
+
+def audited_run(model: Model) -> tuple[Layer, ...]:
+    """Return the layers of the one run between which all neurons are audited.
+
+    Raises
+    ------
+    NothingAuditable
+        If there is none.
+    ValueError
+        If there are several.
+    """
+    segments = model.segments()
+    if len(segments) == 1:
+        return tuple(model.layers[i] for i in segments[0])
+    if not segments:
+        raise NothingAuditable(
+            f"this model ({model.format}) has no two fully connected layers with a positively "
+            f"homogeneous activation between them: {_reasons(model)}"
+        )
+    runs = [f"{model.layers[run[0]].name} to {model.layers[run[-1]].name}" for run in segments]
+    raise ValueError(
+        f"layers = None: this model ({model.format}) has several runs of layers "
+        f"({', '.join(runs)}; {_reasons(model)}), name those of one"
+    )
+
+
+def _reasons(model: Model) -> str:
+    """Say what was passed over, and why."""
+    passed = _passed_over(model)
+    return "; ".join(passed) or f"it has {len(model.layers)} fully connected layers"
+
+
+def _passed_over(model: Model) -> list[str]:
+    reasons = [f"{name}: {reason}" for name, reason in model.skipped]
+    reasons += [
+        f"neurons of {layer.name}: {link.reason}"
+        for layer, link in zip(model.layers, model.links, strict=False)
+        if link.reason is not None
+    ]
+    return reasons

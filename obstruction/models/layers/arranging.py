@@ -1,0 +1,219 @@
+"""Layers of a bag of tensors put in forward order, and what must be asked for to do so."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from obstruction.models.contents import Activation, Barrier, Contents, Dense, Layout, Step
+from obstruction.models.layers import layouts, ordering
+from obstruction.models.layers.naming import Bag, Matrix
+
+UNKNOWN: Final = Activation("")
+"""An activation of which the source says nothing."""
+
+_LONGEST_SUGGESTION: Final = 40
+
+
+def arranged(
+    contents: Contents,
+    bag: Bag,
+    activation: str | None,
+    layout: Layout | None,
+    layers: tuple[str, ...] | None,
+) -> tuple[tuple[Step, ...], list[tuple[str, str]]]:
+    """Return the layers of a bag as steps in forward order, and what else it holds."""
+    skipped = [*bag.skipped, *((m.dense.name, what) for m, what in bag.others)]
+    if layers is not None:
+        chosen, unnamed = _named(bag, layers)
+        skipped += [(m.dense.name, "not named in layers") for m in unnamed]
+        matrices = chosen
+        settled: tuple[Layout, ...] | None = _order_given(contents, chosen, layout, layers)
+    else:
+        matrices, settled = _order_found(contents, bag, layout)
+    shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
+    between: list[list[Barrier]] = [[] for _ in range(len(matrices) + 1)]
+    for i, matrix in enumerate(matrices):
+        if matrix.reason is not None:
+            between[i].append(Barrier(matrix.dense.name, matrix.reason))
+            between[i + 1].append(Barrier(matrix.dense.name, matrix.reason))
+    places = ordering.positions([m.dense.name for m in matrices] + [v.name for v in bag.vectors])
+    if places is not None and places[: len(matrices)] != sorted(places[: len(matrices)]):
+        places = None
+    for k, vector in enumerate(bag.vectors):
+        if vector.slopes and activation == "prelu":
+            continue
+        if places is not None:
+            at = sum(place < places[len(matrices) + k] for place in places[: len(matrices)])
+            between[at].append(Barrier(vector.name, f"{vector.what} follows"))
+            continue
+        follows = [
+            i
+            for i, (shape, one) in enumerate(zip(shapes[:-1], settled or (), strict=False))
+            if layouts.width(shape, one)[1] == vector.width
+        ]
+        for i in follows:
+            between[i + 1].append(Barrier(vector.name, f"{vector.what} of this width may follow"))
+        if not follows:
+            skipped.append((vector.name, vector.what))
+    steps: list[Step] = [*between[0]]
+    for i, matrix in enumerate(matrices):
+        steps.append(replace(matrix.dense, layout=settled[i] if settled else None))
+        steps += [UNKNOWN] if i + 1 < len(matrices) else []
+        steps += between[i + 1]
+    return tuple(steps), skipped
+
+
+def _named(bag: Bag, layers: tuple[str, ...]) -> tuple[list[Matrix], list[Matrix]]:
+    """Return the matrices that a caller names, and the layers that are not named."""
+    everything = [*bag.layers, *bag.unsure, *(m for m, _ in bag.others)]
+    chosen: list[Matrix] = []
+    for name in layers:
+        matched = [m for m in everything if name in (m.dense.name, m.dense.weight)]
+        if not matched:
+            known = [m.dense.name for m in everything]
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            allowed = ", ".join(known[:_LONGEST_SUGGESTION]) or "none"
+            raise ValueError(f"layers: there is no layer {name!r} among {allowed}{hint}")
+        if matched[0] in chosen:
+            raise ValueError(f"layers = {list(layers)!r}: {name!r} is named twice")
+        chosen.append(matched[0])
+    return chosen, [m for m in (*bag.layers, *bag.unsure) if m not in chosen]
+
+
+def _order_given(
+    contents: Contents, chosen: list[Matrix], layout: Layout | None, layers: tuple[str, ...]
+) -> tuple[Layout, ...]:
+    """Return the layouts with which layers in a given order chain."""
+    options = layouts.possible(chosen, contents, layout)
+    fitting = [one for one in options if ordering.chains(_widths(contents, chosen, one))]
+    if len(fitting) > 1:
+        raise ask_for_layout(contents)
+    if not fitting:
+        raise no_chain(f"layers = {list(layers)!r}", contents, [m.dense for m in chosen])
+    return fitting[0]
+
+
+def _order_found(
+    contents: Contents, bag: Bag, layout: Layout | None
+) -> tuple[list[Matrix], tuple[Layout, ...] | None]:
+    """Return the layers of a bag in the one order that is possible."""
+    matrices = list(bag.layers)
+    options = layouts.possible(matrices, contents, layout)
+    if len(matrices) < 2:
+        return matrices, options[0] if len(options) == 1 else None
+    place = ordering.positions([m.dense.name for m in matrices])
+    told = list(range(len(matrices))) if bag.ordered else None
+    if place is not None and not bag.ordered:
+        told = sorted(range(len(matrices)), key=lambda i: place[i])
+    found: list[tuple[tuple[Layout, ...], list[int]]] = []
+    several = False
+    if told is not None:
+        found = [(one, told) for one in options if _chains(contents, matrices, one, told)]
+        if not found and bag.ordered:  # the names' order holds, their layout was custom only
+            plain = [replace(m, convention=None) for m in matrices]
+            options = layouts.possible(plain, contents, layout)
+            found = [(one, told) for one in options if _chains(contents, matrices, one, told)]
+        if not found and bag.ordered:
+            raise no_chain("layers", contents, [m.dense for m in matrices])
+    if not found:
+        for one in options:
+            tried = ordering.shape_order(_widths(contents, matrices, one))
+            if tried is not None:
+                found.append((one, tried[0]))
+                several = several or not tried[1] or told is not None
+    if bag.unsure or several or not found:
+        raise _ask_for_layers(contents, bag, options, [order for _, order in found])
+    if len(found) > 1:
+        raise ask_for_layout(contents)
+    one, order = found[0]
+    return [matrices[i] for i in order], tuple(one[i] for i in order)
+
+
+def _chains(
+    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Layout], order: Sequence[int]
+) -> bool:
+    widths = _widths(contents, matrices, one)
+    return ordering.chains([widths[i] for i in order])
+
+
+def _widths(
+    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Layout]
+) -> list[ordering.Width]:
+    shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
+    return [layouts.width(*pair) for pair in zip(shapes, one, strict=True)]
+
+
+# --- what must be asked for -----------------------------------------------------------------
+
+
+def ask_for_layout(contents: Contents) -> ValueError:
+    """Return the error that asks for the layout."""
+    return ValueError(
+        f"layout = None: {contents.format} does not say how weights are stored and both ways fit "
+        "their shapes: give layout='out_in' as PyTorch stores them or layout='in_out' as Keras, "
+        "Flax and scikit-learn do (--layout out_in)"
+    )
+
+
+def _ask_for_layers(
+    contents: Contents,
+    bag: Bag,
+    options: Sequence[tuple[Layout, ...]],
+    orders: Sequence[Sequence[int]],
+) -> ValueError:
+    """Return the error that asks for the order, with one that can be pasted."""
+    matrices = bag.layers
+    if bag.unsure:
+        odd = ", ".join(m.dense.name for m in bag.unsure[:3])
+        why = f"{contents.format} does not say whether {odd} belongs to the network"
+    elif orders:
+        why = f"the shapes allow several orders of the {len(matrices)} layers"
+    else:
+        listed = ", ".join(
+            f"{m.dense.name} {contents.tensors[m.dense.weight].shape}" for m in matrices[:4]
+        )
+        more = ", ..." if len(matrices) > 4 else ""
+        why = f"the {len(matrices)} layers ({listed}{more}) make no single chain in any order"
+    names = _suggestion(contents, matrices, options, orders)
+    example = ""
+    if names:
+        quoted = ", ".join(repr(name) for name in names)
+        example = f", such as layers=[{quoted}] (--layers {','.join(names)})"
+    return ValueError(f"layers = None: {why}: name them in forward order{example}")
+
+
+def _suggestion(
+    contents: Contents,
+    matrices: Sequence[Matrix],
+    options: Sequence[tuple[Layout, ...]],
+    orders: Sequence[Sequence[int]],
+) -> list[str]:
+    """Return names in an order that chains, in that of their numbers or as stored if it does."""
+    by_number = list(range(len(matrices)))
+    if len({re.sub(r"[\d_]", "", matrix.dense.name) for matrix in matrices}) == 1:
+        by_number.sort(key=lambda i: ordering.natural(matrices[i].dense.name))
+    parts: dict[str, list[int]] = {}
+    for i in by_number:
+        name = matrices[i].dense.name
+        parts.setdefault(name[: max(name.rfind("."), name.rfind("/")) + 1], []).append(i)
+    for order in (by_number, *orders, *parts.values()):
+        if not 2 <= len(order) <= _LONGEST_SUGGESTION:
+            continue
+        for one in options:
+            if _chains(contents, matrices, one, order):
+                return [matrices[i].dense.name for i in order]
+    return []
+
+
+def no_chain(argument: str, contents: Contents, layers: Sequence[Dense]) -> ValueError:
+    """Return the error of layers in a given order that do not fit to each other."""
+    shapes = ", ".join(f"{d.name} {contents.tensors[d.weight].shape}" for d in layers)
+    return ValueError(
+        f"{argument}: the outputs of each layer must be the inputs of the next one, "
+        f"which these shapes do not allow: {shapes}"
+    )

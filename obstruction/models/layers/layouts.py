@@ -1,0 +1,96 @@
+"""Layouts of weights: what biases prove, what formats and names say, what must be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from obstruction.models.contents import LAYOUTS, Contents, Dense, Layout, Tensor, UnreadableModel
+from obstruction.models.layers.naming import Matrix
+
+
+def proven(dense: Dense, tensors: Mapping[str, Tensor]) -> Layout | None:
+    """Return the layout that a layer's biases (or magnitudes) prove, None if they fit both.
+
+    Raises
+    ------
+    UnreadableModel
+        If the biases fit neither side of the weights.
+    """
+    rows, columns = tensors[dense.weight].shape
+    if dense.magnitude is not None and dense.layout is None:
+        return "out_in"  # only PyTorch stores one, by rows
+    if dense.bias is None:
+        return None
+    count = tensors[dense.bias].array.size
+    if count not in (rows, columns):
+        raise UnreadableModel(
+            f"{dense.bias} has {count} numbers, which fits neither side of "
+            f"{dense.weight} with the shape {(rows, columns)}"
+        )
+    if rows == columns:
+        return None
+    return "out_in" if count == rows else "in_out"
+
+
+def possible(
+    matrices: Sequence[Matrix], contents: Contents, asked: Layout | None
+) -> list[tuple[Layout, ...]]:
+    """Return the layouts that layers can have: one set if it is known, two if it must be asked.
+
+    A layout is known from the biases, else from the reader, else it is what the caller asks for,
+    what the format does, what goes by custom with the names, or what the biases of other layers
+    prove, in this order.
+
+    Raises
+    ------
+    ValueError
+        If the layout that was asked for cannot be.
+    """
+    evidence = [proven(m.dense, contents.tensors) for m in matrices]
+    for matrix, proof in zip(matrices, evidence, strict=True):
+        dense, shape = matrix.dense, contents.tensors[matrix.dense.weight].shape
+        if dense.layout is not None and proof not in (None, dense.layout):
+            raise UnreadableModel(
+                f"{dense.weight} with the shape {shape} is stored {dense.layout}, "
+                f"which its biases {dense.bias} do not fit"
+            )
+        if asked is not None and dense.layout not in (None, asked):
+            raise ValueError(
+                f"layout = {asked!r}: {contents.format} stores {dense.name} {dense.layout}"
+            )
+        if asked is not None and proof not in (None, asked):
+            raise ValueError(
+                f"layout = {asked!r}: {dense.weight} with the shape {shape} is stored {proof}, "
+                f"as its biases show"
+            )
+    usual = contents.layout
+    if usual is not None and any(proof not in (None, usual) for proof in evidence):
+        usual = None  # a producer of its own ways, such as GPT-2's Conv1D
+    if asked is not None and usual not in (None, asked):
+        raise ValueError(f"layout = {asked!r}: {contents.format} stores weights {usual}")
+    broken = any(
+        m.convention not in (None, proof or m.convention)
+        for m, proof in zip(matrices, evidence, strict=True)
+    )
+    shown = {proof for proof in evidence if proof}
+    alike = shown.pop() if len(shown) == 1 else None
+    found: list[tuple[Layout, ...]] = []
+    for other in LAYOUTS:
+        one = tuple(
+            m.dense.layout
+            or proof
+            or asked
+            or usual
+            or (None if broken else m.convention)
+            or alike
+            or other
+            for m, proof in zip(matrices, evidence, strict=True)
+        )
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def width(shape: tuple[int, ...], layout: Layout) -> tuple[int, int]:
+    """Return the inputs and outputs of a layer."""
+    return (shape[1], shape[0]) if layout == "out_in" else (shape[0], shape[1])

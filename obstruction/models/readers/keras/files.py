@@ -1,0 +1,284 @@
+"""Keras files: ``.keras``, ``.weights.h5`` and both generations of whole models in ``.h5``.
+
+The HDF5 library is called in a process of its own (`hdf5_datasets`); a damaged file may crash it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.models.contents import Contents, Step, UnreadableModel, encode_bfloat16
+from obstruction.models.readers.files import Bytes, fitting, most_expanded, replacing, told_as
+from obstruction.models.readers.keras import config as keras_config
+from obstruction.models.readers.keras.datasets import WEIGHTS, Found, ask, listing, opened
+from obstruction.models.readers.zip_archives import Archive
+
+SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_MOST_CONFIG: Final = 2**26
+
+
+def matches(head: bytes, path: Path) -> bool:
+    """Return whether a file is one of Keras: HDF5, or a zip archive that holds such weights.
+
+    Parameters
+    ----------
+    head : bytes
+        The first 4096 bytes.
+    path : Path
+        The file; its suffix only matters for a zip archive whose head does not tell.
+    """
+    if any(head[at : at + len(SIGNATURE)] == SIGNATURE for at in (0, 512, 1024, 2048)):
+        return True
+    if not head.startswith(b"PK\x03\x04"):
+        return False
+    first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+    if first in (b"metadata.json", b"config.json", WEIGHTS.encode()):
+        return b"config.json" in head or first == WEIGHTS.encode()
+    return path.suffix.lower() == ".keras"
+
+
+def read(path: Path) -> Contents:
+    """Return the tensors of a Keras file, and its steps if it describes the model.
+
+    Raises
+    ------
+    UnreadableModel
+        If the file is damaged, unsafe or no Keras file, or if h5py is not installed.
+    """
+    return read_all([path])[0]
+
+
+def read_all(paths: Sequence[Path]) -> list[Contents]:
+    """Return what several files hold, with one start of the other process for all of them.
+
+    Raises
+    ------
+    UnreadableModel
+        For the first file that cannot be read.
+    """
+    results = attempt_all(paths)
+    for result in results:
+        if isinstance(result, UnreadableModel):
+            raise result
+    return [result for result in results if isinstance(result, Contents)]
+
+
+def attempt_all(paths: Sequence[Path]) -> list[Contents | UnreadableModel]:
+    """Return what each of several files holds, or why it cannot be read."""
+    results: list[Contents | UnreadableModel] = []
+    with opened(paths) as files:
+        for path, file in zip(paths, files, strict=True):
+            try:
+                results.append(_contents(path, file))
+            except UnreadableModel as error:
+                results.append(error)
+    return results
+
+
+def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
+    """Write a copy of a Keras file in which some tensors have other values.
+
+    Numbers stored in one piece, as Keras stores them, are replaced where they are and nothing else
+    changes; compressed ones are stored anew by the library, with the same settings.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    changes : mapping of str to ndarray
+        New values by the names of `Contents.tensors`, in stored shape and type.
+    out : Path
+        Where the copy goes; it may be ``path``.
+
+    Raises
+    ------
+    UnreadableModel
+        If ``path`` cannot be read.
+    ValueError
+        If a change does not fit, or ``out`` cannot be written.
+    """
+    with opened([path]) as files:
+        file = files[0]
+        if isinstance(file, UnreadableModel):
+            raise file
+        archive, found = file
+        new = _patched(path, found, fitting(changes, found.tensors))
+        with told_as(UnreadableModel, path), replacing(out) as stream:
+            if archive is None:
+                stream.write(new.data)
+            elif new.size == found.data.size:
+                archive.write({WEIGHTS: new.tobytes()}, stream)
+            else:
+                _rebuilt(archive, new, path, stream)
+
+
+# --- what the model is ----------------------------------------------------------------------
+
+
+def _contents(path: Path, file: tuple[Archive | None, Found] | UnreadableModel) -> Contents:
+    if isinstance(file, UnreadableModel):
+        raise file
+    archive, found = file
+    notes = list(found.notes)
+    with told_as(UnreadableModel, path):
+        if not found.tensors:
+            raise ValueError("holds no tensors")
+        described = _description(archive, found)
+        steps: tuple[Step, ...] | None = None
+        if described is not None:
+            try:
+                steps = _steps(described, archive is not None, found)
+                notes += keras_config.remarks(described["config"])
+                if steps is None:
+                    name = described.get("class_name")
+                    notes.append(f"{name}: a model of the user's own, whose order is code")
+            except (ValueError, RecursionError) as problem:
+                notes.append(f"the description of the model is not followed: {problem}")
+    name = "Keras .keras" if archive is not None else "Keras HDF5"
+    return Contents(name, found.tensors, "in_out", steps, (), tuple(notes))
+
+
+def _description(archive: Archive | None, found: Found) -> dict[str, Any] | None:
+    """Return what the file says of the class and the configuration of the model, if it does."""
+    if archive is not None:
+        if "config.json" not in archive.members:
+            return None
+        if archive.members["config.json"].size > _MOST_CONFIG:
+            raise ValueError("the description of the model is too long")
+        text = archive.read("config.json").decode("utf-8")
+    else:
+        stored = found.attributes.get("", {}).get("model_config", [])
+        if len(stored) != 1:
+            return None
+        text = stored[0]
+    try:
+        described = json.loads(text)
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"damaged (the description of the model: {problem})") from None
+    except ValueError:
+        raise ValueError(
+            "damaged (the description of the model holds a number of too many digits)"
+        ) from None
+    if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
+        return None
+    return described
+
+
+def _steps(described: dict[str, Any], is_archive: bool, found: Found) -> tuple[Step, ...] | None:
+    class_name, config = str(described.get("class_name")), described["config"]
+    if keras_config.is_custom(described) or not keras_config.has_graph(class_name, config):
+        return None  # the class of the user's own may have the name of one of Keras
+    if is_archive:
+        groups = dict(keras_config.file_places(class_name, config))
+
+        def find(place: keras_config.Place) -> tuple[str, ...]:
+            return _in_weights_file(found, place, groups[place])
+
+    else:
+
+        def find(place: keras_config.Place) -> tuple[str, ...]:
+            return _in_whole_model(found, place)
+
+    return keras_config.steps(class_name, config, find, found.tensors)
+
+
+def _in_weights_file(found: Found, place: keras_config.Place, group: str) -> tuple[str, ...]:
+    """Return the tensors of a layer in ``model.weights.h5``."""
+    # Keras 2.13 to 2.15 called the list of layers otherwise; a wrapper holds a layer
+    renamed = group.replace("layers/", "_layer_checkpoint_dependencies/")
+    for path in (group, f"{group}/layer", renamed, f"{renamed}/layer"):
+        names = [f"{path}/vars/{i}" for i in range(8)]
+        present = tuple(name for name in names if name in found.tensors)
+        if present:
+            told = found.attributes.get(f"{path}/vars", {}).get("name", [])
+            if told not in ([], [place[-1]]) and path == group:
+                raise ValueError(f"{group!r} is said to be {told[0]!r}, not {place[-1]!r}")
+            return present
+    raise ValueError(f"{group!r} is not in the file")
+
+
+def _in_whole_model(found: Found, place: keras_config.Place) -> tuple[str, ...]:
+    """Return the tensors of a layer in a whole model as HDF5, by the names that it lists."""
+    group = f"model_weights/{place[0]}"
+    listed = listing(found.attributes, group, "weight_names")
+    if len(place) > 1:
+        inner = [name for name in listed if name.split("/")[-2:-1] == [place[-1]]]
+        exact = [name for name in inner if tuple(name.split("/")[-1 - len(place) : -1]) == place]
+        listed = exact or inner
+    kinds = [name.split("/")[-1].split(":")[0] for name in listed]
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"more than one layer in the file is called {place[-1]!r}")
+    order = {"kernel": 0, "bias": 1}
+    pairs = sorted(zip(kinds, listed, strict=True), key=lambda pair: order.get(pair[0], 2))
+    names = tuple(f"{group}/{name}" for _, name in pairs)
+    if not names or any(name not in found.tensors for name in names):
+        raise ValueError(f"the weights of {'/'.join(place)!r} are not in the file")
+    return names
+
+
+# --- a copy with other values ---------------------------------------------------------------
+
+
+def _patched(path: Path, found: Found, changes: Mapping[str, NDArray[Any]]) -> Bytes:
+    """Return the bytes of the HDF5 file with other values."""
+    new = found.data.copy()
+    rest = {}
+    for name, values in changes.items():
+        entry = found.entries[name]
+        raw = _raw(values, entry)
+        if entry["offset"] is None:
+            rest[name] = raw
+        else:
+            new[entry["offset"] : entry["offset"] + len(raw)] = np.frombuffer(raw, np.uint8)
+    return _stored_by_library(path, new, found, rest) if rest else new
+
+
+def _raw(values: NDArray[Any], entry: Mapping[str, Any]) -> bytes:
+    stored = encode_bfloat16(values) if entry["dtype"] == "bfloat16" else values
+    return stored.astype(stored.dtype.newbyteorder(entry["order"])).tobytes()
+
+
+def _stored_by_library(path: Path, data: Bytes, found: Found, raw: Mapping[str, bytes]) -> Bytes:
+    with tempfile.TemporaryDirectory(prefix="obstruction-") as folder:
+        copy, scratch = Path(folder) / "copy.h5", Path(folder) / "numbers"
+        copy.write_bytes(data.data)
+        changes, place = [], 0
+        with scratch.open("wb") as stream:
+            for name, numbers in raw.items():
+                shape = found.entries[name]["shape"]
+                changes.append({"name": name, "shape": shape, "scratch": place})
+                place += stream.write(numbers)
+        request = {
+            "do": "store",
+            "path": str(copy),
+            "scratch": str(scratch),
+            "changes": changes,
+            "size": data.size,
+            "most": most_expanded(data.size),
+        }
+        answer = ask([request])[0]
+        if "refused" in answer:
+            raise UnreadableModel(f"{path}: {answer['refused']}")
+        return np.fromfile(copy, np.uint8)
+
+
+def _rebuilt(archive: Archive, new: Bytes, path: Path, stream: Any) -> None:
+    """Write the archive with weights of another size, which compression may lead to."""
+    import zipfile
+
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(stream, "w") as made:
+        made.comment = old.comment
+        for info in old.infolist():
+            if info.filename == WEIGHTS:
+                made.writestr(info, new.data, compress_type=info.compress_type)
+            else:
+                with old.open(info) as source, made.open(info, "w") as target:
+                    shutil.copyfileobj(source, target)

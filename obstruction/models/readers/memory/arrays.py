@@ -1,0 +1,172 @@
+"""Plain arrays: weights in a sequence or a flat mapping."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.models.contents import Activation, Contents, Dense, Layout, Step, UnreadableModel
+from obstruction.models.readers.memory.tensors import (
+    as_tensor,
+    check_changes,
+    is_array,
+    is_jax,
+    like,
+    overwrite,
+)
+
+
+def matches(source: Any) -> bool:
+    """Return whether an object is a sequence or flat mapping of arrays."""
+    if isinstance(source, Mapping):
+        values = [*source.values()]
+        return bool(values) and all(is_array(one) and not is_jax(one) for one in values)
+    if not isinstance(source, (tuple, list)) or not source:
+        return False
+    return all(part is None or is_array(part) or _is_pair(part) for part in source)
+
+
+def read(source: Any) -> Contents:
+    """Return arrays as the layers of a network.
+
+    Parameters
+    ----------
+    source : tuple, list, mapping or what `obstruction.replay` returns
+        In forward order ``(W1, W2, ...)``, ``[W1, b1, W2, b2, ...]`` with None for biases that
+        there are not, or ``[(W1, b1), (W2, b2), ...]``; as a mapping by names, which tell what is
+        what as those in a file do, and of which ``W1``, ``b1``, ``W2``, ... are in forward order.
+        Weights are matrices; with one output the last is ``(1, l)`` or ``(l, 1)``, never ``(l,)``.
+
+    Raises
+    ------
+    UnreadableModel
+        If weights are no matrices, or biases no vectors.
+    """
+    held = {name: value for name, value in _slots(source) if value is not None}
+    tensors = {name: as_tensor(name, value) for name, value in held.items()}
+    if isinstance(source, Mapping):
+        return Contents("mapping of arrays", tensors)
+    ours = _is_replayed(source)
+    between = Activation("relu") if ours else Activation("")  # no name: the caller must say it
+    layout: Layout | None = "out_in" if ours else None
+    steps: list[Step] = []
+    for name in sorted(
+        (name for name in tensors if name[0] == "W"), key=lambda name: int(name[1:])
+    ):
+        bias = f"b{name[1:]}"
+        steps += [between] if steps else []
+        steps.append(Dense(name, name, bias=bias if bias in tensors else None, layout=layout))
+    name = "replayed weights" if ours else "sequence of arrays"
+    return Contents(name, tensors, layout, tuple(steps), _shared(held))
+
+
+def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
+    """Return arrays in a container of the same type in which some have other values.
+
+    Parameters
+    ----------
+    source : tuple, list or mapping
+        What was read.
+    changes : mapping of str to ndarray
+        New values by the names of `Contents.tensors`.
+    inplace : bool
+        Whether to change the arrays themselves, which only those of NumPy and PyTorch allow.
+
+    Raises
+    ------
+    ValueError
+        If a change does not fit, or an array cannot be changed.
+    """
+    slots = _slots(source)
+    held = {name: value for name, value in slots if value is not None}
+    check_changes(changes, held)
+    if inplace:
+        for name, array in changes.items():
+            overwrite(name, held[name], array)
+        return source
+    new = {name: like(held[name], array) for name, array in changes.items()}
+    if isinstance(source, MutableMapping):
+        target = copy.copy(source)
+        target.update(new)
+        return target
+    if isinstance(source, Mapping):
+        return {**source, **new}
+    values = iter([new.get(name, value) for name, value in slots])
+    parts = [
+        _made(part, [next(values) for _ in part]) if _is_pair(part) else next(values)
+        for part in source
+    ]
+    return _made(source, parts)
+
+
+def _slots(source: Any) -> list[tuple[str, Any]]:
+    """Return a name and an array, or None, for every place that can hold one."""
+    if isinstance(source, Mapping):
+        return [(str(name), value) for name, value in source.items()]
+    if _is_replayed(source):
+        return list(zip(source._fields, source, strict=True))
+    slots: list[tuple[str, Any]] = []
+    layer = 0
+    taken = True
+    for part in source:
+        if _is_pair(part):
+            layer, taken = layer + 1, True
+            slots += [(f"{letter}{layer}", one) for letter, one in zip("Wb", part, strict=False)]
+        elif part is not None and part.ndim != 1:
+            layer, taken = layer + 1, False
+            slots.append((f"W{layer}", part))
+        elif not taken:
+            taken = True
+            slots.append((f"b{layer}", part))
+        else:
+            what = "None" if part is None else f"the shape {tuple(part.shape)}"
+            raise UnreadableModel(
+                f"array {len(slots)} has {what} where weights are due: they must be matrices, "
+                "(1, l) or (l, 1) for one output"
+            )
+    for name, value in slots:
+        shape = None if value is None else tuple(value.shape)
+        if name[0] == "W" and len(shape or ()) != 2:
+            raise UnreadableModel(f"{name} has the shape {shape}: weights must be matrices")
+        if name[0] == "b" and shape is not None and len(shape) != 1:
+            raise UnreadableModel(f"{name} has the shape {shape}: biases must be vectors")
+    if layer == 1:
+        raise UnreadableModel(
+            "one matrix is one layer: give the weights of two layers or more, output weights as "
+            "a matrix too, (1, l) or (l, 1) for one output"
+        )
+    return slots
+
+
+def _is_pair(part: Any) -> bool:
+    """Return whether a part of a sequence is weights with biases."""
+    if not isinstance(part, (tuple, list)) or len(part) not in (1, 2):
+        return False
+    return is_array(part[0]) and all(one is None or is_array(one) for one in part)
+
+
+def _is_replayed(source: Any) -> bool:
+    """Return whether an object is the `Weights` that `obstruction.replay` returns."""
+    kind = type(source)
+    return f"{kind.__module__}.{kind.__name__}" == "obstruction.studies.replay.Weights"
+
+
+def _made(source: Any, parts: list[Any]) -> Any:
+    """Return parts in a sequence of the same type as another."""
+    make = getattr(source, "_make", type(source))  # a named tuple has its own way
+    return make(parts)
+
+
+def _shared(held: Mapping[str, Any]) -> tuple[frozenset[str], ...]:
+    """Return the pairs of NumPy arrays that have memory in common."""
+    arrays = [(name, value) for name, value in held.items() if isinstance(value, np.ndarray)]
+    return tuple(
+        frozenset({one, other})
+        for (one, a), (other, b) in itertools.combinations(arrays, 2)
+        if np.shares_memory(a, b)
+    )

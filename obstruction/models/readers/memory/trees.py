@@ -1,0 +1,152 @@
+"""Nested mappings of arrays: the parameters of Flax and Haiku, or of one's own JAX code."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from obstruction.models.contents import Contents, Layout
+from obstruction.models.readers.memory.tensors import (
+    as_tensor,
+    check_changes,
+    is_array,
+    is_jax,
+    like,
+    overwrite,
+)
+
+_Leaves: TypeAlias = Iterator[tuple[tuple[Any, ...], Any]]
+
+
+def matches(source: Any) -> bool:
+    """Return whether an object is a tree of arrays: mappings and lists in each other."""
+    if not isinstance(source, (Mapping, tuple, list)):
+        return False
+    found = False
+    for _, leaf in _leaves(source, ()):
+        found = found or is_array(leaf)
+        if not (leaf is None or is_array(leaf) or isinstance(leaf, (int, float))):
+            return False
+    return found
+
+
+def read(source: Any) -> Contents:
+    """Return the arrays of a tree, by names joined by ``/``.
+
+    Parameters
+    ----------
+    source : mapping or list
+        Such as ``{"params": {"Dense_0": {"kernel": ..., "bias": ...}}}`` of Flax, or
+        ``{"linear": {"w": ..., "b": ...}}`` of Haiku; also ``nnx.state(model)``.
+    """
+    held = _named(source)
+    tensors = {name: as_tensor(name, value) for name, value in held.items()}
+    return Contents("tree of arrays", tensors, _layout(held))
+
+
+def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
+    """Return a tree of the same types in which some arrays have other values.
+
+    Parameters
+    ----------
+    source : mapping or list
+        What was read.
+    changes : mapping of str to ndarray
+        New values by the names of `Contents.tensors`.
+    inplace : bool
+        Whether to change the mappings and lists themselves; arrays of NumPy are then overwritten,
+        arrays of JAX, which cannot change, replaced.
+
+    Raises
+    ------
+    ValueError
+        If a change does not fit, or a mapping or array cannot be changed.
+    """
+    check_changes(changes, _named(source))
+    paths = {_name(path): path for path, leaf in _leaves(source, ()) if is_array(leaf)}
+    wanted = {paths[name]: (name, array) for name, array in changes.items()}
+    return _replaced(source, (), wanted, inplace)
+
+
+def _leaves(tree: Any, path: tuple[Any, ...]) -> _Leaves:
+    """Yield all that is no mapping or list, with the keys that lead there."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _leaves(value, (*path, key))
+    elif isinstance(tree, (tuple, list)):
+        for i, value in enumerate(tree):
+            yield from _leaves(value, (*path, i))
+    else:
+        yield path, _content(tree)
+
+
+def _content(leaf: Any) -> Any:
+    """Return the array in a box such as Flax's ``nnx.Param``, or what there is."""
+    if is_array(leaf) or not hasattr(leaf, "replace"):
+        return leaf
+    inner = leaf.get_value() if hasattr(leaf, "get_value") else getattr(leaf, "value", leaf)
+    return inner if is_array(inner) else leaf
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return "/".join(str(key) for key in path)
+
+
+def _named(source: Any) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in _leaves(source, ()) if is_array(leaf)}
+
+
+def _layout(held: Mapping[str, Any]) -> Layout | None:
+    """Return the layout of Flax and Haiku if it is theirs, None if it may be another."""
+    matrices = [(name, one) for name, one in held.items() if one.ndim == 2]
+    parts = [(name.rpartition("/"), one) for name, one in matrices]
+    if not parts or any(name[2] not in ("kernel", "w") for name, _ in parts):
+        return None
+    biases = [f"{name[0]}/{'bias' if name[2] == 'kernel' else 'b'}" in held for name, _ in parts]
+    if all(is_jax(one) for _, one in parts) or all(biases):
+        return "in_out"
+    return "in_out" if all(name[2] == "kernel" for name, _ in parts) else None
+
+
+def _replaced(
+    tree: Any,
+    path: tuple[Any, ...],
+    wanted: Mapping[tuple[Any, ...], tuple[str, NDArray[Any]]],
+    inplace: bool,
+) -> Any:
+    """Return a tree with some of its leaves replaced, itself if nothing in it changes."""
+    if not any(one[: len(path)] == path for one in wanted):
+        return tree
+    if path in wanted:
+        name, array = wanted[path]
+        return _leaf(tree, name, array, inplace)
+    keys = list(tree) if isinstance(tree, Mapping) else range(len(tree))
+    new = {key: _replaced(tree[key], (*path, key), wanted, inplace) for key in keys}
+    changed = {key: value for key, value in new.items() if value is not tree[key]}
+    if inplace:
+        if changed and not isinstance(tree, (MutableMapping, list)):
+            raise ValueError(f"inplace = True: a {type(tree).__name__} cannot be changed in place")
+        for key, value in changed.items():
+            tree[key] = value
+        return tree
+    if isinstance(tree, (tuple, list)):
+        return getattr(tree, "_make", type(tree))(new.values())
+    if not isinstance(tree, dict):  # copies of others may share what they hold
+        return type(tree)(new)
+    target = copy.copy(tree)
+    for key, value in changed.items():
+        target[key] = value
+    return target
+
+
+def _leaf(leaf: Any, name: str, array: NDArray[Any], inplace: bool) -> Any:
+    """Return new numbers in place of a leaf, in the same kind of array and box."""
+    held = _content(leaf)
+    if inplace and not is_jax(held):
+        overwrite(name, held, array)
+        return leaf
+    made = like(held, array)
+    return made if held is leaf else leaf.replace(made)

@@ -1,0 +1,258 @@
+"""Graphs of what one PyTorch module does in ``forward``, by `torch.fx`.
+
+`torch.fx` calls ``forward`` with stand-ins for tensors and notes what is done to them. Whatever
+``forward`` stores on modules is put back, and so are random states.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import operator
+import random
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from obstruction.models.readers.torch import leaves as torch_leaves
+
+_ONE_AT_A_TIME: Final = threading.RLock()
+"""Held while PyTorch's own classes are changed for the time of a trace."""
+
+_DRAWN: Final = re.compile(r"_tensor_constant\d+|-?\d+\.\d*(e[-+]?\d+)?|-?\d+e-\d+")
+"""What random numbers make of a graph that does the same with other numbers."""
+
+_TRIALS: Final = (0.0, 1.0 - 2.0**-24, *(None,) * 6)
+"""Where in their range uniform random numbers are put, if any are drawn; None: where they fall."""
+
+
+class NotFollowed(Exception):
+    """A forward pass that depends on data, or does what stand-ins for tensors cannot."""
+
+
+def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
+    """Return the graph of one module's ``forward``, the modules it calls taken as they are.
+
+    Nodes that are tensors get their addresses as ``meta["addresses"]``; those that are computed
+    without gradients get ``meta["no_grad"]``.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    fixed : dict
+        Arguments of ``forward`` that are no tensors.
+    read : set of int
+        Gets the addresses of tensors that ``forward`` computes with outside of the graph.
+
+    Raises
+    ------
+    NotFollowed
+        If that fails, or what is done depends on random numbers.
+    """
+    try:
+        with (
+            _ONE_AT_A_TIME,
+            _untouched(module),
+            warnings.catch_warnings(),
+            _random_states() as drawn,
+        ):
+            warnings.simplefilter("ignore")
+            graph = _traced(module, fixed, read)
+            if drawn():
+                seen = _shape_of(graph)
+                for seed, place in enumerate(_TRIALS):
+                    with _drawn_at(place, seed):
+                        again = _traced(module, fixed, read)
+                    if _shape_of(again) != seen:
+                        raise NotFollowed("what it does depends on random numbers")
+            for node in graph.nodes:
+                if node.op == "get_attr":
+                    held = operator.attrgetter(node.target)(module)
+                    node.meta["addresses"] = torch_leaves.addresses([held])
+                    is_tensor = isinstance(held, sys.modules["torch"].Tensor)
+                    node.meta["is_real"] = is_tensor and held.is_floating_point()
+            return graph
+    except NotFollowed:
+        raise
+    except Exception as problem:  # it is the user's code that runs
+        lines = str(problem).strip().splitlines() or [type(problem).__name__]
+        raise NotFollowed(lines[0]) from None
+
+
+@contextlib.contextmanager
+def _drawn_at(place: float | None, seed: int) -> Iterator[None]:
+    """Seed random numbers, and put uniform ones at a place in their range, seldom as that is.
+
+    Other threads draw as ever.
+    """
+    torch, here = sys.modules["torch"], threading.get_ident()
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - forward may use it
+
+    def instead(usual: Any, place: float) -> Any:
+        def draw(*given: Any, **options: Any) -> Any:
+            drawn = usual(*given, **options)
+            if threading.get_ident() != here:
+                return drawn
+            if isinstance(drawn, torch.Tensor):
+                return torch.full_like(drawn, place)
+            if isinstance(drawn, np.ndarray):
+                return np.full_like(drawn, place)
+            if isinstance(drawn, float):
+                low, high = given if len(given) == 2 else (0.0, 1.0)
+                return low + place * (high - low)
+            return drawn  # of a size that is not known while it is traced
+
+        return draw
+
+    owners = ((random, "random"), (random, "uniform"), (np.random, "rand"), (torch, "rand"))
+    kept = [(owner, name, getattr(owner, name)) for owner, name in owners]
+    try:
+        if place is not None:
+            for owner, name, usual in kept:
+                setattr(owner, name, instead(usual, place))
+        yield
+    finally:
+        for owner, name, usual in kept:
+            setattr(owner, name, usual)
+
+
+def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
+    torch, fx = sys.modules["torch"], importlib.import_module("torch.fx")
+
+    def create_node(self: Any, *args: Any, **kwargs: Any) -> Any:
+        node = fx.Tracer.create_node(self, *args, **kwargs)
+        if not torch.is_grad_enabled():
+            node.meta["no_grad"] = True
+        return node
+
+    behaviour = {
+        "is_leaf_module": lambda *_: True,
+        "proxy_buffer_attributes": True,
+        "create_node": create_node,
+    }
+    tracer = type("Tracer", (fx.Tracer,), behaviour)()
+    with torch.enable_grad(), _recorded(read), _own_backward(tracer), _augmented():
+        return tracer.trace(module, concrete_args=fixed or None)
+
+
+def _shape_of(graph: Any) -> list[str]:
+    """Return what a graph does, but for fractions and the names of constants."""
+    nodes = [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in graph.nodes]
+    return [_DRAWN.sub("constant", node) for node in nodes]
+
+
+@contextlib.contextmanager
+def _random_states() -> Iterator[Any]:
+    """Put random states back; yields a function that tells whether any numbers were drawn."""
+    torch = sys.modules["torch"]
+    with torch.random.fork_rng(devices=[]):
+        python, numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
+        before = torch.random.get_rng_state()
+
+        def drawn() -> bool:
+            now = np.random.get_state(legacy=False)  # noqa: NPY002
+            return bool(
+                random.getstate() != python
+                or not torch.equal(torch.random.get_rng_state(), before)
+                or repr(now) != repr(numpy)
+            )
+
+        try:
+            yield drawn
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextlib.contextmanager
+def _augmented() -> Iterator[None]:
+    """Note ``x += y`` as a change of x, not as ``x = x + y``, which leaves other names for x."""
+    proxy = importlib.import_module("torch.fx").Proxy
+    names = [f"__{name}__" for name in torch_leaves.AUGMENTED if not hasattr(proxy, f"__{name}__")]
+
+    def noted(name: str) -> Any:
+        target = getattr(operator, name)
+        return lambda given, other: given.tracer.create_proxy(
+            "call_function", target, (given, other), {}
+        )
+
+    for name in names:
+        setattr(proxy, name, noted(name))
+    try:
+        yield
+    finally:
+        for name in names:
+            delattr(proxy, name)
+
+
+@contextlib.contextmanager
+def _own_backward(tracer: Any) -> Iterator[None]:
+    """Note functions whose gradients are the user's own as they are, without looking into them."""
+    function = sys.modules["torch"].autograd.Function
+    proxy = importlib.import_module("torch.fx").Proxy
+    given = vars(function)["apply"]
+
+    def apply(kind: Any, *args: Any, **kwargs: Any) -> Any:
+        if not any(isinstance(one, proxy) for one in (*args, *kwargs.values())):
+            return given.__get__(None, kind)(*args, **kwargs)
+
+        def unknown(*_: Any, **__: Any) -> None:
+            """Stand for it in the graph."""
+
+        unknown.__name__ = f"{kind.__name__}.apply"
+        return tracer.create_proxy("call_function", unknown, args, kwargs)
+
+    function.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        function.apply = given
+
+
+def _recorded(read: set[int]) -> Any:
+    """Return a context that records addresses of tensors that are computed with, not traced."""
+    fx = importlib.import_module("torch.fx")
+    mode = importlib.import_module("torch.overrides").TorchFunctionMode
+
+    def watch(_: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given: list[Any] = [*args, *(kwargs or {}).values()]
+        given += [one for many in given if isinstance(many, (list, tuple)) for one in many]
+        named = function if function.__name__ != "__get__" else function.__self__
+        about = named.__name__ in torch_leaves.ABOUT
+        if not about and not any(isinstance(one, fx.Proxy) for one in given):
+            read.update(torch_leaves.addresses(given))
+        return function(*args, **(kwargs or {}))
+
+    return type("Recorder", (mode,), {"__torch_function__": watch})()
+
+
+@contextlib.contextmanager
+def _untouched(module: Any) -> Iterator[None]:
+    """Put back whatever is stored on modules, or in lists and dictionaries they hold."""
+    kept = [(vars(one), dict(vars(one))) for one in module.modules()]
+    inner = [
+        (value, copy.copy(value))
+        for _, held in kept
+        for value in held.values()
+        if isinstance(value, (dict, list, set))
+    ]
+    try:
+        yield
+    finally:
+        for value, before in inner:
+            if isinstance(value, list):
+                value[:] = before
+            else:
+                value.clear()
+                value.update(before)
+        for now, held in kept:
+            now.clear()
+            now.update(held)

@@ -1,0 +1,377 @@
+"""The forward pass of a PyTorch module as steps, followed without running it on data.
+
+Every custom module is followed by itself, its children as they are called, so that one with control
+flow hides nothing but itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from obstruction.models.contents import (
+    Activation,
+    Barrier,
+    Dataflow,
+    Dense,
+    Join,
+    Layout,
+    Node,
+    Step,
+)
+from obstruction.models.operations.chains import chained, fenced
+from obstruction.models.operations.regrouping import Regrouping
+from obstruction.models.readers.torch import layers as torch_layers
+from obstruction.models.readers.torch import leaves as torch_leaves
+from obstruction.models.readers.torch.graphs import NotFollowed, graph_of
+
+_MEET: Final = "several results meet here, so the layers are no chain"
+_SEVERAL: Final = "it returns several results"
+_NORMALISED: Final = "normalisation makes the outputs independent of the scale of the weights"
+_NO_GRADIENT: Final = "no gradient passes here"
+_OTHER: Final = object()  # an argument that is no tensor of the chain
+_CHANGED: Final = "what it was made of may be changed in place"
+_NOT_FOLLOWED: Final = "its forward pass cannot be followed"
+_HOOKED: Final = "a forward hook may change what passes"
+
+
+def followed(module: Any) -> tuple[tuple[Step, ...], Dataflow]:
+    """Return the steps of a module's forward pass, and the graph that they are from.
+
+    Raises
+    ------
+    NotFollowed
+        If they cannot be told.
+    """
+    follower = _Follower(module)
+    value = follower.call(module, (_INPUT,), {})
+    results = follower.results or (value.key,)
+    steps = chained(follower.nodes, results)
+    if follower.failed and not any(isinstance(step, Dense) for step in steps):
+        raise NotFollowed(follower.failed[0])
+    nodes = [
+        replace(node, steps=fenced(node.steps, follower.is_elsewhere)) for node in follower.nodes
+    ]
+    return fenced(steps, follower.is_elsewhere), Dataflow(tuple(nodes), results)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A tensor that depends on the input of the network."""
+
+    key: Hashable
+
+
+_INPUT: Final = _Value("input")
+
+
+class _Follower:
+    """Follows modules into the nodes of one graph."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.paths = {id(module): path for path, module in root.named_modules()}
+        self.nodes: list[Node] = []
+        self.results: tuple[Hashable, ...] = ()
+        self.failed: list[str] = []
+        self.elsewhere: set[int] = set()  # addresses of tensors that forward reads by itself
+        self.memory: dict[Hashable, set[Hashable]] = {}  # of what values another may be in
+        self.changed: list[Hashable] = []  # memory that was changed in place
+        self.regrouping = Regrouping()
+        self._keys = itertools.count()
+
+    def add(
+        self,
+        inputs: Sequence[Any],
+        *steps: Step,
+        is_view: bool = False,
+        reshapes: bool = False,
+        second_axis: bool = False,
+    ) -> _Value:
+        """Add an operation and return what it makes."""
+        made = _Value(next(self._keys))
+        keys = tuple(value.key for value in inputs)
+        if is_view or not steps:
+            self.memory[made.key] = set().union(*map(self.memory_of, inputs))
+        steps = self.regrouping.followed(
+            keys, made.key, steps, reshapes=reshapes, second_axis=second_axis
+        )
+        self.nodes.append(Node(keys, (made.key,), steps))
+        return made
+
+    def memory_of(self, value: _Value) -> set[Hashable]:
+        """Return the first of the values that one may share memory with."""
+        return self.memory.get(value.key, {value.key})
+
+    def change(self, values: Iterable[_Value]) -> None:
+        """Note that values may be changed in place."""
+        self.changed += itertools.chain.from_iterable(map(self.memory_of, values))
+
+    def is_elsewhere(self, step: Dense) -> bool:
+        """Return whether the weights of a layer are also read alone."""
+        owner = self.root.get_submodule(step.weight.rpartition(".")[0])
+        parts = (step.weight, step.bias, step.magnitude)
+        tensors = [self.root.get_parameter(name) for name in parts if name is not None]
+        tensors += vars(owner).values()  # what the older weight normalisation computes
+        return not self.elsewhere.isdisjoint(torch_leaves.addresses(tensors))
+
+    def opaque(self, module: Any, values: Sequence[Any], barrier: Barrier) -> _Value:
+        """Add a module that may do anything with its weights, and return what it makes."""
+        self.elsewhere |= torch_leaves.addresses(module.parameters())
+        return self.add(values, barrier, is_view=True)
+
+    def call(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
+        """Return what a module makes of its arguments, of which some are values."""
+        if module is self.root or not torch_leaves.has_hooks(module):
+            return self._unhooked(module, args, kwargs)
+        barrier = Barrier(self.paths.get(id(module), type(module).__name__), _HOOKED)
+
+        def behind(argument: Any) -> Any:
+            return self.add((argument,), barrier) if isinstance(argument, _Value) else argument
+
+        given = {name: behind(argument) for name, argument in kwargs.items()}
+        value: _Value = behind(self._unhooked(module, tuple(map(behind, args)), given))
+        return value
+
+    def _unhooked(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
+        values = [one for one in (*args, *kwargs.values()) if isinstance(one, _Value)]
+        path = self.paths.get(id(module), "")
+        label = path or type(module).__name__
+        inner = torch_leaves.wrapped(module)
+        if inner is not None:
+            return self.call(inner, args, kwargs)
+        kind = torch_leaves.builtin(module)
+        role = torch_layers.role(kind) if kind else None
+        if kind is not None and role is not None:
+            if role == "chain" and len(values) == 1:
+                value = values[0]
+                for child in module:
+                    value = self.call(child, (value,), {})
+                return value
+            steps = torch_leaves.leaf(module, kind, role, path, label)
+            if getattr(module, "inplace", False) is True:
+                self.change(values)
+            if steps and isinstance(steps[0], Barrier):
+                return self.opaque(module, values, steps[0])
+            return self.add(values, *steps, reshapes=torch_layers.reshapes(kind))
+        try:
+            return self._custom(module, args, kwargs)
+        except NotFollowed as problem:
+            if module is self.root:
+                raise
+            self.failed.append(f"{label}: {problem}")
+            self.change(values)
+            return self.opaque(module, values, Barrier(label, _NOT_FOLLOWED))
+
+    def _custom(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
+        if torch_leaves.is_replaced(module):
+            raise NotFollowed("another forward than that of its class was put on it")
+        given, fixed = _bound(module, args, kwargs)
+        graph = graph_of(module, fixed, self.elsewhere)
+        known: dict[Any, _Value | None] = {}
+        biases: dict[Any, _Value] = {}  # additions that are part of a layer
+        layers: set[Any] = set()
+        for node in graph.nodes:
+            so_far = len(self.changed)
+            inputs = [value for n in node.all_input_nodes if (value := known[n]) is not None]
+            if node.op == "placeholder":
+                known[node] = given.get(node.target)
+            elif node.op == "output":
+                read = [n for n in graph.nodes if not layers.issuperset(torch_leaves.readers(n))]
+                self.elsewhere.update(*(n.meta.get("addresses", ()) for n in read))
+                return self._returned(module, node, inputs)
+            elif not inputs or torch_leaves.tells_about(node):
+                known[node] = None
+                if node.op == "call_module":  # it makes something of its weights alone
+                    weights = module.get_submodule(node.target).parameters()
+                    self.elsewhere |= torch_leaves.addresses(weights)
+            elif node in biases:
+                known[node] = biases[node]
+            elif node.meta.get("no_grad"):
+                known[node] = self._without_gradient(module, node, inputs)
+            elif node.op == "call_module":
+                known[node] = self._called(module, node, inputs, known)
+            else:
+                steps, addition = self._function(module, node, inputs)
+                known[node] = value = self.add(
+                    inputs,
+                    *steps,
+                    is_view=torch_leaves.may_share_memory(node),
+                    reshapes=torch_leaves.is_reshape(node),
+                    second_axis=torch_leaves.argument(node, 1, "dim") == 1,
+                )
+                if any(isinstance(step, Dense) for step in steps):
+                    layers |= {node, addition}
+                if addition is not None:
+                    biases[addition] = value
+            if known[node] is not None:
+                if torch_leaves.may_change(node):
+                    self.change(inputs)
+                for changed in torch_leaves.changed_in_place(module, node):
+                    before = known.get(changed)
+                    if before is None:  # a buffer, say, which is no value that layers make
+                        continue
+                    same = [n for n, value in known.items() if value == before]
+                    known.update(dict.fromkeys(same, known[node]))
+                    self.change([before])
+                self._forget(node, known, set(self.changed[so_far:]))
+        raise NotFollowed("it returns nothing")
+
+    def _forget(self, node: Any, known: dict[Any, _Value | None], changed: set[Hashable]) -> None:
+        """Make what is in memory that a node changed something else than it was."""
+        if not changed:
+            return
+        for other, value in list(known.items()):
+            if value is None or value == known[node] or changed.isdisjoint(self.memory_of(value)):
+                continue
+            known[other] = self.add([value], Barrier(node.name, _CHANGED))
+
+    def _without_gradient(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
+        """Add what is computed where gradients are switched off, weights and all."""
+        barrier = Barrier(node.name, _NO_GRADIENT)
+        if node.op == "call_module":
+            return self.opaque(module.get_submodule(node.target), inputs, barrier)
+        return self.add(inputs, barrier)
+
+    def _returned(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
+        if not inputs:
+            raise NotFollowed("what it returns does not depend on its input")
+        if module is self.root:
+            self.results = tuple(value.key for value in inputs)
+        single = len(inputs) == 1 and torch_leaves.is_node(node.args[0])
+        return inputs[0] if single else self.add(inputs, Barrier(module._get_name(), _SEVERAL))
+
+    def _called(
+        self, module: Any, node: Any, inputs: list[_Value], known: Mapping[Any, _Value | None]
+    ) -> _Value:
+        def given(argument: Any) -> Any:
+            return (known[argument] or _OTHER) if torch_leaves.is_node(argument) else argument
+
+        args = tuple(given(argument) for argument in node.args)
+        kwargs = {name: given(argument) for name, argument in node.kwargs.items()}
+        found = sum(isinstance(one, _Value) for one in (*args, *kwargs.values()))
+        if found < len(inputs):  # some are in a list or dictionary
+            return self.add(inputs, Barrier(node.target, _MEET))
+        return self.call(module.get_submodule(node.target), args, kwargs)
+
+    def _function(
+        self, module: Any, node: Any, inputs: list[_Value]
+    ) -> tuple[tuple[Step, ...], Any]:
+        """Return the steps of a function or method, and the addition that gives them biases."""
+        name = torch_leaves.known_name(node).rstrip("_")
+        rest = list(node.args[1:])
+        if len(inputs) > 1:
+            operation = torch_leaves.joined(node, name)
+            if operation is not None:
+                return (Join(node.name, _MEET, operation),), None
+            return (Barrier(node.name, _MEET),), None
+        if name == "linear":
+            weight = self._parameter(module, torch_leaves.argument(node, 1, "weight"), 2)
+            bias_node = torch_leaves.argument(node, 2, "bias")
+            bias = self._parameter(module, bias_node, 1)
+            if weight is not None and (bias is not None or bias_node is None):
+                return (self._dense(weight, bias, "out_in"),), None
+        elif name in ("matmul", "mm") and rest and (p := self._parameter(module, rest[0], 2)):
+            bias, addition = self._added(module, node, p)
+            return (self._dense(p, bias, "in_out"),), addition
+        elif name == "addmm" and len(rest) == 2 and not node.kwargs:
+            bias, weight = (self._parameter(module, node.args[i], i or 1) for i in (0, 2))
+            if weight is not None and bias is not None and len(bias.held) == weight.outputs:
+                return (self._dense(weight, bias, "in_out"),), None
+        elif torch_leaves.is_transparent(name, node) or torch_leaves.is_scaling(name, node):
+            return (), None
+        elif name in ("clamp", "clip", "clamp_min"):
+            least, most = (
+                torch_leaves.argument(node, 1, "min"),
+                torch_leaves.argument(node, 2, "max"),
+            )
+            if least == 0 and most is None:
+                return (Activation("relu"),), None
+        elif name == "detach":
+            return (Barrier(node.name, _NO_GRADIENT),), None
+        elif name.endswith("_norm") or name == "normalize":
+            return (Barrier(node.name, _NORMALISED),), None
+        elif torch_leaves.is_activation(name):
+            slope = torch_leaves.argument(node, 1, "negative_slope")
+            return (Activation(name, torch_leaves.slope(name, slope)),), None
+        name = torch_leaves.name_of(node).rstrip("_")
+        return (Barrier(node.name, f"what {name!r} does with the neurons is not known"),), None
+
+    def _parameter(self, module: Any, node: Any, ndim: int) -> _Parameter | None:
+        """Return the parameter that a node of the graph is, perhaps transposed."""
+        turned = False
+        while torch_leaves.is_node(node) and torch_leaves.is_turning(node):
+            node, turned = node.args[0], not turned
+        if not torch_leaves.is_node(node) or node.op != "get_attr":
+            return None
+        prefix, _, name = node.target.rpartition(".")
+        owner = module.get_submodule(prefix)
+        held = owner._parameters.get(name)
+        if held is None or held.ndim != ndim:
+            return None
+        path = self.paths.get(id(owner), prefix)
+        return _Parameter(f"{path}.{name}" if path else name, held, turned)
+
+    def _added(self, module: Any, node: Any, weight: _Parameter) -> tuple[_Parameter | None, Any]:
+        """Return the biases added to a product right away, and the node that does so."""
+        after = list(node.users)
+        if len(after) == 1 and getattr(after[0].target, "__name__", "") in ("add", "iadd"):
+            others = [a for a in after[0].args if a is not node]
+            bias = self._parameter(module, others[0], 1) if len(others) == 1 else None
+            if bias is not None and len(bias.held) == weight.outputs:
+                return bias, after[0]
+        return None, None
+
+    def _dense(self, weight: _Parameter, bias: _Parameter | None, layout: Layout) -> Dense:
+        if weight.turned:
+            layout = "in_out" if layout == "out_in" else "out_in"
+        held = [weight.held] + ([bias.held] if bias else [])
+        return Dense(
+            weight.name.removesuffix(".weight"),
+            weight.name,
+            bias=bias.name if bias else None,
+            layout=layout,
+            trained=all(map(torch_leaves.is_trained, held)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Parameter:
+    """A parameter used in a function: its name in the root, and whether it is transposed."""
+
+    name: str
+    held: Any
+    turned: bool
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of a product with it on the right."""
+        return int(self.held.shape[0 if self.turned else 1])
+
+
+def _bound(
+    module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[dict[str, _Value], dict[str, Any]]:
+    """Return which parameters of ``forward`` are values, and which have fixed values."""
+    try:
+        signature = inspect.signature(type(module).forward)
+        names = list(signature.parameters)[1:]
+        if args == (_INPUT,):  # the root: whatever it needs is an input of the network
+            needed = [
+                name
+                for name in names
+                if signature.parameters[name].default is inspect.Parameter.empty
+                and signature.parameters[name].kind.name != "VAR_KEYWORD"
+            ]
+            args, kwargs = (), {name: _Value(name) for name in needed}
+        bound = signature.bind(module, *args, **kwargs)
+    except (TypeError, ValueError) as problem:
+        raise NotFollowed(str(problem)) from None
+    bound.apply_defaults()
+    held = {name: bound.arguments[name] for name in names}
+    given = {name: value for name, value in held.items() if isinstance(value, _Value)}
+    plain = (bool, int, float, str, type(None))
+    return given, {name: value for name, value in held.items() if isinstance(value, plain)}

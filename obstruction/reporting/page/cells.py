@@ -1,0 +1,122 @@
+"""The cells of a report as a reader sees them: each number as text, rounded as in the tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from obstruction.reporting.page.selection import Selection
+from obstruction.reporting.tables.cells import VALUES
+from obstruction.reporting.tables.layout import DASH, Cell, Note, lay_out
+from obstruction.reporting.tables.rounding import Interval, Shown, by_digits, precise
+from obstruction.studies.table import INTERVAL_LEVEL
+
+DIGITS: Final = 4
+"""Significant digits of exact values, as in `obstruction table`."""
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_COLUMNS: Final = (
+    *("scheme", "d", "l", "exact", "log10_exact", "method", "networks", "obstructed"),
+    *("empirical", "ci_low", "ci_high", "log10_empirical", "log10_ci_low", "log10_ci_high"),
+    *("estimator", "samples"),
+)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The numbers of all cells as text, one entry a cell, and the notes that explain their marks.
+
+    Attributes
+    ----------
+    exact, empirical, interval, z : tuple of str
+    notes : tuple of Note
+    """
+
+    exact: tuple[str, ...]
+    empirical: tuple[str, ...]
+    interval: tuple[str, ...]
+    z: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
+def write_cells(selection: Selection, rows: pd.DataFrame) -> Texts:
+    """Write the numbers of the selected rows of a study's table."""
+    frame = rows[list(_COLUMNS)].assign(interval_level=INTERVAL_LEVEL)
+    for name in ("scheme", "method", "estimator"):
+        frame[name] = frame[name].astype("str")
+    layout = lay_out(selection.arrangement(), VALUES, frame, DIGITS)
+    pairs = [cells for group in layout.groups for _, cells in group.rows]
+    estimates = [estimate for _, estimate in pairs]
+    return Texts(
+        tuple(_text(exact) for exact, _ in pairs),
+        tuple(map(_text, estimates)),
+        tuple(map(_interval, estimates)),
+        tuple(map(z_text, rows["z"].tolist())),
+        layout.notes,
+    )
+
+
+def short(value: float, log10: float) -> str:
+    """Return a probability in three digits, for running text.
+
+    Examples
+    --------
+    >>> short(0.12345, -0.90852), short(0.0, -1188.5)
+    ('0.123', '3.16 × 10⁻¹¹⁸⁹')
+    """
+    return _number(by_digits(precise(value, log10), 3))
+
+
+def z_text(z: float) -> str:
+    """Return a distance in standard errors, with its sign.
+
+    Examples
+    --------
+    >>> z_text(-3.6301), z_text(float("nan"))
+    ('−3.63', '—')
+    """
+    if math.isnan(z):
+        return DASH
+    text = f"{z:+.2f}" if abs(z) < 1000.0 else f"{z:+.3g}"
+    return text.replace("-", "−").replace("inf", "∞")
+
+
+def _text(cell: Cell) -> str:
+    return DASH if cell.number is None else _number(cell.number) + cell.mark
+
+
+def _number(number: Shown) -> str:
+    relation = f"{number.relation} " if number.relation else ""
+    return relation + _power(number.mantissa, number.exponent)
+
+
+def _power(mantissa: str, exponent: int) -> str:
+    return mantissa + (f" × 10{str(exponent).translate(_RAISED)}" if exponent else "")
+
+
+def _interval(cell: Cell) -> str:
+    """Return the interval of an estimate; where a bound stands for it, that is one of its ends."""
+    if cell.number is None:
+        return DASH
+    if cell.interval is not None:
+        interval: Interval = cell.interval
+        return _power(f"[{interval.low}, {interval.high}]", interval.exponent)
+    bound = _power(cell.number.mantissa, cell.number.exponent)
+    ends = {"<": ("0", bound), ">": (bound, "1")}.get(cell.number.relation, (bound, bound))
+    return f"[{ends[0]}, {ends[1]}]"
+
+
+def listed(words: Sequence[Any]) -> str:
+    """Return words as a list in a sentence.
+
+    Examples
+    --------
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    texts = [str(word) for word in words]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

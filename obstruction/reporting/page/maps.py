@@ -1,0 +1,177 @@
+"""The interactive heatmaps, drawn by Bokeh, one for each scheme.
+
+Bokeh's document says how the maps look. The numbers are not in it: the page holds them once, for
+maps and table, and ``page.js`` hands them over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from obstruction.reporting.page.pictures import Axis, Look
+
+FONT = "system-ui, sans-serif"
+HEIGHT = 400
+SIDES = ("left", "right", "bottom", "top")
+TEXTS = ("d", "l", "exact", "empirical", "interval", "z", "estimator")
+
+_ROWS = "".join(
+    f'<tr><th style="padding:0 0.8em 0 0;font-weight:400;text-align:left;color:#55555f">{head}</th>'
+    f'<td style="padding:0">@{name}</td></tr>'
+    for name, head in zip(
+        TEXTS, [text.replace("interval", "95 % interval") for text in TEXTS], strict=True
+    )
+)
+_TOOLTIP = (
+    '<table style="margin:2px 4px;border-collapse:collapse;font:13px/1.5 system-ui,sans-serif;'
+    f'font-variant-numeric:tabular-nums;color:#1f1f24">{_ROWS}</table>'
+)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a page needs to show the maps.
+
+    Attributes
+    ----------
+    library : str
+        Bokeh itself, as JavaScript.
+    document : dict
+        Bokeh's description of all maps.
+    roots : tuple of str
+        In it, the map of each scheme. Sources are named ``cells-0``, ``cursor-0``, ..., colour
+        scales ``colours-0``, ...
+    """
+
+    library: str
+    document: dict[str, Any]
+    roots: tuple[str, ...]
+
+
+def make_maps(look: Look, schemes: int) -> Maps:
+    """Return the maps of so many schemes.
+
+    Raises
+    ------
+    ValueError
+        If Bokeh is not installed.
+    """
+    try:
+        from bokeh.document import Document
+        from bokeh.models import Range1d
+        from bokeh.resources import Resources
+    except ImportError:
+        raise ValueError("a report needs bokeh: pip install 'obstruction[report]'") from None
+    ranges = [
+        Range1d(ends[0], ends[1], bounds=ends)
+        for ends in ((axis.edges[0], axis.edges[-1]) for axis in (look.d, look.l))
+    ]
+    document = Document()
+    figures = [_figure(look, k, ranges) for k in range(schemes)]
+    for figure in figures:
+        document.add_root(figure)
+    described, roots = _renumbered(document.to_json(), [figure.id for figure in figures])
+    resources = Resources(mode="inline", components=["bokeh"], log_level="error")
+    return Maps("\n".join(resources.js_raw), described, roots)
+
+
+def _figure(look: Look, k: int, ranges: Sequence[Any]) -> Any:
+    from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper
+    from bokeh.plotting import figure
+
+    scale = look.scales["chance"]
+    colours = LinearColorMapper(
+        palette=list(scale.palette),
+        low=scale.low,
+        high=scale.high,
+        nan_color=look.missing,
+        name=f"colours-{k}",
+    )
+    plot = figure(
+        x_range=ranges[0],
+        y_range=ranges[1],
+        x_axis_type="log" if look.d.log else "linear",
+        y_axis_type="log" if look.l.log else "linear",
+        x_axis_label="inputs d",
+        y_axis_label="hidden neurons l",
+        tools="box_zoom,pan,reset",
+        active_drag="box_zoom",
+        toolbar_location="above",
+        sizing_mode="stretch_width",
+        height=HEIGHT,
+        min_width=200,
+        min_border_right=12,
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+    )
+    plot.toolbar.logo = None
+    plot.grid.visible = False
+    for axis, sizes in ((plot.xaxis[0], look.d), (plot.yaxis[0], look.l)):
+        _style_axis(axis, sizes)
+    sides: Any = {side: side for side in SIDES}
+    cells = ColumnDataSource({name: [] for name in (*SIDES, "value", *TEXTS)}, name=f"cells-{k}")
+    fill: Any = {"field": "value", "transform": colours}
+    # a line in the colour of the cell closes the gaps that smoothed edges would leave
+    drawn = plot.quad(
+        **sides, source=cells, fill_color=fill,
+        line_color=fill, line_width=1.5, line_join="miter",
+    )  # fmt: skip
+    cursor = ColumnDataSource({name: [] for name in (*SIDES, "d", "l")}, name=f"cursor-{k}")
+    for colour, width in (("#ffffff", 4.0), ("#000000", 1.5)):
+        look_of_line: Any = {"fill_color": None, "line_color": colour, "line_width": width}
+        plot.quad(**sides, source=cursor, **look_of_line)
+        plot.scatter("d", "l", size=20, source=cursor, **look_of_line)
+    plot.add_tools(
+        HoverTool(
+            renderers=[drawn],
+            tooltips=_TOOLTIP,
+            point_policy="follow_mouse",
+            visible=False,
+        )
+    )
+    bar = ColorBar(
+        color_mapper=colours,
+        width=10,
+        padding=4,
+        background_fill_color=None,
+        major_label_text_font=FONT,
+        major_label_text_font_size="12px",
+        major_label_text_color="#26262b",
+        major_tick_line_color=None,
+        bar_line_color=None,
+        border_line_color=None,
+    )
+    plot.add_layout(bar, "right")
+    return plot
+
+
+def _style_axis(axis: Any, sizes: Axis) -> None:
+    from bokeh.models import FixedTicker
+
+    axis.ticker = FixedTicker(ticks=list(sizes.ticks))
+    axis.major_label_overrides = {tick: f"{tick:.0f}" for tick in sizes.ticks}
+    axis.axis_label_text_font = axis.major_label_text_font = FONT
+    axis.axis_label_text_font_style = "normal"
+    axis.axis_label_text_font_size, axis.major_label_text_font_size = "14px", "12px"
+    axis.axis_label_text_color = axis.major_label_text_color = "#26262b"
+    axis.axis_line_color = None
+    axis.major_tick_line_color = "#55555f"
+    axis.minor_tick_line_color = None
+
+
+def _renumbered(document: Any, roots: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Count the models from 1, so that the same study always gives the same bytes."""
+    from bokeh.core.json_encoder import serialize_json
+
+    numbers: dict[str, str] = {}
+
+    def renamed(found: re.Match[str]) -> str:
+        return f'"{numbers.setdefault(found[1], f"p{len(numbers) + 1}")}"'
+
+    text = re.sub(r'"(p\d+)"', renamed, serialize_json(document))
+    return json.loads(text), tuple(numbers[root] for root in roots)

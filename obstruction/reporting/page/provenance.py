@@ -1,0 +1,133 @@
+"""Where the numbers of a study come from: what was sampled, how, when, and how to do it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obstruction.reporting.page.selection import spelled
+from obstruction.tools.version import __version__
+
+if TYPE_CHECKING:
+    from obstruction.studies.study import Study
+
+
+def read_run(study: Study, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return what ``run.json`` says about how a study was made, if it is about this very study.
+
+    A folder whose run was interrupted may hold an older study beside what was counted since.
+    """
+    from obstruction.studies.folder import RUN
+
+    try:
+        about = json.loads((Path(folder) / RUN).read_bytes())
+    except (OSError, ValueError):
+        return None
+    config = study.config
+    mine = {
+        "d": list(config.d),
+        "l": list(config.l),
+        "seed": config.seed,
+        "plan": config.plan,
+        "networks": study.networks,
+        "estimator": study.estimator,
+        "samples": study.samples,
+    }
+    labels = [scheme.label for scheme in config.schemes]
+    same = isinstance(about, dict) and all(about.get(name) == mine[name] for name in mine)
+    return about if same and [one["label"] for one in about["schemes"]] == labels else None
+
+
+def origin(study: Study, run: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the terms and the words of a study's provenance.
+
+    Parameters
+    ----------
+    study : Study
+    run : dict, optional
+        What its ``run.json`` says; without it there are no dates and no checksum.
+    """
+    config = study.config
+    _, nd, nl = config.shape
+    run = run or {}
+    number = f"{study.networks:,}"
+    if not study.complete:
+        number += f" of {study.target:,} (interrupted)"
+    lines = [
+        ("Inputs", f"d = {_sizes(config.d)}"),
+        ("Hidden neurons", f"l = {_sizes(config.l)}"),
+        ("Grid", f"{nd:,} × {nl:,} cells for each of {_many(len(config.schemes), 'scheme')}"),
+        ("Networks per cell", number),
+        ("Plan", f"{config.plan}: {_PLANS[config.plan]}"),
+        ("Seed", str(config.seed)),
+        ("Estimator", _estimator(study)),
+    ]
+    if study.seconds > 0.0:
+        lines.append(("Time", f"{study.seconds:,.1f} s on {_many(study.threads, 'thread')}"))
+    if run:
+        machine = run.get("machine", {})
+        libraries = ", ".join(
+            f"{name} {machine[name]}" for name in ("python", "numpy", "scipy", "numba")
+            if name in machine
+        )  # fmt: skip
+        system = " ".join(machine[name] for name in ("system", "processor") if name in machine)
+        lines += [
+            ("Saved", str(run["written"]).replace("+00:00", " UTC").replace("T", " ", 1)),
+            ("Software", f"obstruction {run['version']}, {libraries}; {system}"),
+            ("Checksum", str(run["digest"])),
+        ]
+    else:
+        lines += [
+            ("Software", f"obstruction {__version__}"),
+            ("Checksum", "none: the study is not saved in a folder"),
+        ]
+    return lines
+
+
+def command(study: Study) -> str:
+    """Return the command that draws a study again."""
+    config = study.config
+    words = ["obstruction", "run"]
+    for scheme in config.schemes:
+        words += ["--scheme", scheme.label]
+    words += ["--d", spelled(config.d), "--l", spelled(config.l)]
+    words += ["--networks", str(study.networks), "--seed", str(config.seed)]
+    words += ["--plan", config.plan, "--estimator", study.estimator]
+    if study.estimator != "direct":
+        words += ["--samples", str(study.samples)]
+    return shlex.join(words)
+
+
+_PLANS = {
+    "nested": "each network is the leading part of one large network, which serves all cells; "
+    "every count is an honest binomial sample, neighbouring cells depend on each other",
+    "independent": "each cell draws its own networks",
+}
+
+
+def _estimator(study: Study) -> str:
+    samples = f"{study.samples:,} weighted samples"
+    return {
+        "direct": "direct: every cell is counted",
+        "tilted": f"tilted: {samples} in every cell",
+        "auto": f"auto: cells are counted, or get {samples} where there is too little to count",
+    }[study.estimator]
+
+
+def _sizes(sizes: tuple[int, ...]) -> str:
+    """Return the sizes of an axis in words."""
+    text = spelled(sizes)
+    if ":" in text:
+        start, stop, *step = (f"{int(part):,}" for part in text.split(":"))
+        return f"{start} to {stop}" + (f" in steps of {step[0]}" if step else "")
+    words = [f"{size:,}" for size in sizes]
+    if len(words) > 40:
+        words = [*words[:20], "…", *words[-5:], f"({len(sizes)} sizes)"]
+    return ", ".join(words)
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,32 @@
+"""Tables to paste into a paper and defend: exact values, and estimates with their intervals.
+
+How numbers are rounded is said in `obstruction.reporting.tables.rounding`.
+
+It may import studies and everything below them. It must never know of pictures or pages.
+
+Examples
+--------
+>>> from obstruction import tables
+>>> table = tables.probability_table(
+...     rows={"d": [2, 10]}, columns={"l": [10, 1000]}, schemes="xavier_normal"
+... )
+>>> latex = table.to_latex(label="tab:xavier")
+"""
+
+from obstruction.reporting.tables.axes import parse_axes
+from obstruction.reporting.tables.citing import bibtex
+from obstruction.reporting.tables.probability import (
+    FORMATS,
+    SUFFIXES,
+    ProbabilityTable,
+    probability_table,
+)
+
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "ProbabilityTable",
+    "bibtex",
+    "parse_axes",
+    "probability_table",
+]

@@ -1,0 +1,125 @@
+"""The numbers of a table: chosen cells of a study, or exact values without one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from obstruction import exact
+from obstruction.reporting.tables.axes import Arrangement, Grid
+
+if TYPE_CHECKING:
+    from obstruction.studies.study import Study
+
+VALUES: Final = ("exact", "empirical")
+
+MOST_CELLS: Final = 10_000
+"""Cells of the largest table; whoever wants more wants `Study.table`."""
+
+MOST_DIGITS: Final = 11
+"""Significant digits that the most accurate method gives."""
+
+_EXACT: Final = ("exact", "log10_exact", "method")
+_EMPIRICAL: Final = (
+    *("networks", "obstructed", "empirical", "ci_low", "ci_high"),
+    *("log10_empirical", "log10_ci_low", "log10_ci_high", "estimator", "samples"),
+)
+
+
+def study_grid(study: Study) -> Grid:
+    """Return the axes of a study."""
+    return Grid(study.config.schemes, study.config.d, study.config.l)
+
+
+def study_cells(study: Study, arrangement: Arrangement, values: tuple[str, ...]) -> pd.DataFrame:
+    """Return the chosen cells of a study's table, one a row, with the columns of the values.
+
+    Estimates come with the column ``interval_level``, the confidence of their intervals.
+    """
+    from obstruction.studies.table import INTERVAL_LEVEL
+
+    config = study.config
+    labels = [scheme.label for scheme in config.schemes]
+    where = np.ravel_multi_index(
+        np.ix_(
+            [labels.index(scheme.label) for scheme in arrangement.keys("scheme")],
+            [config.d.index(d) for d in arrangement.keys("d")],
+            [config.l.index(l) for l in arrangement.keys("l")],
+        ),
+        config.shape,
+    ).ravel()
+    columns = ["scheme", "d", "l"]
+    columns += [*_EXACT] if "exact" in values else []
+    columns += [*_EMPIRICAL] if "empirical" in values else []
+    frame = study.table().iloc[where][columns].reset_index(drop=True)
+    for name in frame.columns[[dtype == "category" for dtype in frame.dtypes]]:
+        frame[name] = frame[name].astype("str")
+    if "empirical" in values:
+        frame["interval_level"] = INTERVAL_LEVEL
+    return frame
+
+
+def exact_cells(arrangement: Arrangement) -> pd.DataFrame:
+    """Return the exact values of all cells, one a row; NaN for schemes that have none.
+
+    Raises
+    ------
+    NoExactValue, ValueError
+        If no scheme has exact values; if a size is out of the range of its method.
+    """
+    schemes = arrangement.keys("scheme")
+    d = np.array(arrangement.keys("d"))[:, None]
+    l = np.array(arrangement.keys("l"))[None, :]
+    if not any(map(exact.has_exact, schemes)):
+        exact.obstruction_probability(schemes[0], 1, 1)  # says why
+    parts = []
+    for scheme in schemes:
+        method = exact.method(scheme)
+        whole, log = np.full((2, d.size, l.size), np.nan)
+        if method == "none":
+            method = "none: weights depend on each other"
+        else:
+            whole = np.asarray(exact.obstruction_probability(scheme, d, l))
+            log = np.asarray(exact.log_obstruction_probability(scheme, d, l)) / np.log(10.0)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "scheme": scheme.label,
+                    "d": np.repeat(d, l.size),
+                    "l": np.tile(l.ravel(), d.size),
+                    "exact": whole.ravel(),
+                    "log10_exact": log.ravel(),
+                    "method": method,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def accurate_digits(method: str, log10: float) -> int:
+    """Return how many significant digits of an exact probability are right, at most `MOST_DIGITS`.
+
+    Follows from the relative errors that `obstruction.exact` states: of the value, and of the
+    logarithm where the value is so small that the logarithm's error is the larger one.
+
+    Examples
+    --------
+    >>> accurate_digits("F distribution", -1.0), accurate_digits("contour integral", -1.0)
+    (11, 9)
+    >>> accurate_digits("F distribution", -1.5e6)
+    7
+    """
+    if method == "certain":
+        return MOST_DIGITS
+    error, share = (1e-12, 1e-14) if method == "F distribution" else (1e-10, 1e-13)
+    error = max(error, share * -log10 * math.log(10.0))
+    return max(1, min(MOST_DIGITS, math.floor(math.log10(0.5 / error))))
+
+
+def methods(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the method of each scheme's exact values."""
+    pairs: Any = frame[["scheme", "method"]].drop_duplicates().itertuples(index=False)
+    return {str(scheme): str(method) for scheme, method in pairs}

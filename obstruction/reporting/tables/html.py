@@ -1,0 +1,89 @@
+"""Tables in HTML: a figure that reads well, also aloud."""
+
+from __future__ import annotations
+
+from html import escape
+
+from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Layout
+from obstruction.reporting.tables.markup import translated
+
+_STYLE = """\
+<style>
+.obstruction-table table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.obstruction-table caption { text-align: left; padding-bottom: 0.5em; }
+.obstruction-table th, .obstruction-table td { padding: 0.2em 0.7em; text-align: right; }
+.obstruction-table thead th { text-align: center; }
+.obstruction-table th[scope=rowgroup] { text-align: left; padding-top: 0.7em; }
+.obstruction-table thead, .obstruction-table tbody:last-child { border-bottom: 1px solid; }
+.obstruction-table thead { border-top: 2px solid; }
+.obstruction-table small { white-space: nowrap; }
+.obstruction-table p { font-size: smaller; margin: 0.4em 0; }
+</style>"""
+
+
+def write(layout: Layout, caption: str) -> str:
+    """Return a figure with the table and, if there are any, the notes below it."""
+    lines = [
+        '<figure class="obstruction-table">',
+        _STYLE,
+        "<table>",
+        f"<caption>{_words(caption)}</caption>",
+        "<thead>",
+    ]
+    for i, row in enumerate(layout.head):
+        cells = []
+        if i == 0:
+            down = f' rowspan="{len(layout.head)}"' if len(layout.head) > 1 else ""
+            cells.append(f'<th scope="col"{down}>{_words(layout.stubs[-1])}</th>')
+        for head in row:
+            scope = f'colgroup" colspan="{head.span}' if head.span > 1 else "col"
+            cells.append(f'<th scope="{scope}">{_words(head.text)}</th>')
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    lines.append("</thead>")
+    for group in layout.groups:
+        lines.append("<tbody>")
+        if group.title:
+            title = f'<th scope="rowgroup" colspan="{layout.width + 1}">{_words(group.title)}</th>'
+            lines.append(f"<tr>{title}</tr>")
+        for key, cells_of_row in group.rows:
+            numbers = "".join(f"<td>{_cell(cell)}</td>" for cell in cells_of_row)
+            lines.append(f'<tr><th scope="row">{_words(key)}</th>{numbers}</tr>')
+        lines.append("</tbody>")
+    lines.append("</table>")
+    for note in layout.notes:
+        mark = f"<sup>{note.mark}</sup>" if note.mark == DAGGER else escape(note.mark)
+        lines.append(f"<p>{f'{mark} {_words(note.text)}'.lstrip()}</p>")
+    lines.append("</figure>")
+    return _ascii("\n".join(lines) + "\n")
+
+
+def _ascii(text: str) -> str:
+    """Write other characters by their numbers, so that no page can misread them."""
+    return text.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _words(text: str) -> str:
+    return translated(
+        text,
+        plain=escape,
+        name=lambda word: f"<code>{escape(word)}</code>",
+        formula=lambda formula: f"<var>{formula[0]}</var>{escape(formula[1:])}",
+    )
+
+
+def _cell(cell: Cell) -> str:
+    if cell.number is None:
+        return DASH
+    number = cell.number
+    relation = f"{escape(number.relation)} " if number.relation else ""
+    text = relation + number.mantissa + _power(number.exponent)
+    text += f"<sup>{cell.mark}</sup>" if cell.mark else ""
+    if cell.interval is not None:
+        ends = f"[{cell.interval.low}, {cell.interval.high}]"
+        text += f" <br><small>{ends}{_power(cell.interval.exponent)}</small>"
+    return text
+
+
+def _power(exponent: int) -> str:
+    sign = "−" if exponent < 0 else ""
+    return f" × 10<sup>{sign}{abs(exponent)}</sup>" if exponent else ""

@@ -1,0 +1,276 @@
+"""Tables in LaTeX: booktabs for the rules, siunitx for the columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from obstruction.reporting.tables.citing import bibtex
+from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Group, Head, Layout
+from obstruction.reporting.tables.markup import translated
+from obstruction.reporting.tables.rounding import Shown
+
+_ESCAPES: Final = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"},
+        **{
+            "\u00a0": "~",
+            "<": r"\ensuremath{<}",
+            ">": r"\ensuremath{>}",
+            DAGGER: r"\ensuremath{\dagger}",
+        },
+        **{DASH: "---", "–": "--", "×": r"\ensuremath{\times}"},
+    }
+)
+
+UPRIGHT, _LANDSCAPE = 397.0, 640.0
+"""Points: 5.5 inches, the text width of NeurIPS, narrower than most, and the height of its text."""
+
+
+class _Size(NamedTuple):
+    """A size of type; widths in points."""
+
+    name: str
+    digit: float
+    space: float  # on either side of a column
+    small: str  # type of the intervals
+    small_digit: float
+
+
+_SIZES: Final = (
+    _Size("", 5.0, 6.0, r"\footnotesize", 4.25),
+    _Size("small", 4.63, 5.0, r"\scriptsize", 3.98),
+    _Size("footnotesize", 4.25, 4.0, r"\scriptsize", 3.98),
+    _Size("scriptsize", 3.98, 3.0, r"\tiny", 3.4),
+)
+
+
+def check_label(label: str) -> str:
+    """Return a label if LaTeX and Typst take it.
+
+    Raises
+    ------
+    ValueError
+        If it is empty or has characters other than letters, digits and ``:._-``.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9:._-]*", label):
+        raise ValueError(
+            f"label = {label!r}: must be a letter and then letters, digits and any of : . _ -"
+        )
+    return label
+
+
+def write(
+    layout: Layout, caption: str, origin: tuple[str, ...], label: str, landscape: bool
+) -> str:
+    """Return a ``table`` with comments, caption, label, tabular and notes."""
+    check_label(label)
+    size, fits = fitted(layout, _LANDSCAPE if landscape else UPRIGHT)
+    environment = "sidewaystable" if landscape else "table"
+    packages = ["booktabs", "siunitx", "rotating"][: 2 + landscape]
+    first = "l" if layout.stubs[-1] == "scheme" else "r"
+    comments = [
+        *origin,
+        f"Needs \\usepackage{{{','.join(packages)}}}, siunitx of version 3 or newer.",
+        *([] if fits else ["Is wide: has more columns than usual texts have room for."]),
+        "Please cite:",
+        *bibtex().splitlines(),
+    ]
+    return "\n".join(
+        [
+            *(f"% {line}" for line in comments),
+            rf"\begin{{{environment}}}",
+            r"\centering",
+            rf"\caption{{{_words(caption)}}}",
+            rf"\label{{{label}}}",
+            r"\par\smallskip",
+            *([rf"\{size.name}"] if size.name else []),
+            rf"\setlength{{\tabcolsep}}{{{size.space:g}pt}}",
+            r"\sisetup{group-digits = none, tight-spacing = true, table-align-exponent = false,",
+            r"  table-align-text-after = false}",
+            rf"\begin{{tabular}}{{{first}",
+            *(f"  {_column(cells)}" for cells in _columns(layout)),
+            "}",
+            r"\toprule",
+            *_head_lines(layout),
+            r"\midrule",
+            *_body_lines(layout, size.small),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *_note_lines(layout),
+            rf"\end{{{environment}}}",
+            "",
+        ]
+    )
+
+
+def _columns(layout: Layout) -> list[tuple[Cell, ...]]:
+    return list(zip(*(cells for g in layout.groups for _, cells in g.rows), strict=True))
+
+
+def _head_lines(layout: Layout) -> list[str]:
+    lines = []
+    for i, row in enumerate(layout.head):
+        last = i == len(layout.head) - 1
+        cells = [_words(layout.stubs[-1]) if last else ""]
+        cells += [rf"\multicolumn{{{head.span}}}{{c}}{{{_words(head.text)}}}" for head in row]
+        lines.append(" & ".join(cells) + r" \\")
+        if not last:
+            lines.append(_rules(row))
+    return lines
+
+
+def _rules(row: Sequence[Head]) -> str:
+    """Return the short rules below headings of several columns."""
+    rules, start = [], 2
+    for head in row:
+        rules.append(rf"\cmidrule(lr){{{start}-{start + head.span - 1}}}")
+        start += head.span
+    return " ".join(rules)
+
+
+def _body_lines(layout: Layout, small: str) -> list[str]:
+    lines = []
+    for i, group in enumerate(layout.groups):
+        if group.title:
+            lines += [r"\addlinespace"] * (i > 0)
+            lines.append(
+                rf"\multicolumn{{{layout.width + 1}}}{{@{{}}l}}{{{_words(group.title)}}} \\"
+            )
+            lines.append(r"\addlinespace[2pt]")
+        lines += _row_lines(group, small)
+    return lines
+
+
+def _row_lines(group: Group, small: str) -> list[str]:
+    lines: list[str] = []
+    spaced = any(cell.interval is not None for _, cells in group.rows for cell in cells)
+    for key, cells in group.rows:
+        intervals = [_interval(cell, small) for cell in cells]
+        if spaced and lines:
+            lines.append(r"\addlinespace")
+        lines.append(" & ".join([_words(key), *map(_cell, cells)]) + r" \\")
+        if any(intervals):
+            lines.append(" & ".join(["", *intervals]) + r" \\")
+    return lines
+
+
+def _note_lines(layout: Layout) -> list[str]:
+    if not layout.notes:
+        return []
+    notes = []
+    for note in layout.notes:
+        mark = rf"\textsuperscript{{{_words(note.mark)}}}~" if note.mark == DAGGER else ""
+        mark = mark or (f"{_words(note.mark)}~" if note.mark else "")
+        notes.append(mark + _words(note.text))
+    return [
+        r"\par\smallskip",
+        r"\parbox{\linewidth}{\footnotesize\raggedright",
+        *(f"{note}\\par" for note in notes),
+        "}",
+    ]
+
+
+def _words(text: str) -> str:
+    return translated(
+        text,
+        plain=lambda words: words.translate(_ESCAPES),
+        name=lambda word: rf"\texttt{{{word.translate(_ESCAPES)}}}",
+        formula=lambda formula: f"${formula}$",
+    )
+
+
+def _cell(cell: Cell) -> str:
+    """Return a number for siunitx, or words in braces, which it leaves alone."""
+    if cell.number is None:
+        return "{---}"
+    number = cell.number
+    power = f"e{number.exponent}" if number.exponent else ""
+    mark = (
+        rf" {{\rlap{{\textsuperscript{{{cell.mark.translate(_ESCAPES)}}}}}}}" if cell.mark else ""
+    )
+    return f"{number.relation}{number.mantissa}{power}{mark}"
+
+
+def _interval(cell: Cell, small: str) -> str:
+    if cell.interval is None:
+        return ""
+    ends = f"[{cell.interval.low},\\,{cell.interval.high}]"
+    exponent = cell.interval.exponent
+    power = rf"{{\times}}10^{{{exponent}}}" if exponent else ""
+    return rf"{{{small} ${ends}{power}$}}"
+
+
+def _column(cells: Sequence[Cell]) -> str:
+    """Return the type of a column: siunitx's, with room for its longest number."""
+    numbers = [cell.number for cell in cells if cell.number is not None]
+    if not numbers:
+        return "c"
+    relation = "<" if any(number.relation for number in numbers) else ""
+    whole, decimals, power = _room(numbers)
+    places = f"{whole}.{decimals}" if decimals else f"{whole}"
+    left = ""
+    if power and any(cell.interval is not None for cell in cells):  # numbers above intervals
+        left = ", table-number-alignment=left, table-text-alignment=left"
+    return f"S[table-format={relation}{places}{f'e-{power}' if power else ''}{left}]"
+
+
+def _room(numbers: Sequence[Shown]) -> tuple[int, int, int]:
+    """Return how many digits numbers have before and after the point, and in the exponent.
+
+    Where some have a power of ten, digits after the point count for these only: the space of a
+    power is enough for the further digits of the others.
+    """
+    powers = [number for number in numbers if number.exponent] or numbers
+    return (
+        max(len(number.mantissa.partition(".")[0]) for number in numbers),
+        max(len(number.mantissa.partition(".")[2]) for number in powers),
+        max(len(str(-number.exponent)) if number.exponent else 0 for number in numbers),
+    )
+
+
+# --- the size of the type ------------------------------------------------------------------
+
+
+def fitted(layout: Layout, width: float) -> tuple[_Size, bool]:
+    """Return the largest type in which a table fits into a width, or the smallest and False."""
+    heads = [0.0] * layout.width
+    for row in layout.head:
+        spread = [head for head in row for _ in range(head.span)]
+        heads = [max(w, len(h.text) / h.span) for w, h in zip(heads, spread, strict=True)]
+    stub = max(len(key) for group in layout.groups for key, _ in group.rows)
+    for size in _SIZES:
+        total = stub * size.digit + 2.0 * size.space * (layout.width + 1)
+        for cells, head in zip(_columns(layout), heads, strict=True):
+            total += max(
+                head * size.digit, _digits(cells) * size.digit, *_interval_widths(cells, size)
+            )
+        if total <= width:
+            return size, True
+    return size, False
+
+
+def _digits(cells: Sequence[Cell]) -> float:
+    """Return about how many digits fill the width of the numbers of a column."""
+    numbers = [cell.number for cell in cells if cell.number is not None]
+    if not numbers:
+        return 2.0
+    whole, decimals, power = _room(numbers)
+    relation = 2.0 if any(number.relation for number in numbers) else 0.0
+    mark = 0.5 if any(cell.mark for cell in cells) else 0.0
+    return relation + whole + 0.6 + decimals + _power_digits(power) + mark
+
+
+def _interval_widths(cells: Sequence[Cell], size: _Size) -> Iterator[float]:
+    yield 0.0
+    for cell in cells:
+        if cell.interval is not None:
+            ends = len(cell.interval.low) + len(cell.interval.high) + 1.4
+            exponent = cell.interval.exponent
+            yield size.small_digit * (ends + _power_digits(len(str(-exponent)) if exponent else 0))
+
+
+def _power_digits(digits: int) -> float:
+    return 4.5 + 0.75 * digits if digits else 0.0

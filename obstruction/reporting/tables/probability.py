@@ -1,0 +1,279 @@
+"""Tables of the probability of obstruction, to paste into a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from obstruction.reporting.tables.axes import Arrangement, AxesLike, Grid, arrange
+from obstruction.reporting.tables.cells import (
+    MOST_CELLS,
+    MOST_DIGITS,
+    VALUES,
+    exact_cells,
+    methods,
+    study_cells,
+    study_grid,
+)
+from obstruction.reporting.tables.layout import Layout, lay_out
+from obstruction.schemes import InitScheme, SchemeLike, scheme_origin
+from obstruction.tools.checks import check_choice, check_count
+from obstruction.tools.version import __version__
+
+if TYPE_CHECKING:
+    from obstruction.studies.study import Study
+
+FORMATS: Final = ("latex", "markdown", "html", "csv", "typst")
+"""What a table can be written as."""
+
+SUFFIXES: Final = {
+    ".tex": "latex",
+    ".md": "markdown",
+    ".html": "html",
+    ".csv": "csv",
+    ".typ": "typst",
+}
+"""Endings of file names and the formats they ask for."""
+
+DEFAULT_DIGITS: Final = 4
+DEFAULT_LABEL: Final = "tab:obstruction"
+
+
+@dataclass(frozen=True, eq=False)
+class ProbabilityTable:
+    """A table of probabilities of obstruction. Made by `probability_table`.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        The numbers in full, one row a cell: ``scheme, d, l``, then of exact values
+        ``exact, log10_exact, method`` and of estimates ``networks, obstructed, empirical, ci_low,
+        ci_high``, their logarithms, ``estimator, samples, interval_level``; the columns are those
+        of `obstruction.studies.table.COLUMNS`.
+    caption : str
+        With names in backticks and formulas in ``$...$``.
+    origin : tuple of str
+        Lines that say where the numbers come from, for comments.
+    layout : Layout
+        What stands where, rounded.
+    """
+
+    frame: pd.DataFrame
+    caption: str
+    origin: tuple[str, ...]
+    layout: Layout
+
+    def to_latex(self, *, label: str = DEFAULT_LABEL, landscape: bool = False) -> str:
+        r"""Return a ``table`` for LaTeX, which needs booktabs and siunitx (3 or newer).
+
+        Estimates have their interval below them. The type is made as small as a text of 5.5 by 9
+        inches asks for. Comments hold the BibTeX entries to cite.
+
+        Parameters
+        ----------
+        label : str
+            For ``\ref``: letters, digits and ``:._-``.
+        landscape : bool
+            Whether to turn the table: a ``sidewaystable``, which needs the package rotating.
+
+        Raises
+        ------
+        ValueError
+            If the label has other characters.
+        """
+        from obstruction.reporting.tables.latex import write
+
+        return write(self.layout, self.caption, self.origin, label, landscape)
+
+    def to_typst(self, *, label: str = DEFAULT_LABEL) -> str:
+        """Return a ``figure`` for Typst 0.11 or newer; comments hold the BibTeX entries.
+
+        Label and errors are those of `to_latex`.
+        """
+        from obstruction.reporting.tables.typst import write
+
+        return write(self.layout, self.caption, self.origin, label)
+
+    def to_markdown(self) -> str:
+        """Return a pipe table with caption and notes as paragraphs around it."""
+        from obstruction.reporting.tables.markdown import write
+
+        return write(self.layout, self.caption)
+
+    def to_html(self) -> str:
+        """Return a ``figure`` to put into a page, in ASCII and without scripts.
+
+        The table has a caption, every heading its scope.
+        """
+        from obstruction.reporting.tables.html import write
+
+        return write(self.layout, self.caption)
+
+    def to_csv(self) -> str:
+        """Return `frame` as CSV: one row a cell, plain numbers with all their digits."""
+        return str(self.frame.to_csv(index=False, lineterminator="\n"))
+
+    def render(self, format: str, *, label: str | None = None, landscape: bool = False) -> str:
+        """Return the table in a format.
+
+        Parameters
+        ----------
+        format : {"latex", "markdown", "html", "csv", "typst"}
+        label : str, optional
+            For LaTeX and Typst.
+        landscape : bool
+            For LaTeX.
+
+        Raises
+        ------
+        ValueError
+            If the format is unknown, or has no labels or cannot be turned.
+        """
+        check_choice("format", format, FORMATS)
+        if label is not None and format not in ("latex", "typst"):
+            raise ValueError(
+                f"label = {label!r}: {format} has no labels, only latex and typst have"
+            )
+        if landscape and format != "latex":
+            raise ValueError(f"landscape: {format} tables are not turned, only latex ones are")
+        options: dict[str, Any] = {} if label is None else {"label": label}
+        if landscape:
+            options["landscape"] = True
+        return str(getattr(self, f"to_{format}")(**options))
+
+    def __str__(self) -> str:
+        return self.to_markdown().rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
+def probability_table(
+    study: Study | None = None,
+    *,
+    rows: AxesLike,
+    columns: AxesLike = {},  # noqa: B006  (never changed)
+    schemes: SchemeLike | Iterable[SchemeLike] | None = None,
+    values: str | Iterable[str] | None = None,
+    digits: Any = None,
+) -> ProbabilityTable:
+    """Return a table of the probability that a network is obstructed at initialisation.
+
+    Parameters
+    ----------
+    study : Study, optional
+        Without one, the table has exact values only, for any sizes.
+    rows, columns : str or mapping
+        Axes ``"d"``, ``"l"`` and ``"scheme"`` and their keys, outer ones first:
+        ``{"d": [2, 5, 10]}``, ``{"scheme": None, "d": [2, 5]}``. None, or a name instead of a
+        mapping, stands for all keys of the study. Several schemes that are in neither become the
+        outermost rows.
+    schemes : str, InitScheme, or several of them, optional
+        A choice among the study's, or the schemes of a table without a study.
+    values : {"exact", "empirical"} or several of them, optional
+        Side by side; by default both, or ``"exact"`` without a study.
+    digits : int, optional
+        Significant digits of exact values, 1 to 11 and by default 4; never more than are accurate.
+        Estimates are rounded by their intervals.
+
+    Returns
+    -------
+    ProbabilityTable
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or a cell not on the study's grid.
+    NoExactValue
+        Without a study, if no scheme has exact values.
+
+    Examples
+    --------
+    >>> print(probability_table(rows={"d": [2, 10]}, columns={"l": [1, 100]},
+    ...                         schemes="kaiming_normal"))
+    Exact probability that a two-layer ReLU network with *d* inputs, *l* hidden neurons and one
+    output is obstructed at initialisation, for `kaiming_normal`.
+    <BLANKLINE>
+    | *d* | *l* = 1 | *l* = 100 |
+    | ---: | ---: | ---: |
+    | 2 | 0.4226 | 0.6285 |
+    | 10 | 0.3409 | 1.589 × 10⁻⁴ |
+    """
+    wanted = _values(values, study)
+    if digits is not None and "exact" not in wanted:
+        raise ValueError(f"digits = {digits!r}: is about exact values, which values does not name")
+    shown = DEFAULT_DIGITS if digits is None else check_count("digits", digits, most=MOST_DIGITS)
+    grid = Grid(()) if study is None else study_grid(study)
+    arrangement = arrange(rows, columns, schemes, grid)
+    cells = 1
+    for name in ("scheme", "d", "l"):
+        cells *= len(arrangement.keys(name))
+    if cells > MOST_CELLS:
+        raise ValueError(
+            f"rows, columns: {cells:,} cells are too many for a table, at most {MOST_CELLS:,} are"
+            " allowed"
+        )
+    frame = exact_cells(arrangement) if study is None else study_cells(study, arrangement, wanted)
+    return ProbabilityTable(
+        frame,
+        _caption(arrangement, wanted, study, frame),
+        _origin(wanted, study, frame),
+        lay_out(arrangement, wanted, frame, shown),
+    )
+
+
+def _values(values: str | Iterable[str] | None, study: Study | None) -> tuple[str, ...]:
+    """Check which values are wanted, or choose."""
+    if values is None:
+        return VALUES if study is not None else ("exact",)
+    words = (values,) if isinstance(values, str) else tuple(values)
+    if not words or len(set(words)) < len(words):
+        raise ValueError(f"values = {list(words)}: must be one or both of {', '.join(VALUES)}")
+    for word in words:
+        check_choice("values", word, VALUES)
+    if study is None and "empirical" in words:
+        raise ValueError("values = 'empirical': there are none without a study")
+    return words
+
+
+def _caption(
+    arrangement: Arrangement, values: tuple[str, ...], study: Study | None, frame: pd.DataFrame
+) -> str:
+    """Say what the numbers are: schemes, networks, seed, level."""
+    sizes = {axis.name: axis.keys[0] for axis in arrangement.fixed}
+    d, l = (f"${name} = {sizes[name]}$" if name in sizes else f"${name}$" for name in ("d", "l"))
+    begin = "Exact probability" if values == ("exact",) else "Probability"
+    text = (
+        f"{begin} that a two-layer ReLU network with {d} inputs, {l} hidden neurons and one output "
+        f"is obstructed at initialisation, for {_listed(arrangement.keys('scheme'))}"
+    )
+    if "empirical" in values and study is not None:
+        level = 100.0 * frame["interval_level"].iloc[0]
+        plural = "network" if study.networks == 1 else "networks"
+        text += (
+            f": {'exact, and ' if 'exact' in values else ''}empirical from {study.networks:,} "
+            f"{plural} per cell ({study.config.plan} plan, seed\u00a0{study.config.seed}), with "
+            f"{level:g}\u00a0% confidence intervals in brackets"
+        )
+    return text + "."
+
+
+def _listed(schemes: tuple[InitScheme, ...]) -> str:
+    words = []
+    for scheme in schemes:
+        framework, api = scheme_origin(scheme.name)
+        origin = "" if framework == "textbook" else f" ({framework} {api})"
+        words.append(f"`{scheme.label}`{origin}")
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _origin(values: tuple[str, ...], study: Study | None, frame: pd.DataFrame) -> tuple[str, ...]:
+    lines = [f"Written by obstruction {__version__}."]
+    if study is not None:
+        lines += [line.strip() for line in study.describe().splitlines()]
+    if "exact" in values:
+        lines += [f"Exact values of {name}: {way}." for name, way in methods(frame).items()]
+    return tuple(lines)

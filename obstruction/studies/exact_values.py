@@ -1,0 +1,53 @@
+"""The exact values of all cells of a study, computed once."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction import exact
+from obstruction.exact.methods import LARGEST_INPUTS
+from obstruction.exact.neurons import pathological_factors
+from obstruction.exact.neurons_to_network import log_some, log_value, some, value
+from obstruction.sampling.config import StudyConfig
+
+
+class ExactValues(NamedTuple):
+    """Probabilities of shape ``(schemes, nd, nl)``, NaN where there is none.
+
+    Attributes
+    ----------
+    neuron, log_neuron : ndarray
+        That a neuron is pathological, and its natural logarithm.
+    network, log_network : ndarray
+        That a network is obstructed, and its natural logarithm.
+    """
+
+    neuron: NDArray[np.float64]
+    log_neuron: NDArray[np.float64]
+    network: NDArray[np.float64]
+    log_network: NDArray[np.float64]
+
+
+@functools.lru_cache(maxsize=1)
+def exact_values(config: StudyConfig) -> ExactValues:
+    """Return the exact values of a study; the last study's are remembered. Do not change them."""
+    d, l = np.array(config.d)[:, None], np.array(config.l)[None, :]
+    values = ExactValues(*(np.full(config.shape, np.nan) for _ in range(4)))
+    for k, scheme in enumerate(config.schemes):
+        if not exact.has_exact(scheme):
+            continue
+        few = slice(None)
+        if exact.method(scheme) not in ("F distribution", "certain"):
+            few = slice(np.count_nonzero(d <= LARGEST_INPUTS))
+        width, *factors = pathological_factors(scheme, d[few], l)
+        values.neuron[k, few] = value(*factors)
+        values.log_neuron[k, few] = log_value(*factors)
+        values.network[k, few] = some(width, *factors)
+        values.log_network[k, few] = log_some(width, *factors)
+    for array in values:
+        array.flags.writeable = False
+    return values

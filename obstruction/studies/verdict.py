@@ -1,0 +1,449 @@
+"""The verdict on empirical against exact, with its false-alarm rate and its eyesight stated.
+
+Every cell that is counted is tested twice, exactly: the obstructed networks are
+``Binomial(networks, P)`` and the pathological neurons ``Binomial(networks · l, p)`` if the exact
+values ``P`` and ``p`` are right. A cell that is estimated from weighted samples has one test, of
+``p`` (`obstruction.sampling.inference.weighted`). Cells share random numbers, so all tests form one
+family under Holm's method, which holds however they depend on each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+
+from obstruction.sampling.inference.binomial import FloatArray, detectable, holm, p_value, z_score
+
+_CELL: Final = ("scheme", "d", "l", "networks")
+_REQUIRED: Final = (*_CELL, "obstructed", "pathological", "exact", "exact_neuron")
+_TILTED: Final = ("estimator", "empirical_neuron", "z_neuron", "relative_error_neuron")
+_LEVELS: Final = {"network": "", "neuron": "_neuron"}  # kind of test -> ending of its columns
+_P_VALUES: Final = tuple(f"p_value{ending}" for ending in _LEVELS.values())
+_WORST: Final = 10
+
+
+class Sensitivity(NamedTuple):
+    """The relative errors of an exact value that a run would have exposed, in one kind of test.
+
+    Attributes
+    ----------
+    smallest : float
+        In the cell that sees most, among those with a probability of at most 1/2 if there are any.
+    scheme, d, l
+        That cell.
+    median : float
+        Over the cells that would have exposed an error of some size; of no meaning for a grid that
+        is mostly rare events.
+    within_tenth, seeing, cells : int
+        The number of cells that would have exposed an error of 10 %, one of some size, and of all
+        tested cells.
+    """
+
+    smallest: float
+    scheme: str
+    d: int
+    l: int
+    median: float
+    within_tenth: int
+    seeing: int
+    cells: int
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """What the counts of a run say about the exact values. Made by `agreement`.
+
+    Attributes
+    ----------
+    level : float
+        If all exact values are right, the verdict is "disagrees" at most this often.
+    power : float
+        An error is called detectable if the run would have exposed it at least this often.
+    tests, cells, untested : int
+        Tests in the family, cells in the table, and cells without any test: no exact value, or no
+        network.
+    tilted : int
+        Cells tested by weighted samples.
+    rejected : int
+        Cells in which at least one test rejects.
+    smallest : float
+        The smallest adjusted p-value; NaN if there is no test.
+    worst : DataFrame
+        The ten most surprising tests, most surprising first: ``scheme, d, l, networks, test``
+        ("network" or "neuron"), ``estimator, observed, exact, z, p_value, p_adjusted``.
+    adjusted : DataFrame
+        ``p_adjusted`` and ``p_adjusted_neuron`` of every cell, on the index of the table; NaN where
+        there is no test.
+    """
+
+    level: float
+    power: float
+    tests: int
+    cells: int
+    untested: int
+    tilted: int
+    rejected: int
+    smallest: float
+    worst: pd.DataFrame = field(repr=False)
+    adjusted: pd.DataFrame = field(repr=False)
+    _table: pd.DataFrame = field(repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict: "agrees", "disagrees", or "untested" if there is no test."""
+        if self.tests == 0:
+            return "untested"
+        return "disagrees" if self.rejected else "agrees"
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the verdict is "agrees"."""
+        return self.verdict == "agrees"
+
+    @cached_property
+    def detectable(self) -> pd.DataFrame:
+        """The smallest relative errors of ``P`` and ``p`` that each cell would have exposed.
+
+        Columns ``detectable`` and ``detectable_neuron`` on the index of the table: the exact value
+        being too low or too high by this fraction of itself leads to the verdict "disagrees" with
+        probability `power` or more, by this cell alone. Infinite if no error does, NaN without a
+        test. Computed when first asked for.
+        """
+        return pd.DataFrame(
+            {
+                f"detectable{test.ending}": test.detectable(
+                    self.level / max(self.tests, 1), self.power
+                )
+                for test in _tests(self._table)
+            },
+            index=self._table.index,
+        )
+
+    @cached_property
+    def sensitivity(self) -> dict[str, Sensitivity]:
+        """The summary of `detectable` by kind of test; a kind that sees nothing is left out."""
+        found = {}
+        for test, ending in _LEVELS.items():
+            errors = self.detectable[f"detectable{ending}"].to_numpy()
+            seen = np.isfinite(errors)
+            if seen.any():
+                # where P is near 1, next to no error of p changes it: not what to boast with
+                likely = self._table[f"exact{ending}"].to_numpy() > 0.5
+                fair = seen & ~likely if (seen & ~likely).any() else seen
+                best = int(np.argmin(np.where(fair, errors, np.inf)))
+                cell = self._table.iloc[best]
+                found[test] = Sensitivity(
+                    float(errors[best]),
+                    str(cell["scheme"]),
+                    int(cell["d"]),
+                    int(cell["l"]),
+                    float(np.median(errors[seen])),
+                    int(np.count_nonzero(errors <= 0.1)),
+                    int(np.count_nonzero(seen)),
+                    int(np.count_nonzero(~np.isnan(errors))),
+                )
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict and its grounds as plain values that JSON can hold."""
+        worst = self.worst.iloc[0].to_dict() if len(self.worst) else None
+        return {
+            "verdict": self.verdict,
+            "level": self.level,
+            "power": self.power,
+            "tests": self.tests,
+            "cells": self.cells,
+            "untested_cells": self.untested,
+            "tilted_cells": self.tilted,
+            "disagreeing_cells": self.rejected,
+            "smallest_adjusted_p": _plain(self.smallest),
+            "worst": worst and {name: _plain(value) for name, value in worst.items()},
+            "detectable": {
+                test: {name: _plain(value) for name, value in seen._asdict().items()}
+                for test, seen in self.sensitivity.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        if not self.tests:
+            return (
+                f"UNTESTED: none of the {self.cells:,} cells has both an exact value and a\n"
+                "sampled network, so there is nothing to hold the counts against."
+            )
+        return "\n".join(self._lines())
+
+    def _means(self) -> str:
+        """Say what the exact values were held against."""
+        counted = self.cells - self.untested - self.tilted
+        words = [
+            f"the {kind} of {number:,} cell{'s' * (number != 1)}"
+            for kind, number in (("counts", counted), ("weighted samples", self.tilted))
+            if number
+        ]
+        return " and ".join(words)
+
+    def _lines(self) -> Iterator[str]:
+        tested = self.cells - self.untested
+        if self.rejected:
+            yield f"DISAGREES: {self.rejected:,} of {tested:,} cells contradict the exact value."
+            chance = max(self.smallest, 1e-300)
+            yield f"  Were it right, counts so far off would have probability at most {chance:.2g}."
+        else:
+            yield f"AGREES: {self._means()} bear out the exact values."
+        yield "  If the formula is right, a verdict of disagreement has probability at most"
+        yield (
+            f"  {self.level:g}, whatever the dependence between cells ({self.tests:,} tests, Holm)."
+        )
+        if self.untested:
+            yield f"  {self.untested:,} cells are untested: no exact value, or no network sampled."
+        worst = self.worst.iloc[0]
+        counted = "obstructed networks" if worst["test"] == "network" else "pathological neurons"
+        if worst["estimator"] == "tilted":
+            counted = "weighted samples"
+        yield f"  Worst: {counted} at {worst['scheme']} d={worst['d']} l={worst['l']}:"
+        yield (
+            f"  rate {_rate(worst, 'observed')}, exact {_rate(worst, 'exact')}, "
+            f"z {worst['z']:+.3g}, "
+            f"p-value {_small(worst['p_value'])}, adjusted {_small(worst['p_adjusted'])}."
+        )
+        for test, seen in self.sensitivity.items():
+            yield (
+                f"  Would have caught ({self.power:.0%} power) 10 % of "
+                f"{'P' if test == 'network' else 'p'} in {seen.within_tenth:,} cells, "
+                f"{_size(seen.smallest)} at {seen.scheme} d={seen.d} l={seen.l}."
+            )
+
+
+def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -> Agreement:
+    """Judge whether the counts in a table and its exact values tell the same story.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a cell, with the columns ``scheme, d, l``, the counts ``networks, obstructed,
+        pathological`` and the exact values ``exact, exact_neuron`` (NaN where there is none). If it
+        has ``p_value`` and ``p_value_neuron`` they are believed, otherwise they are computed. If it
+        has ``estimator``, rows that say "tilted" are judged by ``empirical_neuron, z_neuron,
+        relative_error_neuron`` and ``p_value_neuron`` instead of their counts.
+    level : float
+        The largest probability of the verdict "disagrees" if every exact value is right, strictly
+        between 0 and 1.
+    power : float
+        The probability that defines a detectable error, strictly between ``level`` and 1.
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a count or a probability is impossible, a p-value is missing where
+        there is an exact value, or ``level`` or ``power`` is out of range.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"scheme": "kaiming_normal", "d": [10], "l": [10], "networks": [1000],
+    ...                       "obstructed": [97], "pathological": [101],
+    ...                       "exact": [0.0967095], "exact_neuron": [0.0101196]})
+    >>> agreement(table).verdict
+    'agrees'
+    """
+    _check(table, level, power)
+    table = table[
+        [name for name in table.columns if name in (*_REQUIRED, *_P_VALUES, *_TILTED)]
+    ]  # a copy
+    p_values = np.stack([_p_values(table, test) for test in _tests(table)])
+    adjusted = holm(p_values)
+    smallest = np.fmin(*adjusted)
+    tested = ~np.isnan(smallest)
+    return Agreement(
+        level=level,
+        power=power,
+        tests=int(np.count_nonzero(~np.isnan(p_values))),
+        cells=len(table),
+        untested=int(np.count_nonzero(~tested)),
+        tilted=int(np.count_nonzero(tested & next(_tests(table)).tilted)),
+        rejected=int(np.count_nonzero(smallest[tested] <= level)),
+        smallest=float(smallest[tested].min()) if tested.any() else math.nan,
+        worst=_worst(table, p_values, adjusted),
+        adjusted=pd.DataFrame(
+            dict(zip(("p_adjusted", "p_adjusted_neuron"), adjusted, strict=True)),
+            index=table.index,
+        ),
+        _table=table,
+    )
+
+
+def networks_to_reject(
+    exact: float, truth: float, *, tests: int = 1, level: float = 1e-3, power: float = 0.9
+) -> int:
+    """Return how many networks expose an exact value that is wrong.
+
+    Parameters
+    ----------
+    exact, truth : float
+        The rate a formula states and the true rate, different and in [0, 1], ``exact > 0``.
+    tests : int
+        Size of the family, >= 1.
+    level, power : float
+        As in `agreement`.
+
+    Returns
+    -------
+    int
+        A number of networks at which one cell leads to "disagrees" with probability ``power``,
+        while one network fewer does not suffice. (Trials, if the rates are those of a neuron.)
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or 2**53 networks would not do.
+
+    Examples
+    --------
+    >>> networks_to_reject(0.10, 0.11, tests=1000)
+    35574
+    """
+    if tests < 1:
+        raise ValueError(f"tests = {tests!r}: must be at least 1")
+    if not (0.0 < exact <= 1.0 and 0.0 <= truth <= 1.0 and exact != truth):
+        raise ValueError(
+            f"exact = {exact!r}, truth = {truth!r}: must be different rates in [0, 1], exact > 0"
+        )
+
+    def exposes(networks: int) -> bool:
+        seen = detectable(networks, exact, alpha=level / tests, power=power)
+        return bool((seen.upward if truth > exact else seen.downward) <= abs(truth / exact - 1.0))
+
+    enough = 1
+    while not exposes(enough):
+        enough *= 2
+        if enough > 2**53:
+            raise ValueError(f"exact = {exact!r}, truth = {truth!r}: too close to be told apart")
+    few = enough // 2
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if exposes(middle) else (middle, enough)
+    return enough
+
+
+def _check(table: pd.DataFrame, level: float, power: float) -> None:
+    wanted = (*_REQUIRED, *(_TILTED if "estimator" in table.columns else ()))
+    missing = [name for name in wanted if name not in table.columns]
+    if missing:
+        raise ValueError(f"table: lacks the column {', '.join(missing)}")
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level = {level!r}: must be strictly between 0 and 1")
+    if not level < power < 1.0:
+        raise ValueError(
+            f"level = {level!r}, power = {power!r}: power must be strictly between level and 1"
+        )
+
+
+class _Test(NamedTuple):
+    """One kind of test in all cells; ``exact`` is NaN where there is none.
+
+    ``events`` of ``trials`` are counted, except in the cells that are ``tilted``: these have an
+    ``estimate``, its distance ``z`` from the exact value, and its relative standard ``error``.
+    """
+
+    ending: str
+    events: NDArray[np.int64]
+    trials: NDArray[np.int64]
+    exact: FloatArray
+    tilted: NDArray[np.bool_]
+    estimate: FloatArray
+    z: FloatArray
+    error: FloatArray
+
+    def detectable(self, alpha: float, power: float) -> FloatArray:
+        """Return the smallest relative error of the exact value that is found so often."""
+        counted = np.where(self.tilted, np.nan, self.exact)
+        found = detectable(self.trials, counted, alpha=alpha, power=power).either
+        sure = special.ndtri(1.0 - alpha / 2.0) + special.ndtri(power)
+        tested = self.tilted & ~np.isnan(self.exact)
+        seen = np.where(self.error > 0.0, sure * self.error, np.inf)  # 0: certain, nothing to see
+        return np.where(tested, seen, found)
+
+
+def _tests(table: pd.DataFrame) -> Iterator[_Test]:
+    networks = table["networks"].to_numpy()
+    tilted = np.zeros(len(table), np.bool_)
+    empty = np.full(len(table), np.nan)
+    if "estimator" in table.columns:
+        tilted = (table["estimator"] == "tilted").to_numpy()
+    columns = {"": ("obstructed", networks), "_neuron": ("pathological", networks * table["l"])}
+    for ending, (events, trials) in columns.items():
+        exact = table[f"exact{ending}"].to_numpy(dtype=np.float64)
+        # a test of p is one of P, so one is enough
+        exact = np.where((networks > 0) & ~(tilted & (ending == "")), exact, np.nan)
+        weighted = [empty] * 3
+        if tilted.any() and ending:
+            weighted = [table[name].to_numpy(dtype=np.float64) for name in _TILTED[1:]]
+        yield _Test(ending, table[events].to_numpy(), np.asarray(trials), exact, tilted, *weighted)
+
+
+def _p_values(table: pd.DataFrame, test: _Test) -> FloatArray:
+    name = f"p_value{test.ending}"
+    if name not in table.columns:
+        return p_value(test.events, test.trials, test.exact)
+    given = np.where(np.isnan(test.exact), np.nan, table[name].to_numpy(dtype=np.float64))
+    lacking = np.count_nonzero(np.isnan(given) & ~np.isnan(test.exact))
+    if lacking:
+        raise ValueError(f"{name}: is NaN in {lacking} cells that have an exact value")
+    return given
+
+
+def _worst(table: pd.DataFrame, p_values: FloatArray, adjusted: FloatArray) -> pd.DataFrame:
+    """Return the tests with the smallest p-values; where these tie, those furthest out."""
+    tests = list(_tests(table))
+    whole = _Test("", *(np.concatenate(parts) for parts in list(zip(*tests, strict=True))[1:]))
+    flat = p_values.ravel()
+    rows = np.flatnonzero(~np.isnan(flat))
+    if rows.size > _WORST:
+        rows = rows[flat[rows] <= np.partition(flat[rows], _WORST - 1)[_WORST - 1]]
+    tilted = whole.tilted[rows]
+    counted = z_score(whole.events[rows], whole.trials[rows], whole.exact[rows])
+    z = np.where(tilted, whole.z[rows], counted)
+    order = np.lexsort((-np.abs(z), flat[rows]))[:_WORST]
+    rows, z, tilted = rows[order], z[order], tilted[order]
+    worst = table.iloc[rows % len(table)][list(_CELL)].reset_index(drop=True)
+    rate = whole.events[rows] / whole.trials[rows]
+    return worst.assign(
+        test=np.array(list(_LEVELS), dtype=object)[rows // len(table)],
+        estimator=np.where(tilted, "tilted", "direct"),
+        observed=np.where(tilted, whole.estimate[rows], rate),
+        exact=whole.exact[rows],
+        z=z,
+        p_value=flat[rows],
+        p_adjusted=adjusted.ravel()[rows],
+    )
+
+
+def _size(error: float) -> str:
+    return f"{100.0 * error:.2g} %" if error < 1.0 else f"a factor of {1.0 + error:.3g}"
+
+
+def _rate(row: pd.Series[Any], name: str) -> str:
+    """Write a rate; a weighted one that underflowed is not 0."""
+    tiny = row["estimator"] == "tilted" and row[name] == 0.0
+    return "< 1e-308" if tiny else f"{row[name]:.6g}"
+
+
+def _small(p: float) -> str:
+    return f"{p:.2g}" if p >= 1e-300 else "< 1e-300"
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy value as Python's own, and what JSON cannot say as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,109 @@
+"""How numbers are written on the command line: counts such as ``1e6``, axes such as ``1:100``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from obstruction.tools.checks import LARGEST_COUNT, LARGEST_SIZE, check_count, check_length
+
+_FORMS = (
+    "must be whole numbers, written as a list 2,3,5 or as a range 1:100 or 1:100:5 (stop included) "
+    "or as geom:2:4096:20"
+)
+
+
+def parse_count(name: str, text: str, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
+    """Read a whole number from ``least`` to ``most``, ``1e6`` included.
+
+    Raises
+    ------
+    ValueError
+        If it is not one.
+
+    Examples
+    --------
+    >>> parse_count("networks", "2.5e3")
+    2500
+    """
+    number = _whole(text)
+    if number is None:
+        raise ValueError(f"{name} = {text!r}: must be a whole number of at least {least}")
+    return check_count(name, number, least=least, most=most)
+
+
+def parse_axis(name: str, text: str) -> Sequence[int]:
+    """Read the sizes along one axis.
+
+    Parameters
+    ----------
+    name : str
+        The axis, for messages.
+    text : str
+        Sizes ``2,3,5``; ranges ``1:100`` and ``1:100:5``, stop included; ``geom:2:4096:20``, so
+        many sizes spaced evenly in their logarithm (rounded, without repetition); or several of
+        these, joined by commas.
+
+    Returns
+    -------
+    sequence of int
+        In the order given.
+
+    Raises
+    ------
+    ValueError
+        If the text is empty or malformed, or a size is not a whole number >= 1.
+
+    Examples
+    --------
+    >>> list(parse_axis("d", "1:10:3"))
+    [1, 4, 7, 10]
+    >>> list(parse_axis("l", "1,2,geom:4:16:3"))
+    [1, 2, 4, 8, 16]
+    """
+    parts = [_parse_part(name, part.strip(), text) for part in text.split(",")]
+    if len(parts) == 1:
+        return parts[0]
+    check_length(f"{name} = {text!r}", sum(len(part) for part in parts))
+    return [size for part in parts for size in part]
+
+
+def _parse_part(name: str, part: str, text: str) -> Sequence[int]:
+    words = part.split(":")
+    geometric = words[0].lower() == "geom"
+    numbers = [_whole(word) for word in words[geometric:]]
+    if None in numbers or len(numbers) not in ((3,) if geometric else (1, 2, 3)):
+        raise ValueError(f"{name} = {text!r}: {_FORMS}")
+    roles = ("size",) if len(words) == 1 else ("start", "stop", "number" if geometric else "step")
+    alone = words == [text.strip()]
+    known = [
+        check_count(name if alone else f"{name} = {text!r}: {role}", number, most=LARGEST_SIZE)
+        for role, number in zip(roles, numbers, strict=False)
+    ]
+    if len(known) == 1:
+        return known
+    start, stop = known[:2]
+    if stop < start:
+        raise ValueError(f"{name} = {text!r}: stops at {stop}, before it starts at {start}")
+    if not geometric:
+        return range(start, stop + 1, known[2] if len(known) == 3 else 1)
+    check_length(f"{name} = {text!r}", known[2])
+    if known[2] == 1 and start < stop:
+        raise ValueError(f"{name} = {text!r}: one size cannot be both {start} and {stop}")
+    steps = np.rint(np.geomspace(start, stop, known[2])).astype(np.int64)
+    return list(dict.fromkeys(steps.tolist()))
+
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,6})?\s*", re.ASCII | re.IGNORECASE)
+
+
+def _whole(text: str) -> int | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = Decimal(text.strip())
+    if not number.is_finite() or number.adjusted() > 30 or number != number.to_integral_value():
+        return None
+    return int(number)

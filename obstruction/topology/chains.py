@@ -1,0 +1,304 @@
+"""Which weights of a chain of fully connected layers can never change their sign.
+
+Gradient flow keeps at every hidden neuron ``c_v``, the sum of squared weights (and bias) in minus
+that of squared weights out. Let ``S`` be a set of hidden neurons and ``c(S)`` the sum of their
+balances: what flows into ``S`` in squared weights, less what flows out. If one weight is the only
+one out of ``S`` and ``c(S) < 0``, its square is at least ``-c(S)``; if it is the only one into
+``S`` and ``c(S) > 0``, at least ``c(S)``. Such a weight is *frozen*: it can never pass through
+zero. All others can (Gale 1957, Hoffman 1960), and every frozen weight cuts the set of parameters
+with the same balances in two.
+
+A chain of layers is a directed acyclic graph, so `obstruction.topology.regions` decides. Between
+two layers all weights are there; a node of balance 0 stands for them, so that millions of weights
+need no list. docs/topology.md has the proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from obstruction.tools.checks import LARGEST_SIZE, check_count
+from obstruction.topology.regions import Side
+
+_FloatArray: TypeAlias = NDArray[np.float64]
+_Mask: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerBottlenecks:
+    """What is frozen around one hidden layer. All arrays have one entry a neuron.
+
+    Attributes
+    ----------
+    out_frozen : ndarray of bool
+        Whether the neuron's only outgoing weight is frozen; False where it has several.
+    in_frozen : ndarray of bool
+        Whether the neuron's only incoming weight is frozen; False where it has several. A weight
+        between two layers of width 1 is in `out_frozen` of the one and `in_frozen` of the other.
+    out_boundary, in_boundary : ndarray of bool
+        Whether that weight is not known to be frozen, but might be within the tolerances.
+    out_bottleneck : ndarray of float64
+        The smallest ``c(S)`` over all ``S`` whose only weight out it is: below zero it is frozen.
+        NaN where the neuron has several outgoing weights.
+    in_bottleneck : ndarray of float64
+        The largest ``c(S)`` over all ``S`` whose only weight in it is: above zero it is frozen.
+        NaN where the neuron has several incoming weights or a bias.
+    """
+
+    out_frozen: _Mask
+    in_frozen: _Mask
+    out_boundary: _Mask
+    in_boundary: _Mask
+    out_bottleneck: _FloatArray
+    in_bottleneck: _FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Bottlenecks:
+    """What is frozen in a chain of layers, and into how many pieces that cuts what can be reached.
+
+    Attributes
+    ----------
+    layers : tuple of LayerBottlenecks
+        One a hidden layer, in order.
+    frozen : int
+        How many weights are frozen, each counted once.
+    boundary : int
+        How many others might be, within the tolerances.
+    effective_components : int
+        Into how many pieces up to rescaling and permutation of neurons.
+    """
+
+    layers: tuple[LayerBottlenecks, ...]
+    frozen: int
+    boundary: int
+    effective_components: int
+
+    @property
+    def components(self) -> int:
+        """The number of connected components of the invariant set, ``2^frozen``."""
+        return 1 << self.frozen
+
+    @property
+    def log2_components(self) -> int:
+        """The logarithm to base 2 of the number of components, which is `frozen`."""
+        return self.frozen
+
+
+def frozen_weights(
+    balances: Sequence[ArrayLike],
+    inputs: int,
+    outputs: int,
+    biases: Sequence[bool],
+    tolerances: Sequence[ArrayLike] | None = None,
+) -> Bottlenecks:
+    """Return which weights of a chain of fully connected layers are frozen.
+
+    Parameters
+    ----------
+    balances : sequence of array_like, shapes (n_1,), ..., (n_L,)
+        The balance of each neuron of each hidden layer, in order.
+    inputs, outputs : int
+        The number of inputs and outputs of the chain, >= 1.
+    biases : sequence of bool, length L
+        Whether the neurons of each hidden layer have biases. Those of the output do not matter.
+    tolerances : sequence of array_like, shapes (n_1,), ..., (n_L,), optional
+        How far off each balance may be, >= 0; by default not at all. A weight counts as frozen only
+        if it is for all balances within the tolerances, and as at the boundary if it is for some
+        of them, or just not.
+
+    Raises
+    ------
+    ValueError
+        If there is no hidden layer, lengths do not fit, a number is not finite, or a tolerance is
+        negative.
+
+    Notes
+    -----
+    The criterion is Gale's and Hoffman's for flows; for two layers it gives Nurisso et al. 2024,
+    Cor. 1 to 4, and for directed acyclic graphs see Nurisso et al. 2026, arXiv:2602.00693.
+
+    Examples
+    --------
+    Two hidden layers and one output: only the last layer's negative balances freeze weights.
+
+    >>> found = frozen_weights([[-1.0, 2.0], [3.0, -4.0]], inputs=5, outputs=1, biases=[True, True])
+    >>> found.layers[1].out_frozen.tolist(), found.components
+    ([False, True], 2)
+
+    A layer of width 1 has the layer before it behind it:
+
+    >>> found = frozen_weights([[-1.0, 2.0], [0.5]], inputs=5, outputs=1, biases=[True, True])
+    >>> found.layers[0].out_frozen.tolist(), found.layers[1].out_bottleneck.tolist()
+    ([True, False], [-0.5])
+    """
+    c = [_check(f"balances[{i}]", layer) for i, layer in enumerate(_list("balances", balances))]
+    if not c:
+        raise ValueError("balances = []: must hold at least one hidden layer")
+    flags = _list("biases", biases)
+    if len(flags) != len(c) or not all(isinstance(flag, (bool, np.bool_)) for flag in flags):
+        raise ValueError(f"biases = {biases!r}: must be True or False for each of {len(c)} layers")
+    off = _tolerances(tolerances, c)
+    widths = [
+        check_count("inputs", inputs, most=LARGEST_SIZE),
+        *(layer.size for layer in c),
+        check_count("outputs", outputs, most=LARGEST_SIZE),
+    ]
+
+    ways_out, ways_in = _sides(widths, flags)
+    out, out_low, out_high = _smallest(ways_out, c, off, 1.0)
+    into, into_low, into_high = _smallest(ways_in, c, off, -1.0)
+
+    layers = [
+        _layer(out[i], out_low[i], out_high[i], into[i], into_low[i], into_high[i])
+        for i in range(len(c))
+    ]
+    twice = [i for i in range(len(c) - 1) if widths[i + 1] == widths[i + 2] == 1]
+    for i in twice:  # one weight, frozen from either side
+        here, there = layers[i], layers[i + 1]
+        frozen = here.out_frozen | there.in_frozen
+        boundary = (here.out_boundary | there.in_boundary) & ~frozen
+        here.out_frozen[:] = there.in_frozen[:] = frozen
+        here.out_boundary[:] = there.in_boundary[:] = boundary
+
+    effective = 1
+    for i, layer in enumerate(layers):
+        groups = [layer.out_frozen]
+        if i - 1 not in twice:
+            groups.append(layer.in_frozen)
+        for group in groups:
+            effective *= int(np.count_nonzero(group)) + 1
+    return Bottlenecks(
+        tuple(layers),
+        frozen=_count(layers, "frozen", twice),
+        boundary=_count(layers, "boundary", twice),
+        effective_components=effective,
+    )
+
+
+def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
+    """Return the weights out and the weights in of the hidden neurons of a chain."""
+    sizes = np.array(widths[1:-1])
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
+    last, nodes = len(sizes) - 1, int(ends[-1])
+    tails, heads = [], []
+    for i in range(last):
+        here, there = np.arange(starts[i], ends[i]), np.arange(starts[i + 1], ends[i + 1])
+        if min(here.size, there.size) > 1:  # through a node in between
+            tails += [here, np.full(there.size, nodes)]
+            heads += [np.full(here.size, nodes), there]
+            nodes += 1
+        else:
+            here, there = np.broadcast_arrays(here, there)
+            tails.append(here)
+            heads.append(there)
+    leaves, enters, alone_out, alone_in = np.zeros((4, nodes), dtype=bool)
+    leaves[starts[last] : ends[last]] = True
+    for i in range(last + 1):
+        layer = slice(starts[i], ends[i])
+        enters[layer] = i == 0 or biases[i]
+        alone_out[layer] = widths[i + 2] == 1
+        alone_in[layer] = widths[i] == 1 and not biases[i]
+    none = np.zeros(0, dtype=np.int64)
+    out = Side(
+        nodes, np.concatenate([none, *tails]), np.concatenate([none, *heads]), leaves, alone_out
+    )
+    return out, out.reversed(enters, alone_in)
+
+
+def _smallest(
+    side: Side, c: list[_FloatArray], off: list[_FloatArray] | None, sign: float
+) -> list[list[_FloatArray]]:
+    """Return for each neuron the smallest c(S), or the largest for weights in, NaN if it has none.
+
+    The largest is the smallest of the balances with the other sign. Returned three times: for the
+    balances as they are and for both ends of their tolerances.
+    """
+    sizes = [layer.size for layer in c]
+    count = sum(sizes)
+    balances, slack = np.zeros((2, side.nodes))
+    balances[:count] = np.concatenate(c)
+    if off is not None:
+        slack[:count] = np.concatenate(off)
+    shifts = (0.0,) if off is None else (0.0, -1.0, 1.0)
+    found = []
+    for shift in shifts:
+        least = sign * side.solve(sign * (balances + shift * slack)).least
+        least[~side.single] = np.nan
+        found.append(np.split(least[:count], np.cumsum(sizes)[:-1]))
+    return found if off is not None else found * 3
+
+
+def _layer(
+    out: _FloatArray,
+    out_low: _FloatArray,
+    out_high: _FloatArray,
+    into: _FloatArray,
+    into_low: _FloatArray,
+    into_high: _FloatArray,
+) -> LayerBottlenecks:
+    """Return what the numbers say, NaN saying nothing."""
+    return LayerBottlenecks(
+        out_frozen=out_high < 0.0,
+        in_frozen=into_low > 0.0,
+        out_boundary=(out_low <= 0.0) & (out_high >= 0.0),
+        in_boundary=(into_low <= 0.0) & (into_high >= 0.0),
+        out_bottleneck=out,
+        in_bottleneck=into,
+    )
+
+
+def _count(layers: list[LayerBottlenecks], what: str, twice: Iterable[int]) -> int:
+    """Return how many weights are frozen or at the boundary, each once."""
+    total = sum(
+        int(np.count_nonzero(getattr(layer, f"{side}_{what}")))
+        for layer in layers
+        for side in ("out", "in")
+    )
+    return total - sum(int(getattr(layers[i], f"out_{what}")[0]) for i in twice)
+
+
+def _tolerances(
+    tolerances: Sequence[ArrayLike] | None, c: list[_FloatArray]
+) -> list[_FloatArray] | None:
+    if tolerances is None:
+        return None
+    given = _list("tolerances", tolerances)
+    if len(given) != len(c):
+        raise ValueError(f"tolerances has {len(given)} layers: must have {len(c)}, as balances")
+    found = []
+    for i, (layer, value) in enumerate(zip(c, given, strict=True)):
+        array = _check(f"tolerances[{i}]", value)
+        if array.shape != layer.shape or array.min() < 0.0:
+            raise ValueError(
+                f"tolerances[{i}]: must be {layer.size} numbers >= 0, as balances[{i}] has"
+            )
+        found.append(array)
+    return found
+
+
+def _list(name: str, values: Any) -> list[Any]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} = {values!r}: must be a sequence, one entry a hidden layer")
+    return list(values)
+
+
+def _check(name: str, value: ArrayLike) -> _FloatArray:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # nested lists of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu" or array.ndim != 1 or not array.size:
+        raise ValueError(f"{name}: must be a row of numbers, one for each neuron of the layer")
+    array = array.astype(np.float64)
+    finite = np.isfinite(array)
+    if not finite.all():
+        k = int(np.flatnonzero(~finite)[0])
+        raise ValueError(f"{name}[{k}] = {array[k]}: must be finite")
+    return array

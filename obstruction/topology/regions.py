@@ -1,0 +1,191 @@
+"""Which weights a set of nodes could freeze, from the shape of the network alone.
+
+A weight out of node ``u`` is the only one out of some set ``S`` exactly if ``u`` has no other
+weight out. For another one would lead into ``S``; from there every way on stays in ``S`` or
+leaves it by ``u``'s weight, and as there are no cycles, none comes back to ``u``; but every hidden
+node leads to an output. ``S`` then lies in the *region* of ``u``: the nodes all of whose ways on
+lead to ``u``. And ``S`` is closed in it: with a node it holds all nodes that this one leads to. The
+same holds for weights in, with all arrows turned round.
+
+So the smallest ``c(S)`` is a sum over one node, unless a node leads to ``u`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.topology.closures import smallest_closed_sum
+
+Indices: TypeAlias = NDArray[np.int64]
+Mask: TypeAlias = NDArray[np.bool_]
+Balances: TypeAlias = NDArray[Any]
+"""One balance a node: float64, or objects that are Python integers and fractions."""
+
+
+class Region(NamedTuple):
+    """The nodes all of whose ways on lead to one node.
+
+    Attributes
+    ----------
+    others : list of int
+        These nodes, but not what lies in the region of a leaf.
+    successors : list of lists of int
+        For each of them, which of the others it leads to, as places in `others`.
+    leaves : frozenset of int
+        Those among `others` that stand for their own regions as well.
+    sealed : bool
+        Whether nothing outside leads into the region but to its centre.
+    """
+
+    others: list[int]
+    successors: list[list[int]]
+    leaves: frozenset[int] = frozenset()
+    sealed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The hidden nodes of a network and where their weights lead, seen from one side.
+
+    Parameters
+    ----------
+    nodes : int
+        How many there are, numbered from 0.
+    tails, heads : ndarray of int, shape (arcs,)
+        Arcs between them, without cycles; they may be parallel. Arcs from each of many nodes to
+        each of many others may be told as arcs to a further node of balance 0 and from there on.
+    leaves : ndarray of bool, shape (nodes,)
+        Whether a weight of the node leads out of the hidden nodes.
+    single : ndarray of bool, shape (nodes,)
+        Whether the node has exactly one weight on this side.
+    """
+
+    nodes: int
+    tails: Indices
+    heads: Indices
+    leaves: Mask
+    single: Mask
+
+    def reversed(self, leaves: Mask, single: Mask) -> Side:
+        """Return the other side: weights in instead of weights out."""
+        return Side(self.nodes, self.heads, self.tails, leaves, single)
+
+    @cached_property
+    def centres(self) -> Indices:
+        """The single nodes whose region is not empty: a node leads to them and nowhere else."""
+        first, last = np.full(self.nodes, self.nodes), np.full(self.nodes, -1)
+        np.minimum.at(first, self.tails, self.heads)
+        np.maximum.at(last, self.tails, self.heads)
+        found = np.unique(last[(first == last) & ~self.leaves])
+        centres: Indices = found[self.single[found]]
+        return centres
+
+    def region(self, u: int, sealed: Container[int] = ()) -> Region:
+        """Return the region of a single node, found by peeling it off against the arrows.
+
+        Parameters
+        ----------
+        u : int
+            A single node.
+        sealed : container of int
+            Single nodes with sealed regions that are not to be entered.
+        """
+        others: list[int] = []
+        leading: dict[int, int] = {}
+        todo = [u]
+        while todo:
+            for w in self._into[todo.pop()]:
+                leading[w] = leading.get(w, 0) + 1
+                if leading[w] == self._ways[w]:
+                    others.append(w)
+                    if w not in sealed:
+                        todo.append(w)
+        place = {w: i for i, w in enumerate(others)}
+        return Region(
+            others,
+            [[place[x] for x in self._out[w] if x != u] for w in others],
+            frozenset(w for w in others if w in sealed),
+            len(leading) == len(others),
+        )
+
+    def solve(self, balances: Balances) -> Bottlenecks:
+        """Return for each single node the smallest ``c(S)`` over the sets ``S`` of its weight."""
+        least = balances.copy()
+        exact: dict[int, Fraction] = {}
+        chosen: dict[int, tuple[list[int], frozenset[int]]] = {}
+        sealed: set[int] = set()
+        waiting = self.centres.tolist()
+        centres = set(waiting)
+        while waiting:
+            u = waiting[-1]
+            if u in exact:
+                waiting.pop()
+                continue
+            others, successors, leaves, closed = self.region(u, sealed)
+            if inner := [w for w in others if w in centres and w not in exact]:
+                waiting += inner  # first the regions within, so that each is solved once
+                continue
+            values = [exact[w] if w in leaves else balances[w] for w in others]
+            more, members = smallest_closed_sum(values, successors)
+            exact[u] = Fraction(balances[u]) + more
+            chosen[u] = [others[i] for i in members], leaves
+            least[u] = float(exact[u]) if least.dtype == np.float64 else exact[u]
+            if closed:
+                sealed.add(u)
+        return Bottlenecks(least, chosen)
+
+    @cached_property
+    def _ways(self) -> Indices:
+        return np.bincount(self.tails, minlength=self.nodes) + self.leaves
+
+    @cached_property
+    def _into(self) -> _Lists:
+        return _Lists(self.heads, self.tails, self.nodes)
+
+    @cached_property
+    def _out(self) -> _Lists:
+        return _Lists(self.tails, self.heads, self.nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class Bottlenecks:
+    """The smallest sums of balances on one side of a network, and the sets that have them.
+
+    Attributes
+    ----------
+    least : ndarray, shape (nodes,)
+        For each single node the smallest ``c(S)``, of the kind of the balances; what it says of
+        other nodes means nothing.
+    """
+
+    least: Balances
+    _chosen: dict[int, tuple[list[int], frozenset[int]]]
+
+    def members(self, u: int) -> list[int]:
+        """Return the nodes of a set ``S`` with the smallest ``c(S)`` for a single node."""
+        found, todo = [], [u]
+        while todo:
+            centre = todo.pop()
+            others, leaves = self._chosen.get(centre, ([], frozenset()))
+            found += [centre, *(w for w in others if w not in leaves)]
+            todo += [w for w in others if w in leaves]
+        return sorted(found)
+
+
+class _Lists:
+    """For each key the values that come with it."""
+
+    def __init__(self, keys: Indices, values: Indices, count: int) -> None:
+        self._values = values[np.argsort(keys, kind="stable")]
+        self._ends = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=count))])
+
+    def __getitem__(self, key: int) -> list[int]:
+        found: list[int] = self._values[self._ends[key] : self._ends[key + 1]].tolist()
+        return found
