@@ -4,9 +4,7 @@ It may import every other wing, and each command imports what it needs when it r
 prints, exits and shows progress, and it must never compute a result that Python users cannot get.
 """
 
-from obstruction.cli import dag as dags
-from obstruction.cli import networks, reports, studies, tables
-from obstruction.cli import schemes as values
+from obstruction.cli import dag, networks, reports, schemes, studies, tables
 from obstruction.cli.base import cli, main
 
-__all__ = ["cli", "dags", "main", "networks", "reports", "studies", "tables", "values"]
+__all__ = ["cli", "dag", "main", "networks", "reports", "schemes", "studies", "tables"]
