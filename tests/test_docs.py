@@ -223,5 +223,11 @@ def test_the_site_builds_without_a_warning_and_needs_no_other_server(tmp_path):
             home = getattr(getattr(module, public), "__module__", "")
             ids = f'id="{module.__name__}.{public}"', f'id="{home}.{public}"'
             assert any(one in text for one in ids), f"{page}: {public} is missing"
+    reference = "\n".join(page.read_text(encoding="utf-8") for page in (tmp_path / "api").iterdir())
+    for cls in filter(inspect.isclass, (getattr(ob, public) for public in ob.__all__)):
+        members = inspect.getmembers(cls, lambda one: inspect.isroutine(one) or hasattr(one, "func"))
+        for member, _ in members:
+            shown = f'id="obstruction.{cls.__name__}.{member}"' in reference
+            assert shown or member.startswith("_"), f"{cls.__name__}.{member} is missing"
     theory = (tmp_path / "theory.html").read_text(encoding="utf-8")
     assert theory.count('<div class="formula"><math display="block">') >= 12
