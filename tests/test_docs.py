@@ -225,7 +225,9 @@ def test_the_site_builds_without_a_warning_and_needs_no_other_server(tmp_path):
             assert any(one in text for one in ids), f"{page}: {public} is missing"
     reference = "\n".join(page.read_text(encoding="utf-8") for page in (tmp_path / "api").iterdir())
     for cls in filter(inspect.isclass, (getattr(ob, public) for public in ob.__all__)):
-        members = inspect.getmembers(cls, lambda one: inspect.isroutine(one) or hasattr(one, "func"))
+        members = inspect.getmembers(
+            cls, lambda one: inspect.isroutine(one) or hasattr(one, "func")
+        )
         for member, _ in members:
             shown = f'id="obstruction.{cls.__name__}.{member}"' in reference
             assert shown or member.startswith("_"), f"{cls.__name__}.{member} is missing"
