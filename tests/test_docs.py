@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import pkgutil
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,35 @@ def test_numbers_in_comments_are_right(page):
 def test_the_entries_to_cite_are_those_of_the_package():
     ((_, shown),) = [block for block in blocks(DOCS / "cite.md") if block[0] == "bibtex"]
     assert shown.strip() == ob.tables.bibtex().strip()
+
+
+# --- names of modules and files ---------------------------------------------------------------
+
+NAMED = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), ROOT / "mkdocs.yml"]
+
+
+@pytest.mark.parametrize("page", NAMED, ids=name)
+def test_modules_and_files_that_pages_name_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"(?<![\w./])(?:obstruction|tests|scripts|figures)/[\w./]*\w/?", text):
+        assert (ROOT / path).exists(), f"{name(page)}: {path}: no such file"
+    for dotted in re.findall(r"(?<![\w./])obstruction(?:\.[a-zA-Z_]\w*)+", text):
+        try:
+            pkgutil.resolve_name(dotted)
+        except (ImportError, AttributeError) as error:
+            pytest.fail(f"{name(page)}: {dotted}: {error}")
+
+
+def test_the_page_for_developers_shows_the_wings_of_the_contract():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    page = DOCS / "developers.md"
+    shown = blocks(page)[0][1].splitlines()
+    drawn = [re.findall(r"\w+", line.replace("doors", "")) for line in shown]
+    wings = [layer.split(" | ") for layer in layers]
+    assert [words for words in drawn if words] == wings
+    rows = re.findall(r"^\| `(\w+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"__main__", "tables", "design", *rows} == {wing for line in wings for wing in line}
 
 
 # --- reference --------------------------------------------------------------------------------
