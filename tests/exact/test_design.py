@@ -332,5 +332,8 @@ def test_schemes_without_an_answer():
 
 
 def test_it_is_public():
+    """As `obstruction.design`, a door to the module that holds the functions."""
     assert ob.design.__all__ == design.__all__
-    assert all(getattr(ob.design, name) is getattr(design, name) for name in design.__all__)
+    assert len(design.__all__) >= 6
+    for name in design.__all__:
+        assert getattr(ob.design, name) is getattr(design, name)
