@@ -2,16 +2,18 @@
 
     python scripts/benchmark.py [--full] [--out figures]
 
-Prints a report and writes it to ``benchmark.md``; draws ``scaling.png``. Kernels are warm. What
-is compared runs in turn, about as long each, several rounds over, and a ratio is the median of the
-rounds' ratios: a machine whose speed drifts changes both sides of each alike. ``--full`` adds 10⁶
-networks on 1000 x 1000 cells with two schemes, which takes a minute.
+Prints a report and writes it to ``benchmark.md``; draws ``scaling.png``. Kernels are compiled
+before the measurement. Programs that are compared run in turn, for about the same time each and in
+several rounds, and a ratio is the median of the rounds' ratios. If the speed of the machine drifts,
+both sides of a ratio change alike. ``--full`` adds 10⁶ networks on 1000 x 1000 cells with two
+schemes, which takes a minute.
 
-Peers, both in NumPy and float32:
+There are two peers, both in NumPy and float32:
 
-- *nested*: the sampler's own idea, one matrix per trial for all cells, in vectorised NumPy
+- *nested* has the sampler's own idea, one matrix per trial for all cells, in vectorised NumPy
   (``standard_normal``, ``cumsum``, ``minimum.accumulate``), at its best batch size;
-- *literal*: every cell draws its own ``(networks, l, d)`` weights; timed by itself, its best.
+- *literal* draws ``(networks, l, d)`` weights for every cell anew; it is timed by itself, and its
+  best time counts.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def say(line: str = "") -> None:
 
 
 def best(function: Callable[[], object], seconds: float = 2.0) -> float:
-    """Return the shortest time of a call, over at least 3 calls and so many seconds."""
+    """Return the shortest time of a call, over at least 3 calls and this number of seconds."""
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
         begun = time.perf_counter()
@@ -60,7 +62,7 @@ def best(function: Callable[[], object], seconds: float = 2.0) -> float:
 
 
 def in_turn(functions: list[Callable[[], object]], rounds: int) -> np.ndarray:
-    """Return the times of several functions called in turn, a row for each round."""
+    """Return the times of several functions called in turn, one row for each round."""
     return np.array([[once(f) for f in functions] for _ in range(rounds)])
 
 
@@ -70,7 +72,7 @@ def relative(times: np.ndarray, to: int = 0) -> list[float]:
 
 
 def for_a_while(function: Callable[[], object], seconds: float = 0.4) -> tuple[Callable, int]:
-    """Return a function that repeats another for about so long, and how often."""
+    """Return a function that repeats another for about this time, and the number of repeats."""
     function()
     often = max(1, round(seconds / max(once(function), 1e-9)))
     return lambda: [function() for _ in range(often)], often
@@ -108,7 +110,7 @@ def literal_numpy(rng: np.random.Generator, d: int, l: int, networks: int) -> in
 
 
 def literal_numpy_cells(rng: np.random.Generator, n: int, networks: int) -> int:
-    """Count in cells spread evenly over an n x n grid; return how many networks that took."""
+    """Count in cells spread evenly over an n x n grid; return the number of networks drawn."""
     sizes = np.linspace(1, n, 12).round().astype(int)
     for d in sizes:
         for l in sizes:
@@ -120,7 +122,7 @@ def literal_numpy_cells(rng: np.random.Generator, n: int, networks: int) -> int:
 
 
 def sampling(schemes: list[str], n: int, networks: int, threads: int = 1) -> Callable[[], object]:
-    """Return a function that samples so many networks per cell on an n x n grid."""
+    """Return a function that samples this number of networks per cell on an n x n grid."""
     config = StudyConfig.of(schemes, d=range(1, n + 1), l=range(1, n + 1), seed=SEED)
     return lambda: Sampler(config).run(networks, threads=threads)
 

@@ -1,7 +1,7 @@
-"""The experiment of figure 4: one initial function, more and more of its neurons free.
+"""The experiment of figure 4: networks of one initial function with more and more free neurons.
 
-What `figure4.py` draws is computed here and kept width by width, so that an interrupted run goes
-on where it was.
+This module computes what `figure4.py` draws and keeps the results of every width, so that an
+interrupted run can continue.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from obstruction import training
 FloatArray = NDArray[np.float64]
 
 SIGNS = ("drawn", "one sign")
-"""How output weights begin: with signs as drawn, or all with the sign of the network's first."""
+"""The signs of the initial output weights: as drawn, or all equal to that of the first one."""
 
 
 class Data(NamedTuple):
@@ -37,7 +37,7 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the results depend on; `balance` is the size of every balance at the start."""
+    """Everything that the results depend on; `balance` is the size of all initial balances."""
 
     widths: tuple[int, ...] = tuple(range(1, 26))
     initialisations: int = 100
@@ -56,10 +56,10 @@ class Width(NamedTuple):
     early_train_loss : the same after half of the steps
     accuracy : of the test set
     drift : largest change of a neuron's balance among the recorded steps, in units of `balance`
-    flips : frozen output weights that changed their sign nevertheless
-    freed : free output weights that changed theirs
+    flips : number of frozen output weights that changed their sign nevertheless
+    freed : number of free output weights that changed their sign
     two_signs : whether the frozen output weights have both signs (False if there are none)
-    diverged : whether something became infinite
+    diverged : whether a weight or a loss became infinite
     """
 
     test_loss: FloatArray
@@ -74,7 +74,7 @@ class Width(NamedTuple):
 
 
 def load_data(seed: int) -> Data:
-    """Return the breast-cancer data: a third of it for the test, stratified by label.
+    """Return the breast-cancer data, a third of which is for the test, stratified by label.
 
     Every feature is standardised with the mean and the standard deviation of the training points.
     """
@@ -96,10 +96,10 @@ def load_data(seed: int) -> Data:
 def initial_networks(
     l: int, d: int, sign: str, settings: Settings, initialisation: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return one function as l + 1 networks of which the first 0, 1, ..., l neurons are free.
+    """Return l + 1 networks with the same function, whose first 0, 1, ..., l neurons are free.
 
-    Weights are drawn by Xavier's normal scheme, seeded by width and initialisation alone, and
-    rescaled (Prop. 4): to balance ``+balance`` for free neurons, ``-balance`` for the others.
+    Weights are drawn by Xavier's normal scheme, seeded by width and initialisation alone. They are
+    then rescaled (Prop. 4) to balance ``+balance`` for free neurons and ``-balance`` for others.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def train_width(l: int, data: Data, settings: Settings, threads: int | None = No
 def run_experiment(
     settings: Settings, *, cache: Path | None = None, threads: int | None = None
 ) -> Iterator[tuple[int, Width]]:
-    """Yield each width and its networks, read from the folder `cache` or trained and put there.
+    """Yield each width and its networks, read from the folder `cache` or trained and saved there.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def run_experiment(
 
 
 def _about(settings: Settings, data: Data) -> dict[str, Any]:
-    """Return what a file's numbers depend on, its width apart."""
+    """Return the settings on which the numbers of a file depend, without its width."""
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in data))
     values = asdict(settings) | {"signs": list(SIGNS), "data": digest.hexdigest()[:16]}
     del values["widths"]
@@ -216,7 +216,7 @@ def _read(path: Path, l: int, about: dict[str, Any]) -> Width:
 
 
 def _write(path: Path, width: Width, about: dict[str, Any]) -> None:
-    """Write the file whole or not at all."""
+    """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     with beside.open("wb") as stream:

@@ -2,8 +2,8 @@
 
     python scripts/breast_cancer_balances.py [--out figures] [--quick]
 
-Writes ``breast_cancer_balances.md``: mean losses at l = 8, drift of the balances, and how many free
-output weights changed their sign. It takes a minute or two.
+Writes ``breast_cancer_balances.md``: the mean losses at l = 8, the drift of the balances, and the
+number of free output weights that changed their sign. It takes a minute or two.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the experiment of figure 4 says about the paper's two claims, in numbers."""
+"""The report of figure 4: numbers that judge the paper's two claims."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import trends
 from breast_cancer import SIGNS, Settings, Width
 
 LEVEL = 1e-3
-"""The chance of any false alarm among the tests of one loss at all widths."""
+"""The probability of any false alarm among the tests of one loss at all widths."""
 
 RESAMPLES = 1000
-"""Resamplings of the initial functions behind every interval."""
+"""The number of resamplings of the initial functions from which every interval is computed."""
 
 TITLES = {"drawn": "signs as drawn", "one sign": "one sign at the start"}
 LOSSES = {"test_loss": "test loss", "train_loss": "training loss"}
 
 
 def report(results: Mapping[int, Width], settings: Settings, quick: bool) -> str:
-    """Return what the experiment found as Markdown."""
+    """Return the results of the experiment as Markdown."""
     widths = f"l = {min(results)} to {max(results)}"
     networks = sum(width.drift.size for width in results.values())
     drift = np.concatenate([width.drift.ravel() for width in results.values()])
@@ -48,7 +48,7 @@ def report(results: Mapping[int, Width], settings: Settings, quick: bool) -> str
 
 
 def _luck(results: Mapping[int, Width], s: int) -> list[str]:
-    """Compare, without free neurons, networks whose signs are mixed and those with one sign."""
+    """Compare networks without free neurons: those with mixed signs and those with one sign."""
     mixed = np.concatenate([width.two_signs[s, :, 0] for width in results.values()])
     loss = np.concatenate([width.train_loss[s, :, 0] for width in results.values()])
     parts = []
@@ -100,7 +100,7 @@ def _entry(test: trends.TrendTest | None) -> str:
 
 
 def _listed(widths: Sequence[int]) -> str:
-    """Return widths in words, successive ones as a range."""
+    """Return widths in words, with ranges for successive widths."""
     runs: list[list[int]] = []
     for l in widths:
         if runs and l == runs[-1][-1] + 1:
@@ -112,7 +112,7 @@ def _listed(widths: Sequence[int]) -> str:
 
 
 def _trend_table(results: Mapping[int, Width], s: int, seed: int) -> list[str]:
-    """Set the trends of the cells' means side by side."""
+    """Return a table of the trends of the cells' means."""
     columns = {}
     for name, words in LOSSES.items():
         losses = {l: getattr(width, name)[s] for l, width in results.items()}

@@ -2,8 +2,8 @@
 
     python scripts/dag_example.py [--out figures]
 
-Writes ``dag_example.png`` and ``dag_example.pdf``: a chain of layers, one with two layers of width
-1, and that one with skip connections. All weights are standard normal.
+Writes ``dag_example.png`` and ``dag_example.pdf``: a chain of layers, a chain with two layers of
+width 1, and the second chain with skip connections. All weights are standard normal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FILES = ("dag_example.png", "dag_example.pdf")
 
 
 def with_skips(widths: Sequence[int]) -> Network:
-    """Return a chain of layers and, from each node of the first hidden one, a way to the last."""
+    """Return a chain of layers whose first hidden nodes also lead to the last layer."""
     chain = Network.mlp(widths)
     last = len(widths) - 2
     skips = [(f"h1.{k}", f"h{last}.{k}") for k in range(min(widths[1], widths[last]))]

@@ -1,19 +1,20 @@
-"""Time how long networks on graphs take to build and to search for frozen weights.
+"""Measure how long it takes to build networks on graphs and to find their frozen weights.
 
     python scripts/dag_speed.py [--out figures] [--quick]
 
-Four families of growing size, up to a million edges, weights standard normal, the best of some
-repeats in one process:
+Four families of networks grow up to a million edges. Weights are standard normal, and the best time
+of some repeats in one process counts:
 
 - ``mlp``: four hidden layers of equal width and one output;
-- ``residual``: 16 hidden layers of equal width in which every second also leads past the next;
-- ``funnel``: one wide hidden layer before two of width 1;
-- ``narrow``: a chain of layers of width 1, the worst case.
+- ``residual``: 16 hidden layers of equal width, of which every second also skips the next;
+- ``funnel``: one wide hidden layer before two layers of width 1;
+- ``narrow``: a chain of layers of width 1, which is the worst case.
 
-Timed are the building of the network, `smallest_squares`, which decides what is frozen, and
-`frozen_edges`, which does that three times, for balances and both ends of their tolerance, and
-writes down the bottlenecks. What both need of the graph is prepared by the first. In ``narrow`` the
-bottlenecks of a thousand edges have hundreds of thousands of nodes together.
+Three steps are timed: building the network; `smallest_squares`, which decides which weights are
+frozen; and `frozen_edges`, which decides three times, for the balances and for both ends of their
+tolerance, and lists the bottlenecks. The time of `smallest_squares` includes the preparation of the
+graph that both functions need. In ``narrow`` the bottlenecks of a thousand edges have hundreds of
+thousands of nodes in all.
 
 Writes ``dag_speed.png``, ``dag_speed.pdf`` and the table ``dag_speed.md``.
 """
@@ -40,7 +41,7 @@ SEED = 0
 FILES = ("dag_speed.png", "dag_speed.pdf", "dag_speed.md")
 LARGEST = 10**6
 SLOWEST = 20.0
-"""Seconds after which a family is not made larger."""
+"""A family stops growing if its next network would take longer than this, in seconds."""
 
 
 def mlp(edges: int) -> Network:
@@ -49,7 +50,7 @@ def mlp(edges: int) -> Network:
 
 
 def residual(edges: int) -> Network:
-    """Return layers in a row, and further edges from the first to the third, and so on."""
+    """Return a chain of layers with further edges from the first to the third, and so on."""
     depth = 16
     width = max(2, round((edges / (depth * 1.5)) ** 0.5))
     layers = [[(i, k) for k in range(width)] for i in range(depth + 1)] + [["y"]]
@@ -78,7 +79,7 @@ FAMILIES: dict[str, Callable[[int], Network]] = {
 
 
 class Row(NamedTuple):
-    """Edges, seconds to build, decide and find, and the size of what was found."""
+    """One measurement: edges, seconds of the three steps, and the size of the bottlenecks."""
 
     edges: int
     built: float
@@ -124,7 +125,7 @@ def run(largest: int) -> dict[str, list[Row]]:
 
 
 def draw(found: dict[str, list[Row]]) -> Figure:
-    """Draw both times against the number of edges, and what two rates of growth look like."""
+    """Draw both times against the number of edges, with lines for two rates of growth."""
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     palette = sns.color_palette("colorblind")

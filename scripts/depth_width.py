@@ -1,11 +1,11 @@
-"""Draw what depth, width-1 layers and skip connections do to the obstruction of fresh networks.
+"""Draw how depth, width-1 layers and skip connections change the obstruction of fresh networks.
 
     python scripts/depth_width.py [--quick] [--networks 1e5] [--out figures]
 
-Writes ``depth_width.png`` and ``depth_width.pdf``, ``depth_width.csv`` (one row a network shape and
-scheme) and ``depth_width.md`` (the tables of docs/depth_width.md). Networks have 8 inputs, hidden
-layers of one width and one output. Sampled with seed 0 and held against the exact values where
-there are any; the script exits with 1 if they disagree.
+Writes ``depth_width.png`` and ``depth_width.pdf``, ``depth_width.csv`` (one row for each network
+shape and scheme) and ``depth_width.md`` (the tables of docs/depth_width.md). Networks have 8
+inputs, hidden layers of one width and one output. They are sampled with seed 0, and the counts are
+compared with the exact values where there are any. The script exits with 1 if they disagree.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SKIPS = {
     "one": "the two layers before",
     "inputs": "the layer before and the inputs",
 }
-"""What feeds every layer, the output included."""
+"""The inputs of every layer, the output included, for each kind of skip connection."""
 
 INPUTS, PLACES, BOTTLENECK_WIDTH = 8, 6, 8
 WIDTHS, QUICK_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16), (1, 2, 4, 8)
@@ -49,10 +49,10 @@ DEPTHS, QUICK_DEPTHS, TABLED = range(1, 9), (1, 2, 4), (1, 2, 3, 4, 8)
 
 
 def network(widths: Sequence[int], skip: str, bias: bool) -> Network:
-    """Return layers of these widths, each fed by the layer before and by more.
+    """Return a network with layers of these widths, with or without skip connections.
 
-    With ``skip`` "one" also by the layer before that, with "inputs" also by the inputs; the output
-    is a layer like the others.
+    Each layer, the output included, receives the layer before it. With ``skip`` "one" it also
+    receives the layer before that, and with "inputs" the inputs of the network.
     """
     layers = [[f"{i}.{k}" for k in range(width)] for i, width in enumerate(widths)]
     edges: list[tuple[str, str]] = []
@@ -66,7 +66,7 @@ def network(widths: Sequence[int], skip: str, bias: bool) -> Network:
 
 
 def shapes(widths: Sequence[int], depths: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Yield what is sampled: all depths and widths, and chains with layers of width 1."""
+    """Yield the shapes to sample: all depths and widths, and chains with layers of width 1."""
     for skip, depth, width in itertools.product(SKIPS, depths, widths):
         yield {"part": "grid", "skip": skip, "depth": depth, "width": width, "ones": ""}
     full = {"depth": PLACES, "width": BOTTLENECK_WIDTH}
@@ -88,7 +88,7 @@ def widths_of(shape: dict[str, Any]) -> list[int]:
 
 
 def sampled(widths: Sequence[int], depths: Sequence[int], networks: float) -> pd.DataFrame:
-    """Sample all shapes with all schemes; one row each."""
+    """Sample all shapes with all schemes; return a table with one row for each."""
     rows = []
     for scheme, shape in itertools.product(SCHEMES, shapes(widths, depths)):
         bias = ob.scheme(scheme).has_bias
@@ -116,7 +116,7 @@ def sampled(widths: Sequence[int], depths: Sequence[int], networks: float) -> pd
 
 
 def verdict(table: pd.DataFrame) -> bool:
-    """Hold the counts against the exact values; return whether they agree."""
+    """Compare the counts with the exact values; return whether they agree."""
     exact = table[table.P_exact.notna()]
     adjusted = binomial.holm(
         binomial.p_value(exact.disconnected, exact.networks, exact.P_exact.clip(0.0, 1.0))
@@ -133,7 +133,7 @@ def verdict(table: pd.DataFrame) -> bool:
 
 
 def draw(table: pd.DataFrame, note: str) -> Figure:
-    """Draw a heatmap a scheme and kind of skips, and below what depth and width-1 layers do."""
+    """Draw heatmaps for each scheme and kind of skips, and below them depth and width-1 layers."""
     figure = Figure(figsize=(7.2, 9.0), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[2.9, 1.25])
     panels = top.subplots(len(SKIPS), len(SCHEMES), sharex=True, sharey=True)
@@ -171,7 +171,7 @@ def draw(table: pd.DataFrame, note: str) -> Figure:
 
 
 def heat(ax: Any, cells: pd.DataFrame) -> Any:
-    """Draw P over width and depth, with its value in every cell, slanted where it is sampled."""
+    """Draw P over width and depth, with its value in every cell; sampled values are slanted."""
     wide = cells.pivot(index="depth", columns="width", values="P")
     exact = cells.pivot(index="depth", columns="width", values="P_exact")
     shown = exact.where(exact.notna(), wide)
@@ -181,7 +181,7 @@ def heat(ax: Any, cells: pd.DataFrame) -> Any:
         np.arange(shown.shape[0] + 1),
         shown,
         cmap=palette,
-        norm=PowerNorm(0.5, 0.0, 1.0),  # small probabilities differ, too
+        norm=PowerNorm(0.5, 0.0, 1.0),  # small probabilities get different colours, too
     )
     for i, j in itertools.product(range(shown.shape[0]), range(shown.shape[1])):
         value, known = shown.iat[i, j], not np.isnan(exact.iat[i, j])
@@ -202,7 +202,7 @@ def heat(ax: Any, cells: pd.DataFrame) -> Any:
 
 
 def draw_depth(ax: Any, cells: pd.DataFrame) -> None:
-    """Draw P against depth for some widths: exact as lines, sampled as points with intervals."""
+    """Draw P against depth for some widths: lines are exact, points sampled, with intervals."""
     widths = [w for w in (1, 2, 4, 8, 16) if w in set(cells.width)]
     for colour, width in zip(sns.color_palette("viridis", len(widths)), widths, strict=True):
         for skip, style in (("none", "-"), ("one", ":")):
@@ -224,7 +224,7 @@ def draw_depth(ax: Any, cells: pd.DataFrame) -> None:
 
 
 def draw_ones(place: Any, number: Any, table: pd.DataFrame) -> None:
-    """Draw the expected number of frozen weights against place and number of width-1 layers."""
+    """Draw the expected number of frozen weights over the place and number of width-1 layers."""
     colours = sns.color_palette("colorblind")
     for colour, (scheme, title) in zip(colours, SCHEMES.items(), strict=False):
         for skip, style in (("none", "-"), ("one", ":")):
@@ -249,7 +249,7 @@ def draw_ones(place: Any, number: Any, table: pd.DataFrame) -> None:
 def draw_rates(
     ax: Any, x: Any, rows: pd.DataFrame, name: str, colour: Any, style: str, label: Any = None
 ) -> None:
-    """Draw exact values as a line, sampled ones as points with 95 % intervals."""
+    """Draw exact values as a line and sampled values as points with 95 % intervals."""
     exact = rows[f"{name}_exact"]
     known = exact.where(exact.notna(), rows[name])
     ax.plot(x, known, color=colour, ls=style, lw=1.2, label=label)
@@ -307,7 +307,7 @@ def report(table: pd.DataFrame, note: str) -> str:
 
 
 def probability(row: Any) -> str:
-    """Write P, exact or sampled."""
+    """Return P as text, exact or sampled."""
     known = not np.isnan(row.P_exact)
     value = row.P_exact if known else row.P
     text = f"{value:.4f}" if value >= 1e-3 else f"{value:.1e}"

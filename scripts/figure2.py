@@ -1,12 +1,12 @@
-"""Draw the paper's figure 2: what one neuron can reach, and the components of two neurons.
+"""Draw the paper's figure 2: the hyperquadrics of a neuron, and the components of two neurons.
 
     python scripts/figure2.py [--quick] [--out figures]
 
-Writes ``figure2.png`` and ``figure2.pdf``. Above, for a neuron with two inputs and one output, the
-invariant hyperquadrics ``w1^2 + w2^2 - v^2 = c`` for c > 0, c = 0 and c < 0, with a path of
-`obstruction.topology.path` on each. Below, two neurons with c < 0: where their output weights can
-be, in 4 components, and the same after the neurons have been put in order, in 3. All numbers come
-from `obstruction.topology`. Nothing is random, so there is no seed.
+Writes ``figure2.png`` and ``figure2.pdf``. The upper row shows, for a neuron with two inputs and
+one output, the invariant hyperquadrics ``w1^2 + w2^2 - v^2 = c`` for c > 0, c = 0 and c < 0, with a
+path of `obstruction.topology.path` on each. The lower row shows which output weights two neurons
+with c < 0 can have. They form 4 components, or 3 after the neurons have been put in order. All
+numbers come from `obstruction.topology`. Nothing is random, so there is no seed.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ SEED = None
 STAGE = Stage(elev=16.0, azim=-58.0, highest=2.5)
 QUICK_STAGE = replace(STAGE, mesh=(31, 16))
 LINES = (12, 7)
-"""Lines drawn on a surface, around and along."""
+"""The number of lines drawn on a surface, around it and along it."""
 STYLE: Any = {"font.size": 7.5, "axes.titlesize": 8.5, "axes.linewidth": 0.6}
 
 _PALETTE = sns.color_palette("colorblind")
 COLOURS = {1: _PALETTE[0], 0: _PALETTE[2], -1: _PALETTE[3]}
-"""By the sign of a frozen output weight; of two, by the sign of their sum."""
+"""Colours by the sign of a frozen output weight, or by the sign of the sum of two."""
 
 Array = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ QUADRICS = (
 
 
 def point(c: float, angle: float, v: float) -> Parameters:
-    """Return a neuron with balance ``c``, output weight ``v``, input weights at an angle (deg)."""
+    """Return a neuron with balance ``c``, output weight ``v`` and an angle of its input, in deg."""
     size, turn = np.sqrt(c + v**2), np.deg2rad(angle)
     weights = [[size * np.cos(turn), size * np.sin(turn)]]
     return Parameters(np.array(weights), np.array([[v]]))
@@ -80,7 +80,7 @@ def walk(quadric: Quadric, steps: int = 201) -> Array:
 
 
 def draw_quadric(ax: Axes3D, quadric: Quadric, stage: Stage) -> None:
-    """Draw a hyperquadric with lines on it, the path, and what the topology says of it."""
+    """Draw a hyperquadric with lines on it, its path, and a title from its topology."""
     c = quadric.c
     for order, (sign, sheet) in enumerate(sorted(stage.sheets(c).items())):  # the lower one first
         look: Any = {"rstride": 1, "cstride": 1, "shade": False, "antialiased": False, "lw": 0}
@@ -165,7 +165,7 @@ def ordered(theta: Parameters) -> Parameters:
 
 
 def draw_pair(ax: Axes, fold: bool) -> None:
-    """Draw where two output weights can be; after `ordered` if the plane is to be folded."""
+    """Draw which values two output weights can have, after `ordered` if the plane is folded."""
     least, most = np.sqrt(-C), 3.2
     for signs in SIGNS:
         if fold and signs[0] < signs[1]:
@@ -209,7 +209,7 @@ def draw_pair(ax: Axes, fold: bool) -> None:
 
 
 def title(fold: bool) -> str:
-    """Say how many components two neurons have, plain or effective."""
+    """Return a title with the number of components of two neurons, plain or effective."""
     l_pos, l_neg, _ = topology.sign_counts(C)
     if fold:
         number = topology.effective_components(2, l_pos, l_neg)

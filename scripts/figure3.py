@@ -1,13 +1,14 @@
-"""Draw the paper's figure 3: a toy network that frozen signs keep from learning, or do not.
+"""Draw the paper's figure 3: toy networks, of which frozen signs keep some from learning.
 
     python scripts/figure3.py [--quick] [--out figures]
 
 Writes ``figure3.png/.pdf`` (one initial function, rescaled in two ways: trajectories on the
 hyperboloids, losses, drift), ``figure3_seeds.png/.pdf`` (final losses of 200 networks in each of
 four conditions against what was predicted from their initial weights), ``figure3_escape.png/.pdf``
-(how often finite steps break out, by optimizer), ``figure3.csv`` (a row a network),
-``figure3_escape.csv`` and ``figure3.md`` (the numbers). The experiment is in ``toy.py``. Takes
-about thirteen minutes of one core. Exits with 1 if a network predicted to be stuck was not.
+(how often finite steps carry a frozen weight over zero, by optimizer), ``figure3.csv`` (one row for
+each network), ``figure3_escape.csv`` and ``figure3.md`` (the numbers). The experiment is in
+``toy.py``. The script takes about thirteen minutes on one core. It exits with 1 if a network was
+predicted to be stuck and was not.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ FILES = (
 )
 SEED = toy.SEED
 SHOWN = 0
-"""The network whose trajectories are drawn: the first."""
+"""The seed of the network whose trajectories are drawn."""
 SEEDS, QUICK_SEEDS = 200, 20
 ESCAPE_SEEDS, QUICK_ESCAPE_SEEDS = 100, 20
 QUICK_POINTS = 2000
 SIZES, QUICK_SIZES = (1.0, 0.1), (1.0,)
 QUICK_EVERY = 3
-"""Of the learning rates, every third is tried in the quick version."""
+"""The quick version tries every third learning rate."""
 PAIR = ("both frozen positive", "one free")
 
 STYLE: Any = {"font.size": 7.5, "axes.titlesize": 8.5, "axes.linewidth": 0.6}
@@ -64,7 +65,7 @@ STAGE = Stage(elev=16.0, azim=40.0, highest=1.8)
 PALETTE = sns.color_palette("colorblind")
 COLOURS = {"stuck": PALETTE[3], "not stuck": PALETTE[2]}
 FLOOR = 1e-8
-"""Smaller losses are drawn here."""
+"""Smaller losses are drawn at this value."""
 
 
 # --- one network, rescaled in two ways ---------------------------------------------------------
@@ -83,7 +84,7 @@ def draw_trajectory(ax: Axes3D, run: Trained, neuron: int, stage: Stage) -> None
 
 
 def draw_functions(figure: Figure, runs: Sequence[Trained], y: float) -> None:
-    """Draw the target and what the two networks have learned, over the square of inputs."""
+    """Draw the target and the functions that the two networks learned, over a square of inputs."""
     side = np.linspace(-2.0, 2.0, 81)
     X = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     shown = {"target": toy.target(X)}
@@ -174,7 +175,7 @@ def draw_losses(ax: Axes, table: pd.DataFrame, bound: float) -> None:
 
 
 def draw_confusion(ax: Axes, table: pd.DataFrame) -> None:
-    """Draw how many networks had each prediction and each outcome; theory says what is 0."""
+    """Draw the number of networks for each prediction and outcome; the theory says which are 0."""
     counts = toy.confusion(table)
     for (row, column), count in np.ndenumerate(counts.to_numpy()):
         verdict = counts.index[row]
@@ -195,7 +196,7 @@ def draw_confusion(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_causes(ax: Axes, table: pd.DataFrame) -> None:
-    """Draw why networks that could learn have not."""
+    """Draw the reasons why networks that could learn did not."""
     rows = table[(table["predicted"] == "not stuck") & (table["outcome"] != "learned")]
     counts = rows["cause"].value_counts().reindex(toy.CAUSES, fill_value=0)
     bars = ax.barh(range(len(counts)), counts, color=COLOURS["not stuck"], alpha=0.6)
@@ -234,7 +235,7 @@ LINES = {
 
 
 def draw_escapes(table: pd.DataFrame, note: str) -> Figure:
-    """Draw how often networks break out, and by how much their balances drift."""
+    """Draw how often frozen weights cross zero, and by how much the balances drift."""
     sizes = list(dict.fromkeys(table["c"]))
     figure = Figure(figsize=(7.0, 1.35 + 1.35 * len(sizes) + 0.35), layout="constrained")
     names = list(dict.fromkeys(table["optimizer"]))

@@ -2,11 +2,11 @@
 
     python scripts/figure4.py [--quick] [--cache results/figure4] [--out figures]
 
-Writes ``figure4.png``, ``figure4.pdf``, ``figure4.csv`` (a row for every kind of signs, l and l+)
-and ``figure4.md`` (the tests): the loss of networks with l = 1 ... 25 neurons of which
-l+ = 0 ... l are not pathological, trained from 100 initial functions each, seed 0. Every width is
-kept in the cache folder when it is done; a further call goes on from there. ``--quick`` does
-l = 1 ... 6 with 10 initial functions. docs/breast_cancer.md tells the whole story.
+Writes ``figure4.png``, ``figure4.pdf``, ``figure4.csv`` (one row for every kind of signs, l and l+)
+and ``figure4.md`` (the tests). They show the loss of networks with l = 1 ... 25 neurons of which
+l+ = 0 ... l are not pathological, trained from 100 initial functions each, with seed 0. Every
+finished width is kept in the cache folder, and a further call continues from there. ``--quick``
+trains l = 1 ... 6 with 10 initial functions. docs/breast_cancer.md describes the experiment.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FULL = Settings(seed=SEED)
 QUICK = Settings(widths=tuple(range(1, 7)), initialisations=10, seed=SEED)
 FILES = ("figure4.png", "figure4.pdf", "figure4.csv", "figure4.md")
 WIDTHS = ListedColormap(mpl.colormaps["plasma"](np.linspace(0.0, 0.88, 256)))
-"""Colours of the curves, without the yellow that is lost on white."""
+"""Colours of the curves, without the yellow that cannot be seen on white."""
 TICKS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
 
 
@@ -64,7 +64,7 @@ def table(results: Mapping[int, Width]) -> pd.DataFrame:
 
 
 def draw(cells: pd.DataFrame, about: str) -> Figure:
-    """Draw a row for each kind of signs: over (l, l+), against l+, and against l+/l."""
+    """Draw one row for each kind of signs: over (l, l+), against l+, and against l+/l."""
     widths = Normalize(cells.l.min(), cells.l.max())
     loss = cells.test_loss_mean
     colours = LogNorm(loss.min(), loss.max())

@@ -1,12 +1,13 @@
-"""Draw the paper's figure 5 from a Monte Carlo run of our own, and judge what the paper says of it.
+"""Draw the paper's figure 5 from a Monte Carlo run, and judge the paper's statements about it.
 
     python scripts/figure5.py [--quick] [--networks 1e6] [--out figures]
 
-Writes ``figure5.png`` and ``figure5.pdf``: the probability that a network is obstructed, for
-d, l = 1 ... 100, Xavier and Kaiming normal, seed 0; sampled, exact, and the difference in standard
-errors. Cells where counting sees too little are estimated from weighted samples, so that every one
-is held against its exact value; the script exits with 1 if one disagrees. ``figure5.csv`` has one
-row a cell, and ``figure5_statements.md`` the paper's sentences, each judged by a number.
+Writes ``figure5.png`` and ``figure5.pdf``. They show the probability that a network is obstructed,
+for d, l = 1 ... 100, Xavier and Kaiming normal and seed 0: estimates, exact values, and the
+difference in standard errors. Cells in which obstruction is too rare to be counted are estimated
+from weighted samples, so that every cell is compared with its exact value. The script exits with 1
+if a cell disagrees. ``figure5.csv`` has one row for each cell, and ``figure5_statements.md`` has
+the paper's sentences, each judged by a number.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ COLUMNS = [
 
 
 def draw(table: pd.DataFrame, note: str = "") -> Figure:
-    """Draw the heatmaps, and where weighted samples stand in for counts."""
+    """Draw the heatmaps, and a line where weighted samples replace counts."""
     figure = heatmaps.figure(table)
     for row, scheme in enumerate(SCHEMES):
         ax = figure.axes[3 * row + 2]
@@ -51,7 +52,7 @@ def draw(table: pd.DataFrame, note: str = "") -> Figure:
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write the table: exact values in full, what was sampled to nine digits."""
+    """Write the table, with exact values in full and sampled values to nine digits."""
     rows = table[COLUMNS].copy()
     rows["exact"] = rows["exact"].map(repr)
     rows.to_csv(path, index=False, float_format="%.9g", lineterminator="\n")

@@ -1,9 +1,9 @@
-"""Judge what the paper says about figure 5: each sentence read as a claim on cases, and counted.
+"""Judge the paper's sentences about figure 5, each of which is read as claims about cases.
 
 Called by ``scripts/figure5.py``. A claim is *true* if it holds in all cases, *loose* if it holds
-in more than half of them, and *false* otherwise. A sentence is *true* if all its claims are,
+in more than half of them, and *false* otherwise. A sentence is *true* if all its claims are true,
 *false* if all are false, and *loose* otherwise. Exact values decide; the study that confirms them
-shows what was sampled in the cells that matter.
+adds what was sampled in the deciding cells.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ FAR = np.unique(np.geomspace(100, 10**6, 41).round().astype(int))
 THRESHOLDS = (0.9, 0.5, 0.1, 0.05, 0.01)
 SMALL, NEGLIGIBLE = 0.01, 1e-3
 LARGER = 2.0
-"""How many times larger is "much larger"."""
+"""The factor that counts as "much larger"."""
 RAPID = 10.0
-"""By what factor "decreases rapidly" from one neuron to a hundred."""
+"""The factor, from one neuron to a hundred, that counts as "decreases rapidly"."""
 WIDE = 20
-"""Hidden neurons of a network much wider than a target with two of them."""
+"""Hidden neurons of a network that is much wider than a target with two neurons."""
 
 RULE = """\
 A claim is **true** if it holds in all cases, **loose** if it holds in more than half of them, and
@@ -45,7 +45,7 @@ pathological.
 
 @dataclass(frozen=True)
 class Claim:
-    """What a sentence is taken to claim, in how many cases that holds, and a number that decides.
+    """A claim of a sentence, the cases in which it holds, and a number that decides.
 
     Attributes
     ----------
@@ -54,13 +54,13 @@ class Claim:
     about : str
         The scheme, or "both".
     cases : str
-        What the cases are.
+        A description of the cases.
     holds : ndarray of bool
-        An entry a case.
+        Whether the claim holds, one entry for each case.
     number : str
-        What decides, or how far off the claim is where it fails.
+        The number that decides, or how far off the claim is where it fails.
     said : bool
-        Whether the sentence claims this, or it is ours and tells how far the sentence carries.
+        True if the sentence makes this claim, False if we add it to show the sentence's range.
     """
 
     says: str
@@ -87,7 +87,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Statement:
-    """Words of the paper, where they stand, the claims they make, and what to make of it."""
+    """A sentence of the paper, its place, the claims that it makes, and our remark."""
 
     words: str
     where: str
@@ -118,7 +118,7 @@ def neuron(scheme: str, d: Any, l: Any) -> Any:
 
 
 def grows(scheme: str, d: Any, l: Any) -> NDArray[np.bool_]:
-    """Return for each d whether P grows at every step of l; by log(1 - P), exact also near 1."""
+    """Return for each d whether P grows at every step of l, by log(1 - P) to be exact near 1."""
     free = l * np.log1p(-neuron(scheme, d, l))
     return np.all(np.diff(free, axis=1) < 0.0, axis=1)
 
@@ -128,7 +128,7 @@ def several(number: int, noun: str) -> str:
 
 
 def listed(numbers: NDArray[Any]) -> str:
-    """Write ascending whole numbers: one, two, or the first and the last of a range."""
+    """Return ascending integers as text: one, two, or the first and the last of a range."""
     if numbers.size == 0:
         return "none"
     if numbers.size > 2 and np.all(np.diff(numbers) == 1):
@@ -217,13 +217,13 @@ def few_inputs() -> Statement:
 
 
 def areas(table: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return in how many cells P exceeds a threshold: exact, or as estimated in a table."""
+    """Return the number of cells in which P exceeds a threshold, exact or from a table."""
     found = {}
     for scheme, name in SCHEMES.items():
         values = chance(scheme, D, L)
         if table is not None:
             values = table.loc[table.scheme == scheme, "empirical"].to_numpy()
-        # P = 1/2 at d = l = 1, which is not above 1/2 however it is rounded
+        # P is exactly 1/2 at d = l = 1, and rounding must not count this as above 1/2
         found[name] = [int(np.sum(values > threshold + 1e-12)) for threshold in THRESHOLDS]
     return pd.DataFrame(found, index=list(THRESHOLDS))
 
@@ -405,7 +405,7 @@ def statements() -> tuple[Statement, ...]:
 
 
 def report(study: ob.Study, agreement: Agreement, note: str = "") -> str:
-    """Return the statements, and what the study says in the cells that decide, as Markdown."""
+    """Return the statements, and the study's estimates in the deciding cells, as Markdown."""
     return "\n".join(_lines(study, agreement, note)) + "\n"
 
 

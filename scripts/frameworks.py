@@ -2,9 +2,9 @@
 
     python scripts/frameworks.py [--networks 1e5] [--out figures]
 
-Writes ``frameworks.png`` and ``frameworks.pdf``: log10 P, exact, over d, l = 1 ... 1000. Every cell
-is also estimated from sampled weights (seed 0); the verdict on all of them is printed, and the
-script exits with 1 if they disagree.
+Writes ``frameworks.png`` and ``frameworks.pdf``: the exact log10 P over d, l = 1 ... 1000. Every
+cell is also estimated from sampled weights (seed 0). The script prints the verdict on all cells and
+exits with 1 if they disagree.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONTOURS = (-20, -10, -6, -2)
 
 
 def draw(table: object) -> Figure:
-    """Draw one panel a scheme, all with the same colours."""
+    """Draw one panel for each scheme, all with the same colours."""
     figure = Figure(figsize=(7.2, 4.3), layout="constrained")
     panels = figure.subplots(2, 4, sharex=True, sharey=True)
     palette = sns.color_palette("viridis", as_cmap=True)

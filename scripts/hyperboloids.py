@@ -16,13 +16,13 @@ Array = NDArray[np.float64]
 _PALETTE = sns.color_palette("colorblind")
 FREE = to_rgb("0.65")
 COLOURS = {1: _PALETTE[0], -1: _PALETTE[3]}
-"""Of a sheet, by the frozen sign of its output weight."""
+"""Colours of the sheets, by the frozen sign of the output weight."""
 PATH = "0.1"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """From where the hyperboloids are seen, in degrees, and at which output weight they end."""
+    """The direction from which hyperboloids are seen, in degrees, and where they end."""
 
     elev: float
     azim: float
@@ -66,7 +66,7 @@ class Stage:
         return (distance > 1e-6) & (np.abs(other[..., 2]) <= self.highest)
 
     def shaded(self, sheet: Array, colour: tuple[float, float, float]) -> Array:
-        """Return the colours of a sheet: lit from the left, darker where its inside is seen."""
+        """Return the colours of a sheet, which is lit from the left and darker on its inside."""
         normal = sheet * [1.0, 1.0, -1.0]  # half the gradient of w1^2 + w2^2 - v^2
         normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
         facing = normal @ self.eye
@@ -78,7 +78,7 @@ class Stage:
         return np.clip((1.0 - white) * np.array(colour) + white, 0.0, 1.0)
 
     def draw(self, ax: Axes3D, c: float) -> None:
-        """Draw the hyperboloid; on one of a single sheet also where the output weight is 0."""
+        """Draw the hyperboloid; on a single sheet also draw where the output weight is 0."""
         ax.computed_zorder = False
         look: Any = {"rstride": 1, "cstride": 1, "shade": False, "antialiased": False, "lw": 0}
         for order, (sign, sheet) in enumerate(sorted(self.sheets(c).items())):
@@ -92,7 +92,7 @@ class Stage:
         self._dress(ax)
 
     def draw_path(self, ax: Axes3D, points: Array, **look: Any) -> None:
-        """Draw a path ``(steps, 3)``: in full where it is seen, faint and dotted where not."""
+        """Draw a path ``(steps, 3)``: solid where it is visible, faint and dotted elsewhere."""
         away = self.hidden(points)
         for behind, style in ((True, {"ls": ":", "alpha": 0.55}), (False, {})):
             shown = np.where((away == behind)[:, None], points, np.nan)

@@ -2,10 +2,10 @@
 
     python scripts/limits.py [--networks 4e5] [--out figures]
 
-Writes ``limits.png`` and ``limits.pdf``: above against the number of hidden neurons for few
-inputs, below against the number of inputs for few neurons; Kaiming left, Xavier right. Lines are
-exact, points are sampled with their 95 % intervals (seed 0), dashes are the limits of
-docs/limits.md.
+Writes ``limits.png`` and ``limits.pdf``. The upper panels show P against the number of hidden
+neurons for few inputs, the lower panels P against the number of inputs for few neurons, with
+Kaiming left and Xavier right. Lines are exact, points are sampled with their 95 % intervals (seed
+0), and dashed lines are the limits of docs/limits.md.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python scripts/manifest.py [--out figures]            # what differs; exits with 1 if anything
     python scripts/manifest.py --update [--out figures]   # after another script has written a file
 
-``manifest.json`` has a record for every file. What ran is known only if ``scripts/reproduce.py``
-ran it: command, seed, version, date, seconds, cores and libraries are null otherwise, and become
-null if the file has changed since.
+``manifest.json`` has a record for every file. The run that wrote the file is known only if
+``scripts/reproduce.py`` started it. Otherwise command, seed, version, date, seconds, cores and
+libraries are null. They also become null if the file has changed since the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 NAME = "manifest.json"
 FORMAT = 1
 RUN = ("command", "seed", "version", "date", "seconds", "cores", "libraries")
-"""What is known of a file that `scripts/reproduce.py` had written."""
+"""The parts of a record that are known of files written by `scripts/reproduce.py`."""
 
 OTHERS = {
     "benchmark.py": ("benchmark.md", "scaling.png"),
@@ -54,7 +54,7 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     Raises
     ------
     ValueError
-        If it cannot be understood.
+        If the manifest is damaged or has another format.
     """
     path = folder / NAME
     if not path.exists():
@@ -83,7 +83,7 @@ def write(folder: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def record(path: Path, script: str, run: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the record of a file as it is now; ``run`` has the keys `RUN` if that is known."""
+    """Return the record of a file as it is now; ``run`` has the keys `RUN`, if it is known."""
     data = path.read_bytes()
     return {
         "file": path.name,
@@ -95,31 +95,31 @@ def record(path: Path, script: str, run: Mapping[str, Any] | None = None) -> dic
 
 
 def enter(folder: Path, names: Iterable[str], script: str, run: Mapping[str, Any]) -> None:
-    """Put files that have just been written into the manifest, in place of what it said of them."""
+    """Put files that have just been written into the manifest, in place of their old records."""
     records = read(folder)
     records.update({name: record(folder / name, script, run) for name in names})
     write(folder, records.values())
 
 
 def files(folder: Path) -> list[str]:
-    """Return the names of the files that belong into the manifest."""
+    """Return the names of the files that belong in the manifest."""
     names = {path.name for path in folder.iterdir() if path.is_file()} - {NAME}
     return sorted(name for name in names if not name.startswith("."))
 
 
 def script_of(name: str) -> str | None:
-    """Return the script that writes a file: it is in `OTHERS`, or its name begins the file's."""
+    """Return the script that writes a file: from `OTHERS`, or the one whose name the file has."""
     script = _SCRIPT_OF.get(name, f"{name.partition('.')[0].partition('_')[0]}.py")
     return f"scripts/{script}" if (Path(__file__).parent / script).is_file() else None
 
 
 def update(folder: Path) -> None:
-    """Bring the manifest to what is there: new checksums, and no run for a file that has changed.
+    """Update the manifest to the files: new checksums, and no run for a file that has changed.
 
     Raises
     ------
     ValueError
-        If no script is known that writes one of the files.
+        If the script that writes one of the files is not known.
     """
     before, now = read(folder), {}
     for name in files(folder):
@@ -136,7 +136,7 @@ def update(folder: Path) -> None:
 
 
 def differences(folder: Path, scripts: Path) -> list[str]:
-    """Return what does not fit between a folder, its manifest and a folder of scripts."""
+    """Return how a folder differs from its manifest, and which scripts are missing."""
     records, there = read(folder), set(files(folder))
     found = [f"{name}: is not in the manifest" for name in sorted(there - set(records))]
     for name, entry in sorted(records.items()):

@@ -1,12 +1,12 @@
-"""Show how a loss that favours few weights leads to a singular point, where a network falls apart.
+"""Show how a penalty on absolute weights leads to a singular point, where a network falls apart.
 
     python scripts/pruning.py [--out figures] [--quick]
 
 Writes ``pruning.png``, ``pruning.pdf`` and ``pruning.md``. One network with skip connections is
 trained twice from the same weights: on the squared error alone, and with a penalty on the absolute
-weights (proximal gradient descent, so that weights become exactly zero). Shown are the error, the
-distance to the nearest singular point, and how many hidden nodes are cut off; at the end those are
-pruned, and the outputs compared.
+weights (by proximal gradient descent, so that weights become exactly zero). The figure shows the
+error, the distance to the nearest singular point, and the number of hidden nodes that are cut off.
+At the end these nodes are pruned, and the outputs are compared.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RECORDS = 200
 
 
 class Run(NamedTuple):
-    """What was recorded of a training: arrays with one entry a record, and the weights after it."""
+    """The records of a training run, one entry for each, and the weights at its end."""
 
     name: str
     steps: np.ndarray
@@ -56,7 +56,7 @@ def network() -> ob.dag.Network:
 
 
 def teacher(X: np.ndarray) -> np.ndarray:
-    """Return what is to be learnt; two or three hidden nodes are enough for it."""
+    """Return the target, for which two or three hidden nodes are enough."""
     return np.maximum(X[:, 0] + X[:, 1], 0.0) - np.abs(X[:, 2])
 
 
@@ -86,7 +86,7 @@ def train(
 
 
 def least_distance(balances: np.ndarray) -> float:
-    """Return how near to a singular point an invariant set comes at least: min over S of |c(S)|."""
+    """Return sqrt(min |c(S)|), a lower bound of the distance to a singular point."""
     sums = np.zeros(1)
     for balance in balances:
         sums = np.concatenate([sums, sums + balance])
@@ -94,7 +94,7 @@ def least_distance(balances: np.ndarray) -> float:
 
 
 def draw(runs: Sequence[Run], bound: float) -> Figure:
-    """Return the picture: the error, the distance to a singular point, nodes cut off."""
+    """Return a figure of the error, the distance to a singular point, and the nodes cut off."""
     figure, axes = plt.subplots(1, 3, figsize=(12.0, 3.8), layout="constrained")
     for run, color, dashes in zip(runs, ("#0072B2", "#D55E00"), ("-", "--"), strict=True):
         style = {"color": color, "linestyle": dashes, "label": run.name}

@@ -2,9 +2,10 @@
 
     python scripts/rare.py [--networks 1e5] [--out figures]
 
-Writes ``rare.png`` and ``rare.pdf``: log10 P over d, l = 1 ... 1000, Xavier and Kaiming normal,
-seed 0: counted where there is enough to count, weighted samples elsewhere; the exact value; and
-the difference in standard errors. Exits with 1 if they disagree.
+Writes ``rare.png`` and ``rare.pdf``. They show log10 P over d, l = 1 ... 1000 for Xavier and
+Kaiming normal with seed 0: estimates from counts where there is enough to count and from weighted
+samples elsewhere, the exact values, and the difference in standard errors. The script exits with 1
+if estimates and exact values disagree.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python scripts/recognition.py [--networks 2000] [--searched 100] [--out figures]
 
-Writes ``recognition.md``. First table: networks of each scheme and size are drawn, each with a
-seed of its own; the share of them whose own scheme has a p-value below a level must be at most that
-level. Second table: all schemes are tried on fewer networks, and those that fit are counted. Third
-table: what is recognised after a few hundred steps of training. Last, what it costs.
+Writes ``recognition.md``. For the first table, networks of each scheme and size are drawn, each
+with a seed of its own. The share of them whose own scheme has a p-value below a level must be at
+most that level. For the second table, all schemes are tried on fewer networks, and those that fit
+are counted. The third table shows what is recognised after a few hundred steps of training. The
+last part states the time that recognition takes.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def p_values(label: str, sizes: tuple[int, ...], networks: int) -> np.ndarray:
 
 
 def fits(label: str, sizes: tuple[int, ...], networks: int) -> tuple[int, int, int, int]:
-    """Return in how many networks the scheme fits, is first, is the only one, and all fits."""
+    """Return in how many networks the scheme fits, is first, and is alone; and all fits."""
     found = first = only = count = 0
     for i in range(networks):
         groups = [fit.labels for fit in recognise(network(label, sizes, i))]

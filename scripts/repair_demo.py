@@ -1,13 +1,14 @@
-"""Train a frozen network by gradient descent, and the same function after its repair.
+"""Train a frozen network by gradient descent, before and after its repair.
 
     python scripts/repair_demo.py [--steps 2500] [--starts 20] [--out figures]
 
 Writes ``repair_demo.png``. A network of two inputs, four hidden ReLU neurons and no biases learns
-``relu(u x) - relu(v x)``, which needs a negative output weight. It starts with positive ones, each
-larger than the weights into its neuron: gradient flow can change none of the signs. `ob.repair`
-rescales the neurons, which leaves the function as it is, and then the same training can. The figure
-shows one start; printed is also how many of several random ones end in a loss below 1e-3, because
-a repair removes this obstruction and no other: local minima stay what they are.
+``relu(u x) - relu(v x)``, which needs a negative output weight. It starts with positive output
+weights, each larger than the norm of the weights into its neuron, so gradient flow can change none
+of the signs. `ob.repair` rescales the neurons, which does not change the function, and then the
+same training can change them. The figure shows one start. The script also prints how many of
+several random starts end with a loss below 1e-3, because a repair removes this obstruction only:
+local minima remain.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def start(seed: int) -> Weights:
 
 
 def train(weights: Weights, steps: int) -> tuple[NDArray[np.float64], ob.Monitor]:
-    """Train by full-batch gradient descent in place; return the losses, and what watched it."""
+    """Train by full-batch gradient descent in place; return the losses and the monitor."""
     x = np.random.default_rng(0).standard_normal((SAMPLES, 2))
     y = np.maximum(x @ TARGET.T, 0.0) @ [1.0, -1.0]
     hidden, output = weights
@@ -64,7 +65,7 @@ def train(weights: Weights, steps: int) -> tuple[NDArray[np.float64], ob.Monitor
 
 
 def output_weights(monitor: ob.Monitor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the recorded steps, and a row of output weights for each."""
+    """Return the recorded steps, and one row of output weights for each."""
     table = monitor.history
     weights = (table["out_norm"] * table["sign"].astype(float)).to_numpy()
     return table["step"].unique(), weights.reshape(-1, NEURONS)

@@ -1,14 +1,14 @@
-"""Draw the paper's figures and the reference table again, and keep account of what was run.
+"""Draw the paper's figures and the reference table again, and record what was run.
 
     python scripts/reproduce.py [figure2|figure3|figure4|figure5|table1|all] [--quick] [--out DIR]
     python scripts/reproduce.py figure4 -- WORDS     # WORDS go to scripts/figure4.py
 
-Every script runs in a process of its own: what is recorded is the very command that ran, memory is
-given back, and a script that fails or is killed does not end the others. A full run writes into
-``figures/`` and enters its files into ``figures/manifest.json`` with command, seed, version, date,
-time and checksums. ``--quick`` runs small versions, a few minutes for all, in a new temporary
-folder, or in DIR, which must not be the committed one. Exits with 1 if a script fails, after all
-have run, and with 2 if it is called wrongly.
+Every script runs in a process of its own. The recorded command is therefore exactly the one that
+ran, its memory is released at its end, and a script that fails or is killed does not end the
+others. A full run writes into ``figures/`` and enters its files into ``figures/manifest.json`` with
+command, seed, version, date, time and checksums. ``--quick`` runs small versions, which take a few
+minutes for all, in a new temporary folder or in DIR, which must not be the committed folder. If a
+script fails, the others still run and the exit code is 1. It is 2 if the command is used wrongly.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ SCRIPTS = Path(__file__).resolve().parent
 FIGURES = SCRIPTS.parent / "figures"
 NAMES = ("figure2", "figure3", "figure4", "figure5", "table1")
 LIBRARIES = ("numpy", "scipy", "numba", "pandas", "matplotlib", "scikit-learn")
-"""Whose versions can change what a script writes; those installed are recorded."""
+"""Libraries whose versions can change the files; the versions of installed ones are recorded."""
 
 
 class Failure(Exception):
-    """Why a script did not do what it should have done."""
+    """The reason why a script did not write its files."""
 
 
 def choose(words: Sequence[str]) -> list[str]:
-    """Return the names of the scripts to run, in our order.
+    """Return the names of the scripts to run, in the order of `NAMES`.
 
     Raises
     ------
     ValueError
-        If a word is no name.
+        If a word is not the name of a script.
     """
     allowed = (*NAMES, "all")
     for word in words:
@@ -65,7 +65,7 @@ def place(out: Path | None, quick: bool) -> Path:
     Raises
     ------
     ValueError
-        If it cannot be made, or a quick run would write over what full runs have written.
+        If it cannot be made, or a quick run would overwrite the files of full runs.
     """
     if out is None and quick:
         return Path(tempfile.mkdtemp(prefix="obstruction-figures-"))
@@ -84,7 +84,7 @@ def place(out: Path | None, quick: bool) -> Path:
 
 
 def load(path: Path) -> ModuleType:
-    """Import a script, to see what it says of itself."""
+    """Import a script, to read the names of its files and its seed."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -94,7 +94,7 @@ def load(path: Path) -> ModuleType:
 
 
 def libraries() -> dict[str, str]:
-    """Return the versions of Python and of what is installed of `LIBRARIES`."""
+    """Return the versions of Python and of those `LIBRARIES` that are installed."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -105,19 +105,19 @@ def libraries() -> dict[str, str]:
 
 
 def shown(path: Path) -> str:
-    """Return a path as it is written from the root of the project, if it is inside."""
+    """Return a path relative to the root of the project, if it is inside."""
     path = path.resolve()
     root = SCRIPTS.parent
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def reproduce(name: str, out: Path, quick: bool, further: Sequence[str]) -> tuple[float, list[str]]:
-    """Run one script, enter its files into the manifest; return the seconds and the files.
+    """Run one script and enter its files into the manifest; return the seconds and the files.
 
     Raises
     ------
     Failure
-        If it is missing, fails, or does not write what it names.
+        If the script is missing, fails, or does not write the files that it names.
     """
     path = SCRIPTS / f"{name}.py"
     if not path.exists():

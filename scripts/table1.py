@@ -2,9 +2,9 @@
 
     python scripts/table1.py [--quick] [--out figures]
 
-Writes ``table1.tex`` (two landscape tables, four significant digits) and ``table1.md``: Xavier and
-Kaiming normal, and what PyTorch's ``nn.Linear`` and Keras' ``Dense`` do by default, for d and l
-from 1 to 1000. No sampling, so there is no seed.
+Writes ``table1.tex`` (two landscape tables, four significant digits) and ``table1.md``. They cover
+Xavier and Kaiming normal, and the defaults of PyTorch's ``nn.Linear`` and Keras' ``Dense``, for d
+and l from 1 to 1000. Nothing is sampled, so there is no seed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PAGES = {
     "tab:obstruction-textbook": ("xavier_normal", "kaiming_normal"),
     "tab:obstruction-frameworks": ("torch_linear", "keras_dense"),
 }
-"""Labels of the tables and their schemes: what fits on a page."""
+"""Labels of the tables and their schemes, as many as fit on a page."""
 
 
 def pages(sizes: Sequence[int] = SIZES) -> dict[str, tables.ProbabilityTable]:
-    """Return the tables by their labels."""
+    """Return the tables by label."""
     return {
         label: tables.probability_table(rows={"scheme": schemes, "d": sizes}, columns={"l": sizes})
         for label, schemes in PAGES.items()
@@ -37,7 +37,7 @@ def pages(sizes: Sequence[int] = SIZES) -> dict[str, tables.ProbabilityTable]:
 
 
 def files(sizes: Sequence[int] = SIZES) -> dict[str, str]:
-    """Return the names of the files and what they hold."""
+    """Return the names and the contents of the files."""
     made = pages(sizes)
     latex = [table.to_latex(label=label, landscape=True) for label, table in made.items()]
     about = (

@@ -1,12 +1,12 @@
-"""Measure how often the tilted sampler's intervals hold the truth, and its tests raise alarms.
+"""Measure how often the tilted sampler's intervals hold the true value, and its tests reject it.
 
     python scripts/tilted_coverage.py [--repetitions 2000] [--alarms 100000] [--out figures]
 
-Writes ``coverage.md``. First table: repetition ``r`` estimates one cell with seed ``r``, and the
-share of intervals that hold the exact probability is counted. Second table: samples of 1024
-weights, so few that the tests are strained, and the share of p-values below small levels.
-The truth is the F distribution for normal weights, the volume of a ball for uniform weights
-(a <= 1), and otherwise the mean of all repetitions.
+Writes ``coverage.md``. For the first table, repetition ``r`` estimates one cell with seed ``r``,
+and the table shows the share of intervals that hold the exact probability. For the second table,
+samples have only 1024 weights, which is hard for the tests, and the table shows the share of
+p-values below small levels. The true value comes from the F distribution for normal weights, from
+the volume of a ball for uniform weights (a <= 1), and otherwise from the mean of all repetitions.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ CELLS = (
 SAMPLES = (1_000, 10_000)
 LEVELS = (0.9, 0.95, 0.99)
 ALPHAS = (0.05, 0.01, 1e-3, 1e-4, 1e-5)
-FIRST_SEED = 1_000_000  # of the second table
+FIRST_SEED = 1_000_000  # the first seed of the second table
 
 
 def truth(hidden: Law, output: Law, d: int, a: float) -> float:
-    """Return log p, NaN if there is no formula."""
+    """Return log p, or NaN if there is no formula."""
     if hidden == output == NORMAL:
         return float(np.log(special.betainc(d / 2, 0.5, a / (1 + a))))
     if hidden == output == UNIFORM and a <= 1:
@@ -82,7 +82,7 @@ def repeated(
 def blocks(
     laws: tuple[Law, Law], d: int, a: float, repetitions: int, threads: int
 ) -> weighted.Estimate:
-    """Return one estimate per block, past the planning, which is the same for all."""
+    """Return one estimate per block; all of them share one choice of tilts."""
     one = np.ones(1)
     (node,) = grouped(Cells(*laws, CONSTANT, d * one, a * one, 0 * one))
     edge, scale = (float(x) for x in sampler(laws[0], np.asarray(node.kappa)))

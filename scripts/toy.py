@@ -1,6 +1,6 @@
-"""The paper's toy experiment: a target that needs one negative output weight, and who can have it.
+"""The paper's toy experiment: networks learn a target that needs one negative output weight.
 
-Called by ``scripts/figure3.py``; docs/toy.md says why each thing is as it is. Networks
+Called by ``scripts/figure3.py``; docs/toy.md explains the choices. Networks
 ``f(x) = v1 relu(w1 x) + v2 relu(w2 x)`` of two inputs and two hidden neurons, without biases, learn
 ``y = relu(x1) - relu(x2)`` from 8000 points by full-batch gradient descent on the mean squared
 error.
@@ -22,11 +22,11 @@ from obstruction import topology, training
 Array = NDArray[np.float64]
 
 SEED = 0
-"""Of the data. The networks have the seeds 0, 1, 2, ..."""
+"""The seed of the data. The networks have the seeds 0, 1, 2, ..."""
 POINTS = 8000
 SCHEME = "xavier_normal"
 POSITIVE, NEGATIVE = 1, 1
-"""How many output weights of either sign the target needs."""
+"""The number of output weights of each sign that the target needs."""
 BALANCE = 1.0
 """Networks are rescaled to balances of this size."""
 LEARNED = 0.01
@@ -38,7 +38,7 @@ STILL = 5e-3
 
 
 class Plan(NamedTuple):
-    """How long to train: steps, their size, and the second run of those that have not learned."""
+    """Steps of the training, their size, and the second run of networks that have not learned."""
 
     rate: float
     steps: int
@@ -55,7 +55,7 @@ CONDITIONS = {
     "frozen, signs as drawn": (False, (-BALANCE, -BALANCE)),
     "all as drawn": (False, None),
 }
-"""Whether the output weights are made positive, and the balances to rescale to."""
+"""Conditions: whether the output weights are made positive, and the balances to rescale to."""
 
 
 def target(X: Array) -> Array:
@@ -64,7 +64,7 @@ def target(X: Array) -> Array:
 
 
 def data(points: int = POINTS) -> tuple[Array, Array]:
-    """Return the points, standard normal, and the target's values there."""
+    """Return standard normal points and the target's values at them."""
     X = np.random.default_rng(SEED).standard_normal((points, 2))
     return X, target(X)
 
@@ -104,9 +104,9 @@ def best_direction(X: Array, r: Array) -> tuple[float, float]:
 def least_loss(X: Array, y: Array, sign: int, gap: float = 1e-9) -> Bound:
     """Return the least loss of networks, however wide, whose output weights all have one sign.
 
-    Their functions are a convex cone, so this is a least-squares problem with positive
-    coefficients; neurons are added where they help most until the dual bound of docs/toy.md
-    meets the loss.
+    The functions of these networks form a convex cone, so this is a least-squares problem with
+    positive coefficients. Neurons are added where they help most until the loss meets the dual
+    bound of docs/toy.md.
     """
     y = sign * y
     shift = np.linalg.norm(X, axis=1)
@@ -116,7 +116,7 @@ def least_loss(X: Array, y: Array, sign: int, gap: float = 1e-9) -> Bound:
     neurons, low, high = np.zeros((0, 2)), 0.0, float(np.mean(y**2))
     for _ in range(50):
         angle, most = best_direction(X, y - fit)
-        dual = y - fit - max(most, 0.0) / least * shift  # now no neuron correlates with it
+        dual = y - fit - max(most, 0.0) / least * shift  # no neuron correlates positively with it
         gain = float(np.mean(dual * y))
         low = max(low, gain**2 / float(np.mean(dual**2)) if gain > 0.0 else 0.0)
         if high - low <= gap:
@@ -133,7 +133,7 @@ def least_loss(X: Array, y: Array, sign: int, gap: float = 1e-9) -> Bound:
 
 
 def out_of_reach(W1: Array, W2: Array) -> bool:
-    """Return whether frozen signs put the target out of reach; from the initial weights alone."""
+    """Return whether frozen signs of the initial weights put the target out of reach."""
     signs = topology.component_label(W1, W2[None, :]).output_signs
     l = len(W2)
     return signs.count(1) > l - NEGATIVE or signs.count(-1) > l - POSITIVE
@@ -143,13 +143,13 @@ def out_of_reach(W1: Array, W2: Array) -> bool:
 
 
 def draw(seeds: Sequence[int]) -> tuple[Array, Array]:
-    """Return networks as the scheme draws them, one a seed: ``W1 (N, 2, 2)``, ``W2 (N, 2)``."""
+    """Return one network of the scheme for each seed: ``W1 (N, 2, 2)``, ``W2 (N, 2)``."""
     drawn = [ob.replay(seed, network=0, d=2, l=2, scheme=SCHEME) for seed in seeds]
     return np.array([one.W1 for one in drawn]), np.array([one.W2[0] for one in drawn])
 
 
 def start(W1: Array, W2: Array, condition: str) -> tuple[Array, Array]:
-    """Return networks as they are under a condition; rescaling leaves their functions alone."""
+    """Return networks under a condition; rescaling does not change their functions."""
     positive, c = CONDITIONS[condition]
     W2 = np.abs(W2) if positive else W2
     return (W1, W2) if c is None else rescaled(W1, W2, c)
@@ -164,7 +164,7 @@ def rescaled(W1: Array, W2: Array, c: Sequence[float]) -> tuple[Array, Array]:
 def train(
     W1: Array, W2: Array, X: Array, y: Array, plan: Plan, *, records: int = 100, **options: Any
 ) -> training.Trained:
-    """Train as long as the plan says, with so many records on the way."""
+    """Train as long as the plan says, with this number of records on the way."""
     return training.train(
         W1,
         W2,
@@ -178,7 +178,7 @@ def train(
 
 
 def outcome(loss: float, bound: float) -> str:
-    """Return what became of a network, in terms of the bound."""
+    """Return the outcome of a training, by comparing the loss with the bound."""
     if loss < LEARNED * bound:
         return "learned"
     return "below the bound" if loss < bound else "at or above it"
@@ -216,10 +216,10 @@ def cause(W1: Array, W2: Array, X: Array, y: Array, later: float, bound: float) 
 def experiment(
     seeds: Sequence[int], X: Array, y: Array, plan: Plan, bound: float, threads: int | None = None
 ) -> pd.DataFrame:
-    """Predict, train and compare: a row a network, ``len(seeds)`` for each condition.
+    """Predict, train and compare; return one row for each network, ``len(seeds)`` per condition.
 
-    The prediction is made before training. Those that could learn and have not are trained on, to
-    tell the slow from those that stay where they are.
+    The prediction is made before training. Networks that could learn and have not are trained on,
+    to distinguish slow networks from those at rest.
     """
     drawn = draw(seeds)
     tables = []
@@ -268,7 +268,7 @@ OUTCOMES = ("learned", "below the bound", "at or above it")
 
 
 def confusion(table: pd.DataFrame) -> pd.DataFrame:
-    """Return how many networks had each prediction and each outcome."""
+    """Return the number of networks for each prediction and outcome."""
     counts = pd.crosstab(table["predicted"], table["outcome"])
     return counts.reindex(index=["stuck", "not stuck"], columns=list(OUTCOMES), fill_value=0)
 
@@ -276,7 +276,7 @@ def confusion(table: pd.DataFrame) -> pd.DataFrame:
 # --- finite steps ------------------------------------------------------------------------------
 
 HORIZON, SHORTEST = 20.0, 500
-"""Training lasts this long, step size times steps, and no fewer steps than that."""
+"""Training lasts this time (step size times steps), and at least this number of steps."""
 
 _RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 _ADAM_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -300,7 +300,7 @@ OPTIMIZERS: dict[str, tuple[Any, float, tuple[float, ...]]] = {
         _ADAM_RATES,
     ),
 }
-"""Each as a function of the learning rate, how much farther a step goes in the long run, rates."""
+"""Optimizers: a function of the learning rate, how much farther steps go in the long run, rates."""
 
 
 def escapes(
@@ -312,10 +312,11 @@ def escapes(
     every: int = 1,
     threads: int | None = None,
 ) -> pd.DataFrame:
-    """Train networks out of whose reach the target is, and count those that reach it all the same.
+    """Train networks that cannot reach the target under gradient flow, and count those that do.
 
-    A row for each optimizer, balance ``-c`` and every ``every``-th learning rate. A network has
-    crossed if one of its output weights, both positive in the beginning, is negative in the end.
+    There is one row for each optimizer, balance ``-c`` and every ``every``-th learning rate. A
+    network has crossed if one of its output weights, which are positive at the start, is negative
+    at the end.
     """
     W1, W2 = draw(seeds)
     rows = []

@@ -12,7 +12,7 @@ QUICK = "**A quick version: fewer points, networks, steps and learning rates.**\
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table of strings and whole numbers as Markdown, its index first."""
+    """Return a table of strings and integers as Markdown, with its index first."""
     names = [str(name) for name in (table.index.name or "", *table.columns)]
     rows = [names, ["---"] + ["---:"] * len(table.columns)]
     rows += [[str(row.Index), *map(str, row[1:])] for row in table.itertuples(name="Row")]
@@ -33,7 +33,7 @@ def settings(bounds: dict[int, toy.Bound], plan: toy.Plan, points: int) -> str:
 
 
 def predictions(table: pd.DataFrame) -> str:
-    """Return predictions against outcomes, for all networks and for each condition."""
+    """Return tables of predictions and outcomes, for all networks and for each condition."""
     parts = ["## Prediction and outcome\n", markdown(toy.confusion(table))]
     rows = {}
     for condition in toy.CONDITIONS:
@@ -57,7 +57,7 @@ def predictions(table: pd.DataFrame) -> str:
 
 
 def failures(table: pd.DataFrame, plan: toy.Plan) -> str:
-    """Return why networks that could have learned have not."""
+    """Return the reasons why networks that could have learned did not."""
     rows = table[(table["predicted"] == "not stuck") & (table["outcome"] != "learned")]
     counts = pd.crosstab(rows["cause"], rows["condition"]).reindex(
         index=list(toy.CAUSES), columns=list(toy.CONDITIONS), fill_value=0
@@ -95,7 +95,7 @@ def drifts(table: pd.DataFrame) -> str:
 
 
 def finite_steps(found: pd.DataFrame) -> str:
-    """Return how many networks broke out, for each optimizer and learning rate."""
+    """Return how many networks crossed zero, for each optimizer and learning rate."""
     rows = found.copy()
     low, high = binomial.interval(rows["crossed"], rows["networks"])
     rows["crossed"] = [

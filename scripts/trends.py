@@ -1,7 +1,7 @@
-"""Tests whether the loss falls with the number of free neurons, and not with their share.
+"""Tests of whether the loss falls with the number of free neurons, and not with their share.
 
-The losses of one width l are an array ``(initialisations, l + 1)``: row i holds one initial
-function with its first 0, 1, ..., l neurons free, so a row is a block of paired values.
+The losses of one width l are an array ``(initialisations, l + 1)``. Row i belongs to one initial
+function, whose first 0, 1, ..., l neurons are free, so a row is a block of paired values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from obstruction.sampling.inference import binomial
 
 FloatArray = NDArray[np.float64]
 Losses = Mapping[int, FloatArray]
-"""Losses of several widths."""
+"""The losses of several widths."""
 
 
 class TrendTest(NamedTuple):
@@ -28,7 +28,7 @@ class TrendTest(NamedTuple):
     Attributes
     ----------
     size : how the loss changes with l+
-    falls, rises : p-values against the loss falling, or rising, with l+
+    falls, rises : p-values that are small if the loss falls, or rises, with l+
     """
 
     size: float
@@ -40,10 +40,10 @@ def page_tests(losses: Losses) -> dict[int, TrendTest]:
     """Test for every width from 2 on whether the ranks of the loss fall, or rise, with l+.
 
     Every initial function counts alike, however little its loss changes. The null hypothesis is
-    that l+ makes no difference, so that the values of a row can be exchanged; if it holds at all
-    widths, the chance that any p-value is at most ``level`` is at most ``level``. The `size` is the
-    mean over the rows of Spearman's correlation of loss and l+: -1 if every row falls. (Page 1963,
-    normal approximation.)
+    that l+ makes no difference, so that the values of a row can be exchanged. If it holds at all
+    widths, the probability that any p-value is at most ``level`` is at most ``level``. The `size`
+    is the mean over the rows of Spearman's correlation of loss and l+, which is -1 if every row
+    falls. (Page 1963, normal approximation.)
     """
     found = {}
     for l, values in losses.items():
@@ -64,10 +64,11 @@ def page_tests(losses: Losses) -> dict[int, TrendTest]:
 def mean_tests(losses: Losses, *, flips: int = 100_000, seed: int = 0) -> dict[int, TrendTest]:
     """Test for every width whether the mean loss falls, or rises, with l+.
 
-    The statistic is the mean over the rows of the slope of the least-squares line; `size` is this
-    slope times l, the change from no free neuron to all. If l+ makes no difference, reversing a row
-    changes nothing, so the slopes' signs are fair coins: the p-values are those of so many random
-    flips, and at least ``1 / (flips + 1)``. A few rows that change much can decide.
+    The statistic is the mean over the rows of the slope of the least-squares line. `size` is this
+    slope times l, which is the change from no free neuron to all. If l+ makes no difference,
+    reversing a row changes nothing, so the slopes' signs are fair coins. The p-values come from
+    ``flips`` random flips of these signs and are at least ``1 / (flips + 1)``. A few rows that
+    change much can decide.
     """
     rng = np.random.default_rng(seed)
     rows = max((len(values) for values in losses.values()), default=0)
@@ -78,7 +79,7 @@ def mean_tests(losses: Losses, *, flips: int = 100_000, seed: int = 0) -> dict[i
         slopes = values @ x / (x @ x)
         flipped = coins[:, : len(slopes)] @ slopes
         total = slopes.sum()
-        slack = 1e-9 * np.abs(slopes).sum()  # a tie up to rounding is a tie
+        slack = 1e-9 * np.abs(slopes).sum()  # sums that are equal up to rounding count as equal
         falls, rises = (flipped <= total + slack).sum(), (flipped >= total - slack).sum()
         chances = (1 + falls) / (1 + flips), (1 + rises) / (1 + flips)
         found[l] = TrendTest(float(l * slopes.mean()), *map(float, chances))
@@ -109,18 +110,19 @@ class Interval(NamedTuple):
 class Trends(NamedTuple):
     """How the mean loss of a cell (l, l+) depends on l, l+ and the share l+/l.
 
-    The first three are Spearman correlations within strata, averaged with the strata's numbers of
-    cells as weights; if the number alone matters the second is 0 and the third negative, if the
-    share alone matters it is the other way round.
+    The first three attributes are Spearman correlations within strata, averaged with the strata's
+    numbers of cells as weights. If the number alone matters, the second is 0 and the third is
+    negative. If the share alone matters, the third is 0 and the second is not.
 
     Attributes
     ----------
-    number_at_width : of loss and l+ among cells of the same l
-    width_at_number : of loss and l among cells of the same l+
-    width_at_share : of loss and l among cells of the same l+/l, from three cells on, share 0 apart
+    number_at_width : correlation of loss and l+ among cells of the same l
+    width_at_number : correlation of loss and l among cells of the same l+
+    width_at_share : correlation of loss and l among cells of the same l+/l, where there are at
+        least three cells, without share 0
     explained_by_number, explained_by_share : share of the variance of the cells' means that the
-        best falling function of l+, or of l+/l, explains
-    difference : of these two
+        best decreasing function of l+, or of l+/l, explains
+    difference : the first of these two shares less the second
     """
 
     number_at_width: Interval
@@ -134,9 +136,9 @@ class Trends(NamedTuple):
 def trends(losses: Losses, *, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Trends:
     """Return the trends with intervals from resampling the rows of every width.
 
-    An interval is the value, more or less so many standard errors of the resampled values as a
-    normal law asks for, within [-1, 1]. Percentiles would not do: resampling adds noise, which
-    brings shares of variance and rank correlations nearer to zero than the value itself.
+    An interval reaches to either side of the value by the standard error of the resampled values
+    times a normal quantile, and is cut to [-1, 1]. Percentiles would be wrong: resampling adds
+    noise, which brings shares of variance and rank correlations nearer to zero than the value.
     """
     cells = [(l, plus) for l, values in losses.items() for plus in range(values.shape[1])]
     l, plus = np.array(cells, dtype=np.int64).T
@@ -167,19 +169,19 @@ def trends(losses: Losses, *, resamples: int = 1000, seed: int = 0, level: float
 
 
 def _resampled(rows: FloatArray, resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Return the columns' means over rows drawn with replacement: ``(resamples, columns)``."""
+    """Return means of columns over rows drawn with replacement, ``(resamples, columns)``."""
     n = len(rows)
     return rng.multinomial(n, np.full(n, 1.0 / n), size=resamples) @ rows / n
 
 
 def _strata(values: FloatArray | NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """Return the cells of every value that at least three have; NaN is no value."""
+    """Return the cells of every value that at least three cells have; NaN is no value."""
     groups = [np.flatnonzero(values == value) for value in np.unique(values)]
     return [group for group in groups if len(group) >= 3]
 
 
 def _within(strata: list[NDArray[np.intp]], x: NDArray[np.int64], y: FloatArray) -> FloatArray:
-    """Return the correlation of x and each row of y within strata, averaged by their sizes.
+    """Return the correlation of x and each row of y within strata, weighted by their sizes.
 
     NaN if there is no stratum.
     """
@@ -190,7 +192,7 @@ def _within(strata: list[NDArray[np.intp]], x: NDArray[np.int64], y: FloatArray)
 
 
 def _spearman(x: NDArray[np.int64], y: FloatArray) -> FloatArray:
-    """Return Spearman's correlation of x and each row of y, 0 where a row is constant."""
+    """Return Spearman's correlation of x and each row of y, or 0 if the row is constant."""
     a, b = stats.rankdata(x), stats.rankdata(y, axis=1)
     a, b = a - a.mean(), b - b.mean(axis=1, keepdims=True)
     size = np.sqrt((a @ a) * (b * b).sum(axis=1))
@@ -198,7 +200,7 @@ def _spearman(x: NDArray[np.int64], y: FloatArray) -> FloatArray:
 
 
 def _explained(x: NDArray[Any], y: FloatArray) -> FloatArray:
-    """Return which share of each row's variance the best falling function of x explains."""
+    """Return the share of each row's variance that the best decreasing function of x explains."""
     _, group, counts = np.unique(x, return_inverse=True, return_counts=True)
     off = y - y.mean(axis=1, keepdims=True)
     found = np.zeros(len(y))

@@ -1,11 +1,11 @@
-"""Run the tutorial notebook and keep its outputs, or check that they are still those.
+"""Run the tutorial notebook and save its outputs, or check that they are still the same.
 
     python scripts/tutorial.py [--check] [docs/tutorial.ipynb]
 
-Needs ``pip install 'obstruction[docs]'``. Kept are texts and pictures; times, paths and what a
-front end adds are not. With ``--check`` nothing is written: the exit code is 1 if a cell fails or
-prints something else than the notebook shows. Pictures are not compared, since they depend on the
-version of matplotlib.
+Needs ``pip install 'obstruction[docs]'``. Texts and pictures are saved; times, paths and the
+additions of a front end are not. With ``--check`` nothing is written, and the exit code is 1 if a
+cell fails or prints something else than the notebook shows. Pictures are not compared, because they
+depend on the version of matplotlib.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from nbformat import NotebookNode
 
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.ipynb"
 SHOWN = ("text/markdown", "text/html", "image/png", "text/plain")
-"""The kinds of output that are kept."""
+"""The kinds of output that are saved."""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def run(notebook: NotebookNode) -> NotebookNode:
-    """Return the notebook as it is after running all its cells.
+    """Return the notebook after running all its cells.
 
     Raises
     ------
     CellExecutionError
-        If a cell does.
+        If a cell raises an error.
     """
     ran = nbformat.from_dict(notebook)
     NotebookClient(ran, timeout=300, kernel_name="python3", coalesce_streams=True).execute()
@@ -49,7 +49,7 @@ def run(notebook: NotebookNode) -> NotebookNode:
 
 
 def texts(notebook: NotebookNode) -> list[str]:
-    """Return what its cells print and return, without pictures."""
+    """Return the texts that the cells of a notebook print and return, without pictures."""
     found = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):

@@ -2,10 +2,11 @@
 
     python scripts/unreachable.py [--networks 2e4] [--out figures]
 
-Writes ``unreachable.png`` and ``unreachable.pdf``: log10 of the exact probability, for targets that
-need at least one negative output weight and for targets that need half of them negative, d, l up to
-100, Kaiming and Xavier normal. Before that, sampled networks (seed 0, d, l up to 30) are held
-against the exact values; the script exits with 1 if they disagree.
+Writes ``unreachable.png`` and ``unreachable.pdf``. They show log10 of the exact probability for d,
+l up to 100, Kaiming and Xavier normal, for targets that need at least one negative output weight
+and for targets that need half of all output weights negative. Before that, counts of sampled
+networks (seed 0, d, l up to 30) are compared with the exact values. The script exits with 1 if they
+disagree.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SEED, LEVEL = 0, 1e-3
 SCHEMES = {"xavier_normal": "Xavier normal", "kaiming_normal": "Kaiming normal"}
 INPUTS = np.arange(1, 101)
 WIDTHS = np.arange(2, 101, 2)
-"""Even, so that half of them is a whole number."""
+"""The widths are even, so that half of each is an integer."""
 LEAST = -40.0
 CONTOURS = (-20, -5, -2, -1)
 
@@ -40,7 +41,7 @@ NEEDS = {"one negative weight needed": lambda l: 1, "l/2 negative weights needed
 
 
 def verdict(networks: float) -> bool:
-    """Hold sampled networks against the exact values; return whether they agree."""
+    """Compare counts of sampled networks with the exact values; return whether they agree."""
     sizes = [1, 2, 3, 4, 6, 10, 20, 30]
     agrees = True
     for name, need in NEEDS.items():
@@ -58,7 +59,7 @@ def verdict(networks: float) -> bool:
 
 
 def draw() -> Figure:
-    """Draw a row a scheme and a column a need."""
+    """Draw one row for each scheme and one column for each target."""
     figure = Figure(figsize=(6.2, 5.6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     palette = sns.color_palette("viridis", as_cmap=True)

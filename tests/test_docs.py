@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import pkgutil
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,36 @@ def test_the_entries_to_cite_are_those_of_the_package():
     assert shown.strip() == ob.tables.bibtex().strip()
 
 
+# --- names of modules and files ---------------------------------------------------------------
+
+NAMED = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), ROOT / "mkdocs.yml"]
+
+
+@pytest.mark.parametrize("page", NAMED, ids=name)
+def test_modules_and_files_that_pages_name_exist(page):
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(r"(?<![\w./])(?:obstruction|tests|scripts|figures)/[\w./]*\w/?", text)
+    stale = [path for path in paths if not (ROOT / path).exists()]
+    for dotted in re.findall(r"(?<![\w./])obstruction(?:\.[a-zA-Z_]\w*)+", text):
+        try:
+            pkgutil.resolve_name(dotted)
+        except (ImportError, AttributeError):
+            stale.append(dotted)
+    assert stale == []
+
+
+def test_the_page_for_developers_shows_the_wings_of_the_contract():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    page = DOCS / "developers.md"
+    shown = blocks(page)[0][1].splitlines()
+    drawn = [re.findall(r"\w+", line.replace("doors", "")) for line in shown]
+    wings = [layer.split(" | ") for layer in layers]
+    assert [words for words in drawn if words] == wings
+    rows = re.findall(r"^\| `(\w+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"__main__", "tables", "design", *rows} == {wing for line in wings for wing in line}
+
+
 # --- reference --------------------------------------------------------------------------------
 
 
@@ -223,5 +255,13 @@ def test_the_site_builds_without_a_warning_and_needs_no_other_server(tmp_path):
             home = getattr(getattr(module, public), "__module__", "")
             ids = f'id="{module.__name__}.{public}"', f'id="{home}.{public}"'
             assert any(one in text for one in ids), f"{page}: {public} is missing"
+    reference = "\n".join(page.read_text(encoding="utf-8") for page in (tmp_path / "api").iterdir())
+    for cls in filter(inspect.isclass, (getattr(ob, public) for public in ob.__all__)):
+        members = inspect.getmembers(
+            cls, lambda one: inspect.isroutine(one) or hasattr(one, "func")
+        )
+        for member, _ in members:
+            shown = f'id="obstruction.{cls.__name__}.{member}"' in reference
+            assert shown or member.startswith("_"), f"{cls.__name__}.{member} is missing"
     theory = (tmp_path / "theory.html").read_text(encoding="utf-8")
     assert theory.count('<div class="formula"><math display="block">') >= 12

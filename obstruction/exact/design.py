@@ -32,6 +32,7 @@ from obstruction.schemes.laws import NORMAL
 from obstruction.tools.checks import check_count, check_probability
 
 __all__ = [
+    "LIMIT",
     "inputs_range",
     "max_output_gain",
     "min_inputs",
