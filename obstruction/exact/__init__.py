@@ -21,8 +21,8 @@ array of the broadcast shape. Bad arguments raise ``ValueError``: sizes must be 
 to 2**53, shapes must broadcast, and the scheme must be known. A scheme whose weights depend on each
 other raises `NoExactValue`. Logarithms are natural.
 
-It may import schemes and tools. It must never import a sampler, so that the formulas can be checked
-by counts.
+Its modules may import schemes and tools. They must never import a sampler, so that the formulas can
+be checked by counts.
 """
 
 from obstruction.exact.components import (

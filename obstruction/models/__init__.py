@@ -3,8 +3,8 @@
 One reader per format: `matches` tells whether a source is its own, `read` what is in it. The
 framework is used only if an object already is of it; files are read without any.
 
-The folder may import tools. It must never know what an audit asks of a network, and it must never
-execute anything that a file holds.
+Its modules may import tools. They must never know what an audit asks of a network, and they must
+never execute anything that a file holds.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What people look at: heatmaps, tables to cite, and the page of a study.
 
-It may import studies and everything below them. It must never draw a network, nor know of commands
-or their options.
+Its modules may import studies and everything below them. They must never draw a network, nor know
+of commands or their options.
 """

@@ -7,7 +7,7 @@ gives each of these a law and a variance. Only two ratios decide which neurons a
 ``a = Var W2 / Var W1`` and, with biases, ``beta = Var b1 / Var W1``. (By "variance" we mean the
 mean square throughout; all laws but the constant one have mean 0.)
 
-It may import tools only. It must never know how weights are drawn or counted.
+Its modules may import tools only. They must never know how weights are drawn or counted.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ statements and proofs.
 The statements are those of Nurisso, Leroy, Vaccarino: Topological obstruction to the training of
 shallow ReLU neural networks, NeurIPS 2024; what goes beyond them says so.
 
-It may import tools only. It must never know of probabilities, of data or of files.
+Its modules may import tools only. They must never know of probabilities, of data or of files.
 
 Examples
 --------

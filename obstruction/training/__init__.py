@@ -5,8 +5,8 @@ see the same data, all of it at every step. What is recorded on the way, the bal
 neuron above all, tells how far finite steps stray from gradient flow. Losses and optimizers follow
 PyTorch's conventions to rounding.
 
-It may import models, topology and tools. It must never know of initialisation schemes or of
-probabilities.
+Its modules may import models, topology and tools. They must never know of initialisation schemes or
+of probabilities.
 
 Examples
 --------

@@ -1,5 +1,5 @@
 """Whence the weights: the initialisation they look drawn from, and whether they are unlucky.
 
-It may import models, exact values and schemes. It must never know what an audit reports or how a
-network is repaired.
+Its modules may import models, exact values and schemes. They must never know what an audit reports
+or how a network is repaired.
 """

@@ -1,5 +1,5 @@
 """From models to graphs: a graph of operations or a list of edges becomes a network.
 
-It may import `obstruction.dag.graph`, the network class and models. It must never decide what is
-frozen.
+Its modules may import `obstruction.dag.graph`, the network class and models. They must never decide
+what is frozen.
 """

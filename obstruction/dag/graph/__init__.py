@@ -1,5 +1,5 @@
 """The graph itself: nodes, edges, their order, and how they are named in messages.
 
-It may import topology and tools. It must never know of weights drawn at random, of models, or of
-what is frozen.
+Its modules may import topology and tools. They must never know of weights drawn at random, of
+models, or of what is frozen.
 """

@@ -1,5 +1,5 @@
 """How often fresh networks on a graph have frozen weights: sampled, exact, compared.
 
-It may import the graph, what is frozen in it, sampling, exact values and schemes. Its sampler must
-never know an exact value.
+Its modules may import the graph, what is frozen in it, sampling, exact values and schemes. Its
+sampler must never know an exact value.
 """

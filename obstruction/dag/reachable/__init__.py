@@ -1,4 +1,5 @@
 """What gradient flow can reach from given weights: frozen edges, paths, components, singularities.
 
-It may import the graph and topology. It must never know of initialisations or of probabilities.
+Its modules may import the graph and topology. They must never know of initialisations or of
+probabilities.
 """

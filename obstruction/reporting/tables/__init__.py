@@ -2,7 +2,7 @@
 
 How numbers are rounded is said in `obstruction.reporting.tables.rounding`.
 
-It may import studies and everything below them. It must never know of pictures or pages.
+Its modules may import studies and everything below them. They must never know of pictures or pages.
 
 Examples
 --------

@@ -1,4 +1,4 @@
 """What counts and weighted samples say: intervals, tests, and a verdict on given probabilities.
 
-It may import tools only. It must never know where a probability comes from.
+Its modules may import tools only. They must never know where a probability comes from.
 """

@@ -1,5 +1,5 @@
 """Keras: models in memory and files in HDF5, in any of its versions.
 
-It may import operations, contents and the shared readers of archives. It must never import Keras
-unless an object already is of it.
+Its modules may import operations, contents and the shared readers of archives. They must never
+import Keras unless an object already is of it.
 """

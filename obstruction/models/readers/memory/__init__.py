@@ -1,4 +1,5 @@
 """Objects of Python: arrays, trees of parameters, scikit-learn's networks.
 
-It may import contents. It must never import a framework unless an object already is of it.
+Its modules may import contents. They must never import a framework unless an object already is of
+it.
 """

@@ -1,5 +1,5 @@
 """PyTorch: modules in memory, traced, and files of weights, read without PyTorch.
 
-It may import operations, contents and the shared readers of archives. It must never import PyTorch
-unless an object already is of it, and it must never execute a pickle.
+Its modules may import operations, contents and the shared readers of archives. They must never
+import PyTorch unless an object already is of it, and they must never execute a pickle.
 """
