@@ -1,4 +1,4 @@
-"""The registry: how every named scheme makes the rules of its layers, and where it comes from."""
+"""The registry of schemes: the options, the rules and the origin of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from obstruction.schemes.rules import ZERO, LayerRule
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules that the options of a scheme make."""
+    """The rules of all layers for one choice of options."""
 
     hidden: LayerRule
     output: LayerRule
@@ -34,7 +34,7 @@ class Rules:
 Build: TypeAlias = Callable[[Mapping[str, Any]], Rules]
 
 _TORCH_BIAS: Final = LayerRule(UNIFORM, 1.0 / 3.0, "fan_in")
-"""The bound 1/sqrt(fan_in) that ``nn.Linear`` gives its biases, whatever its weights become."""
+"""Biases of ``nn.Linear``, uniform within 1/sqrt(fan_in) however the weights are initialised."""
 
 
 def _same(law: Law, scale: float, fan: str, bias: LayerRule | None = None) -> Rules:
@@ -54,7 +54,7 @@ def _kaiming(law: Law) -> Build:
 
 
 def _biased(build: Build, bias: LayerRule) -> Build:
-    """Return the rules of ``build`` with hidden biases, as the option ``bias`` has them."""
+    """Return ``build`` with hidden biases: ``bias``, zeros or none, as the option ``bias`` says."""
 
     def with_bias(options: Mapping[str, Any]) -> Rules:
         chosen = {"default": bias, "zero": ZERO, "none": None}[options["bias"]]
@@ -68,7 +68,7 @@ def _truncated(scale: float, fan: str) -> Build:
 
 
 def _left_by_cut(options: Mapping[str, Any]) -> float:
-    """Return the factor on the variance that a cut without correction leaves."""
+    """Return the factor that the cut applies to the variance, 1 if it is corrected."""
     return CUT_STD**2 if options["truncation"] == "uncorrected" else 1.0
 
 
@@ -113,15 +113,13 @@ def _custom(options: Mapping[str, Any]) -> Rules:
         return LayerRule(law, scale * (_left_by_cut(options) if law == TRUNCATED else 1.0), "none")
 
     if not options["bias_law"] and options["bias_std"] != CUSTOM["bias_std"].default:
-        raise ValueError(
-            f"bias_std = {options['bias_std']:g}: there are no biases without a bias_law"
-        )
+        raise ValueError(f"bias_std = {options['bias_std']:g}: must not be given without bias_law")
     return Rules(rule("hidden"), rule("output"), rule("bias") if options["bias_law"] else None)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the registry: the options a scheme takes, the rules they make, where it is from."""
+    """A scheme in the registry: its options, the rules they lead to, a description, its origin."""
 
     options: Mapping[str, OptionSpec]
     build: Build
