@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 _TOLERANCE: Final = 1e-6
-"""The relative difference by which the in-norm of a pathological neuron is at least smaller."""
+"""The least relative difference by which a pathological neuron's in-norm is the smaller norm."""
 
 
 class Monitor:
