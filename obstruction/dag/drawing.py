@@ -243,17 +243,8 @@ def _draw_nodes(ax: Axes, graph: Graph, at: FloatArray, drawn: Mask) -> None:
         if not nodes.size:
             continue
         x, y = at[nodes].T
-        ax.scatter(
-            x,
-            y,
-            s=size,
-            marker=marker,
-            color=colour,
-            edgecolor="0.2",
-            linewidth=0.8,
-            zorder=3,
-            gid=kind,
-        )
+        look: Any = {"marker": marker, "color": colour, "edgecolor": "0.2", "linewidth": 0.8}
+        ax.scatter(x, y, s=size, zorder=3, gid=kind, **look)
         for v in nodes if named else ():
             left, right = kind in ("inputs", "bias"), kind == "outputs"
             ax.annotate(

@@ -132,6 +132,13 @@ def _torch(build: Build, options: Mapping[str, OptionSpec], api: str, about: str
     return Entry({**options, **BIAS, **GAINS}, _biased(build, _TORCH_BIAS), about, "PyTorch", api)
 
 
+def _torch_init(name: str, build: Build, options: Mapping[str, OptionSpec]) -> Entry:
+    """Return the entry of ``nn.Linear`` whose weights are initialised by ``nn.init.name_``."""
+    author = name.split("_")[0].capitalize()
+    about = f"{author} weights in nn.Linear, whose biases stay as they were"
+    return _torch(build, options, f"nn.init.{name}_", about)
+
+
 REGISTRY: Final[dict[str, Entry]] = {
     "xavier_normal": Entry(GAINS, _xavier(NORMAL), "Xavier/Glorot, variance 2/(fan_in+fan_out)"),
     "xavier_uniform": Entry(GAINS, _xavier(UNIFORM), "Xavier/Glorot, variance 2/(fan_in+fan_out)"),
@@ -149,30 +156,10 @@ REGISTRY: Final[dict[str, Entry]] = {
         "nn.Linear",
         "PyTorch's default layer, weights and biases within 1/sqrt(fan_in)",
     ),
-    "torch_xavier_normal": _torch(
-        _xavier(NORMAL),
-        {},
-        "nn.init.xavier_normal_",
-        "Xavier weights in nn.Linear, whose biases stay as they were",
-    ),
-    "torch_xavier_uniform": _torch(
-        _xavier(UNIFORM),
-        {},
-        "nn.init.xavier_uniform_",
-        "Xavier weights in nn.Linear, whose biases stay as they were",
-    ),
-    "torch_kaiming_normal": _torch(
-        _kaiming(NORMAL),
-        KAIMING,
-        "nn.init.kaiming_normal_",
-        "Kaiming weights in nn.Linear, whose biases stay as they were",
-    ),
-    "torch_kaiming_uniform": _torch(
-        _kaiming(UNIFORM),
-        KAIMING,
-        "nn.init.kaiming_uniform_",
-        "Kaiming weights in nn.Linear, whose biases stay as they were",
-    ),
+    "torch_xavier_normal": _torch_init("xavier_normal", _xavier(NORMAL), {}),
+    "torch_xavier_uniform": _torch_init("xavier_uniform", _xavier(UNIFORM), {}),
+    "torch_kaiming_normal": _torch_init("kaiming_normal", _kaiming(NORMAL), KAIMING),
+    "torch_kaiming_uniform": _torch_init("kaiming_uniform", _kaiming(UNIFORM), KAIMING),
     "keras_dense": Entry(
         {**BIAS, **GAINS},
         _biased(_xavier(UNIFORM), ZERO),

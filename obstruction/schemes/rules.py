@@ -67,6 +67,9 @@ ZERO: Final = LayerRule(CONSTANT, 0.0, "none")
 class InitScheme:
     """A named rule that gives every weight its law and its scale, made by `scheme`.
 
+    Methods of sizes take the numbers of inputs ``d``, hidden neurons ``l`` and outputs ``e``, which
+    broadcast. They raise ValueError if one of these is not a whole number of at least 1.
+
     Attributes
     ----------
     name : str
@@ -123,46 +126,22 @@ class InitScheme:
         return all(law.independent for law in self.laws)
 
     def hidden_variance(self, d: ArrayLike, l: ArrayLike) -> FloatArray:
-        """Return Var W1 for ``d`` inputs and ``l`` hidden neurons, which broadcast.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return Var W1 in the broadcast shape of the sizes."""
         d, l = _sizes(d, l)
         return self.hidden.variance(d, l)
 
     def output_variance(self, d: ArrayLike, l: ArrayLike, e: ArrayLike = 1) -> FloatArray:
-        """Return Var W2 for ``d`` inputs, ``l`` hidden neurons and ``e`` outputs, which broadcast.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return Var W2 in the broadcast shape of the sizes."""
         _, l, e = _sizes(d, l, e)
         return self.output.variance(l, e)
 
     def bias_variance(self, d: ArrayLike, l: ArrayLike) -> FloatArray:
-        """Return Var b1 for ``d`` inputs and ``l`` hidden neurons, 0 without hidden biases.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return Var b1 in the broadcast shape of the sizes, 0 without hidden biases."""
         d, l = _sizes(d, l)
         return np.zeros_like(d) if self.bias is None else self.bias.variance(d, l)
 
     def ratio(self, d: ArrayLike, l: ArrayLike, e: ArrayLike = 1) -> FloatArray:
-        """Return ``a = Var W2 / Var W1`` for sizes that broadcast; infinite if Var W1 is 0.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return ``a = Var W2 / Var W1`` in the broadcast shape; inf if Var W1 is 0."""
         d, l, e = _sizes(d, l, e)
         fans = self.hidden.denominator(d, l) / self.output.denominator(l, e)
         if self.hidden.scale == 0.0:
@@ -170,13 +149,7 @@ class InitScheme:
         return (self.output.scale / self.hidden.scale) * fans
 
     def bias_ratio(self, d: ArrayLike, l: ArrayLike) -> FloatArray:
-        """Return ``beta = Var b1 / Var W1`` for sizes that broadcast, 0 without hidden biases.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return ``beta = Var b1 / Var W1`` in the broadcast shape; 0 without hidden biases."""
         d, l = _sizes(d, l)
         if self.bias is None or self.bias.scale == 0.0:
             return np.zeros_like(d)

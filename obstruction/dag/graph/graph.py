@@ -404,15 +404,7 @@ class Graph:
 
     def _check_reached(self) -> None:
         """Raise ValueError if a hidden node is not on a path to an output."""
-        n = self.nodes
-        from_inputs, to_outputs = self._reached()
-        for mask, nodes, what in (
-            (
-                from_inputs,
-                slice(self.first, self.last),
-                "hidden nodes that neither an input nor a bias reaches",
-            ),
-            (to_outputs, slice(self.first, self.last), "hidden nodes that lead to no output"),
-        ):
-            if lost := [self._names[v] for v in range(n)[nodes] if not mask[v]]:
-                raise ValueError(f"edges: {what}: {shown(lost)}")
+        problems = "that neither an input nor a bias reaches", "that lead to no output"
+        for mask, problem in zip(self._reached(), problems, strict=True):
+            if lost := [self._names[v] for v in range(self.first, self.last) if not mask[v]]:
+                raise ValueError(f"edges: hidden nodes {problem}: {shown(lost)}")

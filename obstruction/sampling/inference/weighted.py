@@ -127,13 +127,8 @@ def p_value(estimate: Estimate, log_p: ArrayLike) -> FloatArray:
     """Return two-sided p-values of the estimates under the stated probabilities.
 
     A p-value is the larger one of Student's and Hall's test. If all weights are 0, it is
-    ``(1 - p / bound) ** samples``, an upper bound of the probability that this happens.
-
-    Parameters
-    ----------
-    estimate : Estimate
-    log_p : array_like
-        Logarithms of the stated probabilities; they broadcast against the cells.
+    ``(1 - p / bound) ** samples``, an upper bound of the probability that this happens. The
+    parameters are those of `z_score`.
 
     Returns
     -------

@@ -22,30 +22,22 @@ The largest normal weight that can occur is 6.76 standard deviations.
 
 Terms
 -----
-row
-    A hidden neuron of one network. It belongs to all cells whose ``l`` is large enough; ``at`` is
-    the index of the first of these ``l`` in the grid.
-column
-    A weight of a row: column 0 is the output weight, columns 1, 2, ... are the hidden weights. The
-    columns of the grid are its ``d``, because columns 1 ... d decide the cells with ``d`` inputs.
-group
-    The four columns ``4g ... 4g + 3``, which are drawn together.
-chunk
-    Up to `CHUNK` rows that are processed together.
-batch
-    Networks whose rows advance together, one group at a time.
-bound
-    The product of a row's squared output weight and the largest threshold that the row can meet.
-    A row is dropped when its sum of squared hidden weights reaches the bound, and kept otherwise.
-pool
-    Rows of several batches that are kept for many groups and advance together from then on.
-candidate
-    A row that may be pathological in some cell of the current group.
-event
-    A candidate that is pathological for one scheme and one ``d``, with the interval of indices
-    along ``l`` for which it is.
-marks
-    One byte for each entry of an array, 1 where `pack` shall move the entry and 0 elsewhere.
+- A *row* is a hidden neuron of one network. It belongs to all cells whose ``l`` is large enough,
+  and ``at`` is the index of the first of these ``l`` in the grid.
+- A *column* is a weight of a row: column 0 is the output weight, columns 1, 2, ... are the hidden
+  weights. The columns of the grid are its ``d``, because columns 1 ... d decide the cells with
+  ``d`` inputs.
+- A *group* is the four columns ``4g ... 4g + 3``, which are drawn together.
+- A *chunk* is up to `CHUNK` rows that are processed together.
+- A *batch* is a number of networks whose rows advance together, one group at a time.
+- The *bound* of a row is the product of its squared output weight and the largest threshold that it
+  can meet. A row is dropped when its sum of squared hidden weights reaches the bound, and it is
+  *kept* until then.
+- The *pool* holds rows of several batches that are kept for many groups and then advance together.
+- A *candidate* is a row that may be pathological in some cell of the current group.
+- An *event* is a candidate that is pathological for one scheme and one ``d``, together with the
+  interval of indices along ``l`` for which it is.
+- *Marks* are bytes, one for each entry of an array: 1 where `pack` shall move the entry, else 0.
 """
 
 from __future__ import annotations
