@@ -3,25 +3,12 @@
 The kernels take arrays and fill arrays. They neither validate their input nor know a scheme by
 name; the callers do. Arithmetic is strict IEEE (no reassociation, no contraction, no library
 ``log`` or ``cos``), so that one seed gives the same counts on every machine. Everything but `pack`
-is in one file, because numba's cache on disk notices changes only in the file of the function.
-
-How a weight is drawn
----------------------
-The random words come from Threefry-4x32-20, a counter-based generator (Salmon et al., "Parallel
-random numbers: as easy as 1, 2, 3", SC 2011). A key names a block of networks, and a counter
-``(group, row, network, role)`` names four consecutive weights of one hidden neuron. Any weight
-of any network can therefore be drawn at any time, in any order, or not at all.
-
-Output weights whose law differs from that of the hidden weights have a role of their own, and so
-have hidden biases; both use column 0. The kernels need only squares of weights. A pair of normal
-weights is drawn by Box and Muller's polar method, ``-2 ln u · (sin² θ, cos² θ)``, with logarithm
-and sine as polynomials in single precision (relative error below 3e-7). A truncated normal weight
-is drawn by inversion; the inverse distribution function is a rational function in single precision
-(relative error of the square below 5e-7). Products, sums and comparisons are in double precision.
-The largest normal weight that can occur is 6.76 standard deviations.
+is in one file, because numba's cache on disk does not notice changes in other files.
 
 Terms
 -----
+- A *cell* is a pair ``(d, l)`` of the grid for one scheme. Its *threshold* is the scheme's ratio
+  ``a(d, l)``, see `obstruction.sampling.thresholds`.
 - A *row* is a hidden neuron of one network. It belongs to all cells whose ``l`` is large enough,
   and ``at`` is the index of the first of these ``l`` in the grid.
 - A *column* is a weight of a row: column 0 is the output weight, columns 1, 2, ... are the hidden
@@ -38,6 +25,21 @@ Terms
 - An *event* is a candidate that is pathological for one scheme and one ``d``, together with the
   interval of indices along ``l`` for which it is.
 - *Marks* are bytes, one for each entry of an array: 1 where `pack` shall move the entry, else 0.
+
+How a weight is drawn
+---------------------
+The random words come from Threefry-4x32-20, a counter-based generator (Salmon et al., "Parallel
+random numbers: as easy as 1, 2, 3", SC 2011). A key names a block of networks, and a counter
+``(group, row, network, role)`` names four consecutive weights of one hidden neuron. Any weight
+of any network can therefore be drawn at any time, in any order, or not at all.
+
+Output weights whose law differs from that of the hidden weights have a role of their own, and so
+have hidden biases; both use column 0. The kernels need only squares of weights. A pair of normal
+weights is drawn by Box and Muller's polar method, ``-2 ln u · (sin² θ, cos² θ)``, with logarithm
+and sine as polynomials in single precision (relative error below 3e-7). A truncated normal weight
+is drawn by inversion; the inverse distribution function is a rational function in single precision
+(relative error of the square below 5e-7). Products, sums and comparisons are in double precision.
+The largest normal weight that can occur is 6.76 standard deviations.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ CANDIDATES = 4096
 """Candidates that are collected over several chunks before their events are looked for."""
 
 PAD = 32
-"""The number of draws is rounded up to a multiple of this, for loops of whole vectors."""
+"""The number of draws is rounded up to a multiple of this, so that loops run on whole vectors."""
 
 DOUBT = 1e-6
 """The guess of a curve is not trusted if it is closer to an integer than this."""
@@ -184,8 +186,8 @@ def _jit(function):
 def _lean(function):
     """Compile a function that allocates nothing.
 
-    The arrays that it is given outlive the call, so their references need not be counted. Counting
-    takes two atomic operations for every view of an array and took a sixth of the running time.
+    The arrays that it is given outlive the call, so it needs no reference counts. These take two
+    atomic operations for every view of an array, which were a sixth of the running time.
     """
     return _compiled(function, _nrt=False)
 
@@ -837,8 +839,8 @@ def _advance(
     while jd < nd and columns[jd] < 4 * group + 4:
         grid_column[columns[jd] - 4 * group] = jd
         jd += 1
-    # Sums grow along the columns. A row whose sum at the group's first column of the grid exceeds
-    # the group's largest threshold is pathological in none of its cells; the others are candidates.
+    # Sums grow along the columns. A row can be pathological in the group only if its sum at the
+    # group's first column of the grid is below the largest limit in the group.
     has_cells = jd > jd_first
     earliest = columns[jd_first] - 4 * group if has_cells else 0
     for k in range(union.shape[0]):
