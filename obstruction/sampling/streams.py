@@ -21,10 +21,9 @@ from obstruction.schemes import InitScheme
 BLOCK: Final = 1024
 """Networks that share a key. Every seeded result depends on it, so it must never change."""
 
-# Branches of the seed's tree; branch 2 belongs to `obstruction.sampling.rare.estimate`.
 _NESTED: Final = 0
 _INDEPENDENT: Final = 1
-_GRAPH: Final = 3
+_GRAPH: Final = 3  # 2 is `obstruction.sampling.rare.estimate`'s
 
 
 def nested_path(scheme: InitScheme) -> tuple[int, ...]:

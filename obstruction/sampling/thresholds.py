@@ -94,7 +94,9 @@ class Grid(NamedTuple):
             trend = _trends(ratio, np.zeros_like(ratio))
             if (trend == ANY).any():
                 label = schemes[int(np.argmax(trend == ANY))].label
-                raise ValueError(f"scheme = {label!r}: its ratio a(d, l) must be monotone in l")
+                raise ValueError(
+                    f"scheme = {label!r}: the ratio a(d, l) of a scheme must be monotone in l"
+                )
         else:
             bias = np.stack([scheme.bias_ratio(*sizes) for scheme in schemes])
             shift = _followed_by(0.0, np.minimum(bias, _LARGEST_RATIO))

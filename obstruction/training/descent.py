@@ -235,7 +235,7 @@ def outputs(W1: ArrayLike, W2: ArrayLike, X: ArrayLike) -> FloatArray:
 
 
 def _run(work: Any, packs: int, workers: int, stop: NDArray[np.uint8]) -> None:
-    """Call ``work`` for every pack on some threads; an exception stops the remaining work."""
+    """Do the work for every pack on so many threads; on an exception the rest is dropped."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="obstruction")
     try:
         pending = {pool.submit(work, pack) for pack in range(packs)}

@@ -204,9 +204,7 @@ def test_a_ratio_that_turns_is_refused():
 
     custom = schemes.scheme("custom")
     turning = Turning(custom.name, custom.options, custom.hidden, custom.output)
-    with pytest.raises(
-        ValueError, match=r"scheme = 'custom': its ratio a\(d, l\) must be monotone in l"
-    ):
+    with pytest.raises(ValueError, match=r"ratio a\(d, l\) of a scheme must be monotone in l"):
         sheets(StudyConfig((turning,), (2,), (1, 3, 5), 0))
 
 

@@ -1,4 +1,4 @@
-"""Checks of nodes, edges and weights, and their names in messages."""
+"""The names of nodes and edges, and checks of names and of numbers at nodes and edges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGEST: Final = 1e150
 """Bounds of the absolute values of weights, whose sums of squares neither overflow nor vanish."""
 
 _SHOWN: Final = 5
-"""The largest number of names in a message."""
+"""The most names that a message lists."""
 
 
 def check_edge(place: int, edge: Any) -> Edge:
@@ -62,7 +62,7 @@ def check_iterable(name: str, values: Any) -> Iterable[Any]:
 
 
 def listed(values: Any) -> NDArray[Any]:
-    """Return values as an array of objects, in which integers and fractions stay exact."""
+    """Return numbers as an array that keeps integers and fractions."""
     given = list(values)
     array = np.empty(len(given), dtype=object)
     for i, value in enumerate(given):
@@ -119,5 +119,5 @@ def shown(nodes: Sequence[Any]) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number with a noun in the singular or plural."""
+    """Return a number and what it counts, in the plural if need be."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -23,7 +23,7 @@ from obstruction.tools.checks import check_probability
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
-_TINY_LOG = -660.0  # for p below exp(-660), 1 - (1 - p)^l equals l p to the last digit for every l
+_TINY_LOG = -660.0  # below exp(-660), l p equals 1 - (1 - p)^l to the last digit for every l
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +172,8 @@ def log_network(log_p: ArrayLike, l: ArrayLike) -> FloatArray:
         none = l * np.log1p(-np.exp(log_p))
         moderate = np.where(none > -0.7, np.log(-np.expm1(none)), np.log1p(-np.exp(none)))
         tiny = np.minimum(np.log(l) + log_p, 0.0)
-        result: FloatArray = np.where(log_p < _TINY_LOG, tiny, moderate) + 0.0  # turns -0 into 0
-        return result
+        result: FloatArray = np.where(log_p < _TINY_LOG, tiny, moderate) + 0.0
+        return result  # without negative zeros
 
 
 def network_error(estimate: Estimate, l: ArrayLike) -> FloatArray:

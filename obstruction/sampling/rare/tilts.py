@@ -6,8 +6,8 @@ become more likely. Here are ``Z``, the mean of ``W^2`` under the tilted law, an
 which the kernels draw from it. All laws but the constant one have a density proportional to
 ``exp(-k w^2)`` on an interval ``[-b, b]``, before and after tilting.
 
-Every cell has a tilt that is nearly optimal for it. Cells are assigned to *nodes*, the values of a
-discrete set of tilts, because cells at the same node share their samples.
+Every cell has a nearly optimal tilt. It is rounded to one of a discrete set of tilts, the *nodes*,
+because cells with the same tilt share their samples.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from obstruction.schemes.laws import CONSTANT, CUT_STD, NORMAL, TRUNCATED, UNIFO
 FloatArray: TypeAlias = NDArray[np.float64]
 
 LEVEL: Final = 20
-"""``log(1 + 2 kappa)`` of a node is a multiple of ``2**-LEVEL``, fine enough for d up to 1e9."""
+"""Tilts are numbered in units of ``2**-LEVEL``, the finest grid that any d <= 1e9 asks for."""
 
 _SPACING: Final = 0.75
-"""Largest distance between neighbouring nodes, in standard deviations of the sum S at the node."""
+"""Largest distance of neighbouring tilts, in standard deviations of the sum S under them."""
 
 _FEW: Final = 32
-"""With fewer inputs, nodes are as close to each other as with this number of inputs.
+"""With fewer inputs than these, neighbouring tilts are as close as with these.
 
 If kappa exceeds ``1/(2a)``, exp(kappa S) grows faster than the tail of a normal output falls. At
 this distance between nodes the weights still have their first 16 moments.
@@ -131,7 +131,7 @@ def mean_square(law: Law, kappa: FloatArray) -> FloatArray:
 
 
 def sampler(law: Law, kappa: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the edge and the scale of a tilted law, as the kernel `tilted_squares` takes them."""
+    """Return the edge and the scale by which the kernel knows a tilted law."""
     if law == CONSTANT:
         return np.ones_like(kappa), np.ones_like(kappa)
     if law == NORMAL:
@@ -198,7 +198,7 @@ def best_tilt(cells: Cells) -> FloatArray:
 
 
 def _nodes(cells: Cells) -> NDArray[np.int64]:
-    """Return the node of every cell: ``log(1 + 2 kappa)`` in units of ``2**-LEVEL``."""
+    """Return the node of every cell, in units of ``2**-LEVEL``."""
     level = np.ceil(np.log2(np.sqrt(np.maximum(cells.d, _FEW) / 2.0) / _SPACING))
     place = best_tilt(cells) * 2.0**level
     # With a large bias, kappa above 1/(2a) could leave the weights without moments.
@@ -208,21 +208,7 @@ def _nodes(cells: Cells) -> NDArray[np.int64]:
 
 
 class Node(NamedTuple):
-    """A tilt and the cells that share its samples, as arguments of the kernel `sample`.
-
-    Attributes
-    ----------
-    node : int
-        ``log(1 + 2 kappa)`` in units of ``2**-LEVEL``.
-    rows : ndarray of int64
-        Places of the cells among all cells.
-    kappa, columns, first, cells
-        As in `obstruction.sampling.kernels.tilted.sample`.
-    log_scale : ndarray
-        Logarithm of the factor on the kernel's weights of each cell.
-    log_bound : ndarray
-        Logarithm of a bound on the weights of each cell.
-    """
+    """A tilt with its cells, in the kernel's terms."""
 
     node: int
     rows: NDArray[np.int64]
@@ -230,8 +216,8 @@ class Node(NamedTuple):
     columns: NDArray[np.int64]
     first: NDArray[np.int64]
     cells: FloatArray
-    log_scale: FloatArray
-    log_bound: FloatArray
+    log_scale: FloatArray  # logarithm of the factor on the kernel's weights
+    log_bound: FloatArray  # logarithm of a bound on the weights
 
     @property
     def effort(self) -> int:
@@ -240,7 +226,7 @@ class Node(NamedTuple):
 
     @classmethod
     def of(cls, node: int, rows: NDArray[np.int64], cells: Cells) -> Node:
-        """Return a node with its cells, which must be sorted by d and then by beta."""
+        """Describe the cells of a node, which are in the order of d and beta."""
         kappa = math.expm1(node * 2.0**-LEVEL) / 2.0
         columns, first = np.unique(cells.d, return_index=True)
         tilts = np.full_like(cells.d, kappa)
@@ -264,7 +250,7 @@ class Node(NamedTuple):
 
 
 def grouped(cells: Cells) -> Iterator[Node]:
-    """Yield the nodes of the cells whose probability is neither 0 nor 1."""
+    """Yield the nodes with the cells whose probability is not certain."""
     rows = np.flatnonzero(~(cells.never() | cells.always()))
     open_cells = cells.at(rows)
     nodes = _nodes(open_cells)
