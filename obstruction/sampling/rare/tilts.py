@@ -6,8 +6,8 @@ become more likely. Here are ``Z``, the mean of ``W^2`` under the tilted law, an
 which the kernels draw from it. All laws but the constant one have a density proportional to
 ``exp(-k w^2)`` on an interval ``[-b, b]``, before and after tilting.
 
-Every cell has a nearly optimal tilt. It is rounded to one of a discrete set of tilts, the *nodes*,
-because cells with the same tilt share their samples.
+Every cell has a nearly optimal tilt. It is rounded to one of a discrete set of tilts, so that
+cells with the same tilt share their samples.
 """
 
 from __future__ import annotations
