@@ -1,4 +1,4 @@
-"""``python -m obstruction`` is the command ``obstruction``."""
+"""Run the command ``obstruction`` as ``python -m obstruction``."""
 
 from obstruction.cli import main
 

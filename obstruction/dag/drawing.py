@@ -1,4 +1,4 @@
-"""Pictures of networks: which weights are frozen, and the bottlenecks that keep them."""
+"""Pictures of networks that show the frozen weights and the bottlenecks that freeze them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from obstruction.dag.reachable.frozen import FrozenEdge, frozen_edges
 from obstruction.topology.regions import Indices, Mask
 
 LARGEST_DRAWN: Final = 400
-"""Nodes up to which a network is drawn."""
+"""The largest number of nodes with which a network is drawn."""
 
 LARGEST_NAMED: Final = 60
-"""Nodes up to which they have their names beside them."""
+"""The largest number of nodes with which their names are drawn as well."""
 
 _SWEEPS: Final = 12
 _COLOURBLIND: Final = sns.color_palette("colorblind")
@@ -39,30 +39,34 @@ def plot(
 ) -> Axes:
     """Draw a network from left to right with its frozen weights and their bottlenecks.
 
-    Frozen weights are thick, blue and solid if they are positive, red and dashed if negative; those
-    at the boundary are dotted; all others are thin and grey. A halo marks the hidden nodes of
-    bottlenecks that freeze a weight.
+    Frozen weights are thick: blue and solid if they are positive, red and dashed if negative.
+    Weights at the boundary are dotted, and all others are thin and grey. A halo marks the hidden
+    nodes of bottlenecks that freeze a weight.
 
     Parameters
     ----------
     graph : Graph
-        With at most 400 nodes; up to 60 have their names beside them.
+        A network with at most 400 nodes; with at most 60 nodes their names are drawn.
     weights : array_like or mapping
         As for `Graph.vector`.
     ax : matplotlib Axes, optional
-        Where to draw; a new figure if not given.
+        The axes to draw in; by default those of a new figure.
     rtol : float, optional
         As for `frozen_edges`.
+
+    Returns
+    -------
+    Axes
 
     Raises
     ------
     ValueError
-        If there are too many nodes, or an argument is not what it must be.
+        If there are too many nodes, or an argument is out of its range.
     """
     drawn = _drawn(graph)
     if drawn.sum() > LARGEST_DRAWN:
         raise ValueError(
-            f"graph: has {drawn.sum():,} nodes, networks are drawn with at most {LARGEST_DRAWN}"
+            f"graph: must have at most {LARGEST_DRAWN} nodes to be drawn, not {drawn.sum():,}"
         )
     found = frozen_edges(graph, weights, rtol)
     at = positions(graph)
@@ -89,15 +93,15 @@ def plot(
 
 
 def positions(graph: Graph) -> FloatArray:
-    """Return where nodes are drawn.
+    """Return the positions at which nodes are drawn.
 
     Returns
     -------
     ndarray, shape (nodes, 2)
-        In the order of `Graph.tails`. Columns from left to right: the number of edges on the
-        longest path to a node, with inputs and the bias on the left and outputs on the right.
-        Within a column nodes are ordered to have few crossings, by the mean height of their
-        neighbours in sweeps to and fro, and the column is centred.
+        Positions x, y in the order of places of nodes, see `Graph.tails`. The x of a node is the
+        number of edges on the longest path to it; outputs have the largest x. The nodes with the
+        same x form a centred column. Sweeps to and fro order each column by the mean height of the
+        nodes' neighbours, so that few edges cross.
     """
     column = graph.depths
     column[graph.last :] = column.max()
@@ -120,7 +124,7 @@ def positions(graph: Graph) -> FloatArray:
 
 
 def _mean_height(graph: Graph, ends: Indices, others: Indices, height: FloatArray) -> FloatArray:
-    """Return for each node the mean height of its neighbours on one side, NaN without any."""
+    """Return the mean height of each node's neighbours on one side, NaN if there are none."""
     count = np.bincount(others, minlength=graph.nodes)
     total = np.bincount(others, height[ends], minlength=graph.nodes)
     mean: FloatArray = np.full(graph.nodes, np.nan)
@@ -129,12 +133,12 @@ def _mean_height(graph: Graph, ends: Indices, others: Indices, height: FloatArra
 
 
 def _spread(count: int) -> FloatArray:
-    """Return heights for the nodes of a column, from top to bottom."""
+    """Return the heights of the nodes of a column, from top to bottom."""
     return (count - 1) / 2.0 - np.arange(count, dtype=np.float64)
 
 
 def _crossings(graph: Graph, column: Indices, height: FloatArray) -> int:
-    """Return how many pairs of edges between the same columns cross."""
+    """Return the number of crossings between edges that join the same two columns."""
     start, end = height[graph.tails], height[graph.heads]
     spans = column[graph.tails] * graph.nodes + column[graph.heads]
     total = 0
@@ -146,19 +150,19 @@ def _crossings(graph: Graph, column: Indices, height: FloatArray) -> int:
 
 
 def _drawn(graph: Graph) -> Mask:
-    """Return which nodes are drawn: all, but a bias without edges."""
+    """Return which nodes are drawn: all but the bias, which is drawn only if it has edges."""
     mask = np.ones(graph.nodes, dtype=bool)
     mask[graph.first - 1] = bool((graph.tails == graph.first - 1).any())
     return mask
 
 
 def _arch(span: float) -> float:
-    """Return how high an edge past so many columns rises."""
+    """Return the height of the arch of an edge that spans a number of columns."""
     return min(0.45 * span, 0.8 + 0.12 * span)
 
 
 def _ways(graph: Graph, at: FloatArray, edges: Iterable[int]) -> list[FloatArray]:
-    """Return the lines of edges: straight to the next column, in an arch past others."""
+    """Return the lines of edges: straight to the next column, arches past several columns."""
     share = np.linspace(0.0, 1.0, 21)[:, None]
     lines = []
     for e in edges:
@@ -173,7 +177,7 @@ def _ways(graph: Graph, at: FloatArray, edges: Iterable[int]) -> list[FloatArray
 
 
 def _draw_bottlenecks(ax: Axes, graph: Graph, frozen: Iterable[FrozenEdge], at: FloatArray) -> None:
-    """Draw halos round the nodes of bottlenecks, linked along the edges between them."""
+    """Draw halos around the nodes of bottlenecks and along the edges between them."""
     place = {node: graph.first + v for v, node in enumerate(graph.hidden)}
     nodes: set[int] = set()
     links: set[int] = set()
@@ -201,7 +205,7 @@ def _draw_edges(
     frozen: Iterable[FrozenEdge],
     boundary: Iterable[FrozenEdge],
 ) -> dict[str, int]:
-    """Draw the edges, those of one kind as one collection; return how many there are of each."""
+    """Draw the edges with one collection for each kind; return the number of each kind."""
     kinds = dict.fromkeys(graph.edges, "free")
     kinds |= {one.edge: "boundary" for one in boundary}
     kinds |= {
@@ -215,7 +219,7 @@ def _draw_edges(
             lines = LineCollection(
                 _ways(graph, at, edges), gid=kind, zorder=1 + order / 10, **style
             )
-            if kind == "free":  # finer if there are many
+            if kind == "free":  # many edges are drawn with thinner lines
                 lines.set_linewidth(style["linewidth"] * min(1.0, (150 / len(edges)) ** 0.5))
             ax.add_collection(lines)
     ax.autoscale_view()
@@ -223,7 +227,7 @@ def _draw_edges(
 
 
 def _draw_nodes(ax: Axes, graph: Graph, at: FloatArray, drawn: Mask) -> None:
-    """Draw the nodes and, if there are not too many, their names."""
+    """Draw the nodes and, if there are at most `LARGEST_NAMED`, their names."""
     names = (*graph.inputs, "bias", *graph.hidden, *graph.outputs)
     kinds = (
         ("inputs", slice(0, graph.first - 1), "s", "0.55"),
@@ -239,17 +243,8 @@ def _draw_nodes(ax: Axes, graph: Graph, at: FloatArray, drawn: Mask) -> None:
         if not nodes.size:
             continue
         x, y = at[nodes].T
-        ax.scatter(
-            x,
-            y,
-            s=size,
-            marker=marker,
-            color=colour,
-            edgecolor="0.2",
-            linewidth=0.8,
-            zorder=3,
-            gid=kind,
-        )
+        look: Any = {"marker": marker, "color": colour, "edgecolor": "0.2", "linewidth": 0.8}
+        ax.scatter(x, y, s=size, zorder=3, gid=kind, **look)
         for v in nodes if named else ():
             left, right = kind in ("inputs", "bias"), kind == "outputs"
             ax.annotate(
@@ -266,7 +261,7 @@ def _draw_nodes(ax: Axes, graph: Graph, at: FloatArray, drawn: Mask) -> None:
 
 
 def _draw_legend(ax: Axes, counts: dict[str, int], halos: bool) -> None:
-    """Explain the lines that there are, and the halos."""
+    """Draw a legend of the kinds of edges that occur and of the halos."""
     handles = [
         Line2D([], [], label=f"{kind} ({counts[kind]:,})", **style)
         for kind, style in _STYLES.items()

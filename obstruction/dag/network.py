@@ -1,4 +1,4 @@
-"""A network on a directed acyclic graph: everything the package can say about it."""
+"""The class of networks on directed acyclic graphs, with methods for all their analyses."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ class Pruned(NamedTuple):
     Attributes
     ----------
     network : Network
-        With the same inputs and outputs.
+        The pruned network, with the same inputs and outputs.
     weights : ndarray, shape (size,)
-        Its weights, unchanged.
+        The weights of the remaining edges, unchanged.
     removed_nodes : tuple of nodes
+        The removed nodes.
     removed_edges : tuple of (node, node)
+        The removed edges.
     largest : float
-        The largest absolute weight that was taken for zero though it was not; if it is 0, the
-        pruned network computes the same up to rounding.
+        The largest absolute value of a nonzero weight that counted as zero. If it is 0, the pruned
+        network computes the same function up to rounding.
     """
 
     network: Network
@@ -45,10 +47,10 @@ class Pruned(NamedTuple):
 
 
 class Network(Graph):
-    """A feed-forward ReLU network on a directed acyclic graph, one trainable weight an edge.
+    """A feed-forward ReLU network on a directed acyclic graph with one trainable weight per edge.
 
-    Make one with `mlp`, `from_edges` or `from_networkx`; `obstruction.dag.from_model` reads a real
-    model. Weights are given as an array in the order of `edges` or as a mapping from edges.
+    `mlp`, `from_edges` and `from_networkx` make networks, and `obstruction.dag.from_model` reads a
+    real model. Methods take weights as an array in the order of `edges` or as a mapping from edges.
 
     Examples
     --------
@@ -77,17 +79,17 @@ class Network(Graph):
         Parameters
         ----------
         widths : iterable of int
-            Inputs, hidden layers, outputs; each >= 1, two numbers at least.
+            The numbers of inputs, of nodes of each hidden layer and of outputs, each >= 1.
         hidden_bias : bool or sequence of bool
-            Whether hidden nodes have biases: all, or those of each hidden layer.
+            Whether hidden nodes have biases; a sequence has one entry for each hidden layer.
         output_bias : bool
             Whether outputs have biases.
 
         Returns
         -------
         Network
-            With nodes ``x0``, ``h1.0``, ``h2.0``, ``y0`` (layer and place), ``bias``. Weights come
-            layer by layer, the rows of its matrix from top to bottom, then its biases: the order of
+            Its nodes are named ``x0``, ``h1.0`` (layer and place), ``y0`` and ``bias``. Edges are
+            ordered by layer: first the matrix of the layer row by row, then its biases, as in
             ``torch.nn.utils.parameters_to_vector``.
 
         Raises
@@ -99,15 +101,15 @@ class Network(Graph):
         given = check_iterable("widths", widths)
         sizes = [check_count(f"widths[{i}]", width) for i, width in enumerate(given)]
         if len(sizes) < 2:
-            raise ValueError(f"widths = {sizes!r}: must be the inputs and the outputs at least")
+            raise ValueError(f"widths = {sizes!r}: must hold at least the inputs and the outputs")
         if isinstance(hidden_bias, (Sequence, np.ndarray)):
             flags = list(hidden_bias)
         else:
             flags = [hidden_bias] * (len(sizes) - 2)
         if len(flags) != len(sizes) - 2 or not all(isinstance(f, (bool, np.bool_)) for f in flags):
             raise ValueError(
-                f"hidden_bias = {hidden_bias!r}: must be one of True and False, or one for each of "
-                f"{len(sizes) - 2} hidden layers"
+                f"hidden_bias = {hidden_bias!r}: must be True or False, or a sequence of them with "
+                f"one for each of {len(sizes) - 2} hidden layers"
             )
         biased = [*flags, output_bias]
         names: list[Node] = [f"x{j}" for j in range(sizes[0])]
@@ -145,14 +147,14 @@ class Network(Graph):
         edges : iterable of (node, node)
             From tail to head. An edge from ``"bias"`` is a bias.
         inputs, outputs : iterable of nodes
-            In order; all other nodes are hidden.
+            The inputs and outputs in order; all other nodes are hidden.
         hidden_bias : bool
             Whether to append a bias for each hidden node.
 
         Raises
         ------
         ValueError
-            As `obstruction.dag.Graph`.
+            Under the conditions of `obstruction.dag.Graph`.
         """
         net = cls(edges, inputs=inputs, outputs=outputs)
         if not hidden_bias:
@@ -175,15 +177,15 @@ class Network(Graph):
         ----------
         graph : networkx.DiGraph
         inputs, outputs : iterable of nodes, optional
-            By default the nodes without edges in (but ``"bias"``), and those without edges out, in
-            the order of the graph.
+            By default the nodes without edges in except ``"bias"``, and the nodes without edges
+            out, in the order of the graph.
         hidden_bias : bool
             As for `from_edges`.
 
         Raises
         ------
         ValueError
-            If it is no directed graph, or as `from_edges`.
+            If it is not a directed graph, or under the conditions of `from_edges`.
         """
         if not (hasattr(graph, "is_directed") and graph.is_directed()) or graph.is_multigraph():
             raise ValueError(f"graph = {graph!r}: must be a networkx.DiGraph")
@@ -203,19 +205,19 @@ class Network(Graph):
         matrices : sequence of array_like, shapes (outputs, inputs)
             The weights of each layer.
         biases : sequence of array_like or None, optional
-            The biases of each layer; those that are not given are None.
+            The biases of each layer, None for a layer without; missing ones at the end are None.
 
         Raises
         ------
         ValueError
-            If a shape does not fit, or they do not make one number for each edge.
+            If a shape does not fit, or there is not exactly one number for each edge.
         """
         if len(biases) > len(matrices):
-            raise ValueError(f"biases: {len(biases)} for {len(matrices)} matrices")
+            raise ValueError(f"biases: must be at most {len(matrices)} arrays, not {len(biases)}")
         hidden = np.bincount(self.depths[self.first : self.last])[1:].tolist()
         widths = [len(self.inputs), *hidden, len(self.outputs)]
         if len(matrices) != len(widths) - 1:
-            raise ValueError(f"matrices: must be {len(widths) - 1}, not {len(matrices)}")
+            raise ValueError(f"matrices: must be {len(widths) - 1} arrays, not {len(matrices)}")
         parts = []
         for i, matrix in enumerate(matrices):
             bias = biases[i] if i < len(biases) else None
@@ -235,7 +237,7 @@ class Network(Graph):
         return frozen.smallest_squares(self, balances)
 
     def components(self, weights: WeightsLike, rtol: float | None = None) -> int:
-        """Return the number of connected components of the invariant set, exactly: ``2^frozen``."""
+        """Return the number of connected components of the invariant set, ``2^frozen`` exactly."""
         return 1 << self.log2_components(weights, rtol)
 
     def log2_components(self, weights: WeightsLike, rtol: float | None = None) -> int:
@@ -261,7 +263,7 @@ class Network(Graph):
         return betti.poincare_polynomial(self, weights, rtol)
 
     def betti_numbers(self, weights: WeightsLike, rtol: float | None = None) -> list[int]:
-        """Return the Betti numbers of the invariant set of a small network, from degree 0 on."""
+        """Return the Betti numbers of the invariant set of a small network, in order of degree."""
         return betti.poincare_polynomial(self, weights, rtol).dense()
 
     def plot(self, weights: WeightsLike, ax: Axes | None = None, rtol: float | None = None) -> Axes:
@@ -283,7 +285,7 @@ class Network(Graph):
     def singular_subnetworks(
         self, weights: WeightsLike, rtol: float | None = None
     ) -> tuple[tuple[Node, ...], ...]:
-        """Return what could be cut off; see `obstruction.dag.singular_subnetworks`."""
+        """Return sub-networks that could be cut off; see `obstruction.dag.singular_subnetworks`."""
         return singular.singular_subnetworks(self, weights, rtol)
 
     def distance_to_singularity(self, weights: WeightsLike) -> Singularity:
@@ -291,7 +293,7 @@ class Network(Graph):
         return singular.distance_to_singularity(self, weights)
 
     def prune(self, weights: WeightsLike, tolerance: float = 0.0) -> Pruned:
-        """Return the network without what its function does not need.
+        """Return the network without the parts that its function does not need.
 
         Parameters
         ----------
@@ -303,8 +305,8 @@ class Network(Graph):
         Returns
         -------
         Pruned
-            A network with the same inputs and outputs, and its weights. With tolerance 0 it
-            computes the same; sub-networks that a singular point cuts off are gone.
+            A network with the same inputs and outputs, and its weights. It has no sub-network that
+            is cut off. With tolerance 0 it computes the same function.
 
         Examples
         --------
@@ -334,7 +336,7 @@ class Network(Graph):
 
 
 def _shaped(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the numbers of an array in a row."""
+    """Return an array of the given shape as a flat array."""
     array = np.asarray(values)
     if array.shape != shape:
         raise ValueError(f"{name}: must have the shape {shape}, not {array.shape}")

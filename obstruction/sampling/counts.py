@@ -1,4 +1,4 @@
-"""Counts: what a run leaves behind, as integers that add up exactly."""
+"""The results of a run: integer counts of networks and neurons, which add up exactly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Integer counts over a grid. Those of disjoint sets of networks add up.
+    """Integer counts over a grid; the counts of disjoint sets of networks can be added.
 
     Attributes
     ----------
@@ -37,14 +37,14 @@ class Counts:
 
     @classmethod
     def zero(cls, shape: tuple[int, int, int]) -> Counts:
-        """Return the counts of no network at all."""
+        """Return the counts of zero networks."""
         return cls(0, np.zeros(shape, np.int64), np.zeros(shape, np.int64))
 
     def __post_init__(self) -> None:
         if self.obstructed.shape != self.pathological.shape:
             raise ValueError(
                 f"obstructed has shape {self.obstructed.shape}, "
-                f"pathological {self.pathological.shape}: they must be equal"
+                f"pathological {self.pathological.shape}: the shapes must be equal"
             )
 
     def __add__(self, other: Counts) -> Counts:

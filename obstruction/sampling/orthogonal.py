@@ -1,10 +1,11 @@
-"""Orthogonal initialisation: neurons that depend on each other, from whole matrices.
+"""Sampling of networks with orthogonal initialisation, whose neurons depend on each other.
 
-The hidden weights are a semi-orthogonal matrix, uniform among such (Haar): for more neurons than
-inputs its columns are orthonormal, else its rows. The output weights are a uniform point on a
-sphere. (Saxe, McClelland, Ganguli 2014; with scalar output.) Both come from the normal weights of
-a network by orthogonalisation, the hidden ones by the QR decomposition whose R has a positive
-diagonal, so the i-th network of a cell is the same whatever the grid around it.
+The matrix of hidden weights is Haar distributed (uniform) among semi-orthogonal matrices: its
+columns are orthonormal if there are more neurons than inputs, otherwise its rows. The output
+weights are uniform on a sphere (Saxe, McClelland, Ganguli 2014, with scalar output). Both are made
+from the normal weights of a network. The hidden weights come from the QR decomposition whose R has
+a positive diagonal, and the output weights are normalised. The i-th network of a cell is therefore
+the same in every grid.
 """
 
 from __future__ import annotations
@@ -17,34 +18,34 @@ from obstruction.sampling.thresholds import NO_BIAS, Grid
 from obstruction.schemes.laws import NORMAL
 
 _FLOATS = 1_000_000
-"""How many hidden weights are held at a time."""
+"""The number of hidden weights that are in memory at a time."""
 
 _Floats = NDArray[np.float64]
 
 
 def required_memory(d: int, l: int) -> int:
-    """Return roughly how many bytes `count` needs for networks of at most that size."""
+    """Return roughly how many bytes `count` needs for networks of at most this size."""
     return 64 * max(_FLOATS, l * min(d, l))
 
 
 def draw(key: NDArray[np.uint32], network: int, d: int, l: int) -> tuple[_Floats, _Floats]:
-    """Return the standardised weights, of mean square 1, of one network.
+    """Draw one network with standardised weights, whose mean square is 1.
 
     Parameters
     ----------
     key : ndarray of uint32, shape (4,)
-        The stream of the block.
+        The key of the block.
     network : int
-        Number within the block.
+        The number of the network within the block.
     d, l : int
-        Inputs and hidden neurons.
+        The numbers of inputs and of hidden neurons.
 
     Returns
     -------
     hidden : ndarray, shape (l, d)
-        Rows (``l <= d``) or columns (``l > d``) are orthogonal.
+        Its rows (``l <= d``) or its columns (``l > d``) are orthogonal.
     output : ndarray, shape (l,)
-        Of length ``sqrt(l)``.
+        A vector of norm ``sqrt(l)``.
     """
     hidden, output = _normal(key, network, d, l)
     q, r = np.linalg.qr(hidden if l > d else hidden.T)
@@ -89,7 +90,7 @@ def count(
 
 
 def _row_sums(hidden: _Floats, columns: NDArray[np.int64]) -> _Floats:
-    """Return the sum of each neuron's squared weights in every column, all of mean square 1."""
+    """Return each neuron's sum of squared standardised weights for every ``d`` in ``columns``."""
     networks, l, _ = hidden.shape
     few = columns[columns < l]
     sums = np.empty((networks, l, columns.size))
@@ -101,7 +102,7 @@ def _row_sums(hidden: _Floats, columns: NDArray[np.int64]) -> _Floats:
 
 
 def _normal(key: NDArray[np.uint32], network: int, d: int, l: int) -> tuple[_Floats, _Floats]:
-    """Return the normal hidden and output weights from which a network is made."""
+    """Return the normal hidden and output weights from which a network is made, l by d and l."""
     square = np.empty((l, 4 * (d // 4 + 1)))
     sign = np.empty_like(square)
     laws = NORMAL.code, NORMAL.code, NO_BIAS

@@ -1,10 +1,10 @@
-"""Random streams: from a seed to one independent key per block of networks.
+"""Random streams: one independent key for each block of networks, made from a seed.
 
-Networks are numbered 0, 1, 2, ... and cut into blocks of `BLOCK`. Every block has its own
-Threefry key, spawned from the seed with `numpy.random.SeedSequence`, and inside a block the
-network, neuron and weight are the generator's counter. So the i-th network of a cell is the same
-whatever the grid around it, the number of threads, the order of the work and the number of
-networks asked for.
+Networks are numbered 0, 1, 2, ... and divided into blocks of `BLOCK`. Every block has its own
+Threefry key, spawned from the seed with `numpy.random.SeedSequence`. Within a block the numbers of
+the network, the neuron and the weight are the counter of the generator. The i-th network of a cell
+therefore depends neither on the rest of the grid, nor on the threads, the order of the work or the
+number of networks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from obstruction.schemes import InitScheme
 
 BLOCK: Final = 1024
-"""Networks that share a key. Part of the definition of every seeded result; never changes."""
+"""Networks that share a key. Every seeded result depends on it, so it must never change."""
 
 _NESTED: Final = 0
 _INDEPENDENT: Final = 1
@@ -29,27 +29,27 @@ _GRAPH: Final = 3  # 2 is `obstruction.sampling.rare.estimate`'s
 def nested_path(scheme: InitScheme) -> tuple[int, ...]:
     """Return the branch of the seed's tree from which nested networks of a scheme are drawn.
 
-    It depends on the laws alone: schemes of the same laws share their networks.
+    It depends only on the laws, so schemes of the same laws share their networks.
     """
     path = (_NESTED, *(law.code for law in scheme.laws))
     return path if scheme.bias_law is None else (*path, scheme.bias_law.code)
 
 
 def independent_path(scheme: InitScheme, d: int, l: int) -> tuple[int, ...]:
-    """Return the branch of the seed's tree that belongs to one cell alone."""
+    """Return the branch of the seed's tree from which the networks of a single cell are drawn."""
     return (_INDEPENDENT, zlib.crc32(scheme.label.encode()), d, l)
 
 
 def graph_path() -> tuple[int, ...]:
-    """Return the branch of the seed's tree from which networks on graphs are drawn.
+    """Return the branch of the seed's tree from which the networks of all graphs are drawn.
 
-    It is the same for all: a weight is named by its edge's place and its law.
+    The counter names a weight by the place of its edge and by its law.
     """
     return (_GRAPH,)
 
 
 def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32]:
-    """Return the key of a block: the state of ``SeedSequence(seed)``'s descendant at its path.
+    """Return the key of a block: the state of the descendant of ``SeedSequence(seed)`` at a path.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32
 
 
 def pieces(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Cut the networks ``start ... stop - 1`` at the block boundaries.
+    """Divide the networks ``start ... stop - 1`` into pieces that lie in one block each.
 
     Yields
     ------
     (block, first, count) : tuple of int
-        ``count`` networks from the ``first`` of the block on.
+        The piece holds the networks ``first ... first + count - 1`` of the block.
 
     Examples
     --------

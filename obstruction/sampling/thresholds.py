@@ -1,4 +1,4 @@
-"""The cells of a grid as the kernels see them: thresholds, and how they change along ``l``."""
+"""The cells of a grid as tables for the kernels: thresholds, and how they change along ``l``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from obstruction.schemes import InitScheme
 
 NO_BIAS: Final = -1
-"""Stands for the code of a law where there are no biases, or zeros."""
+"""The code of the law of biases if there are no biases or all of them are zero."""
 
 FALLING: Final = 0
 RISING: Final = 1
@@ -20,14 +20,14 @@ ANY: Final = 3
 _LARGEST_RATIO: Final = 1e300
 
 _SLICE: Final = 2**18
-"""Cells that are looked at together, to keep temporary arrays small."""
+"""Cells that are processed together, which keeps temporary arrays small."""
 
 _Array: TypeAlias = NDArray[Any]
 _Floats: TypeAlias = NDArray[np.float64]
 
 
 def law_codes(scheme: InitScheme) -> tuple[int, int, int]:
-    """Return the laws of hidden weights, output weights and biases as the kernels know them."""
+    """Return the codes of the laws of hidden weights, output weights and biases."""
     hidden, output = scheme.laws
     return hidden.code, output.code, NO_BIAS if scheme.bias_law is None else scheme.bias_law.code
 
@@ -35,34 +35,35 @@ def law_codes(scheme: InitScheme) -> tuple[int, int, int]:
 class Grid(NamedTuple):
     """The cells of a grid, for schemes of the same laws.
 
-    A neuron whose squared output weight is ``v``, whose squared hidden weights sum to ``s`` and
-    whose squared bias is ``b`` (all of standardised weights) is pathological in a cell iff
-    ``s + shift · b < v · threshold``.
+    Let ``v`` be a neuron's squared output weight, ``s`` the sum of its squared hidden weights and
+    ``b`` its squared bias, all of them standardised. The neuron is pathological in a cell iff
+    ``s + shift · b < v · threshold``. See `obstruction.sampling.kernels.networks` for the terms
+    row, column and group.
 
     Attributes
     ----------
     columns : int64[nd]
-        The grid's ``d``, ascending.
+        The ``d`` of the grid, ascending.
     row_cell : uint32[l_max]
-        For each row the index of the first ``l`` of the grid that contains it.
+        For each row the index of the smallest ``l`` of the grid whose networks contain the row.
     thresholds : float64[schemes, nd, nl + 1]
         The ratio ``a`` of every cell, followed by -1.
     shift : float64[schemes, nd, nl + 1]
-        The ratio ``beta`` of every cell, followed by 0; without biases ``[schemes, 0, 0]``.
+        The ratio ``beta`` of every cell, followed by 0; ``[schemes, 0, 0]`` without biases.
     trend : uint8[schemes]
         How the condition changes along ``l``: `FALLING` or `RISING` thresholds with a constant
         shift, `FALLING_WITH_BIAS` (falling thresholds and rising shifts), or `ANY`.
     curve : float64[schemes, nd, 4]
-        Coefficients ``(p, q, s, t)`` of a guess ``(p + q r) / (s + t r)`` of the index in ``l``
-        at which a falling threshold equals ``r``.
+        Coefficients ``(p, q, s, t)`` of the curve ``(p + q r) / (s + t r)``, which estimates the
+        index along ``l`` at which a falling threshold equals ``r``.
     fits : bool[schemes, nd]
-        Whether the guess is right but for 1e-7, at all indices and with room for rounding; also
-        where all thresholds are equal, so that there is nothing to guess.
+        Whether the curve is within 1e-7 of every index and neighbouring thresholds differ by far
+        more than rounding errors. Also True if all thresholds are equal.
     peak : float64[nd, nl]
-        The largest threshold that a row met in this cell can face: over this and the later
-        columns of its group of four, over this and all later ``l``, over the schemes.
+        The largest threshold of any scheme in this cell, at larger ``l``, and in later columns of
+        the same group.
     bound : float64[nl]
-        The same over all columns.
+        The largest threshold of any scheme at this and larger ``l``, over all columns.
     """
 
     columns: _Array
@@ -83,7 +84,7 @@ class Grid(NamedTuple):
         l: tuple[int, ...],
         row_cell: NDArray[np.uint32],
     ) -> Grid:
-        """Tabulate the ratios of some schemes of the same laws over ``d`` and ``l``."""
+        """Tabulate the ratios of schemes of the same laws over ``d`` and ``l``."""
         columns, widths = np.array(d, np.int64), np.array(l, np.int64)
         sizes = columns[:, None], widths[None, :]
         ratio = np.stack([scheme.ratio(*sizes) for scheme in schemes])
@@ -92,12 +93,15 @@ class Grid(NamedTuple):
             shift = np.zeros((len(schemes), 0, 0))
             trend = _trends(ratio, np.zeros_like(ratio))
             if (trend == ANY).any():
-                raise ValueError("the ratio a(d, l) of a scheme must be monotone in l")
+                label = schemes[int(np.argmax(trend == ANY))].label
+                raise ValueError(
+                    f"scheme = {label!r}: the ratio a(d, l) of a scheme must be monotone in l"
+                )
         else:
             bias = np.stack([scheme.bias_ratio(*sizes) for scheme in schemes])
             shift = _followed_by(0.0, np.minimum(bias, _LARGEST_RATIO))
             trend = _trends(ratio, shift[..., :-1])
-        # the largest threshold at this or a later l
+        # The largest threshold at this or a larger l.
         easiest = np.maximum.accumulate(ratio[..., ::-1], axis=2)[..., ::-1]
         highest = easiest.max(axis=0)
         peak = highest.copy()
@@ -119,7 +123,7 @@ class Grid(NamedTuple):
 
 
 def _followed_by(last: float, table: _Floats) -> _Floats:
-    """Append a value to every row."""
+    """Append a value to a table along its last axis."""
     return np.concatenate([table, np.full((*table.shape[:2], 1), last)], axis=2)
 
 
@@ -136,10 +140,10 @@ def _trends(ratio: _Floats, shift: _Floats) -> NDArray[np.uint8]:
 
 
 def _curve(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit, per scheme and column, the index along ``l`` as ``(p + q r) / (s + t r)``.
+    """Fit ``(p + q r) / (s + t r)`` to the index along ``l``, per scheme and column.
 
-    Exact where the ratio is a fraction of linear functions of the index, as for all schemes of
-    the registry on a regular axis; elsewhere a rough guess, which the kernel corrects.
+    The fit is exact if the ratio is a quotient of linear functions of the index, as it is for all
+    schemes of the registry on a regular axis. Otherwise it is rough, and the kernel corrects it.
     """
     schemes, nd, nl = ratio.shape
     curve = np.zeros((schemes, nd, 4))
@@ -156,13 +160,12 @@ def _curve(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _fits(curve: _Floats, ratio: _Floats) -> NDArray[np.bool_]:
-    """Return, per scheme and column, whether the curve tells where a sum lies between thresholds.
+    """Return, per scheme and column, whether the curve locates a ratio between the thresholds.
 
-    It does if its guess at every threshold is the threshold's index but for 1e-7 and neighbouring
-    thresholds differ by far more than a rounding error; or if there is nothing to tell, because
-    all thresholds are the same. A curve of this kind that passes such a test cannot have a pole
-    between two thresholds: it would have to be monotone on both sides, and then some of the
-    guesses would be in the wrong order.
+    It does if its value at every threshold is the index of the threshold to 1e-7 and neighbouring
+    thresholds differ by far more than rounding errors. Equal thresholds need no curve. A curve that
+    passes this test has no pole between two thresholds: it is monotone on both sides of a pole, so
+    some of its values would be in the wrong order.
     """
     schemes, nd, nl = ratio.shape
     fits = np.ones((schemes, nd), bool)

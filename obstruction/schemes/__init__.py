@@ -1,11 +1,12 @@
-"""Initialisation schemes: the law and the scale of every weight, from the sizes of the network.
+"""Initialisation schemes: rules that give every weight its law and its scale.
 
 A two-layer network with ``d`` inputs, ``l`` hidden neurons and ``e`` outputs has hidden weights
-``W1`` of shape ``(l, d)`` (fan-in ``d``, fan-out ``l``), hidden biases ``b1`` of shape ``(l,)`` if
-it has any, and output weights ``W2`` of shape ``(e, l)`` (fan-in ``l``, fan-out ``e``). A scheme
-gives each of these a law and a variance. Only two ratios decide which neurons are pathological:
-``a = Var W2 / Var W1`` and, with biases, ``beta = Var b1 / Var W1``. (By "variance" we mean the
-mean square throughout; all laws but the constant one have mean 0.)
+``W1`` of shape ``(l, d)`` (fan-in ``d``, fan-out ``l``), optional hidden biases ``b1`` of shape
+``(l,)``, and output weights ``W2`` of shape ``(e, l)`` (fan-in ``l``, fan-out ``e``). A scheme
+gives each of these a law and a variance that depends on the fans. Two ratios of variances decide
+how likely neurons are pathological: ``a = Var W2 / Var W1`` and, with biases,
+``beta = Var b1 / Var W1``. "Variance" means the mean square throughout; all laws but the constant
+one have mean 0.
 
 Its modules may import tools only. They must never know how weights are drawn or counted.
 """
@@ -40,7 +41,7 @@ SchemeLike: TypeAlias = str | InitScheme
 
 
 def scheme_names() -> tuple[str, ...]:
-    """Return the names in the registry.
+    """Return the names of all schemes.
 
     Examples
     --------
@@ -67,36 +68,37 @@ def scheme_options(name: str) -> dict[str, Option]:
 
 
 def scheme_about(name: str) -> str:
-    """Return one line that says what a scheme does."""
+    """Return a description of a scheme in one line."""
     return _entry(name).about
 
 
 def scheme_origin(name: str) -> tuple[str, str]:
-    """Return the framework that a scheme is of, "textbook" for none, and its name there."""
+    """Return the framework that a scheme comes from, or "textbook", and its name there."""
     entry = _entry(name)
     return entry.framework, entry.api
 
 
 def option_about(name: str, option: str) -> str:
-    """Return a few words that say what an option of a scheme does."""
+    """Return a description of an option of a scheme in a few words."""
     return _entry(name).options[option].about
 
 
 def scheme(name: str, **options: Any) -> InitScheme:
-    """Return the initialisation scheme of that name.
+    """Return an initialisation scheme.
 
     Parameters
     ----------
     name : str
-        A name from `scheme_names`, or the label of a scheme with its options attached,
+        A name from `scheme_names`, or a label, which is a name with options:
         ``"kaiming_normal:mode=fan_out,output_gain=0.5"``.
     **options
-        What the scheme takes, see `scheme_options`. Most take ``hidden_gain`` and ``output_gain``
-        (>= 0: factors on the standard deviations of the weights, never of the biases);
-        ``kaiming_*`` take ``mode`` (``"fan_in"`` or ``"fan_out"``) and ``negative_slope``;
-        schemes of frameworks take ``bias`` (``"default"``, ``"zero"`` or ``"none"``); truncated
-        normal ones may take ``truncation`` (``"corrected"`` or ``"uncorrected"``); ``mup``,
-        ``ntk`` and ``mean_field`` take ``parametrization`` (``"stored"`` or ``"effective"``).
+        Options of the scheme, see `scheme_options`. Most schemes take ``hidden_gain`` and
+        ``output_gain`` (>= 0), which are factors on the standard deviations of the weights but not
+        of the biases. ``kaiming_*`` take ``mode`` (``"fan_in"`` or ``"fan_out"``) and
+        ``negative_slope``. Most schemes of frameworks take ``bias`` (``"default"``, ``"zero"`` or
+        ``"none"``). Some truncated normal ones take ``truncation`` (``"corrected"`` or
+        ``"uncorrected"``). ``mup``, ``ntk`` and ``mean_field`` take ``parametrization``
+        (``"stored"`` or ``"effective"``).
 
     Returns
     -------
@@ -106,8 +108,8 @@ def scheme(name: str, **options: Any) -> InitScheme:
     ------
     ValueError
         If the name or an option is unknown (the message suggests the nearest), if a value is out
-        of its range, if both layers would be all zeros, or if the hidden weights would be all
-        zeros beside biases that are not.
+        of its range, if all weights of both layers would be zero, or if all hidden weights but not
+        all hidden biases would be zero.
 
     Notes
     -----
@@ -145,8 +147,8 @@ def scheme(name: str, **options: Any) -> InitScheme:
         )
     if hidden.scale == 0.0 and rules.bias is not None and rules.bias.scale > 0.0:
         raise ValueError(
-            f"scheme {name!r}: hidden weights would be all zeros beside biases that are not; "
-            "give them a positive scale or set the biases to zero"
+            f"scheme {name!r}: the hidden weights would be all zeros, but the hidden biases would "
+            "not; the scale of the weights must be positive, or the biases must be zero"
         )
     changed = tuple((k, v) for k, v in values.items() if v != entry.options[k].default)
     return InitScheme(name, changed, hidden, output, rules.bias)
@@ -158,12 +160,12 @@ def as_scheme(value: SchemeLike) -> InitScheme:
 
 
 def as_schemes(values: SchemeLike | Iterable[SchemeLike]) -> tuple[InitScheme, ...]:
-    """Return one or several schemes as a tuple without repetition.
+    """Return one scheme or several schemes as a tuple.
 
     Raises
     ------
     ValueError
-        If there is none, or one is unknown or given twice.
+        If there is no scheme, or one is unknown or given twice.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         values = (values,)
@@ -173,7 +175,9 @@ def as_schemes(values: SchemeLike | Iterable[SchemeLike]) -> tuple[InitScheme, .
     labels = [one.label for one in schemes]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise ValueError(f"schemes: {', '.join(twice)} given more than once")
+        raise ValueError(
+            f"schemes: {', '.join(twice)} given more than once; each scheme must be given once"
+        )
     return schemes
 
 
@@ -196,12 +200,13 @@ def _nearest(word: str, words: Iterable[str]) -> str:
 
 
 def _parse_options(name: str, text: str) -> dict[str, str]:
+    label = f"{name}:{text}"
     options: dict[str, str] = {}
     for part in text.split(",") if text else []:
         option, equals, value = part.partition("=")
         if not option or not equals or not value:
-            raise ValueError(f"scheme {name + ':' + text!r}: options read name=value, not {part!r}")
+            raise ValueError(f"scheme {label!r}: options must be name=value, not {part!r}")
         if option in options:
-            raise ValueError(f"scheme {name + ':' + text!r}: option {option!r} is given twice")
+            raise ValueError(f"scheme {label!r}: option {option!r} is given twice")
         options[option] = value
     return options

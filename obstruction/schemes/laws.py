@@ -1,4 +1,4 @@
-"""Laws: the shapes of a weight's distribution, each standardised to mean square 1."""
+"""Laws: distributions of a weight, each standardised to mean square 1."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Law:
-    """A distribution of mean square 1; a scheme scales it.
+    """A distribution of mean square 1, which a scheme scales.
 
     Parameters
     ----------
     name : str
-        The name used in options and tables.
+        The name of the law in options and tables.
     code : int
-        The number by which the kernels and the random streams know the law. It is part of the
-        definition of every seeded result and never changes.
+        The number of the law in the kernels and the random streams. Every seeded result depends on
+        it, so it must never change.
     bound : float
-        The largest size a standardised weight can have, ``math.inf`` if there is none.
+        The largest absolute value of a standardised weight, ``math.inf`` if there is none.
     fourth_moment : float
         The mean fourth power of a standardised weight.
     independent : bool
@@ -37,7 +37,7 @@ class Law:
 
 
 CUT: Final = 2.0
-"""Where the truncated normal is cut, in standard deviations of the normal before the cut."""
+"""The cut of the truncated normal, in standard deviations of the normal before the cut."""
 
 CUT_STD: Final = 0.8796256610342398
 """The standard deviation of N(0, 1) cut at plus and minus 2."""
@@ -49,13 +49,13 @@ UNIFORM: Final = Law("uniform", 1, math.sqrt(3.0), 1.8)
 """The uniform law on [-sqrt(3), sqrt(3)]."""
 
 TRUNCATED: Final = Law("truncated_normal", 2, CUT / CUT_STD, 2.3655366)
-"""The normal law cut at plus and minus 2, then divided by the standard deviation 0.8796 it has."""
+"""The normal law cut at plus and minus 2 and divided by its standard deviation 0.8796."""
 
 CONSTANT: Final = Law("constant", 3, 1.0, 1.0)
-"""Always 1. With scale 0 this is a layer of zeros."""
+"""The constant 1. With scale 0 it gives a layer of zeros."""
 
 ORTHOGONAL: Final = Law("orthogonal", 4, math.inf, math.nan, independent=False)
-"""Entries of a Haar-distributed semi-orthogonal matrix: neither independent nor of one shape."""
+"""Entries of a Haar-distributed semi-orthogonal matrix, which depend on each other."""
 
 LAWS: Final[dict[str, Law]] = {law.name: law for law in (NORMAL, UNIFORM, TRUNCATED, CONSTANT)}
 """Every law of independent weights by its name."""

@@ -1,4 +1,4 @@
-"""The options of schemes: their defaults, how they are read, what they mean."""
+"""The options of schemes: their defaults, checks and descriptions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from obstruction.schemes.laws import LAWS, Law
 from obstruction.schemes.rules import Option
+from obstruction.tools.checks import check_choice
 
 
 def read_number(name: str, value: Any) -> float:
@@ -23,7 +24,7 @@ def read_number(name: str, value: Any) -> float:
 
 
 def read_scale(name: str, value: Any) -> float:
-    """Read a gain or a standard deviation, whose square must stay within floating point."""
+    """Return a gain or a standard deviation, whose square must not overflow or underflow."""
     number = read_number(name, value)
     if number < 0.0:
         raise ValueError(f"{name} = {value!r}: must be a number >= 0")
@@ -33,7 +34,7 @@ def read_scale(name: str, value: Any) -> float:
 
 
 def read_slope(name: str, value: Any) -> float:
-    """Return the slope of a leaky ReLU, whose square must stay within floating point."""
+    """Return the slope of a leaky ReLU, whose square must not overflow."""
     number = read_number(name, value)
     if abs(number) > 1e30:
         raise ValueError(f"{name} = {value!r}: must be between -1e30 and 1e30")
@@ -49,20 +50,17 @@ def read_width(name: str, value: Any) -> float:
 
 
 def read_choice(*allowed: str) -> Callable[[str, Any], str]:
-    """Return a function that takes one of these words."""
+    """Return a function that returns one of the allowed words, or the name of an allowed law."""
 
     def read(name: str, value: Any) -> str:
-        text = value.name if isinstance(value, Law) else value
-        if text not in allowed:
-            raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
-        return str(text)
+        return check_choice(name, value.name if isinstance(value, Law) else value, allowed)
 
     return read
 
 
 @dataclass(frozen=True)
 class OptionSpec:
-    """An option: its default, how a value is read and checked, and what it means."""
+    """An option: its default, the function that checks a value, and a description."""
 
     default: Option
     read: Callable[[str, Any], Option]

@@ -1,4 +1,4 @@
-"""The registry: how every named scheme makes the rules of its layers, and where it comes from."""
+"""The registry of schemes: the options, the rules and the origin of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from obstruction.schemes.rules import ZERO, LayerRule
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules that the options of a scheme make."""
+    """The rules of all layers for one choice of options."""
 
     hidden: LayerRule
     output: LayerRule
@@ -34,7 +34,7 @@ class Rules:
 Build: TypeAlias = Callable[[Mapping[str, Any]], Rules]
 
 _TORCH_BIAS: Final = LayerRule(UNIFORM, 1.0 / 3.0, "fan_in")
-"""The bound 1/sqrt(fan_in) that ``nn.Linear`` gives its biases, whatever its weights become."""
+"""Biases of ``nn.Linear``, uniform within 1/sqrt(fan_in) however the weights are initialised."""
 
 
 def _same(law: Law, scale: float, fan: str, bias: LayerRule | None = None) -> Rules:
@@ -54,7 +54,7 @@ def _kaiming(law: Law) -> Build:
 
 
 def _biased(build: Build, bias: LayerRule) -> Build:
-    """Return the rules of ``build`` with hidden biases, as the option ``bias`` has them."""
+    """Return ``build`` with hidden biases: ``bias``, zeros or none, as the option ``bias`` says."""
 
     def with_bias(options: Mapping[str, Any]) -> Rules:
         chosen = {"default": bias, "zero": ZERO, "none": None}[options["bias"]]
@@ -68,7 +68,7 @@ def _truncated(scale: float, fan: str) -> Build:
 
 
 def _left_by_cut(options: Mapping[str, Any]) -> float:
-    """Return the factor on the variance that a cut without correction leaves."""
+    """Return the factor that the cut applies to the variance, 1 if it is corrected."""
     return CUT_STD**2 if options["truncation"] == "uncorrected" else 1.0
 
 
@@ -113,15 +113,13 @@ def _custom(options: Mapping[str, Any]) -> Rules:
         return LayerRule(law, scale * (_left_by_cut(options) if law == TRUNCATED else 1.0), "none")
 
     if not options["bias_law"] and options["bias_std"] != CUSTOM["bias_std"].default:
-        raise ValueError(
-            f"bias_std = {options['bias_std']:g}: there are no biases without a bias_law"
-        )
+        raise ValueError(f"bias_std = {options['bias_std']:g}: must not be given without bias_law")
     return Rules(rule("hidden"), rule("output"), rule("bias") if options["bias_law"] else None)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the registry: the options a scheme takes, the rules they make, where it is from."""
+    """A scheme in the registry: its options, the rules they lead to, a description, its origin."""
 
     options: Mapping[str, OptionSpec]
     build: Build
@@ -132,6 +130,13 @@ class Entry:
 
 def _torch(build: Build, options: Mapping[str, OptionSpec], api: str, about: str) -> Entry:
     return Entry({**options, **BIAS, **GAINS}, _biased(build, _TORCH_BIAS), about, "PyTorch", api)
+
+
+def _torch_init(name: str, build: Build, options: Mapping[str, OptionSpec]) -> Entry:
+    """Return the entry of ``nn.Linear`` whose weights are initialised by ``nn.init.name_``."""
+    author = name.split("_")[0].capitalize()
+    about = f"{author} weights in nn.Linear, whose biases stay as they were"
+    return _torch(build, options, f"nn.init.{name}_", about)
 
 
 REGISTRY: Final[dict[str, Entry]] = {
@@ -151,30 +156,10 @@ REGISTRY: Final[dict[str, Entry]] = {
         "nn.Linear",
         "PyTorch's default layer, weights and biases within 1/sqrt(fan_in)",
     ),
-    "torch_xavier_normal": _torch(
-        _xavier(NORMAL),
-        {},
-        "nn.init.xavier_normal_",
-        "Xavier weights in nn.Linear, whose biases stay as they were",
-    ),
-    "torch_xavier_uniform": _torch(
-        _xavier(UNIFORM),
-        {},
-        "nn.init.xavier_uniform_",
-        "Xavier weights in nn.Linear, whose biases stay as they were",
-    ),
-    "torch_kaiming_normal": _torch(
-        _kaiming(NORMAL),
-        KAIMING,
-        "nn.init.kaiming_normal_",
-        "Kaiming weights in nn.Linear, whose biases stay as they were",
-    ),
-    "torch_kaiming_uniform": _torch(
-        _kaiming(UNIFORM),
-        KAIMING,
-        "nn.init.kaiming_uniform_",
-        "Kaiming weights in nn.Linear, whose biases stay as they were",
-    ),
+    "torch_xavier_normal": _torch_init("xavier_normal", _xavier(NORMAL), {}),
+    "torch_xavier_uniform": _torch_init("xavier_uniform", _xavier(UNIFORM), {}),
+    "torch_kaiming_normal": _torch_init("kaiming_normal", _kaiming(NORMAL), KAIMING),
+    "torch_kaiming_uniform": _torch_init("kaiming_uniform", _kaiming(UNIFORM), KAIMING),
     "keras_dense": Entry(
         {**BIAS, **GAINS},
         _biased(_xavier(UNIFORM), ZERO),

@@ -1,4 +1,4 @@
-"""What a scheme is: the rule of each layer, the ratios that follow, and both as text."""
+"""Schemes as values: the rules of the layers, the ratios of their variances, and both as text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FANS: Final[dict[str, Callable[[FloatArray, FloatArray], FloatArray]]] = {
 
 @dataclass(frozen=True)
 class LayerRule:
-    """How the weights of one layer are drawn: ``variance = scale / fan ** power``.
+    """The law and the variance of the weights of one layer: ``variance = scale / fan ** power``.
 
     Parameters
     ----------
@@ -35,9 +35,10 @@ class LayerRule:
     scale : float
         The numerator of the variance, >= 0.
     fan : {"fan_in", "fan_out", "fan_avg", "fan_max", "none"}
-        The denominator: a size of the layer, their mean, the larger one, or 1.
+        The fan in the denominator; ``"fan_avg"`` is the mean of both, ``"fan_max"`` the larger one,
+        and ``"none"`` is 1.
     power : int
-        The power of the denominator.
+        The power of the fan in the denominator.
     """
 
     law: Law
@@ -46,7 +47,7 @@ class LayerRule:
     power: int = 1
 
     def denominator(self, fan_in: FloatArray, fan_out: FloatArray) -> FloatArray:
-        """Return what divides the scale."""
+        """Return the divisor of the scale."""
         return _FANS[self.fan](fan_in, fan_out) ** self.power
 
     def variance(self, fan_in: FloatArray, fan_out: FloatArray) -> FloatArray:
@@ -54,7 +55,7 @@ class LayerRule:
         return self.scale / self.denominator(fan_in, fan_out)
 
     def numerator(self) -> float:
-        """Return the scale for printing, where the sum of the fans stands for their mean."""
+        """Return the scale to print above the denominator, which shows ``fan_avg`` as a sum."""
         return self.scale * (2.0**self.power if self.fan == "fan_avg" else 1.0)
 
 
@@ -64,19 +65,22 @@ ZERO: Final = LayerRule(CONSTANT, 0.0, "none")
 
 @dataclass(frozen=True)
 class InitScheme:
-    """A named rule that gives every weight its law and its scale. Make one with `scheme`.
+    """A named rule that gives every weight its law and its scale, made by `scheme`.
+
+    Methods of sizes take the numbers of inputs ``d``, hidden neurons ``l`` and outputs ``e``, which
+    broadcast. They raise ValueError if one of these is not a whole number of at least 1.
 
     Attributes
     ----------
     name : str
         The name in the registry.
     options : tuple of (str, str or float)
-        The options that differ from their defaults, in the registry's order.
+        The options that differ from their defaults, in the order of the registry.
     hidden, output : LayerRule
         The rules of ``W1`` and ``W2``.
     bias : LayerRule or None
         The rule of ``b1``, with the fans of ``W1``; None if there are no hidden biases. Biases
-        that start at zero (`ZERO`) change no balance, but they are there to be trained.
+        that start at zero (`ZERO`) change no balance, but they exist and are trained.
 
     Examples
     --------
@@ -96,7 +100,7 @@ class InitScheme:
 
     @property
     def label(self) -> str:
-        """The scheme as one word, ``name:option=value,...``; `scheme` reads it back."""
+        """The scheme as one word, ``name:option=value,...``, which `scheme` accepts."""
         if not self.options:
             return self.name
         return self.name + ":" + ",".join(f"{k}={format_option(v)}" for k, v in self.options)
@@ -108,12 +112,12 @@ class InitScheme:
 
     @property
     def bias_law(self) -> Law | None:
-        """The law of the hidden biases, None if there are none or they start at zero."""
+        """The law of the hidden biases; None if there are no biases or they start at zero."""
         return None if self.bias is None or self.bias.scale == 0.0 else self.bias.law
 
     @property
     def has_bias(self) -> bool:
-        """Whether the hidden neurons have biases, be it that they start at zero."""
+        """Whether the hidden neurons have biases, which may start at zero."""
         return self.bias is not None
 
     @property
@@ -122,48 +126,22 @@ class InitScheme:
         return all(law.independent for law in self.laws)
 
     def hidden_variance(self, d: ArrayLike, l: ArrayLike) -> FloatArray:
-        """Return Var W1 for ``d`` inputs and ``l`` hidden neurons, in their broadcast shape.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return Var W1 in the broadcast shape of the sizes."""
         d, l = _sizes(d, l)
         return self.hidden.variance(d, l)
 
     def output_variance(self, d: ArrayLike, l: ArrayLike, e: ArrayLike = 1) -> FloatArray:
-        """Return Var W2 for ``d`` inputs, ``l`` hidden neurons, ``e`` outputs, in their shape.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return Var W2 in the broadcast shape of the sizes."""
         _, l, e = _sizes(d, l, e)
         return self.output.variance(l, e)
 
     def bias_variance(self, d: ArrayLike, l: ArrayLike) -> FloatArray:
-        """Return the mean square of b1, zero without hidden biases, in the broadcast shape.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return Var b1 in the broadcast shape of the sizes, 0 without hidden biases."""
         d, l = _sizes(d, l)
         return np.zeros_like(d) if self.bias is None else self.bias.variance(d, l)
 
     def ratio(self, d: ArrayLike, l: ArrayLike, e: ArrayLike = 1) -> FloatArray:
-        """Return ``a = Var W2 / Var W1`` in the broadcast shape of the sizes.
-
-        It is infinite if the hidden scale is zero.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return ``a = Var W2 / Var W1`` in the broadcast shape; inf if Var W1 is 0."""
         d, l, e = _sizes(d, l, e)
         fans = self.hidden.denominator(d, l) / self.output.denominator(l, e)
         if self.hidden.scale == 0.0:
@@ -171,13 +149,7 @@ class InitScheme:
         return (self.output.scale / self.hidden.scale) * fans
 
     def bias_ratio(self, d: ArrayLike, l: ArrayLike) -> FloatArray:
-        """Return ``beta = Var b1 / Var W1`` in the broadcast shape of the sizes; 0 without biases.
-
-        Raises
-        ------
-        ValueError
-            If a size is not a whole number of at least 1.
-        """
+        """Return ``beta = Var b1 / Var W1`` in the broadcast shape; 0 without hidden biases."""
         d, l = _sizes(d, l)
         if self.bias is None or self.bias.scale == 0.0:
             return np.zeros_like(d)
@@ -205,7 +177,7 @@ class InitScheme:
         return _fraction(scales[0], "", hidden), _fraction(scales[1], "", output), ratio
 
     def bias_formula(self) -> str:
-        """Return Var b1 as text in ``d`` and ``l``: "none" without hidden biases.
+        """Return Var b1 as text in ``d`` and ``l``, or "none" without hidden biases.
 
         Examples
         --------
@@ -222,7 +194,7 @@ class InitScheme:
 
 
 def _denominator(rule: LayerRule, fan_in: str, fan_out: str) -> str:
-    """Write what divides a variance, "1" for nothing."""
+    """Return the denominator of a variance as text, "1" if there is none."""
     words = {
         "fan_in": fan_in,
         "fan_out": fan_out,
@@ -237,7 +209,7 @@ _POWERS: Final = {2: "²"}
 
 
 def _fraction(factor: float, above: str, below: str) -> str:
-    """Write ``factor * above / below``, as a fraction of small numbers where it is one."""
+    """Return ``factor * above / below`` as text, with a fraction of small integers if possible."""
     if factor == 0.0:
         return "0"
     exact = Fraction(factor).limit_denominator(1000)
@@ -253,7 +225,7 @@ def _fraction(factor: float, above: str, below: str) -> str:
 
 
 def _sizes(*sizes: ArrayLike) -> tuple[FloatArray, ...]:
-    """Return d, l and e as float64 arrays of one shape, or say which is no size."""
+    """Return d, l and e as float64 arrays of one shape; raise ValueError if one is not a size."""
     arrays = []
     for name, size in zip("dle", sizes, strict=False):
         array = np.asarray(size)
@@ -268,5 +240,5 @@ def _sizes(*sizes: ArrayLike) -> tuple[FloatArray, ...]:
 
 
 def format_option(value: Option) -> str:
-    """Write the value of an option as `scheme` reads it back."""
+    """Return the value of an option as text that `scheme` accepts."""
     return repr(value).removesuffix(".0") if isinstance(value, float) else value

@@ -1,9 +1,9 @@
-"""Training: our own descent of many small networks, and a monitor of yours.
+"""Training: gradient descent of many small networks at once, and a monitor for any model.
 
-The networks ``f(x) = W2 relu(W1 x)`` have one output and no biases; all have the same shape and
-see the same data, all of it at every step. What is recorded on the way, the balance of every
-neuron above all, tells how far finite steps stray from gradient flow. Losses and optimizers follow
-PyTorch's conventions to rounding.
+`train` trains networks ``f(x) = W2 relu(W1 x)`` with one output and no biases. All networks have
+the same shape and see all of the same data at every step. The recorded balances of the neurons show
+how far finite steps deviate from gradient flow. Losses and optimizers follow PyTorch's conventions
+up to rounding.
 
 Its modules may import models, topology and tools. They must never know of initialisation schemes or
 of probabilities.

@@ -1,4 +1,4 @@
-"""Training many small networks at once on all of the data."""
+"""Gradient descent of many small networks at once, with all of the data at every step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOOK_SECONDS: Final = 0.2
 
 @dataclass(frozen=True)
 class Trained:
-    """Networks after their training, and how it went: N networks, l neurons, R records.
+    """Trained networks and records of their training: N networks, l neurons, R records.
 
     Attributes
     ----------
@@ -34,16 +34,16 @@ class Trained:
     W2 : ndarray of float64, shape (N, l)
         Output weights after the last step.
     steps : ndarray of int64, shape (R,)
-        The recorded steps; the first is 0, before any step, the last is after all of them.
+        The numbers of steps after which there is a record, from 0 to the last step.
     losses : ndarray of float64, shape (N, R)
         The mean loss over the data.
     test_losses : ndarray of float64, shape (N, R), or None
-        The mean loss over the test data, if there were any.
+        The mean loss over the test data; None without test data.
     balances : ndarray of float64, shape (N, R, l)
         ``|in|^2 - out^2`` of every neuron, which gradient flow would conserve.
     W1_path : ndarray of float64, shape (N, R, l, d), or None
     W2_path : ndarray of float64, shape (N, R, l), or None
-        The weights at the recorded steps, if asked for.
+        The weights at the recorded steps; None if they were not recorded.
     """
 
     W1: FloatArray
@@ -57,7 +57,7 @@ class Trained:
 
     @property
     def diverged(self) -> NDArray[np.bool_]:
-        """Networks with a weight or a recorded loss that is not finite: shape ``(N,)``."""
+        """Whether a weight or a recorded loss of each network is not finite: shape ``(N,)``."""
         finite = np.isfinite(self.losses).all(axis=1) & np.isfinite(self.W2).all(axis=1)
         return np.asarray(~(finite & np.isfinite(self.W1).all(axis=(1, 2))))
 
@@ -82,7 +82,7 @@ def train(
     X_test: ArrayLike | None = None,
     y_test: ArrayLike | None = None,
 ) -> Trained:
-    """Train many networks ``f(x) = W2 relu(W1 x)`` of one shape, each on all of the same data.
+    """Train many networks ``f(x) = W2 relu(W1 x)`` of one shape on the same data.
 
     Parameters
     ----------
@@ -91,40 +91,41 @@ def train(
     W2 : array_like, shape (N, l)
         Output weights at the start.
     X : array_like, shape (n, d)
-        The points.
+        The data points.
     y : array_like, shape (n,)
-        Targets; for ``"bce"`` labels 0 and 1, the network's output being the logit.
+        Targets. For ``"bce"`` they are labels 0 and 1, and the output of a network is the logit.
     loss : {"mse", "bce"}
         The mean over the points of ``(f - y)^2``, or of the binary cross-entropy in nats.
     optimizer : GradientDescent or Adam
-        With momentum and moments at 0 in the beginning.
+        Its momentum and moments are 0 at the start.
     steps : int
-        How many, >= 0.
+        The number of steps, >= 0.
     record_every : int, optional
-        Losses and balances are recorded at step 0, at every multiple of it, and at the end; by
-        default at 0 and at the end. A record costs about half a step.
+        Losses and balances are recorded at step 0, at every multiple of this number, and at the
+        end; by default only at 0 and at the end. A record takes about half as long as a step.
     record_weights : bool
         Whether to record the weights as well.
     threads : int, optional
-        By default one a core. Results do not depend on it, nor on the other networks.
+        The number of threads, by default one per core. It does not influence the results.
     X_test, y_test : array_like, optional
-        Test data, of which only the loss is recorded.
+        Test data, for which only the loss is recorded.
 
     Returns
     -------
     Trained
-        Networks that ran off to infinity are there too: see `Trained.diverged`.
+        All networks, including those that diverged: see `Trained.diverged`.
 
     Raises
     ------
     ValueError
-        If an array is not of finite numbers or does not fit the others, a label is neither 0 nor
-        1, another argument is out of its range, or the records would not fit into memory.
+        If an array has a number that is not finite or does not fit the others, a label is neither
+        0 nor 1, another argument is out of its range, or the records would not fit into memory.
 
     Notes
     -----
-    The derivative of ReLU at 0 is taken as 0. All in double precision. `KeyboardInterrupt` stops
-    the work within a step.
+    The derivative of ReLU at 0 is taken as 0. All computations are in double precision. The result
+    of a network does not depend on the other networks. `KeyboardInterrupt` stops the work within a
+    step.
 
     Examples
     --------
@@ -136,12 +137,12 @@ def train(
     """
     hidden = check_array("W1", W1, 3, "(N, l, d)")
     N, l, d = hidden.shape
-    output = _check_shape("W2", W2, (N, l), "as W1 has it")
+    output = _check_shape("W2", W2, (N, l), "to fit W1")
     code = _LOSSES[check_choice("loss", loss, _LOSSES)]
     if not isinstance(optimizer, (GradientDescent, Adam)):
         raise ValueError(f"optimizer = {optimizer!r}: must be a GradientDescent or an Adam")
     if (X_test is None) != (y_test is None):
-        raise ValueError("X_test, y_test: must be given both or neither")
+        raise ValueError("X_test, y_test: must both be given or both be left out")
     points = _points("X", X, "y", y, d, code)
     test = points._replace(x=np.empty(0), y=np.empty(0), share=np.empty(0))
     if X_test is not None:
@@ -181,7 +182,7 @@ def train(
     _run(work, packs, workers, stop)
 
     def networks(name: str, *shape: int) -> FloatArray:
-        """Gather records of all packs as ``(N, R, *shape)``."""
+        """Return the records of all packs as an array of shape ``(N, R, *shape)``."""
         parts = [getattr(record, name).reshape(-1, m, *shape) for record in records]
         return np.ascontiguousarray(np.concatenate(parts, axis=1)[:, :N].swapaxes(0, 1))
 
@@ -198,13 +199,16 @@ def train(
 
 
 def outputs(W1: ArrayLike, W2: ArrayLike, X: ArrayLike) -> FloatArray:
-    """Return what networks compute: ``W2 relu(W1 x)``.
+    """Return the outputs ``W2 relu(W1 x)`` of networks.
 
     Parameters
     ----------
     W1 : array_like, shape (N, l, d)
+        Hidden weights of N networks.
     W2 : array_like, shape (N, l)
+        Output weights.
     X : array_like, shape (n, d)
+        The data points.
 
     Returns
     -------
@@ -213,7 +217,7 @@ def outputs(W1: ArrayLike, W2: ArrayLike, X: ArrayLike) -> FloatArray:
     Raises
     ------
     ValueError
-        If shapes do not fit or an array is not of finite numbers.
+        If shapes do not fit or an array has a number that is not finite.
 
     Examples
     --------
@@ -222,8 +226,8 @@ def outputs(W1: ArrayLike, W2: ArrayLike, X: ArrayLike) -> FloatArray:
     """
     hidden = check_array("W1", W1, 3, "(N, l, d)")
     N, l, d = hidden.shape
-    output = _check_shape("W2", W2, (N, l), "as W1 has it")
-    data = _check_shape("X", X, (None, d), "as W1 has it")
+    output = _check_shape("W2", W2, (N, l), "to fit W1")
+    data = _check_shape("X", X, (None, d), "to fit W1")
     found = np.empty((N, len(data)))
     for one, w1, w2 in zip(found, hidden, output, strict=True):
         one[:] = w2 @ np.maximum(w1 @ data.T, 0.0)
@@ -245,10 +249,10 @@ def _run(work: Any, packs: int, workers: int, stop: NDArray[np.uint8]) -> None:
 
 
 def _points(name: str, X: Any, label: str, y: Any, d: int, loss: int) -> kernels.Points:
-    """Check data and arrange them as the kernels want them."""
-    data = _check_shape(name, X, (None, d), "as W1 has it")
+    """Check data and arrange them in chunks for the kernels."""
+    data = _check_shape(name, X, (None, d), "to fit W1")
     n = len(data)
-    values = _check_shape(label, y, (n,), f"as {name} has points")
+    values = _check_shape(label, y, (n,), f"to fit {name}")
     if loss == kernels.BCE:
         bad = np.flatnonzero((values != 0.0) & (values != 1.0))
         if bad.size:
@@ -263,17 +267,17 @@ def _points(name: str, X: Any, label: str, y: Any, d: int, loss: int) -> kernels
 
 
 def _check_shape(name: str, value: Any, shape: Sequence[int | None], why: str) -> FloatArray:
-    """Return an array of finite numbers of that shape; None stands for any length."""
+    """Return an array of finite numbers of the given shape, in which None allows any length."""
     words = "(" + ", ".join("n" if size is None else str(size) for size in shape)
     words += ",)" if len(shape) == 1 else ")"
-    array = check_array(name, value, len(shape), f"{words}, {why}")
+    array = check_array(name, value, len(shape), f"{words} {why}")
     if any(size not in (None, have) for size, have in zip(shape, array.shape, strict=True)):
-        raise ValueError(f"{name} has shape {array.shape}: must be {words}, {why}")
+        raise ValueError(f"{name} has shape {array.shape}: must be {words} {why}")
     return array
 
 
 def _recorded(steps: Any, every: Any, size: int) -> NDArray[np.int64]:
-    """Return the steps to record, if there is room for so many numbers a record."""
+    """Return the steps to record, if records of ``size`` numbers each fit into memory."""
     last = check_count("steps", steps, least=0)
     between = max(last, 1) if every is None else check_count("record_every", every)
     count = 1 + -(-last // between)
@@ -282,7 +286,7 @@ def _recorded(steps: Any, every: Any, size: int) -> NDArray[np.int64]:
 
 
 def _rule(optimizer: Optimizer) -> kernels.Rule:
-    """Return the numbers of an optimizer."""
+    """Return an optimizer as numbers for the kernels."""
     rate, decay = float(optimizer.learning_rate), float(optimizer.weight_decay)
     if isinstance(optimizer, Adam):
         first, second = map(float, optimizer.betas)

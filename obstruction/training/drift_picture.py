@@ -1,4 +1,4 @@
-"""A picture of how balances drift during training: tables in, Axes out. No display is needed."""
+"""The picture of how balances drift during training, drawn from tables. It needs no display."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def plot_drift(drift: pd.DataFrame, changes: pd.DataFrame, ax: Axes | None = Non
     Parameters
     ----------
     drift : DataFrame
-        Columns ``step``, ``layer``, ``largest``; what `obstruction.Monitor.drift` is.
+        `Monitor.drift`, of which ``step``, ``layer`` and ``largest`` are used.
     changes : DataFrame
-        Columns ``step_after`` and ``pathological_at_start``; what `Monitor.sign_changes` is.
+        `Monitor.sign_changes`, of which ``step_after`` and ``pathological_at_start`` are used.
     ax : Axes, optional
-        Where to draw; by default a new figure.
+        The axes to draw in; by default those of a new figure.
 
     Returns
     -------
     Axes
-        Drift on a logarithmic scale, without points where it is 0 or not a number.
+        Drift on a logarithmic scale. Points where it is 0 or NaN are left out.
     """
     if ax is None:
         ax = Figure(figsize=(4.8, 3.2), dpi=150, layout="constrained").subplots()
     palette = sns.color_palette("colorblind")
-    palette = [palette[i] for i in (0, 2, 4, 5, 8, 9)]  # orange and red are for the marks
+    palette = [palette[i] for i in (0, 2, 4, 5, 8, 9)]  # without the colours of the marks
     shown = False
     for i, (layer, rows) in enumerate(drift.groupby("layer", observed=True, sort=False)):
         kept = rows[rows["largest"] > 0.0]

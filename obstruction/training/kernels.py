@@ -1,20 +1,21 @@
-"""Compiled gradient descent on a few networks side by side: arrays in, arrays filled.
+"""Compiled kernels that train a few networks by gradient descent.
 
-Nothing here validates its input; `obstruction.training.descent` does.
+They take arrays, fill arrays and do not validate their input; `obstruction.training.descent` does.
 
-A *pack* is so many networks of one shape that their neurons fill whole tiles of four. Points come
-in chunks of `CHUNK`, input by input, so that a chunk and what the neurons make of it stay in the
-first caches and nothing as long as the data is ever written. For a chunk the kernel computes all
-neurons, the networks' outputs, the slopes of the loss there, and adds to
+A *pack* is a set of networks of one shape whose neurons together fill whole tiles of four. Data
+points are processed in chunks of `CHUNK`, so that the arrays of a chunk fit the fast caches and no
+array as long as the data is ever written. For each chunk the kernel computes the inputs ``z_k`` of
+all neurons, the outputs of the networks and the slopes (derivatives) of the loss with respect to
+the outputs. It then adds the chunk's part of
 
-    S[k] = sum over points with z_k > 0 of slope * x,      z_k = W1[k] . x,
+    S[k] = sum over points with z_k > 0 of slope * x,      z_k = W1[k] . x.
 
-which is all that both gradients need: dL/dW1[k] = W2[k] S[k] and dL/dW2[k] = W1[k] . S[k] (since
-relu(z) = 1[z > 0] W1[k] . x). That they share S is why gradient flow conserves the balances.
+Both gradients follow from S: dL/dW1[k] = W2[k] S[k] and, because relu(z_k) = 1[z_k > 0] W1[k] . x,
+dL/dW2[k] = W1[k] . S[k]. Because they share S, gradient flow conserves the balances.
 
-Every sum runs in an order that depends on the network alone, so results do not depend on threads
-or on the other networks. Products and sums may be contracted (FMA), and a chunk's sum over points
-is taken in the lanes of a vector register: other CPUs may differ in the last digits.
+The order of every sum depends only on the network, so results do not depend on threads or on the
+other networks. Products and sums may be contracted (FMA), and the sum over a chunk is split among
+the lanes of a vector register, so the last digits may differ between processors.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from numpy.typing import NDArray
 _Array: TypeAlias = NDArray[Any]
 
 CHUNK = 128
-"""Points that are looked at together; chosen by measurement."""
+"""Points in a chunk; the fastest value that was measured."""
 
 TILE = 4
-"""Neurons in a tile: the neurons of a pack are a multiple of it."""
+"""Neurons in a tile. The number of neurons of a pack is a multiple of it."""
 
 INPUTS = 2
-"""Inputs in a tile: the inputs, padded with zeros, are a multiple of it."""
+"""Inputs in a tile. The number of inputs is padded with zeros to a multiple of it."""
 
 MSE = 0
 BCE = 1
@@ -44,16 +45,16 @@ ADAM = 1
 
 
 class Points(NamedTuple):
-    """Data in chunks, filled up with points that weigh nothing.
+    """Data in chunks, the last of which is filled up with points of weight 0.
 
     Attributes
     ----------
     x : float64[chunks * d * CHUNK]
-        For each chunk, for each input, the points.
+        For each chunk and each input, the values of that input at the points.
     y : float64[chunks * CHUNK]
         Targets or labels.
     share : float64[chunks * CHUNK]
-        The weight of each point in the mean: 1 / n, or 0 for filling.
+        The weight of each point in the mean: 1 / n, or 0 for points that fill up a chunk.
     """
 
     x: _Array
@@ -62,7 +63,7 @@ class Points(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An optimizer as numbers; `first` is the momentum, or Adam's first beta."""
+    """An optimizer as numbers; `first` is the momentum, or `first` and `second` are the betas."""
 
     kind: int
     learning_rate: float
@@ -74,12 +75,12 @@ class Rule(NamedTuple):
 
 
 class Records(NamedTuple):
-    """What is written down after each of the steps in `at`.
+    """Records of a pack of m networks with l neurons each, one after each step in `at`.
 
     Attributes
     ----------
     at : int64[r]
-        Ascending; the last is the number of steps to do.
+        The steps to record, ascending. The last is the total number of steps.
     losses, test_losses : float64[r, m]
     balances : float64[r, m * l]
     W1 : float64[r, m * l * d] or float64[0, 0]
@@ -95,13 +96,13 @@ class Records(NamedTuple):
 
 
 def _compile(*fastmath):
-    """Compile without the interpreter lock, keeping the result on disk where that is possible."""
+    """Compile without the interpreter lock and cache the result on disk if possible."""
     fast = set(fastmath)
 
     def decorate(function):
         try:
             return njit(nogil=True, error_model="numpy", fastmath=fast, cache=True)(function)
-        except RuntimeError:  # no folder that numba could keep its cache in
+        except RuntimeError:  # numba finds no folder for its cache
             return njit(nogil=True, error_model="numpy", fastmath=fast)(function)
 
     return decorate
@@ -110,7 +111,7 @@ def _compile(*fastmath):
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH = 0.6931471803691238
 _LN2_LOW = 1.9082149292705877e-10
-_TO_WHOLE = 6755399441055744.0  # 1.5 * 2**52: what is added to it is rounded to a whole number
+_TO_WHOLE = 6755399441055744.0  # 1.5 * 2**52; a number that is added to it becomes an integer
 _WHOLE_BITS = np.int64(0x4338000000000000)
 _FARTHEST = 708.0
 _TAYLOR = tuple(1.0 / math.factorial(i) for i in range(14))
@@ -118,11 +119,11 @@ _TAYLOR = tuple(1.0 / math.factorial(i) for i in range(14))
 
 @_compile("contract")
 def exponential(x):
-    """Return exp(x) to a unit or two in the last place, in a form that vectorises.
+    """Return exp(x) to one or two units in the last place, in a form that vectorises.
 
-    Beyond +-708 it stays at the value there; NaN stays NaN.
+    ``x`` is clipped to [-708, 708]; NaN stays NaN.
     """
-    x = _FARTHEST if x > _FARTHEST else x  # in this form NaN stays
+    x = _FARTHEST if x > _FARTHEST else x  # the comparison is false for NaN
     x = -_FARTHEST if x < -_FARTHEST else x
     shifted = x * _LOG2_E + _TO_WHOLE
     whole = shifted - _TO_WHOLE
@@ -146,7 +147,7 @@ def exponential(x):
 
 @_compile("contract")
 def multiply(W1, d, x, z):
-    """Set z (neurons, CHUNK) to W1 (neurons, d) times x (d, CHUNK), all of them flat."""
+    """Set z (neurons, CHUNK) to W1 (neurons, d) times x (d, CHUNK); all arrays are flat."""
     even = d - d % 4
     for k in range(0, W1.size // d, TILE):
         tile = z[k * CHUNK : (k + TILE) * CHUNK]
@@ -180,7 +181,7 @@ def multiply(W1, d, x, z):
 
 @_compile()
 def _add(sums, d, i, a, b, c, e):
-    """Add to the i-th input's sums of a tile's neurons."""
+    """Add one number for each of a tile's four neurons to the neurons' sums for input i."""
     sums[i] += a
     sums[d + i] += b
     sums[2 * d + i] += c
@@ -189,7 +190,7 @@ def _add(sums, d, i, a, b, c, e):
 
 @_compile("contract", "reassoc")
 def add_products(z, d, x, sums):
-    """Add z (neurons, CHUNK) times x transposed (CHUNK, d) to sums (neurons, d), all flat."""
+    """Add z (neurons, CHUNK) times x transposed (CHUNK, d) to sums (neurons, d); all are flat."""
     even = d - d % 4
     for k in range(0, z.size // CHUNK, TILE):
         tile = z[k * CHUNK : (k + TILE) * CHUNK]
@@ -225,7 +226,7 @@ def add_products(z, d, x, sums):
 
 @_compile("contract")
 def add_up(z, W2, out):
-    """Set out (CHUNK,) to the output of one network, z (l, CHUNK) being its neurons, flat."""
+    """Set out (CHUNK,) to the outputs of a network whose neurons have the inputs z (l, CHUNK)."""
     out[:] = 0.0
     for k in range(W2.size):
         row = z[k * CHUNK : (k + 1) * CHUNK]
@@ -236,7 +237,7 @@ def add_up(z, W2, out):
 
 @_compile("contract")
 def set_slopes(loss, y, share, out):
-    """Replace outputs by the derivative of the mean loss with respect to them."""
+    """Replace outputs by the derivatives of the mean loss with respect to them."""
     if loss == BCE:
         for j in range(CHUNK):
             out[j] = share[j] * (1.0 / (1.0 + exponential(-out[j])) - y[j])
@@ -247,7 +248,7 @@ def set_slopes(loss, y, share, out):
 
 @_compile()
 def pass_back(slope, z):
-    """Replace each neuron's input by the slope where the neuron is active, else by 0."""
+    """Replace each neuron's input by the slope at points where it is positive, else by 0."""
     for k in range(z.size // CHUNK):
         row = z[k * CHUNK : (k + 1) * CHUNK]
         for j in range(CHUNK):
@@ -256,7 +257,7 @@ def pass_back(slope, z):
 
 @_compile()
 def set_sums(W1, W2, m, loss, points, z, slope, sums):
-    """Set sums (m * l, d) to what the gradients of m networks consist of: S of the module."""
+    """Set sums (m * l, d) to S of the module's docstring, for m networks."""
     d, wide = W1.size // W2.size, W2.size // m
     sums[:] = 0.0
     for c in range(points.y.size // CHUNK):
@@ -293,7 +294,7 @@ def set_losses(W1, W2, m, loss, points, z, out, losses):
 
 @_compile("contract")
 def update(rule, step, gradient, weights, first, second):
-    """Do one step (counted from 1) of an optimizer; the moments `first` and `second` begin at 0."""
+    """Do one step of an optimizer, counted from 1; ``first`` and ``second`` are its moments."""
     for i in range(weights.size):
         g = gradient[i]
         if rule.decoupled:
@@ -313,7 +314,7 @@ def update(rule, step, gradient, weights, first, second):
 
 @_compile("contract")
 def set_gradients(W1, W2, sums, gradient):
-    """Turn sums (neurons, d) into the gradient for W1, and set that for W2 (neurons,)."""
+    """Turn sums (neurons, d) into the gradient of W1, and set gradient (neurons,) to that of W2."""
     d = W1.size // W2.size
     for k in range(W2.size):
         w, s = W1[k * d : (k + 1) * d], sums[k * d : (k + 1) * d]
@@ -326,7 +327,7 @@ def set_gradients(W1, W2, sums, gradient):
 
 @_compile()
 def record(W1, W2, m, loss, points, test, z, out, r, records):
-    """Write down the r-th record."""
+    """Fill the r-th record."""
     d = W1.size // W2.size
     set_losses(W1, W2, m, loss, points, z, out, records.losses[r])
     if test.y.size:
@@ -349,15 +350,16 @@ def descend(W1, W2, m, loss, rule, points, test, records, stop):
     ----------
     W1 : float64[m * l * d]
     W2 : float64[m * l]
-        With ``m * l`` a multiple of `TILE` and d of `INPUTS`.
+        Weights at the start, flat. ``m * l`` is a multiple of `TILE`, and d is one of `INPUTS`.
     m : int
     loss : {MSE, BCE}
     rule : Rule
     points, test : Points
-        Test data may be empty.
+        Data and test data, which may be empty.
     records : Records
+        Filled by the kernel.
     stop : uint8[1]
-        Looked at before every step: not 0 ends the work.
+        Read before every step; the kernel gives up if it is not 0.
     """
     z, out = np.empty(W2.size * CHUNK), np.empty(CHUNK)
     sums, gradient = np.empty(W1.size), np.empty(W2.size)

@@ -1,8 +1,8 @@
-"""Watching balances and signs during training.
+"""A monitor that records balances and signs of output weights during training.
 
-Gradient flow keeps every balance, so it never lets a pathological neuron's output weight change its
-sign. Finite steps, momentum, Adam and weight decay do not keep balances exactly: a `Monitor` shows
-by how much they drift, and which neurons training frees that way.
+Gradient flow conserves every balance, so the output weight of a pathological neuron never changes
+its sign. Finite steps, momentum, Adam and weight decay do not conserve balances exactly. A
+`Monitor` shows by how much balances drift, and which output weights change their sign as a result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 _TOLERANCE: Final = 1e-6
-"""How much smaller the in-norm must be, relatively, for a neuron to count as pathological."""
+"""The least relative difference by which a pathological neuron's in-norm is the smaller norm."""
 
 
 class Monitor:
@@ -37,12 +37,12 @@ class Monitor:
     Parameters
     ----------
     model : model
-        Whatever `obstruction.audit` takes; it is read again at every recorded step, so it must be
-        the object that training changes, or the file that it writes.
+        Any model that `obstruction.audit` takes. It is read again at every recorded step, so it
+        must be the object that training changes or the file that training writes.
     activation, layout, layers
-        As for `obstruction.audit`: what the model does not say of itself.
+        As for `obstruction.audit`: facts that the model itself does not contain.
     every : int
-        Steps to let pass between records, >= 1.
+        The least number of steps between records, >= 1.
 
     Raises
     ------
@@ -53,9 +53,10 @@ class Monitor:
 
     Notes
     -----
-    Drift is measured from the model as it is when the monitor is made, so make it before training.
-    A recorded step keeps three numbers for every hidden neuron (17 bytes): 1000 records of 10,000
-    neurons are 170 MB; raise `every` for more. Weights that are not finite are recorded as nan.
+    Drift is measured from the state of the model when the monitor is made, so it must be made
+    before training. A record takes 17 bytes for every hidden neuron, so 1000 records of 10,000
+    neurons take 170 MB; a larger `every` saves memory. Norms that are not finite are recorded as
+    NaN.
 
     Examples
     --------
@@ -95,17 +96,17 @@ class Monitor:
         self._start = self._read(None)
 
     def step(self, step: int, model: Any = None) -> None:
-        """Record the model, if `every` steps have passed since the last record.
+        """Record the model if at least `every` steps have passed since the last record.
 
         Parameters
         ----------
         step : int
-            The number of the step, >= 0, larger than at the last call. The first call is always
-            recorded. If training has already changed the model, the one it started from is
-            recorded as the step before.
+            The number of the step, >= 0 and larger than at the last call. The first call is always
+            recorded. If training has changed the model before it, the state from which training
+            started is recorded as the previous step.
         model : model, optional
-            Where training makes new arrays instead of changing those there are (JAX): the
-            present model, of the same structure.
+            The present model, with the same structure. It is needed if training makes new arrays
+            instead of changing the old ones, as with JAX.
 
         Raises
         ------
@@ -127,7 +128,7 @@ class Monitor:
         self._last = number
 
     def _read(self, model: Any) -> _Record:
-        """Read the weights as they are now."""
+        """Return the norms and signs of the present weights."""
         tensors = self._tensors() if model is None else models.read_contents(model).tensors
         now = model_with(self._model, tensors)
         with np.errstate(all="ignore"):
@@ -151,11 +152,11 @@ class Monitor:
 
     @property
     def history(self) -> pd.DataFrame:
-        """Every recorded neuron at every recorded step.
+        """All records, with a row for every neuron at every recorded step.
 
-        Columns ``step``, ``layer``, ``neuron`` (index in its layer), ``balance``
-        (``in_norm² - out_norm²``), ``in_norm`` (with bias), ``out_norm``, and ``sign``: -1, 0 or 1
-        for the output weight of a neuron with only one, missing for others.
+        The columns are ``step``, ``layer``, ``neuron`` (index in the layer), ``balance``
+        (``in_norm² - out_norm²``), ``in_norm`` (with bias), ``out_norm`` and ``sign``. The sign is
+        that of the output weight, -1, 0 or 1; it is missing for neurons with several.
         """
         import pandas as pd
 
@@ -178,16 +179,17 @@ class Monitor:
 
     @property
     def drift(self) -> pd.DataFrame:
-        """How far balances have moved, a row for every recorded step and layer.
+        """The drift of the balances, with a row for every recorded step and layer.
 
-        Columns ``step``, ``layer``, ``largest`` and ``mean``: over the neurons of the layer, of
-        ``|balance - balance at the start|`` relative to ``in_norm² + out_norm²`` at the start.
+        The columns are ``step``, ``layer``, ``largest`` and ``mean``. The last two are taken over
+        the neurons of the layer. The drift of a neuron is ``|balance - balance at the start|``
+        relative to ``in_norm² + out_norm²`` at the start.
         """
         import pandas as pd
 
         largest, mean = [], []
         unit = np.maximum(self._start.incoming, self._start.outgoing)
-        unit = np.where(unit > 0.0, unit, 1.0)  # no square overflows
+        unit = np.where(unit > 0.0, unit, 1.0)  # squares of norms in this unit do not overflow
         first = _balance(self._start.incoming / unit, self._start.outgoing / unit)
         size = (self._start.incoming / unit) ** 2 + (self._start.outgoing / unit) ** 2
         ends = np.cumsum(self._sizes)[:-1]
@@ -210,18 +212,19 @@ class Monitor:
 
     @property
     def sign_changes(self) -> pd.DataFrame:
-        """Every change of the sign of an output weight that is a neuron's only one.
+        """All changes of sign of output weights of neurons with a single output weight.
 
-        Columns ``layer``, ``neuron``, ``step_before`` and ``step_after`` (recorded steps with
-        opposite signs, and none but zeros between), ``sign_before``, ``sign_after``,
-        ``pathological_at_start`` and ``pathological_before``: whether gradient flow from the
-        start, or from the step before, could never have changed this sign.
+        The columns are ``layer``, ``neuron``, ``step_before``, ``step_after``, ``sign_before``,
+        ``sign_after``, ``pathological_at_start`` and ``pathological_before``. The two steps are
+        recorded steps with opposite signs and nothing but zeros between them. The last two columns
+        say whether gradient flow from the start, or from ``step_before``, could not have changed
+        the sign.
         """
         import pandas as pd
 
         signs = _joined([record.signs for record in self._records]).reshape(-1, sum(self._sizes))
         found = []
-        known = np.zeros(sum(self._sizes), dtype=np.int64)  # the last step with a sign
+        known = np.zeros(sum(self._sizes), dtype=np.int64)  # the last record with a nonzero sign
         for i in range(1, len(self._steps)):
             before, after = signs[known, np.arange(len(known))], signs[i]
             for k in np.flatnonzero(_signed(before) & _signed(after) & (before != after)):
@@ -246,12 +249,12 @@ class Monitor:
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the drift over the steps, a line for each layer, and mark changes of sign.
+        """Draw the drift over the steps, with a line for each layer, and mark changes of sign.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; by default a new figure.
+            The axes to draw in; by default those of a new figure.
         """
         from obstruction.training.drift_picture import plot_drift
 
@@ -263,7 +266,7 @@ class Monitor:
         Parameters
         ----------
         every : int, optional
-            Batches between records; by default those of the monitor.
+            The least number of batches between records; by default `every` of the monitor.
 
         Raises
         ------
@@ -274,14 +277,14 @@ class Monitor:
         monitor, pause = self, self.every if every is None else check_count("every", every)
 
         class MonitorCallback(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
-            """Counts the batches of all calls of ``fit``."""
+            """A callback that numbers the batches across all calls of ``fit``."""
 
             def on_train_begin(self, logs: Any = None) -> None:
                 if monitor._last is None:
                     monitor._visit(0, pause)
 
             def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-                # With JAX, Keras keeps the weights elsewhere during an epoch: this brings them.
+                # With JAX, access to the model makes Keras copy the trained weights into it.
                 _ = self.model
                 monitor._visit((monitor._last or 0) + 1, pause)
 
@@ -293,7 +296,7 @@ class Monitor:
         Parameters
         ----------
         every : int, optional
-            Optimiser steps between records; by default those of the monitor.
+            The least number of optimiser steps between records; by default `every` of the monitor.
 
         Raises
         ------
@@ -301,12 +304,12 @@ class Monitor:
             If neither ``lightning`` nor ``pytorch_lightning`` is installed.
         """
         names = ["lightning.pytorch", "pytorch_lightning"]
-        names.sort(key=lambda name: name not in sys.modules)  # whichever the user has imported
+        names.sort(key=lambda name: name not in sys.modules)  # the one that the user has imported
         lightning = _framework("lightning", names)
         monitor, pause = self, self.every if every is None else check_count("every", every)
 
         class MonitorCallback(lightning.Callback):  # type: ignore[misc, name-defined]
-            """Goes by the trainer's count of optimiser steps."""
+            """A callback that numbers the steps by the trainer's count of optimiser steps."""
 
             def on_train_start(self, trainer: Any, pl_module: Any) -> None:
                 self._record(trainer)
@@ -315,7 +318,7 @@ class Monitor:
                 self._record(trainer)
 
             def _record(self, trainer: Any) -> None:
-                # Batches whose gradients are only accumulated are no steps.
+                # A batch whose gradient is only accumulated does not increase the count.
                 if monitor._last is None or trainer.global_step > monitor._last:
                     monitor._visit(trainer.global_step, pause)
 
@@ -336,7 +339,7 @@ class Monitor:
 
 
 _NONE: Final = 2
-"""Stands for a sign that there is not: several output weights, or one that is not a number."""
+"""The code for no sign: the neuron has several output weights, or one that is not finite."""
 
 
 class _Record(NamedTuple):
@@ -370,7 +373,7 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _reader(source: Any, model: Any) -> Callable[[], Mapping[str, Tensor]]:
-    """Return what reads the present tensors; a module's graph is not traced again."""
+    """Return a function that reads the present tensors without tracing a module again."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(source, torch.nn.Module):
         return lambda: models.read_contents(source).tensors

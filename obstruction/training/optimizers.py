@@ -1,4 +1,4 @@
-"""The optimizers: what torch.optim's SGD, Adam and AdamW do, as values."""
+"""The optimizers: the settings of gradient descent, Adam and AdamW as in ``torch.optim``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True)
 class GradientDescent:
-    """Gradient descent as `torch.optim.SGD` does it, here always with the gradient of all data.
+    """Gradient descent as in `torch.optim.SGD`, here always with the gradient of all data.
 
-    With the buffer ``b`` of momentum ``mu``, which begins at 0, weights ``w`` and gradient ``g``:
-    ``b = mu b + g + weight_decay w``, then ``w = w - learning_rate b``.
+    A step updates the buffer ``b = momentum b + g + weight_decay w``, which is 0 at the start, and
+    then the weights ``w = w - learning_rate b``. Here ``g`` is the gradient.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class GradientDescent:
     momentum : float
         At least 0 and below 1.
     weight_decay : float
-        At least 0: the loss has half of it times the squared weights added.
+        At least 0. It adds ``weight_decay / 2`` times the sum of squared weights to the loss.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class GradientDescent:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam, or AdamW, as `torch.optim.Adam` and `torch.optim.AdamW` do them.
+    """Adam or AdamW, as in `torch.optim.Adam` and `torch.optim.AdamW`.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ class Adam:
     weight_decay : float
         At least 0.
     decoupled : bool
-        Whether the decay shrinks the weights directly, which is AdamW, or is part of the gradient.
-        (AdamW's default decay in torch is 0.01, here 0.)
+        Whether the decay shrinks the weights directly, as in AdamW, or is part of the gradient.
+        The default decay of AdamW is 0.01 in torch and 0 here.
 
     Raises
     ------
@@ -92,7 +92,7 @@ Optimizer: TypeAlias = GradientDescent | Adam
 def _check(
     name: str, value: Any, allowed: str, *, above: float = -math.inf, below: float = math.inf
 ) -> None:
-    """Refuse what is not a number of at least 0 within the bounds, both excluded."""
+    """Raise ValueError unless the value is a finite number >= 0 with ``above < value < below``."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (real and math.isfinite(value) and value >= 0.0 and above < value < below):
         raise ValueError(f"{name} = {value!r}: must be a finite number, {allowed}")

@@ -41,7 +41,7 @@ BAD_GRIDS = [
     ("--scheme kaimin_normal", "unknown scheme 'kaimin_normal' (did you mean 'kaiming_normal'?)"),
     ("--scheme kaiming_normal:mod=fan_in", "no option 'mod' (did you mean 'mode'?)"),
     ("--scheme kaiming_normal:mode=fan_inn", "mode = 'fan_inn': must be one of fan_in, fan_out"),
-    ("--scheme kaiming_normal:mode", "options read name=value"),
+    ("--scheme kaiming_normal:mode", "options must be name=value"),
     ("--scheme kaiming_normal:hidden_gain=-1", "hidden_gain = '-1': must be a number >= 0"),
     ("--scheme kaiming_normal:hidden_gain=nan", "hidden_gain = 'nan': must be a finite number"),
     ("--scheme kaiming_normal:output_gain=inf", "output_gain = 'inf': must be a finite number"),

@@ -166,7 +166,7 @@ def test_no_hidden_nodes():
 def test_refusals():
     net = Network.mlp([1, 399, 1])
     with pytest.raises(
-        ValueError, match=r"^graph: has 401 nodes, networks are drawn with at most 400$"
+        ValueError, match=r"^graph: must have at most 400 nodes to be drawn, not 401$"
     ):
         net.plot(np.ones(net.size))
     with pytest.raises(ValueError, match=r"^weights: must be one number for each of 2 edges"):

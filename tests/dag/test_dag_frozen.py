@@ -417,11 +417,11 @@ def test_components_of_wide_networks_are_exact():
         ),
         (
             lambda net: net.smallest_squares([1, math.inf]),
-            "^balances: that of h1.1 is inf, must be finite$",
+            "^balances: the value for h1.1 must be finite, not inf$",
         ),
         (
             lambda net: net.smallest_squares([1, "a"]),
-            "^balances: that of h1.1 is 'a', must be a number$",
+            "^balances: the value for h1.1 must be a number, not 'a'$",
         ),
     ],
 )

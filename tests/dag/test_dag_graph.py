@@ -133,9 +133,9 @@ def test_layers_are_matrices():
             values = values if i == 2 else np.maximum(values, 0.0)
         np.testing.assert_allclose(net.evaluate(net.from_layers(matrices, given), x), values)
     assert Network.mlp([2, 1]).edges == (("x0", "y0"), ("x1", "y0"))
-    with pytest.raises(ValueError, match=r"^biases: 3 for 1 matrices$"):
+    with pytest.raises(ValueError, match=r"^biases: must be at most 1 arrays, not 3$"):
         net.from_layers(matrices[:1], biases)
-    with pytest.raises(ValueError, match=r"^matrices: must be 3, not 2$"):
+    with pytest.raises(ValueError, match=r"^matrices: must be 3 arrays, not 2$"):
         net.from_layers(matrices[:2], biases[:2])
     turned = [matrices[0].T, *matrices[1:]]
     with pytest.raises(ValueError, match=r"^matrices\[0\]: must have the shape "):
@@ -291,8 +291,8 @@ def test_long_cycles_are_named_in_short():
         (1, ["y"], "^inputs = 1: must be a sequence$"),
         (["x", "x"], ["y"], "^inputs: must not name a node twice$"),
         (["x"], ["y", "y"], "^outputs: must not name a node twice$"),
-        (["x", BIAS], ["y"], "^inputs: the node 'bias' stands for the constant 1$"),
-        (["x"], ["y", BIAS], "^outputs: the node 'bias' stands for the constant 1$"),
+        (["x", BIAS], ["y"], "^inputs: must not hold the node 'bias', which is the constant 1$"),
+        (["x"], ["y", BIAS], "^outputs: must not hold the node 'bias', which is the constant 1$"),
         (["x", []], ["y"], "^inputs: nodes must be hashable$"),
         (["x"], ["y", {}], "^outputs: nodes must be hashable$"),
         (["x", "y"], ["y"], "^outputs: y must not be inputs or the bias as well$"),
@@ -306,8 +306,8 @@ def test_bad_ends(inputs, outputs, message):
 @pytest.mark.parametrize(
     ("widths", "message"),
     [
-        ([], r"^widths = \[\]: must be the inputs and the outputs at least$"),
-        ([3], r"^widths = \[3\]: must be the inputs"),
+        ([], r"^widths = \[\]: must hold at least the inputs and the outputs$"),
+        ([3], r"^widths = \[3\]: must hold at least the inputs"),
         ([3, 0, 1], r"^widths\[1\] = 0: must be a whole number of at least 1$"),
         ([3, 1.5, 1], r"^widths\[1\] = 1.5: must be a whole number"),
         ([3, "a", 1], r"^widths\[1\] = 'a': must be a whole number"),
@@ -326,21 +326,24 @@ def test_bad_widths(widths, message):
         ([1.0], r"^weights: must be one number for each of 2 edges, not of shape \(1,\)$"),
         ([1, 2, 3], r"^weights: must be one number for each of 2 edges, not of shape \(3,\)$"),
         (np.ones((2, 1)), r"not of shape \(2, 1\)$"),
-        ([1.0, np.nan], "^weights: that of h -> y is nan, must be finite$"),
-        ([np.inf, 1.0], "^weights: that of x -> h is inf, must be finite$"),
-        ([1.0, "a"], "^weights: that of h -> y is 'a', must be a number$"),
-        ([1.0, None], "^weights: that of h -> y is None, must be a number$"),
-        ([1.0, 1j], "^weights: that of h -> y is 1j, must be a number$"),
+        ([1.0, np.nan], "^weights: the value for h -> y must be finite, not nan$"),
+        ([np.inf, 1.0], "^weights: the value for x -> h must be finite, not inf$"),
+        ([1.0, "a"], "^weights: the value for h -> y must be a number, not 'a'$"),
+        ([1.0, None], "^weights: the value for h -> y must be a number, not None$"),
+        ([1.0, 1j], "^weights: the value for h -> y must be a number, not 1j$"),
         ("ab", "^weights = 'ab': must be a sequence$"),
         (1.0, "^weights = 1.0: must be a sequence$"),
         (np.float64(1.0), "^weights = .*1.0.*: must be a sequence$"),
         (None, "^weights = None: must be a sequence$"),
-        ({("x", "h"): 1}, "^weights: no weight for h -> y$"),
+        ({("x", "h"): 1}, "^weights: must have a weight for h -> y$"),
         (
             {("x", "h"): 1, ("h", "y"): 1, ("x", "y"): 1},
-            "^weights: not edges of this network: x -> y$",
+            "^weights: must have keys that are edges of this network, not x -> y$",
         ),
-        ({("x", "h"): 1, ("h", "y"): np.nan}, "^weights: that of h -> y is nan, must be finite$"),
+        (
+            {("x", "h"): 1, ("h", "y"): np.nan},
+            "^weights: the value for h -> y must be finite, not nan$",
+        ),
     ],
 )
 def test_bad_weights(weights, message):
@@ -353,7 +356,7 @@ def test_bad_weights(weights, message):
 @pytest.mark.parametrize("x", [[1.0], 1.0, [[1.0, 2.0]], np.ones((1, 1, 1))])
 def test_bad_points(x):
     net = build(GOOD)
-    with pytest.raises(ValueError, match=r"^X: must have the shape \(points, 1\), one column an "):
+    with pytest.raises(ValueError, match=r"^X: must have the shape \(points, 1\), with one column"):
         net.evaluate([1, 1], x)
 
 

@@ -185,7 +185,7 @@ def test_parallel_edges():
     assert one.least == pytest.approx(np.sqrt(0.98))
     lp = linprog([0, 0, 0, 0, 1], A_eq=net.incidence(), b_eq=net.balances(weights), method="highs")
     assert lp.fun == pytest.approx(0.98)
-    with pytest.raises(ValueError, match=r"^weights: must be an array, as some edges are parallel"):
+    with pytest.raises(ValueError, match=r"^weights: must be an array, because some edges are"):
         net.vector(dict(zip(net.edges, weights, strict=True)))
 
 

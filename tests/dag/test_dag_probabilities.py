@@ -195,7 +195,7 @@ def test_agreement_fails_for_wrong_fans(wrong, name, monkeypatch):
     [
         (Network.mlp([3, 4, 1, 1]), "kaiming_normal", r"h1\.0 -> h2\.0 joins two nodes"),
         (Network.mlp([1, 4, 3, 1]), "kaiming_normal", r"h1\.0 -> h2\.0 joins two nodes"),
-        (skip_network([4, 3, 3, 1]), "xavier_uniform", "of several variances"),
+        (skip_network([4, 3, 3, 1]), "xavier_uniform", "have several variances"),
     ],
 )
 def test_reasons(net, scheme, reason):

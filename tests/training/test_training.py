@@ -292,9 +292,9 @@ def test_networks_that_run_off_are_kept_and_flagged():
     ("change", "words"),
     [
         ({"W1": np.zeros((3, 2))}, r"W1 has shape \(3, 2\): must be \(N, l, d\)"),
-        ({"W2": np.zeros((2, 2))}, r"W2 has shape \(2, 2\): must be \(2, 3\), as W1 has it"),
-        ({"X": np.zeros((8, 5))}, r"X has shape \(8, 5\): must be \(n, 2\), as W1 has it"),
-        ({"y": np.zeros(7)}, r"y has shape \(7,\): must be \(8,\), as X has points"),
+        ({"W2": np.zeros((2, 2))}, r"W2 has shape \(2, 2\): must be \(2, 3\) to fit W1"),
+        ({"X": np.zeros((8, 5))}, r"X has shape \(8, 5\): must be \(n, 2\) to fit W1"),
+        ({"y": np.zeros(7)}, r"y has shape \(7,\): must be \(8,\) to fit X"),
         ({"y": np.full(8, 0.5), "loss": "bce"}, r"y\[0\] = 0.5: must be 0 or 1 for loss 'bce'"),
         ({"X": np.full((8, 2), np.nan)}, r"X\[0, 0\] = nan: must be finite"),
         ({"loss": "mae"}, r"loss = 'mae': must be one of mse, bce"),
@@ -302,7 +302,7 @@ def test_networks_that_run_off_are_kept_and_flagged():
         ({"steps": -1}, r"steps = -1: must be a whole number of at least 0"),
         ({"record_every": 0}, r"record_every = 0: must be a whole number of at least 1"),
         ({"threads": 0}, r"threads = 0: must be a whole number of at least 1"),
-        ({"X_test": np.zeros((2, 2))}, r"X_test, y_test: must be given both or neither"),
+        ({"X_test": np.zeros((2, 2))}, r"X_test, y_test: must both be given or both be left out"),
         (
             {"X_test": np.zeros((2, 3)), "y_test": np.zeros(2)},
             r"X_test has shape \(2, 3\): must be \(n, 2\)",

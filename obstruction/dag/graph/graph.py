@@ -1,4 +1,4 @@
-"""Feed-forward networks on directed acyclic graphs: nodes, edges, weights, what they compute."""
+"""The class of directed acyclic graphs of nodes and edges, and the function that they compute."""
 
 from __future__ import annotations
 
@@ -32,35 +32,36 @@ WeightsLike: TypeAlias = ArrayLike | Mapping[Edge, Any] | Sequence[Any]
 
 
 class Graph:
-    """A directed acyclic graph of inputs, hidden nodes and outputs with one weight an edge.
+    """A directed acyclic graph of inputs, hidden nodes and outputs with one weight per edge.
 
-    Hidden nodes apply a positively homogeneous activation, ReLU where it matters, to the sum of
-    what their edges bring; outputs are that sum itself.
+    An output is the weighted sum of the nodes from which its edges come. A hidden node applies a
+    positively homogeneous activation to this sum. `evaluate` and `gradient` take it to be ReLU.
 
     Parameters
     ----------
     edges : iterable of (node, node)
-        From tail to head, in the order in which weights are given. Nodes are any hashable names.
-        An edge from ``"bias"`` is a bias.
+        Pairs of tail and head, in the order in which weights are given. Nodes are any hashable
+        names. An edge from ``"bias"`` is a bias.
     inputs, outputs : iterable of nodes
-        In order. All other nodes are hidden.
+        The inputs and outputs in order. All other nodes are hidden.
 
     Attributes
     ----------
     inputs, hidden, outputs : tuple of nodes
-        Hidden nodes in topological order.
+        Hidden nodes are in topological order.
     edges : tuple of (node, node)
-        In the order of weights.
+        The edges in the order of weights.
     tails, heads : ndarray of int, shape (size,)
-        The ends of the edges as places: inputs, the bias, hidden nodes, outputs, from 0 on.
+        The ends of the edges as places of nodes. Places count from 0: first the inputs, then the
+        bias, the hidden nodes and the outputs.
     first, last : int
-        The place of the first hidden node, and that of the first output.
+        The places of the first hidden node and of the first output.
 
     Raises
     ------
     ValueError
-        If there is a cycle, an edge twice, an edge into an input or the bias or out of an output,
-        or a hidden node that neither an input nor a bias reaches or that leads to no output.
+        If there is a cycle, if an edge is given twice, leads into an input or the bias or leads out
+        of an output, or if a hidden node is not on a path from an input or the bias to an output.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Graph:
         pairs = [check_edge(i, edge) for i, edge in enumerate(check_iterable("edges", edges))]
         ends = check_nodes("inputs", inputs), check_nodes("outputs", outputs)
         known = dict.fromkeys(ends[0])
-        known[BIAS] = None  # whether it has edges or not
+        known[BIAS] = None  # the bias has a place even if it has no edges
         if both := [node for node in ends[1] if node in known]:
             raise ValueError(f"outputs: {shown(both)} must not be inputs or the bias as well")
         inner = dict.fromkeys(node for edge in pairs for node in edge)
@@ -88,10 +89,10 @@ class Graph:
     def _build(
         self, names: Sequence[Node], inputs: int, outputs: int, tails: Indices, heads: Indices
     ) -> None:
-        """Take the nodes (inputs, the bias, hidden nodes, outputs) and edges between their places.
+        """Set the attributes from nodes in the order of their places and edges between places.
 
-        Hidden nodes are brought into topological order. Edges may be parallel, as where the outputs
-        of two layers with biases are added.
+        The hidden nodes may be in any order and are sorted topologically. Edges may be parallel, as
+        they are if the outputs of two layers with biases are added.
         """
         first, last = inputs + 1, len(names) - outputs
         if wrong := [names[v] for v in np.unique(heads[heads < first]).tolist()]:
@@ -117,7 +118,7 @@ class Graph:
         made._build(names, inputs, outputs, tails, heads)
         return made
 
-    # --- what it consists of -------------------------------------------------------------------
+    # --- nodes and edges -----------------------------------------------------------------------
 
     @cached_property
     def inputs(self) -> tuple[Node, ...]:
@@ -126,7 +127,7 @@ class Graph:
 
     @cached_property
     def hidden(self) -> tuple[Node, ...]:
-        """The hidden nodes, each after all nodes that lead to it."""
+        """The hidden nodes in topological order: each comes after all nodes that lead to it."""
         return self._names[self.first : self.last]
 
     @cached_property
@@ -150,12 +151,12 @@ class Graph:
 
     @property
     def nodes(self) -> int:
-        """The number of places: inputs, the bias whether it has edges or not, hidden, outputs."""
+        """The number of nodes, including the bias even if it has no edges."""
         return len(self._names)
 
     @property
     def depths(self) -> Indices:
-        """The number of edges on the longest path to each node, in the order of `tails`."""
+        """The number of edges on the longest path to each node, in the order of places."""
         return self._depths.copy()
 
     @property
@@ -180,7 +181,7 @@ class Graph:
         Parameters
         ----------
         weights : array_like, shape (size,), or mapping from edges to numbers
-            Integers and fractions stay what they are; everything else becomes float64.
+            If all numbers are integers or fractions, they stay exact. Otherwise all become float64.
 
         Returns
         -------
@@ -189,19 +190,20 @@ class Graph:
         Raises
         ------
         ValueError
-            If there is one too many or one too few, or one is neither 0 nor a number between 1e-150
+            If there is not exactly one weight per edge, or a weight is neither 0 nor between 1e-150
             and 1e150 in absolute value.
         """
         if isinstance(weights, Mapping):
             if len(set(self.edges)) < self.size:
-                raise ValueError("weights: must be an array, as some edges are parallel")
+                raise ValueError("weights: must be an array, because some edges are parallel")
             missing = [edge for edge in self.edges if edge not in weights]
             if missing:
-                raise ValueError(f"weights: no weight for {shown(missing)}")
+                raise ValueError(f"weights: must have a weight for {shown(missing)}")
             if len(weights) > self.size:
                 extra = set(weights) - set(self.edges)
                 raise ValueError(
-                    f"weights: not edges of this network: {shown(sorted(extra, key=str))}"
+                    "weights: must have keys that are edges of this network, not "
+                    f"{shown(sorted(extra, key=str))}"
                 )
             weights = [weights[edge] for edge in self.edges]
         values = (
@@ -228,15 +230,15 @@ class Graph:
         Returns
         -------
         ndarray of float64 or object, shape (hidden nodes,)
-            The sum of squared weights (and bias) in less that of squared weights out. Exact if
-            the weights are integers or fractions.
+            The sum of squared weights in, including the bias, minus the sum of squared weights
+            out. It is exact if the weights are integers or fractions.
         """
         into, out = self.sums_of_squares(self.vector(weights))
         found: NDArray[Any] = into - out
         return found
 
     def sums_of_squares(self, weights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the squared weights into and out of each hidden node, added up."""
+        """Return the sums of squared weights into and out of each hidden node."""
         inner = slice(self.first, self.last)
         if weights.dtype != object:
             squares, nodes = weights * weights, self.nodes
@@ -249,7 +251,7 @@ class Graph:
         np.add.at(sums[1], self.tails, weights * weights)
         return sums[0, inner], sums[1, inner]
 
-    # --- what it computes ----------------------------------------------------------------------
+    # --- the function --------------------------------------------------------------------------
 
     def evaluate(self, weights: WeightsLike, X: ArrayLike) -> FloatArray:
         """Return the outputs of the ReLU network.
@@ -273,18 +275,19 @@ class Graph:
         return np.ascontiguousarray(values[self.last :].T)
 
     def gradient(self, weights: WeightsLike, X: ArrayLike, upstream: ArrayLike) -> FloatArray:
-        """Return the gradient of a loss by the weights, the derivative of ReLU at 0 being 0.
+        """Return the gradient of a loss with respect to the weights.
 
         Parameters
         ----------
         weights, X
             As for `evaluate`.
         upstream : array_like, shape (points, outputs)
-            The derivative of the loss by the outputs.
+            The derivative of the loss with respect to the outputs.
 
         Returns
         -------
         ndarray, shape (size,)
+            The derivative of ReLU at 0 is taken as 0.
 
         Raises
         ------
@@ -309,7 +312,7 @@ class Graph:
         points = np.asarray(X, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != len(self.inputs):
             raise ValueError(
-                f"X: must have the shape (points, {len(self.inputs)}), one column an input, "
+                f"X: must have the shape (points, {len(self.inputs)}), with one column per input, "
                 f"not {points.shape}"
             )
         values = np.zeros((self.nodes, len(points)))
@@ -323,17 +326,17 @@ class Graph:
 
     @cached_property
     def _levels(self) -> list[tuple[int, int]]:
-        """Ranges of hidden nodes that do not lead to each other, in order."""
+        """Ranges of places of hidden nodes of equal depth, in order."""
         depth = self._depths[self.first : self.last]
         cuts = self.first + np.flatnonzero(np.diff(depth)) + 1
         bounds = [self.first, *cuts.tolist(), self.last]
         return [(a, b) for a, b in itertools.pairwise(bounds) if a < b]
 
-    # --- its shape -----------------------------------------------------------------------------
+    # --- the structure -------------------------------------------------------------------------
 
     @cached_property
     def sides(self) -> tuple[Side, Side]:
-        """The hidden nodes with their weights out and with their weights in."""
+        """The hidden nodes as `Side`: with their weights out, and with their weights in."""
         first, last = self.first, self.last
         n = last - first
         out = np.bincount(self.tails, minlength=self.nodes)[first:last]
@@ -356,7 +359,7 @@ class Graph:
         return side, side.reversed(marked(self.heads[enters]), into == 1)
 
     def edges_of_hidden(self) -> tuple[Indices, Indices]:
-        """Return for each hidden node the place of one edge out of it and of one edge into it."""
+        """Return, for each hidden node, the indices of one edge out of it and one edge into it."""
         places = np.zeros((2, self.nodes), dtype=np.int64)
         places[0, self.tails] = places[1, self.heads] = np.arange(self.size)
         return places[0, self.first : self.last], places[1, self.first : self.last]
@@ -379,18 +382,18 @@ class Graph:
         return sparse.csr_array(data, shape=(self.last - self.first, self.size))
 
     def on_paths(self, kept: Mask) -> Mask:
-        """Return which edges lie on a path from an input or bias to an output, of some edges only.
+        """Return which edges lie on a path of given edges from an input or the bias to an output.
 
         Parameters
         ----------
         kept : ndarray of bool, shape (size,)
-            The edges to go by.
+            The edges that paths may contain.
         """
         from_inputs, to_outputs = self._reached(kept)
         return kept & from_inputs[self.tails] & to_outputs[self.heads]
 
     def _reached(self, kept: Mask | None = None) -> tuple[Mask, Mask]:
-        """Return which nodes are reached from inputs or bias, and which lead to outputs."""
+        """Return which nodes are reached from inputs or the bias, and which lead to outputs."""
         kept = np.ones(self.size, dtype=bool) if kept is None else kept
         links = np.ones(int(kept.sum())), (self.tails[kept], self.heads[kept])
         forward = sparse.csr_array(links, shape=(self.nodes, self.nodes))
@@ -400,16 +403,8 @@ class Graph:
         )
 
     def _check_reached(self) -> None:
-        """Refuse nodes that could be left out."""
-        n = self.nodes
-        from_inputs, to_outputs = self._reached()
-        for mask, nodes, what in (
-            (
-                from_inputs,
-                slice(self.first, self.last),
-                "hidden nodes that neither an input nor a bias reaches",
-            ),
-            (to_outputs, slice(self.first, self.last), "hidden nodes that lead to no output"),
-        ):
-            if lost := [self._names[v] for v in range(n)[nodes] if not mask[v]]:
-                raise ValueError(f"edges: {what}: {shown(lost)}")
+        """Raise ValueError if a hidden node is not on a path to an output."""
+        problems = "that neither an input nor a bias reaches", "that lead to no output"
+        for mask, problem in zip(self._reached(), problems, strict=True):
+            if lost := [self._names[v] for v in range(self.first, self.last) if not mask[v]]:
+                raise ValueError(f"edges: hidden nodes {problem}: {shown(lost)}")

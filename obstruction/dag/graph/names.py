@@ -1,4 +1,4 @@
-"""Checks of nodes, edges and weights."""
+"""The names of nodes and edges, and checks of names and of numbers at nodes and edges."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Node: TypeAlias = Hashable
 Edge: TypeAlias = tuple[Node, Node]
 
 BIAS: Final = "bias"
-"""The node that is always 1: an edge from it is the bias of the node it leads to."""
+"""The node whose value is always 1. An edge from it is the bias of the node it leads to."""
 
 SMALLEST: Final = 1e-150
 LARGEST: Final = 1e150
-"""Absolute values of weights whose squares and their sums are ordinary floats."""
+"""Bounds of the absolute values of weights, whose sums of squares neither overflow nor vanish."""
 
 _SHOWN: Final = 5
-"""Names that a message lists at most."""
+"""The most names that a message lists."""
 
 
 def check_edge(place: int, edge: Any) -> Edge:
@@ -48,14 +48,14 @@ def check_nodes(name: str, nodes: Any) -> list[Node]:
     if not given:
         raise ValueError(f"{name} = []: must hold at least one node")
     if BIAS in distinct:
-        raise ValueError(f"{name}: the node {BIAS!r} stands for the constant 1")
+        raise ValueError(f"{name}: must not hold the node {BIAS!r}, which is the constant 1")
     if len(distinct) < len(given):
         raise ValueError(f"{name}: must not name a node twice")
     return given
 
 
 def check_iterable(name: str, values: Any) -> Iterable[Any]:
-    """Return what can be gone through, and is no text."""
+    """Return an iterable in a definite order, which is not a text."""
     if isinstance(values, (str, bytes, set, frozenset)) or not isinstance(values, Iterable):
         raise ValueError(f"{name} = {values!r}: must be a sequence")
     return values
@@ -71,9 +71,9 @@ def listed(values: Any) -> NDArray[Any]:
 
 
 def check_numbers(name: str, values: NDArray[Any], place: Callable[[int], Any]) -> NDArray[Any]:
-    """Return finite numbers: whole ones and fractions as they are, others as float64.
+    """Return finite numbers as exact objects if all are integers or fractions, else as float64.
 
-    ``place(i)`` is what a message calls the place of the i-th number.
+    ``place(i)`` is the name of the i-th number's place in messages.
     """
     if values.dtype.kind in "iu":
         return values.astype(object)
@@ -81,12 +81,12 @@ def check_numbers(name: str, values: NDArray[Any], place: Callable[[int], Any]) 
         array = values.astype(np.float64)
         if not np.isfinite(array).all():
             i = int(np.flatnonzero(~np.isfinite(array))[0])
-            raise ValueError(f"{name}: that of {place(i)} is {array[i]}, must be finite")
+            raise ValueError(f"{name}: the value for {place(i)} must be finite, not {array[i]}")
         return array
     given = values.tolist() if values.ndim else []
     for i, value in enumerate(given):
         if not isinstance(value, numbers.Real):
-            raise ValueError(f"{name}: that of {place(i)} is {value!r}, must be a number")
+            raise ValueError(f"{name}: the value for {place(i)} must be a number, not {value!r}")
     if all(isinstance(value, numbers.Rational) for value in given):
         exact = [int(v) if isinstance(v, numbers.Integral) else Fraction(v) for v in given]
         return listed(exact)
@@ -94,7 +94,7 @@ def check_numbers(name: str, values: NDArray[Any], place: Callable[[int], Any]) 
 
 
 def check_sizes(name: str, values: NDArray[Any], place: Callable[[int], Any]) -> NDArray[Any]:
-    """Return numbers whose squares neither overflow nor vanish, or that are 0."""
+    """Return numbers that are 0 or between `SMALLEST` and `LARGEST` in absolute value."""
     sizes = np.abs(values)
     if values.dtype == object:
         wrong = np.array([bool(size) and not SMALLEST <= size <= LARGEST for size in sizes])
@@ -103,13 +103,13 @@ def check_sizes(name: str, values: NDArray[Any], place: Callable[[int], Any]) ->
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"{name}: that of {place(i)} must be 0, or between 1e-150 and 1e150 in absolute value"
+            f"{name}: the absolute value for {place(i)} must be 0, or between 1e-150 and 1e150"
         )
     return values
 
 
 def shown(nodes: Sequence[Any]) -> str:
-    """Return names for a message, a few of them."""
+    """Return the names of nodes or edges for a message; only the first few of many are listed."""
     words = [
         f"{node[0]} -> {node[1]}" if isinstance(node, tuple) and len(node) == 2 else str(node)
         for node in nodes[:_SHOWN]

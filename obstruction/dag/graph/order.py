@@ -1,4 +1,4 @@
-"""The order of the nodes of a directed graph, or the cycle that keeps it from having one."""
+"""Topological order and reachability of the nodes of a directed graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from obstruction.topology.regions import Indices, Mask
 
 
 def depths(names: Sequence[Node], tails: Indices, heads: Indices) -> Indices:
-    """Return the number of edges on the longest path to each node."""
+    """Return the number of edges on the longest path to each node; raise ValueError for a cycle."""
     order = np.argsort(tails, kind="stable")
     ends = np.concatenate([[0], np.cumsum(np.bincount(tails, minlength=len(names)))])
     waiting = np.bincount(heads, minlength=len(names))
@@ -23,7 +23,8 @@ def depths(names: Sequence[Node], tails: Indices, heads: Indices) -> Indices:
         depth[ready] = level
         level += 1
         counts = ends[ready + 1] - ends[ready]
-        places = np.arange(counts.sum()) + np.repeat(ends[ready] - _before(counts), counts)
+        before = np.cumsum(counts) - counts
+        places = np.arange(counts.sum()) + np.repeat(ends[ready] - before, counts)
         reached, times = np.unique(heads[order[places]], return_counts=True)
         waiting[reached] -= times
         ready = reached[waiting[reached] == 0]
@@ -32,12 +33,9 @@ def depths(names: Sequence[Node], tails: Indices, heads: Indices) -> Indices:
     return depth
 
 
-def _before(counts: Indices) -> Indices:
-    return np.cumsum(counts) - counts
-
-
 def _cycle(names: Sequence[Node], left: Indices, tails: Indices, heads: Indices) -> str:
-    """Return a cycle as text: from any node that is left over, backwards, until one comes again."""
+    """Return a cycle among the nodes ``left`` as text."""
+    # Every one of these nodes has an edge from another; following them backwards closes a cycle.
     inside = np.isin(tails, left) & np.isin(heads, left)
     before = dict(zip(heads[inside].tolist(), tails[inside].tolist(), strict=True))
     path = [int(left[0])]
@@ -51,7 +49,7 @@ def _cycle(names: Sequence[Node], left: Indices, tails: Indices, heads: Indices)
 
 
 def reached(graph: sparse.csr_array, start: Iterable[int]) -> Mask:
-    """Return which nodes can be reached from others, these included."""
+    """Return which nodes can be reached from the nodes in ``start``, which are included."""
     mask = np.zeros(graph.shape[0], dtype=bool)
     mask[list(start)] = True
     front = np.flatnonzero(mask)

@@ -1,8 +1,9 @@
-"""How an initialisation scheme draws each weight of a network on a graph.
+"""The law and the scale that an initialisation scheme gives each weight of a network on a graph.
 
-Schemes are written for layers, whose weights share their fans. On a graph every weight has its
-own: its *fan-in* is the number of weights into its head, biases left out, and its *fan-out* the
-number of weights out of its tail. In a chain of layers these are the sizes of the weight's matrix.
+Schemes are defined for layers, whose weights share a fan-in and a fan-out. On a graph every weight
+has its own: its *fan-in* is the number of weights into its head, without the bias, and its
+*fan-out* is the number of weights out of its tail. In a chain of layers these are the sizes of the
+weight's matrix.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ class EdgeLaws(NamedTuple):
     Attributes
     ----------
     codes : ndarray of int64, shape (size,)
-        The laws, by `obstruction.schemes.laws.Law.code`.
+        The codes of the laws, see `obstruction.schemes.laws.Law`.
     stds : ndarray of float64, shape (size,)
-        The roots of the mean squares; 0 for weights that start at zero.
+        The root mean squares; 0 for weights that start at zero.
     """
 
     codes: NDArray[np.int64]
@@ -38,8 +39,8 @@ def edge_laws(graph: Graph, scheme: SchemeLike) -> EdgeLaws:
     ----------
     graph : Graph
     scheme : str or InitScheme
-        Of independent weights. Weights into outputs follow its rule for output weights, wherever
-        they come from; those into hidden nodes its rule for hidden weights.
+        A scheme with independent weights. All weights into outputs follow its rule for output
+        weights, and all weights into hidden nodes follow its rule for hidden weights.
 
     Returns
     -------
@@ -48,15 +49,15 @@ def edge_laws(graph: Graph, scheme: SchemeLike) -> EdgeLaws:
     Raises
     ------
     ValueError
-        If the weights of the scheme depend on each other, or it has hidden biases and no hidden
-        node of the graph has one.
+        If the weights of the scheme depend on each other, or if the scheme has hidden biases but
+        no hidden node of the graph has one.
 
     Notes
     -----
-    Which nodes have biases is the graph's to say. They follow the scheme's rule for hidden biases,
-    those of outputs too, where they enter no balance; the fans are those of the weights into the
-    same node, the mean fan-out if these differ, and 1 if there are none. A scheme without biases
-    starts them at zero.
+    The graph decides which nodes have biases. All of them follow the scheme's rule for hidden
+    biases, also those of outputs, which enter no balance. A bias has the fan-in and the mean
+    fan-out of the weights into the same node, and both are 1 if there are none. If the scheme has
+    no biases, they start at zero.
 
     Examples
     --------
@@ -89,7 +90,7 @@ def edge_laws(graph: Graph, scheme: SchemeLike) -> EdgeLaws:
 
 
 def _fans(graph: Graph, bias: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-    """Return fan-in and fan-out of each weight; biases have those of the weights beside them."""
+    """Return the fan-in and the fan-out of each weight and bias, see `edge_laws`."""
     nodes = graph.nodes
     weights = np.bincount(graph.heads[~bias], minlength=nodes)
     fan_out = np.bincount(graph.tails, minlength=nodes)[graph.tails].astype(np.float64)

@@ -1,15 +1,15 @@
-"""Exact probabilities that weights of a fresh network are frozen, where theory gives them.
+"""Exact probabilities that weights of a randomly initialised network on a graph are frozen.
 
-Let a hidden node have a single weight out, and let no other node lead to it alone. That weight is
-frozen iff its square is above the sum of the node's squared weights in: a neuron of a two-layer
-network, whose probability `obstruction.exact` knows. A single weight into a node is the same with
-the sides exchanged. What several nodes freeze together, and what one weight can be frozen for from
-either end, has no formula here.
+Let a hidden node have a single weight out, and let no other node lead to this node alone. The
+weight is frozen iff its square exceeds the sum of the node's squared weights in. This is the
+condition for a pathological neuron of a two-layer network, whose probability `obstruction.exact`
+computes. The same holds for a single weight in, with the two sides exchanged. There is no formula
+here for a weight that several nodes together can freeze, or that can be frozen from either end.
 
-Nodes that share no weight are independent. If no weight joins two nodes that can freeze one, the
-number of frozen weights is a sum of independent counts, one a node, and its law a convolution. A
-chain of layers of two or more neurons and one output is an example: its last hidden layer is that
-of a two-layer network.
+Nodes that share no weight are independent. If no weight joins two nodes that can freeze a weight,
+the number of frozen weights is therefore a sum of independent counts, one per node, and its
+distribution is a convolution. An example is a chain of layers with two or more neurons and one
+output: its last hidden layer behaves like that of a two-layer network.
 """
 
 from __future__ import annotations
@@ -34,27 +34,28 @@ from obstruction.schemes import SchemeLike, as_scheme
 from obstruction.schemes.laws import CONSTANT, LAWS, NORMAL, Law
 
 _TINY_LOG: Final = -660.0
-"""Below exp(-660) a sum of probabilities is that of any of the events to the last digit."""
+"""For probabilities below exp(-660), that of a union equals their sum to the last digit."""
 
 _CODES: Final = {law.code: law for law in LAWS.values()}
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenProbabilities:
-    """What is known exactly about the frozen weights of a fresh network.
+    """Exact probabilities that the weights of a randomly initialised network are frozen.
 
     Attributes
     ----------
     edges : ndarray of float64, shape (size,)
-        The probability that each weight is frozen: 0 if the graph forbids it, NaN if it is not
-        known.
+        The probability that each weight is frozen: 0 if the graph does not allow it, NaN if it is
+        not known.
     law : ndarray of float64, shape (n + 1,), or None
-        The probabilities that 0, 1, ... weights are frozen; None if they are not known.
+        The probabilities that 0, 1, ..., n weights are frozen; None if they are not known.
     log_disconnected : float
-        The logarithm of `disconnected`, which holds where that underflows. It is 0 without a law
-        where a node has a single weight in and a single one out: whichever is larger is frozen.
+        The logarithm of `disconnected`, which is accurate even if `disconnected` underflows. It is
+        0 if a node has a single weight in and a single weight out, because the larger one is then
+        frozen. Otherwise it is NaN if there is no `law`.
     reason : str
-        Why there is no law; empty if there is.
+        The reason why there is no `law`; empty if there is one.
     """
 
     edges: FloatArray
@@ -71,36 +72,42 @@ class FrozenProbabilities:
     def mean(self) -> float:
         """The expected number of frozen weights, NaN if it is not known.
 
-        It may be known although the law is not: means add up whatever depends on what.
+        It may be known even if `law` is not, because means of dependent counts add up too.
         """
         return math.fsum(self.edges)
 
 
 class _Kind(NamedTuple):
-    """Nodes whose single weights have the same probability to be frozen."""
+    """What the probability depends on that a node's single weight on one side is frozen.
+
+    `single` is the law and the variance of that weight. `others` are the laws, the variances and
+    the numbers of the weights on the other side.
+    """
 
     single: tuple[int, float]
     others: tuple[tuple[int, float, int], ...]
 
 
 def frozen_probabilities(graph: Graph, scheme: SchemeLike) -> FrozenProbabilities:
-    """Return the exact probabilities that weights are frozen in a fresh network.
+    """Return the exact probabilities that weights of a randomly initialised network are frozen.
 
     Parameters
     ----------
     graph : Graph
     scheme : str or InitScheme
-        Of independent weights.
+        A scheme with independent weights.
 
     Returns
     -------
     FrozenProbabilities
-        With NaN, None and a reason for what has no exact value.
+        With NaN, None and a reason where there is no exact value.
 
     Raises
     ------
-    NoExactValue, ValueError
-        If weights depend on each other; if the scheme does not fit the network.
+    NoExactValue
+        If the weights of the scheme depend on each other.
+    ValueError
+        If the scheme does not fit the network.
 
     Examples
     --------
@@ -138,11 +145,11 @@ def frozen_probabilities(graph: Graph, scheme: SchemeLike) -> FrozenProbabilitie
         elif np.isnan(p).any():
             first = places[nodes[np.isnan(p)][0]]
             reasons.append(
-                f"{shown([graph.edges[first]])} is held against weights of several variances, and "
-                "is not normal"
+                f"{shown([graph.edges[first]])} is not normal, and the weights on the other side "
+                "of its node have several variances"
             )
         edges[places[nodes]] = p
-        node[nodes] += p  # a balance is not of both signs
+        node[nodes] += p  # a node freezes at most one weight, as its balance has only one sign
         with np.errstate(invalid="ignore"):
             log_node[nodes] = np.logaddexp(log_node[nodes], log_p)
     if (twice := np.flatnonzero(both > 1)).size:
@@ -157,14 +164,16 @@ def frozen_probabilities(graph: Graph, scheme: SchemeLike) -> FrozenProbabilitie
 
 
 def disconnection_probability(graph: Graph, scheme: SchemeLike) -> float:
-    """Return the exact probability that some weight of a fresh network is frozen.
+    """Return the exact probability that some weight of a randomly initialised network is frozen.
 
-    Arguments are those of `frozen_probabilities`.
+    The arguments are those of `frozen_probabilities`.
 
     Raises
     ------
-    NoExactValue, ValueError
-        If there is no exact value, with the reason; if the scheme does not fit the network.
+    NoExactValue
+        If there is no exact value; the message gives the reason.
+    ValueError
+        If the scheme does not fit the network.
     """
     found = frozen_probabilities(graph, scheme)
     if math.isnan(found.log_disconnected):
@@ -173,7 +182,7 @@ def disconnection_probability(graph: Graph, scheme: SchemeLike) -> float:
 
 
 def _shared(graph: Graph) -> list[str]:
-    """Return why nodes that can freeze a weight depend on each other, if they do."""
+    """Return the reason why nodes that can freeze a weight are dependent, or an empty list."""
     can = np.zeros(graph.nodes, dtype=bool)
     can[graph.first : graph.last] = np.logical_or(*(side.single for side in graph.sides))
     joined = np.flatnonzero(can[graph.tails] & can[graph.heads])
@@ -194,9 +203,10 @@ def _certain(graph: Graph, laws: EdgeLaws) -> bool:
 def _probabilities(
     graph: Graph, laws: EdgeLaws, nodes: NDArray[np.int64], single: NDArray[np.int64], out: bool
 ) -> tuple[FloatArray, FloatArray]:
-    """Return, for nodes with a single weight on one side, log p and p that it outweighs the other.
+    """Return log p and p, with p the probability that a node's single weight on one side is frozen.
 
-    Both are NaN where there is no formula.
+    Both are NaN where there is no formula. ``single`` are the places of the weights of ``nodes``,
+    and ``out`` says whether they lead out of the nodes.
     """
     codes, variances = laws.codes, laws.stds**2
     kinds, kind = np.unique(np.stack([codes, variances]), axis=1, return_inverse=True)
@@ -223,7 +233,7 @@ def _probabilities(
 
 
 def _outweighs(kind: _Kind) -> tuple[float, float]:
-    """Return log p and p that the square of a weight is above the sum of the others' squares."""
+    """Return log p and p, with p the probability that the single weight of a kind is frozen."""
     code, variance = kind.single
     law, others = _CODES[code], [(_CODES[c], v, n) for c, v, n in kind.others]
     if variance == 0.0:
@@ -239,7 +249,7 @@ def _outweighs(kind: _Kind) -> tuple[float, float]:
 def _factors(
     law: Law, variance: float, others: list[tuple[Law, float, int]]
 ) -> tuple[FloatArray, FloatArray] | None:
-    """Return (exponent, factor) of p, None if there is no formula."""
+    """Return (exponent, factor) with ``p = exp(exponent) * factor``, or None without a formula."""
     *rest, (hidden, unit, d) = sorted(others, key=lambda one: one[2])
     normal = law == NORMAL and all(one == NORMAL for one, _, _ in others)
     if d > LARGEST_INPUTS and not (normal and not rest):
@@ -247,14 +257,14 @@ def _factors(
     a, size = np.array([variance / unit]), np.array([float(d)])
     if not rest:
         return inversion.factors(law, hidden, None, size, a, np.zeros(1))
-    if len(rest) == 1 and rest[0][2] == 1:  # as a hidden bias
+    if len(rest) == 1 and rest[0][2] == 1:  # one weight of another law or variance, as a bias
         bias, share, _ = rest[0]
         return inversion.factors(law, hidden, bias, size, a, np.array([share / unit]))
     return _craig(variance, others) if law == NORMAL else None
 
 
 def _craig(variance: float, others: list[tuple[Law, float, int]]) -> tuple[FloatArray, FloatArray]:
-    """Return the factors for a normal weight beside others of any laws and variances."""
+    """Return the factors for a normal weight and weights of any laws on the other side."""
     fixed = math.fsum(n * v for law, v, n in others if law == CONSTANT) / variance
     groups = [(law, n, SQUARE[law] * v / variance) for law, v, n in others if law != CONSTANT]
 
@@ -268,7 +278,7 @@ def _craig(variance: float, others: list[tuple[Law, float, int]]) -> tuple[Float
 
 
 def _convolved(p: FloatArray) -> FloatArray:
-    """Return the law of the number of independent events, given their probabilities."""
+    """Return the distribution of the number of independent events with probabilities ``p``."""
     law = np.ones(1)
     for one, n in zip(*np.unique(p, return_counts=True), strict=True):
         law = np.convolve(law, stats.binom.pmf(np.arange(n + 1), n, one))
@@ -276,7 +286,7 @@ def _convolved(p: FloatArray) -> FloatArray:
 
 
 def _log_some(p: FloatArray, log_p: FloatArray) -> float:
-    """Return the logarithm of the probability that some of independent events happens."""
+    """Return the logarithm of the probability that at least one of independent events occurs."""
     if not p.size:
         return -math.inf
     if log_p.max() < _TINY_LOG:

@@ -1,10 +1,10 @@
-"""Compiled kernels: draw the weights of networks on a graph, count the frozen ones.
+"""Compiled kernels that draw the weights of networks on a graph and count the frozen ones.
 
-The words and the laws are those of `obstruction.sampling.kernels.networks`. The counter ``(0,
-group, network, law)`` names the four weights of the edges ``4 group ... 4 group + 3``, if they
-follow that law. So any weight can be drawn without the others, and only those of nodes that matter
-are. Nothing here validates its input; `obstruction.dag.probability.sampling` says what the arrays
-mean.
+The generator and the laws are those of `obstruction.sampling.kernels.networks`. The counter ``(0,
+group, network, law)`` names the weights of the edges ``4 group ... 4 group + 3`` that follow this
+law. Any weight can therefore be drawn without the others, and only weights of nodes that can freeze
+a weight are drawn. The kernels do not validate their input; `obstruction.dag.probability.sampling`
+makes the arrays.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ _Array: TypeAlias = NDArray[Any]
 
 
 class Draws(NamedTuple):
-    """The weights that must be drawn, in groups of four; one row a group and law.
+    """The weights that must be drawn, in groups of four; each row is a group and a law.
 
     Attributes
     ----------
     laws : int64[draws]
         Codes of laws.
     groups : uint32[draws]
+        Group ``g`` holds the edges ``4 g ... 4 g + 3``.
     variances : float64[draws, 4]
+        Variances of the weights.
     heads, tails : int64[draws, 4]
-        The node whose sum of squares in (out) the weight adds to, -1 for none that matters.
+        The node to whose sum of squared weights in (heads) or out (tails) the weight belongs; -1 if
+        that sum is not needed.
     """
 
     laws: _Array
@@ -42,18 +45,20 @@ class Draws(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The weights that could be frozen, seen from the node that has no other on that side.
+    """The weights that can be frozen, each as the only weight into or out of a node.
+
+    A weight appears twice if it is the only one for the nodes at both of its ends.
 
     Attributes
     ----------
     nodes : int64[k]
-        That node.
+        The node.
     signs : float64[k]
-        1 if the weight leads out of it, -1 if it leads in.
+        1 if the weight leads out of the node, -1 if it leads in.
     slots : int64[k]
-        The place of the weight in the counts; two candidates can be one weight.
+        The place of the weight in the counts.
     first, last : int64[k]
-        Which of `Regions.nodes` are in the region of the node; the same if it is empty.
+        The region of the node is ``Regions.nodes[first:last]``, which may be empty.
     """
 
     nodes: _Array
@@ -69,15 +74,13 @@ class Regions(NamedTuple):
     Attributes
     ----------
     nodes : int64[m]
-        The nodes; -1 for one without a balance, which stands for arcs.
+        The nodes; -1 for an auxiliary node without a balance, which replaces arcs.
     out_starts, in_starts : int64[m + 1]
-        Where the arcs out of each and into each start.
-    heads : int64[arcs]
-        Where arcs lead, as places in `nodes`, ordered by tails.
-    tails : int64[arcs]
-        Where they come from.
+        The first arc out of and into each node: a place in `heads` and in `in_arcs`.
+    heads, tails : int64[arcs]
+        The ends of the arcs as places in `nodes`, in the order of the tails.
     in_arcs : int64[arcs]
-        Places in `heads`, ordered by heads.
+        The arcs as places in `heads`, in the order of the heads.
     """
 
     nodes: _Array
@@ -90,12 +93,14 @@ class Regions(NamedTuple):
 
 @_jit
 def least_closed_sum(regions, first, last, left, flow, way, seen, queue):
-    """Return the smallest sum of values over the closed sets of a region, at most 0.
+    """Return the smallest sum of values over the closed sets of a region, which is at most 0.
 
-    Values below zero look for ways along the arcs to such above zero that pay for them; what is
-    left in the end is the sum (Picard 1976). ``left`` holds the values of ``first ... last - 1``
-    and is used up; the other arrays are memory. Each way found is a shortest one (Edmonds and Karp
-    1972). Nodes from which there is none are marked: no later way leads through them.
+    The closure problem is solved as a maximum flow (Picard 1976): negative values send flow along
+    the arcs to positive values, and the negative values that remain sum to the minimum. Paths are
+    shortest ones (Edmonds and Karp 1972). Nodes from which there is no path to a positive value are
+    marked in ``seen``, because no later path leads through them. ``left`` holds the values of the
+    nodes ``first ... last - 1`` and is overwritten; ``flow``, ``way``, ``seen`` and ``queue`` are
+    scratch.
     """
     for v in range(first, last):
         seen[v] = 0
@@ -130,7 +135,7 @@ def least_closed_sum(regions, first, last, left, flow, way, seen, queue):
                     w = regions.tails[arc]
                     if flow[arc] > 0.0 and seen[w] != search and seen[w] != -1:
                         seen[w] = search
-                        way[w] = -1 - arc  # against its direction
+                        way[w] = -1 - arc  # the arc is used against its direction
                         queue[end] = w
                         end += 1
                         if left[w] > 0.0:
@@ -164,7 +169,7 @@ def least_closed_sum(regions, first, last, left, flow, way, seen, queue):
 
 @_jit
 def _draw_sums(key, draws, networks, n, words, scratch, square, stop, into, out):
-    """Add up the squared weights into and out of each node, for ``n`` networks."""
+    """Draw ``n`` networks and add up their squared weights into and out of each node."""
     rows = np.empty(n, np.uint32)
     into[...] = 0.0
     out[...] = 0.0
@@ -191,34 +196,35 @@ def _draw_sums(key, draws, networks, n, words, scratch, square, stop, into, out)
 def count_frozen(
     key, first, count, batch, draws, candidates, regions, rtol, nodes, stop, numbers, edges
 ):
-    """Count the frozen weights of some networks of a block.
+    """Count the frozen weights of networks of a block.
 
     Parameters
     ----------
     key : uint32[4]
-        The stream of the block.
+        The key of the block.
     first, count : int
         The networks of the block to draw: ``first ... first + count - 1``.
     batch : int
-        Networks in flight at a time, a multiple of `PAD`; has no influence on the counts.
+        Networks that are drawn at a time, a multiple of `PAD`; has no influence on the counts.
     draws : Draws
     candidates : Candidates
     regions : Regions
     rtol : float
-        The tolerance of balances, as a share of the larger sum of squares.
+        The tolerance of a balance, relative to the larger of its two sums of squares.
     nodes : int
-        How many nodes `draws` and `candidates` speak of.
+        The number of nodes in `draws` and `candidates`.
     stop : uint8[1]
-        Set from outside to give up.
+        The kernel gives up soon after another thread sets it to 1.
     numbers : int64[slots + 1]
-        Networks by how many of their weights are frozen, added to.
+        Entry ``i`` is increased by the number of networks with ``i`` frozen weights.
     edges : int64[slots]
-        For each weight the networks in which it is frozen, added to.
+        Increased by the number of networks in which each weight is frozen.
 
     Returns
     -------
     bool
-        Whether all networks were counted (False if stopped: the arrays are then worthless).
+        True if all networks were counted. False if the kernel was stopped; the arrays are then
+        incomplete and must be discarded.
     """
     words = np.zeros((4, batch), np.uint32)
     scratch = np.empty((2, batch), np.float32)
@@ -260,7 +266,7 @@ def count_frozen(
                     v = regions.nodes[j]
                     left[j] = 0.0 if v < 0 else sign * balance[v, i] + slack[v, i]
                     least += min(left[j], 0.0)
-                if least >= 0.0:  # whatever the arcs
+                if least >= 0.0:  # the weight is free even if every set of nodes is closed
                     continue
                 if regions.out_starts[begin] < regions.out_starts[end]:
                     least = own + least_closed_sum(

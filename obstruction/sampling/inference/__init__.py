@@ -1,4 +1,4 @@
-"""What counts and weighted samples say: intervals, tests, and a verdict on given probabilities.
+"""Statistical inference from counts and weighted samples: intervals, tests and verdicts.
 
 Its modules may import tools only. They must never know where a probability comes from.
 """

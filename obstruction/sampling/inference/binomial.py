@@ -1,7 +1,7 @@
-"""Exact binomial statistics for millions of cells: intervals, tests, and what a test can see.
+"""Exact binomial statistics for millions of cells: intervals, tests, and their sensitivity.
 
-Tails are regularised incomplete beta functions, never a normal approximation: a rate of 1e-150 or
-10¹³ trials are as good as any other.
+Tail probabilities are regularised incomplete beta functions and never normal approximations, so
+they are equally accurate for a rate of 1e-150 and for 10¹³ trials.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from obstruction.tools.binomial_terms import deviance, stirling_error
 FloatArray: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
 
-_TIE: Final = math.log1p(1e-7)  # outcomes this close in log-probability are equally likely
+_TIE: Final = math.log1p(1e-7)  # outcomes whose log-probabilities differ by less are equally likely
 
 
 class Detectable(NamedTuple):
-    """Smallest relative errors of a rate that a test exposes: too low, too high, either."""
+    """The smallest relative errors of a stated rate that a test exposes, see `detectable`."""
 
     upward: FloatArray
     downward: FloatArray
@@ -36,9 +36,9 @@ def interval(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> tuple[FloatA
     Parameters
     ----------
     k, n : array_like of int
-        Events and trials, ``0 <= k <= n``; broadcast against each other.
+        Events and trials, ``0 <= k <= n``; they broadcast against each other.
     level : float
-        Confidence, strictly between 0 and 1: the interval contains the true rate at least so often.
+        Least probability, in (0, 1), that the interval contains the true rate.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def interval(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> tuple[FloatA
     Raises
     ------
     ValueError
-        If a count is not an integer, ``k`` not within 0 and ``n``, or ``level`` out of range.
+        If a count is not an integer, ``k`` is not in 0 to ``n``, or ``level`` is out of range.
 
     Examples
     --------
@@ -69,8 +69,8 @@ def interval(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> tuple[FloatA
 def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     """Return the exact two-sided p-value of ``k`` events in ``n`` trials of probability ``p``.
 
-    It is the probability of all outcomes that are no more likely than the observed one, on its own
-    side and on the other, as in ``scipy.stats.binomtest``; equally likely means within 1e-7.
+    It is the probability of all outcomes, in both tails, that are at most as likely as the observed
+    one, up to a relative difference of 1e-7, as in ``scipy.stats.binomtest``.
 
     Parameters
     ----------
@@ -82,12 +82,13 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        In [0, 1], of the broadcast shape; NaN where ``p`` is. Relatively accurate down to 1e-250.
+        In [0, 1], of the broadcast shape; NaN where ``p`` is NaN. The relative error is small for
+        values down to 1e-250.
 
     Raises
     ------
     ValueError
-        If a count is not an integer, ``k`` not within 0 and ``n``, or ``p`` out of range.
+        If a count is not an integer, ``k`` is not between 0 and ``n``, or ``p`` is out of range.
 
     Examples
     --------
@@ -97,10 +98,10 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     k, n, p = _read(k, n, p)
     shape = k.shape
     k, n, p = k.ravel(), n.ravel(), p.ravel()
-    mirror = p > 0.5  # there 1 - p is exact, and n (1 - p) has more digits than n p
+    mirror = p > 0.5  # for these p, 1 - p is exact and n (1 - p) has more digits than n p
     k, p = np.where(mirror, n - k, k), np.where(mirror, 1.0 - p, p)
     result = np.where(np.isnan(p), np.nan, 1.0)
-    # The likeliest count needs no sum, and most cells of a large grid count 0 for that reason.
+    # The p-value of the likeliest count is 1. In most cells of a large grid that count is 0.
     rows = np.flatnonzero((k != np.floor((n + 1.0) * p)) & ~np.isnan(p))
     result[rows] = 0.0
     rows = rows[p[rows] > 0.0]
@@ -111,8 +112,8 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
 def z_score(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     """Return ``(k - n p) / sqrt(n p (1 - p))``, the distance from the mean in standard deviations.
 
-    Parameters, shapes and errors are those of `p_value`. NaN where ``p`` is NaN; without variance,
-    0 if ``k = n p`` and infinite otherwise.
+    Parameters, shapes and errors are those of `p_value`. The score is NaN where ``p`` is NaN. Where
+    the variance is 0, the score is 0 if ``k = n p`` and infinite otherwise.
 
     Examples
     --------
@@ -129,24 +130,26 @@ def z_score(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
 def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) -> Detectable:
     """Return the smallest relative errors of ``p`` that ``n`` trials would expose.
 
-    The test rejects in the longest tails ``K >= k_hi`` and ``K <= k_lo`` that hold at most
-    ``alpha / 2`` each if ``p`` is right and in which `p_value` is at most ``alpha``. An error is
-    exposed if the count falls into the tail on its side with probability ``power`` or more.
+    The test rejects ``p`` if the count is in one of the tails ``K >= k_hi`` and ``K <= k_lo``.
+    These are the largest tails that have probability at most ``alpha / 2`` under ``p`` and in which
+    `p_value` is at most ``alpha``. An error is exposed if the count falls into the tail on its side
+    with probability at least ``power``.
 
     Parameters
     ----------
     n, p : array_like
-        Trials, >= 0, and the probability a formula states, in [0, 1] or NaN; they broadcast.
+        Trials, >= 0, and the probability to test, in [0, 1] or NaN; they broadcast.
     alpha, power : float
-        The false-alarm rate of the test, and how often it shall see an error;
+        The false-alarm rate of the test and the probability with which it shall detect an error,
         ``0 < alpha < power < 1``.
 
     Returns
     -------
     Detectable
-        The smallest ``delta > 0`` such that a true rate ``p(1 + delta)`` is exposed (`upward`), or
-        ``p(1 - delta)`` (`downward`), and the smaller of the two; NaN where ``p`` is. Infinite
-        where there is none, and for ``p = 0``, which a single event rejects.
+        `upward` is the smallest ``delta > 0`` such that a true rate ``p(1 + delta)`` is exposed,
+        `downward` the smallest for ``p(1 - delta)``, and `either` the smaller of the two. They are
+        NaN where ``p`` is NaN. They are infinite if no error is exposed, and for ``p = 0``, which a
+        single event rejects.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) 
     errors = []
     for upper in (True, False):
         with np.errstate(divide="ignore", invalid="ignore"):
-            extreme = n * (np.log(p) if upper else np.log1p(-p))  # of n events, or of none
+            extreme = n * (np.log(p) if upper else np.log1p(-p))  # log P(K = n) or log P(K = 0)
         error = np.where(np.isnan(p), np.nan, np.inf)
         rows = np.flatnonzero((extreme <= math.log(alpha / 2)) & (p > 0.0))
         error[rows] = _error_exposed(n[rows], p[rows], alpha, power, upper=upper)
@@ -177,18 +180,19 @@ def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) 
 def holm(p_values: ArrayLike) -> FloatArray:
     """Return Holm's adjusted p-values of one family of tests.
 
-    Rejecting every hypothesis whose adjusted p-value is at most ``level`` rejects any true one with
-    probability at most ``level``, however the tests depend on each other (Holm 1979).
+    If every hypothesis is rejected whose adjusted p-value is at most ``level``, the probability
+    that any true one is rejected is at most ``level``, however the tests depend on each other
+    (Holm 1979).
 
     Parameters
     ----------
     p_values : array_like of float
-        In [0, 1]; NaN stands for no test and does not count.
+        In [0, 1]. NaN means that there is no test, which does not count for the family.
 
     Returns
     -------
     ndarray
-        Of the same shape, in [0, 1] and in the same order as the p-values; NaN stays NaN.
+        Adjusted p-values in [0, 1], in the shape and the order of the p-values; NaN stays NaN.
 
     Raises
     ------
@@ -242,7 +246,7 @@ def _read(
 
 
 def _pairs(k: FloatArray, n: FloatArray) -> tuple[FloatArray, FloatArray, Rows]:
-    """Return the different pairs ``(k, n)``, and where each cell finds its own."""
+    """Return the distinct pairs ``(k, n)`` and the place of each cell's pair among them."""
     pairs, inverse = np.unique(k + 1j * n, return_inverse=True)
     return pairs.real, pairs.imag, inverse
 
@@ -257,7 +261,7 @@ def _rate_at(k: FloatArray, n: FloatArray, tail: float, *, upper: bool) -> Float
     """Return the rate at which `_tail` has the value ``tail``."""
     a, b = (k, n - k + 1.0) if upper else (k + 1.0, n - k)
     rate = np.asarray((special.betaincinv if upper else special.betainccinv)(a, b, tail))
-    # The inverse loses digits where the trials are many; one Newton step brings them back.
+    # The inverse loses digits if there are many trials; one Newton step restores them.
     rows = np.flatnonzero(n > 1e8)
     k, n, p = k[rows], n[rows], rate[rows]
     slope = np.exp(_log_pmf(k, n, p)) * (k / p if upper else -(n - k) / (1.0 - p))
@@ -289,8 +293,9 @@ def _first_at_most(
 ) -> FloatArray:
     """Return the smallest integers ``m`` from 0 to ``limit`` with ``f(m) <= target``.
 
-    Where there is none, ``limit + 1``. ``evaluate(m, rows)`` returns ``f(m)`` and ``f(m - 1)`` of
-    these rows. ``f`` decreases and is concave: Newton steps are fast, and bisection is the spare.
+    The result is ``limit + 1`` if there is none. ``evaluate(m, rows)`` returns ``f(m)`` and
+    ``f(m - 1)`` of the given rows. ``f`` is decreasing and concave, so Newton steps converge fast;
+    bisection takes over if they do not.
     """
     low, high = np.full(limit.shape, -1.0), limit + 1.0  # f(low) > target >= f(high)
     m = np.clip(np.ceil(guess), 0.0, np.maximum(limit, 0.0))
@@ -314,10 +319,10 @@ def _first_at_most(
 
 
 def _two_sided(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
-    """Return the two-sided p-values for ``0 < p <= 1/2`` and ``k`` not the likeliest count."""
+    """Return the two-sided p-values for ``0 < p <= 1/2`` if ``k`` is not the likeliest count."""
     mean, odds, skew = n * p, p / (1.0 - p), 1.0 - 2.0 * p
     below = k < mean
-    side = np.where(below, 1.0, -1.0)  # where the other tail lies
+    side = np.where(below, 1.0, -1.0)  # the direction of the other tail
     base = np.where(below, np.ceil(mean), np.floor(mean))
 
     def evaluate(m: FloatArray, rows: Rows) -> tuple[FloatArray, FloatArray]:
@@ -326,7 +331,7 @@ def _two_sided(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
         inward = np.where(below[rows], j / ((n_ - j + 1.0) * odds_), (n_ - j) * odds_ / (j + 1.0))
         return value, value + np.log(inward)
 
-    # Mirror k in the mode, and correct for the skewness.
+    # First guess: k mirrored in the mode, corrected for the skewness.
     off = k - (mean - skew / 2.0)
     guess = k - 2.0 * off + off * off * skew / (3.0 * mean * (1.0 - p))
     limit = np.where(below, n - base, base)
@@ -344,12 +349,12 @@ def _two_sided(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
 def _error_exposed(
     n: FloatArray, p: FloatArray, alpha: float, power: float, *, upper: bool
 ) -> FloatArray:
-    """Return the relative error of ``p`` on one side that `detectable` speaks of, or infinity."""
+    """Return the smallest relative error of ``p`` on one side that is exposed, or infinity."""
     side = 1.0 if upper else -1.0
-    k = np.ones(n.shape)  # rejects for sure where n p <= alpha / 2, as P(K >= 1) <= n p
+    k = np.ones(n.shape)  # one event rejects p if n p <= alpha / 2, because P(K >= 1) <= n p
     rows = np.flatnonzero(n * p > alpha / 2) if upper else np.arange(n.size)
     k[rows] = _critical(n[rows], p[rows], alpha / 2, upper=upper)
-    # `p_value` weighs the tails by likelihood, not in halves, and may ask for a few counts more.
+    # `p_value` does not give both tails the same share, so the tail may have to start further out.
     while rows.size:
         rows = rows[p_value(k[rows], n[rows], p[rows]) > alpha]
         k[rows] += side
@@ -363,7 +368,7 @@ def _error_exposed(
 
 
 def _critical(n: FloatArray, p: FloatArray, size: float, *, upper: bool) -> FloatArray:
-    """Return the count nearest to the mean whose `_tail` holds at most ``size``. It must exist."""
+    """Return the count nearest to the mean whose `_tail` is at most ``size``, which must exist."""
     side, mean = (1.0, n * p) if upper else (-1.0, n * p)
     base = np.minimum(np.floor(mean) + 1.0, n) if upper else np.maximum(np.ceil(mean) - 1.0, 0.0)
 
@@ -372,7 +377,7 @@ def _critical(n: FloatArray, p: FloatArray, size: float, *, upper: bool) -> Floa
         tail = _tail(k, n_, p_, upper=upper)
         return np.log(tail), np.log(tail + np.exp(_log_pmf(k - side, n_, p_)))
 
-    # Cornish–Fisher expansion of the quantile, half a count further out.
+    # First guess: the Cornish–Fisher expansion of the quantile, half a count further out.
     z, skew = -side * float(special.ndtri(size)), 1.0 - 2.0 * p
     guess = mean + z * np.sqrt(mean * (1.0 - p)) + skew * (z * z - 1.0) / 6.0 + side * 0.5
     target, limit = np.full(n.shape, math.log(size)), n - base if upper else base

@@ -1,11 +1,12 @@
-"""Inference from weighted samples: intervals and tests for a mean of skewed weights, in log form.
+"""Inference from weighted samples: intervals and tests for the mean of skewed weights.
 
 Importance sampling estimates a probability ``p`` by the mean of independent weights. Their sum is
-no binomial count, so what follows rests on the central limit theorem, corrected twice: for skewed
-weights by Hall's transformation of Student's statistic (Hall, "On the removal of skewness by
-transformation", JRSS B 54, 1992), and for few effective samples by Student's law with as many
-degrees of freedom. Of the tests with and without the transformation the more cautious one counts.
-This is no proof of coverage; ``scripts/tilted_coverage.py`` measures it.
+not a binomial count, so intervals and tests rest on the central limit theorem with two corrections.
+Hall's transformation of Student's statistic corrects for skewed weights (Hall, "On the removal of
+skewness by transformation", JRSS B 54, 1992). Student's law, with one degree of freedom less than
+there are effective samples, corrects for few of them. The more cautious of the tests with and
+without the transformation decides. Coverage is not proven; ``scripts/tilted_coverage.py`` measures
+it. Probabilities are given by their logarithms, because they may be smaller than any float.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ _TINY_LOG = -660.0  # below exp(-660), l p equals 1 - (1 - p)^l to the last digi
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Estimated probabilities, one per cell, from a mean of weights each.
+    """Estimated probabilities, one per cell, each from a mean of weights.
 
     Attributes
     ----------
     samples : int
-        Weights per cell.
+        The number of weights per cell.
     log_p : ndarray
         Natural logarithm of the mean weight; ``-inf`` if all weights are 0. ``exp(log_p)`` is
-        unbiased, and may exceed 1 a little where the probability is close to 1.
+        unbiased and may slightly exceed 1 where the probability is close to 1.
     relative_error : ndarray
-        Standard error over mean, including the rounding of the draws; 0 if the probability is
+        Standard error divided by mean, including the rounding of the draws; 0 if the probability is
         certain, ``inf`` if all weights are 0.
     skewness : ndarray
-        Of the weights, as sampled.
+        Sample skewness of the weights.
     largest_share : ndarray
-        The largest weight over the sum of all: close to ``1 / samples`` if the proposal fits, and
-        a warning if it is 0.1 or more.
+        The largest weight divided by the sum of all. It is close to ``1 / samples`` if the proposal
+        fits; a value of 0.1 or more is a warning.
     log_bound : ndarray
-        Logarithm of a bound on every weight; ``inf`` if none is known.
+        Logarithm of an upper bound of the weights; ``inf`` if none is known.
     """
 
     samples: int
@@ -57,7 +58,7 @@ class Estimate:
 
     @property
     def effective_samples(self) -> FloatArray:
-        """How many equal weights would be as good: ``(sum w)^2 / sum w^2``."""
+        """The number of equal weights that would be as precise: ``(sum w)^2 / sum w^2``."""
         with np.errstate(invalid="ignore"):
             return self.samples / (1.0 + self.samples * self.relative_error**2)
 
@@ -65,20 +66,25 @@ class Estimate:
 def interval(estimate: Estimate, *, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
     """Return the logarithms of the ends of a confidence interval of each probability.
 
-    It holds the values that `p_value` does not reject: the union of Student's interval and Hall's.
-    If all weights are 0 the upper end is that of ``P(weight > 0)``, which is exact, times the
-    largest weight.
+    The interval holds the values that `p_value` does not reject: it is the union of Student's and
+    Hall's interval. If all weights are 0, its upper end is the exact binomial limit of
+    ``P(weight > 0)`` times the bound on the weights.
 
     Parameters
     ----------
     estimate : Estimate
     level : float
-        Confidence, strictly between 0 and 1.
+        Confidence level, in (0, 1).
 
     Returns
     -------
     low, high : ndarray
         ``log p``; ``low`` is ``-inf`` where the weights do not exclude 0, ``high`` is at most 0.
+
+    Raises
+    ------
+    ValueError
+        If ``level`` is out of range.
     """
     check_probability("level", level)
     error, c = estimate.relative_error, _asymmetry(estimate)
@@ -96,7 +102,7 @@ def interval(estimate: Estimate, *, level: float = 0.95) -> tuple[FloatArray, Fl
 
 
 def z_score(estimate: Estimate, log_p: ArrayLike) -> FloatArray:
-    """Return how far the estimates are from stated probabilities, in standard errors.
+    """Return the differences between estimates and stated probabilities, in standard errors.
 
     Parameters
     ----------
@@ -118,21 +124,16 @@ def z_score(estimate: Estimate, log_p: ArrayLike) -> FloatArray:
 
 
 def p_value(estimate: Estimate, log_p: ArrayLike) -> FloatArray:
-    """Return two-sided p-values of the estimates if the stated probabilities are right.
+    """Return two-sided p-values of the estimates under the stated probabilities.
 
-    The larger one of Student's and of Hall's test. If all weights are 0, the probability of that
-    is at most ``(1 - p / bound) ** samples``, and that bound is the p-value.
-
-    Parameters
-    ----------
-    estimate : Estimate
-    log_p : array_like
-        Logarithms of the stated probabilities; they broadcast against the cells.
+    A p-value is the larger one of Student's and Hall's test. If all weights are 0, it is
+    ``(1 - p / bound) ** samples``, an upper bound of the probability that this happens. The
+    parameters are those of `z_score`.
 
     Returns
     -------
     ndarray
-        In [0, 1]; NaN where ``log_p`` is.
+        In [0, 1]; NaN where ``log_p`` is NaN.
     """
     t = z_score(estimate, log_p)
     c, freedom = _asymmetry(estimate), _freedom(estimate)
@@ -148,17 +149,17 @@ def p_value(estimate: Estimate, log_p: ArrayLike) -> FloatArray:
 
 
 def log_network(log_p: ArrayLike, l: ArrayLike) -> FloatArray:
-    """Return ``log(1 - (1 - p)**l)``: from a neuron's probability to a network's.
+    """Return ``log(1 - (1 - p)**l)``: the probability of at least one of ``l`` independent events.
 
-    It grows with ``p``, so it takes estimates to estimates and ends of intervals to ends, and a
-    test of ``p`` is one of the network's probability.
+    The function increases with ``p``. It therefore maps the ends of an interval for ``p`` to those
+    of an interval for the network, and a test of ``p`` is a test of the network's probability.
 
     Parameters
     ----------
     log_p : array_like
-        Logarithms; above 0 they count as 0.
+        Logarithm of the probability p that a neuron is pathological; above 0 it counts as 0.
     l : array_like
-        Hidden neurons.
+        The number of hidden neurons.
 
     Examples
     --------
@@ -182,7 +183,7 @@ def network_error(estimate: Estimate, l: ArrayLike) -> FloatArray:
     ----------
     estimate : Estimate
     l : array_like
-        Hidden neurons.
+        The number of hidden neurons.
     """
     l = np.asarray(l, np.float64)
     log_p = np.minimum(estimate.log_p, 0.0)
@@ -203,7 +204,7 @@ def _asymmetry(estimate: Estimate) -> FloatArray:
 
 
 def _hall_inverse(x: FloatArray, c: FloatArray) -> FloatArray:
-    """Return the t at which Hall's transformed statistic ``((1 + c t/3)^3 - 1)/c + c/6`` is x."""
+    """Return the t for which Hall's transformation ``((1 + c t/3)^3 - 1)/c + c/6`` equals x."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = 3.0 / c * (np.cbrt(1.0 + c * (x - c / 6.0)) - 1.0)
     result: FloatArray = np.where(c == 0.0, x, t)

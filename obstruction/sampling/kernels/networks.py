@@ -1,25 +1,45 @@
-"""Compiled kernels: arrays in, integer counts out.
+"""Compiled kernels that draw random networks and count the obstructed ones on a whole grid.
 
-All in one file but for `lanes.pack`, because numba's cache on the disk notices a change in a
-function's own file only. Nothing here validates its input or knows a scheme by name; the callers
-do. Arithmetic is strict IEEE (no reassociation, no contraction, no library ``log`` or ``cos``), so
-that one seed gives the same counts on every machine.
+The kernels take arrays and fill arrays. They neither validate their input nor know a scheme by
+name; the callers do. Arithmetic is strict IEEE (no reassociation, no contraction, no library
+``log`` or ``cos``), so that one seed gives the same counts on every machine. Everything but `pack`
+is in one file, because numba's cache on disk does not notice changes in other files.
+
+Terms
+-----
+- A *cell* is a pair ``(d, l)`` of the grid for one scheme. Its *threshold* is the scheme's ratio
+  ``a(d, l)``, see `obstruction.sampling.thresholds`.
+- A *row* is a hidden neuron of one network. It belongs to all cells whose ``l`` is large enough,
+  and ``at`` is the index of the first of these ``l`` in the grid.
+- A *column* is a weight of a row: column 0 is the output weight, columns 1, 2, ... are the hidden
+  weights. The columns of the grid are its ``d``, because columns 1 ... d decide the cells with
+  ``d`` inputs.
+- A *group* is the four columns ``4g ... 4g + 3``, which are drawn together.
+- A *chunk* is up to `CHUNK` rows that are processed together.
+- A *batch* is a number of networks whose rows advance together, one group at a time.
+- The *bound* of a row is the product of its squared output weight and the largest threshold that it
+  can meet. A row is dropped when its sum of squared hidden weights reaches the bound, and it is
+  *kept* until then.
+- The *pool* holds rows of several batches that are kept for many groups and then advance together.
+- A *candidate* is a row that may be pathological in some cell of the current group.
+- An *event* is a candidate that is pathological for one scheme and one ``d``, together with the
+  interval of indices along ``l`` for which it is.
+- *Marks* are bytes, one for each entry of an array: 1 where `pack` shall move the entry, else 0.
 
 How a weight is drawn
 ---------------------
-The words come from Threefry-4x32-20, a counter-based generator (Salmon et al., "Parallel random
-numbers: as easy as 1, 2, 3", SC 2011): a key names a block of networks, a counter
+The random words come from Threefry-4x32-20, a counter-based generator (Salmon et al., "Parallel
+random numbers: as easy as 1, 2, 3", SC 2011). A key names a block of networks, and a counter
 ``(group, row, network, role)`` names four consecutive weights of one hidden neuron. Any weight
 of any network can therefore be drawn at any time, in any order, or not at all.
 
-Column 0 of a row is the neuron's output weight, columns 1, 2, ... are its hidden weights; group
-``g`` holds columns ``4g ... 4g + 3``. Output weights of another law than the hidden ones, and
-hidden biases, are column 0 under a role of their own. The kernels need only squares. A normal
-pair is Box and Muller's in polar form, ``-2 ln u · (sin² θ, cos² θ)``, with logarithm and sine as
-polynomials in single precision (relative error below 3e-7); a truncated normal is its inverse
-distribution function as a rational function in single precision (relative error of the square
-below 5e-7). Products, sums and comparisons are in double. The largest normal weight that can
-occur is 6.76 standard deviations.
+Output weights whose law differs from that of the hidden weights have a role of their own, and so
+have hidden biases; both use column 0. The kernels need only squares of weights. A pair of normal
+weights is drawn by Box and Muller's polar method, ``-2 ln u · (sin² θ, cos² θ)``, with logarithm
+and sine as polynomials in single precision (relative error below 3e-7). A truncated normal weight
+is drawn by inversion; the inverse distribution function is a rational function in single precision
+(relative error of the square below 5e-7). Products, sums and comparisons are in double precision.
+The largest normal weight that can occur is 6.76 standard deviations.
 """
 
 from __future__ import annotations
@@ -41,16 +61,16 @@ _f32 = np.float32
 _f64 = np.float64
 
 CHUNK = 512
-"""Rows drawn at a time: the working set of a chunk fits the first-level cache."""
+"""Rows in a chunk, whose arrays fit the first-level cache together."""
 
-NEAR = 4096
-"""Rows close to a threshold that are gathered before they are looked at, a column at a time."""
+CANDIDATES = 4096
+"""Candidates that are collected over several chunks before their events are looked for."""
 
 PAD = 32
-"""Draws are rounded up to a multiple of this, so that no vector loop has a scalar remainder."""
+"""The number of draws is rounded up to a multiple of this, so that loops run on whole vectors."""
 
 DOUBT = 1e-6
-"""How near to an integer a curve's guess is not trusted."""
+"""The guess of a curve is not trusted if it is closer to an integer than this."""
 
 NO_NETWORK = 0xFFFFFFFF
 HIDDEN_ROLE = 0
@@ -66,14 +86,17 @@ _Array: TypeAlias = NDArray[Any]
 
 
 class Room(NamedTuple):
-    """Memory for the rows in flight; what is in it does not matter and is lost.
+    """Memory for the rows of a batch and of the pool, whose former contents are overwritten.
 
     Attributes
     ----------
-    integers, reals : uint32[3, r], float64[4, r]
-        For a batch, ``r >= min(batch, count) * l_max + PAD``.
+    integers : uint32[3, r]
+        Number in the network, network and ``at`` of each row of a batch,
+        ``r >= min(batch, count) * l_max + PAD``.
+    reals : float64[4, r]
+        Squared output weight, sum of squared hidden weights, squared bias and bound of each row.
     pool_integers, pool_reals : uint32[3, m], float64[4, m]
-        For what several batches leave over, ``m >= PAD``.
+        The same for the rows of the pool, ``m >= PAD``.
     """
 
     integers: _Array
@@ -83,7 +106,7 @@ class Room(NamedTuple):
 
     @classmethod
     def of(cls, rows: int, pool: int) -> Room:
-        """Return room for so many rows of a batch and of the pool."""
+        """Return memory for ``rows`` rows of a batch and ``pool`` rows of the pool."""
         rows, pool = (size + size % 2 + PAD for size in (rows, pool))  # even, for words of 32 bits
         return cls(
             aligned(3, rows // 2).view(np.uint32),
@@ -94,30 +117,35 @@ class Room(NamedTuple):
 
 
 class _Workspace(NamedTuple):
-    """What a call of `count_nested` works with, a chunk of rows at a time.
+    """Memory for a call of `count_nested`: ``c`` rows of a chunk, ``m`` candidates or events.
 
     Attributes
     ----------
     words, scratch, sums : uint32[4, c], float32[2, c], float64[4, c]
-        Of the group of four columns that is drawn.
+        Random words of the current group, memory for their transformation, and running sums of
+        squared hidden weights up to each of the four columns.
     fresh, fresh_reals : uint32[3, c], float64[4, c]
-        In group 0, what `Room` holds for later groups.
+        Rows of group 0, as in `Room`; they move to `Room` if they are kept.
     marks, limits : uint8[m], float64[m]
-        Which entries to move; what to compare with.
-    counting : uint32[m]
+        The marks for `pack`, and the numbers with which sums are compared.
+    indices : uint32[m]
         0, 1, 2, ...
     picked : uint32[c]
-        The rows of a chunk that are near a threshold.
-    near_integers, near_reals, near_sums : uint32[2, m], float64[2, m], float64[4, m]
-        Those rows: (network, at), (output, bias), sums up to each column.
+        Places in the chunk of its candidates.
+    candidate_integers, candidate_reals : uint32[2, m], float64[2, m]
+        Network and ``at``, squared output weight and squared bias of each candidate.
+    candidate_sums : float64[4, m]
+        Its running sums.
     shifted : float64[m]
-        Sums with a share of the bias.
-    events, event_reals, keys : uint32[4, m], float64[4, m], uint64[2, m]
-        The events of one scheme and column: (network, start, end, scratch); scratch.
-    cell : int64[4]
-        Which of the grid's columns each of the four is, -1 for none.
+        Its running sum up to one column plus the multiple of its squared bias.
+    events : uint32[4, m]
+        Network, start and end of each event of one scheme and one ``d``; row 3 is scratch.
+    event_reals, keys : float64[4, m], uint64[2, m]
+        Scratch for the same events.
+    grid_column : int64[4]
+        Index along ``d`` in the grid of each column of the group, -1 if the grid has no such ``d``.
     union, stamp : uint64[schemes, 4, 1], uint32[schemes, 4, nl]
-        What is counted as obstructed already.
+        What is already counted as obstructed, see `_record`, `_record_rising` and `_record_any`.
     """
 
     words: _Array
@@ -127,26 +155,26 @@ class _Workspace(NamedTuple):
     fresh_reals: _Array
     marks: _Array
     limits: _Array
-    counting: _Array
+    indices: _Array
     picked: _Array
-    near_integers: _Array
-    near_reals: _Array
-    near_sums: _Array
+    candidate_integers: _Array
+    candidate_reals: _Array
+    candidate_sums: _Array
     shifted: _Array
     events: _Array
     event_reals: _Array
     keys: _Array
-    cell: _Array
+    grid_column: _Array
     union: _Array
     stamp: _Array
 
 
 def _compiled(function, **options):
-    """Compile without the interpreter lock, keeping the result on disk where that is possible."""
+    """Compile without the interpreter lock and cache the result on disk if possible."""
     options = {"nogil": True, "error_model": "numpy", **options}
     try:
         return njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that numba could keep its cache in
+    except RuntimeError:  # numba finds no folder for its cache
         return njit(**options)(function)
 
 
@@ -158,23 +186,27 @@ def _jit(function):
 def _lean(function):
     """Compile a function that allocates nothing.
 
-    Arrays it is given live longer than it runs, so their references need not be counted. Counts
-    are atomic, one up and one down for every view of an array, and took a sixth of the time.
+    The arrays that it is given outlive the call, so it needs no reference counts. These take two
+    atomic operations for every view of an array, which were a sixth of the running time.
     """
     return _compiled(function, _nrt=False)
 
 
 def _inner(function):
-    """Compile a lean function for compiled ones alone, which takes a fifth less time.
+    """Compile a lean function that only compiled functions call.
 
-    Called from Python it would crash, so nothing else may see it: their names start with ``_``.
+    It has no wrapper for Python, which saves compile time. A call from Python would crash, so the
+    names of these functions start with ``_``.
     """
     return _compiled(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @_jit
 def aligned(rows, columns):
-    """Return an array whose first entry starts a line of the cache, lest vectors lie across two."""
+    """Return an uninitialised array that starts at a cache line, so that vectors do not cross one.
+
+    Its shape is ``(rows, columns)``.
+    """
     whole = np.empty(rows * columns + 8)
     skip = (64 - np.int64(whole.ctypes.data) % 64) % 64 // 8
     return whole[skip : skip + rows * columns].reshape(rows, columns)
@@ -252,7 +284,7 @@ def threefry(key, group, row, network, role, n, words):
         w3[i] = d
 
 
-# --- laws: words to squares of standardised weights ------------------------------------------
+# --- laws: from random words to squares of standardised weights ------------------------------
 
 _HALF = _f32(0.5)
 _ONE = _f32(1.0)
@@ -281,8 +313,8 @@ _S2 = _f32(0.010431555157132236)
 _S1 = _f32(-0.12683473028431624)
 _S0 = _f32(0.6168502745779284)
 
-# x² / z² for the standardised normal cut at ±2 and the quantile P(|X| < x) = z, as a ratio of
-# polynomials in 1 - z², relative error 1.1e-7; all coefficients are positive
+# x² / z² as a ratio of polynomials in 1 - z², where P(|X| < x) = z for the standardised normal X
+# that is cut at ±2; relative error 1.1e-7; all coefficients are positive
 _2_31 = _f32(2.0**-31)
 _P4 = _f32(0.019952452465151921)
 _P3 = _f32(0.57140437204095239)
@@ -317,7 +349,7 @@ def _exponential(word):
 
 @_inner
 def _sine_squared(word):
-    """Return ``sin² θ`` for an angle uniform in (0, π/4), from the upper 29 bits of the word."""
+    """Return ``sin² θ`` for an angle uniform in (0, π/4), made of the upper 29 bits of a word."""
     t = (_f32(_i32(word >> _u32(3))) + _HALF) * _2_29
     t = t * t
     p = _S4 * t + _S3
@@ -329,14 +361,19 @@ def _sine_squared(word):
 
 @_inner
 def _normal_pair(radius_word, angle_word, n, radius, share, first, second):
-    """Fill the squares of a pair of normals. Bit 0 of the angle swaps, bits 1 and 2 are signs."""
+    """Fill ``first`` and ``second`` with the squares of ``n`` pairs of normal weights.
+
+    Bit 0 of the angle's word decides which of the two is the smaller; bits 1 and 2 are signs, which
+    `signs` reads. ``radius`` and ``share`` are scratch.
+    """
     prefer_wide()
     for i in range(n):
         radius[i] = _exponential(radius_word[i])
         sine = _sine_squared(angle_word[i])
         share[i] = sine if (angle_word[i] & _u32(1)) != _u32(0) else -sine
     for i in range(n):
-        # the smaller of the pair is the product, so that it keeps its digits however small it is
+        # The smaller square is a product, so its relative error is small even if it is tiny. The
+        # larger one is at least half of the sum of both, so no digits cancel in the difference.
         whole = _f64(radius[i])
         swap = _f64(share[i])
         less = whole * abs(swap)
@@ -347,7 +384,7 @@ def _normal_pair(radius_word, angle_word, n, radius, share, first, second):
 
 @_inner
 def _uniform(word, n, square):
-    """Fill the squares of uniforms on [-sqrt 3, sqrt 3]. Bit 0 of the word is the sign."""
+    """Fill ``square`` with squares of weights uniform on [-sqrt 3, sqrt 3]; bit 0 is the sign."""
     prefer_wide()
     for i in range(n):
         x = (_f64(_i32(word[i] >> _u32(1))) + 0.5) * 2.0**-31
@@ -356,7 +393,7 @@ def _uniform(word, n, square):
 
 @_inner
 def _truncated(word, n, square):
-    """Fill the squares of normals cut at ±2, standardised. Bit 0 of the word is the sign."""
+    """Fill ``square`` with squares of standardised normals cut at ±2; bit 0 is the sign."""
     prefer_wide()
     for i in range(n):
         z = (_f32(_i32(word[i] >> _u32(1))) + _HALF) * _2_31
@@ -375,10 +412,10 @@ def _truncated(word, n, square):
 
 @_lean
 def squares(law, words, n, scratch, out):
-    """Turn words into squares of standardised weights.
+    """Turn random words into squares of standardised weights.
 
-    ``law`` is a code, ``words`` is ``uint32[4, >= n]``, ``scratch`` is ``float32[2, >= n]``,
-    ``out`` is ``float64[4, >= n]``.
+    ``law`` is the code of a law, ``words`` is ``uint32[4, >= n]``, ``scratch`` is
+    ``float32[2, >= n]``, and ``out`` is ``float64[4, >= n]``.
     """
     if law == NORMAL_CODE:
         _normal_pair(words[0], words[1], n, scratch[0], scratch[1], out[0], out[1])
@@ -409,9 +446,10 @@ def signs(law, words, n, out):
 
 @_inner
 def _draw(laws, key, group, row, network, n, words, scratch, spare, out, bias):
-    """Draw the squares of one group of columns of ``n`` rows; ``PAD`` more may be written.
+    """Fill ``out`` with the squares of one group of columns of ``n`` rows.
 
-    In group 0 column 0 is the output weight, and the biases go to ``bias`` if there are any.
+    Group 0 also fills ``bias`` with the squared biases if there are any. ``n`` is rounded up to a
+    multiple of `PAD`, so entries behind the last row may be written.
     """
     hidden_law, output_law, bias_law = laws
     n = (n + PAD - 1) // PAD * PAD
@@ -434,7 +472,8 @@ def _draw(laws, key, group, row, network, n, words, scratch, spare, out, bias):
 def accumulate(group, n, sums, output, total):
     """Turn the squares of a group into running sums over the hidden weights, in place.
 
-    Column 0 moves to ``output``; ``total`` holds the sums up to the group before.
+    In group 0 the squared output weights move to ``output``. In later groups ``total`` holds the
+    sums at the end of the previous group.
     """
     prefer_wide()
     q0, q1, q2, q3 = sums[0], sums[1], sums[2], sums[3]
@@ -462,7 +501,7 @@ def _multiply(output, at, thresholds, n, limits):
 
 @_inner
 def _mark(low, limits, n, marks):
-    """Mark the rows with ``low < limits``; up to `LANES` behind the last are unmarked."""
+    """Mark the rows with ``low < limits``; the `LANES` marks behind the last row become 0."""
     for i in range(n):
         marks[i] = low[i] < limits[i]
     for i in range(LANES):
@@ -477,7 +516,7 @@ def _gather(source, picked, n, out):
 
 @_inner
 def _first_index(thresholds, low, high, s, v):
-    """Return the first index in [low, high) of a falling row with ``s >= v * threshold``."""
+    """Return the first index in [low, high) of falling thresholds with ``s >= v * threshold``."""
     while low < high:
         middle = (low + high) >> 1
         if s < v * thresholds[middle]:
@@ -489,18 +528,19 @@ def _first_index(thresholds, low, high, s, v):
 
 @_inner
 def _guess(p, q, r, t, s, v, end):
-    """Return the index in [0, end] at which a curve says that thresholds equal ``s / v``."""
+    """Return the index in [0, end] at which the threshold is ``s / v`` according to a curve."""
     guess = (p * v + q * s) / (r * v + t * s)
-    guess = guess if guess > 0.0 else 0.0  # without branches, which nothing could predict
+    guess = guess if guess > 0.0 else 0.0  # compiled without branches, which would mispredict
     return guess if guess < end else end
 
 
 @_lean
-def find_events(near, total, output, at, thresholds, curve, ends, marks):
-    """Find where along ``l`` falling thresholds become too low, by a curve that fits them.
+def find_events(n, total, output, at, thresholds, curve, ends, marks):
+    """Compute where along ``l`` falling thresholds become too low, from a curve that fits them.
 
-    Marks the rows whose interval from ``at`` on is not empty. Returns whether that is certain: not
-    if a row is so near a threshold that it is for `_find_ends` to tell.
+    A row is pathological at the indices ``at ... ends - 1``; rows for which these exist are marked.
+    Return whether every end is certain. If some guess is within `DOUBT` of an integer, it is not,
+    and `_find_ends` has to compare thresholds.
     """
     prefer_wide()
     last_index = _u32(thresholds.shape[0] - 2)
@@ -508,7 +548,7 @@ def find_events(near, total, output, at, thresholds, curve, ends, marks):
     first, last = thresholds[0], thresholds[last_index]
     p, q, r, t = curve[0], curve[1], curve[2], curve[3]
     doubtful = 0
-    for i in range(near):
+    for i in range(n):
         s = total[i]
         v = output[i]
         guess = _guess(p, q, r, t, s, v, end)
@@ -523,7 +563,7 @@ def find_events(near, total, output, at, thresholds, curve, ends, marks):
         ends[i] = high
         marks[i] = high > at[i]
     for i in range(LANES):
-        marks[near + i] = 0
+        marks[n + i] = 0
     return doubtful == 0
 
 
@@ -531,8 +571,8 @@ def find_events(near, total, output, at, thresholds, curve, ends, marks):
 def _find_ends(events, total, output, at, thresholds, curve, inside, outside, ends):
     """Find the first index along ``l`` at which falling thresholds are too low for each event.
 
-    ``inside`` and ``outside`` are scratch. The steps are apart so that each is a vector loop, but
-    for the one that looks thresholds up.
+    ``inside`` and ``outside`` are scratch. The work is split into several loops, all of which but
+    the one that looks up thresholds compile to vector instructions.
     """
     prefer_wide()
     last_index = _u32(thresholds.shape[0] - 2)
@@ -555,7 +595,7 @@ def _find_ends(events, total, output, at, thresholds, curve, inside, outside, en
         v = output[e]
         doubtful |= (s < v * outside[e]) | (s >= v * inside[e])
         ends[e] += _u32(1)
-    if doubtful != 0:  # by rounding, rarely; wherever the curve is rough
+    if doubtful != 0:  # rare rounding errors of a good curve, or a curve that fits badly
         for e in range(events):
             s = total[e]
             v = output[e]
@@ -564,42 +604,42 @@ def _find_ends(events, total, output, at, thresholds, curve, inside, outside, en
 
 
 @_inner
-def _falling_events(near, total, thresholds, curve, fits, workspace):
-    """List the events of one scheme and column whose thresholds fall along ``l``.
+def _falling_events(n, total, thresholds, curve, fits, workspace):
+    """Fill ``workspace.events`` for one scheme and one ``d`` whose thresholds fall along ``l``.
 
-    Fills ``workspace.events``: networks, and each interval's start and end. Returns how many.
+    Return the number of events.
     """
     marks, limits = workspace.marks, workspace.limits
-    network, at = workspace.near_integers[0], workspace.near_integers[1]
-    output = workspace.near_reals[0]
+    network, at = workspace.candidate_integers[0], workspace.candidate_integers[1]
+    output = workspace.candidate_reals[0]
     starts, ends = workspace.events[1], workspace.events[2]
-    certain = fits and find_events(near, total, output, at, thresholds, curve, ends, marks)
+    certain = fits and find_events(n, total, output, at, thresholds, curve, ends, marks)
     if not certain:
-        _multiply(output, at, thresholds, near, limits)
-        _mark(total, limits, near, marks)
-    pack(marks, near, network, workspace.events[0], 0)
-    events = pack(marks, near, at, starts, 0)
+        _multiply(output, at, thresholds, n, limits)
+        _mark(total, limits, n, marks)
+    pack(marks, n, network, workspace.events[0], 0)
+    events = pack(marks, n, at, starts, 0)
     if certain:
-        pack(marks, near, ends, ends, 0)
+        pack(marks, n, ends, ends, 0)
     else:
         reals = workspace.event_reals
-        pack(marks, near, total, reals[0], 0)
-        pack(marks, near, output, reals[1], 0)
+        pack(marks, n, total, reals[0], 0)
+        pack(marks, n, output, reals[1], 0)
         _find_ends(events, reals[0], reals[1], starts, thresholds, curve, reals[2], reals[3], ends)
     return events
 
 
 @_inner
-def _falling_events_with_bias(near, total, thresholds, shift, workspace):
-    """List the events of one scheme and column whose condition falls along ``l``, bias and all.
+def _falling_events_with_bias(n, total, thresholds, shift, workspace):
+    """Fill ``workspace.events`` where thresholds fall and multiples of the bias rise along ``l``.
 
-    As `_falling_events`, without a guess.
+    As in `_falling_events`, but the ends are found by bisection alone.
     """
     marks = workspace.marks
-    network, at = workspace.near_integers[0], workspace.near_integers[1]
-    output, bias = workspace.near_reals[0], workspace.near_reals[1]
+    network, at = workspace.candidate_integers[0], workspace.candidate_integers[1]
+    output, bias = workspace.candidate_reals[0], workspace.candidate_reals[1]
     ends = workspace.events[2]
-    for i in range(near):
+    for i in range(n):
         s = total[i]
         b = bias[i]
         v = output[i]
@@ -614,18 +654,19 @@ def _falling_events_with_bias(near, total, thresholds, shift, workspace):
         ends[i] = low
         marks[i] = low > at[i]
     for i in range(LANES):
-        marks[near + i] = 0
-    pack(marks, near, network, workspace.events[0], 0)
-    pack(marks, near, ends, ends, 0)
-    return pack(marks, near, at, workspace.events[1], 0)
+        marks[n + i] = 0
+    pack(marks, n, network, workspace.events[0], 0)
+    pack(marks, n, ends, ends, 0)
+    return pack(marks, n, at, workspace.events[1], 0)
 
 
 @_inner
 def _record(events, workspace, union, obstructed, pathological):
-    """Enter the intervals in ``workspace.events``, which are of one scheme and column.
+    """Count the events in ``workspace.events``, which belong to one scheme and one ``d``.
 
-    ``union`` remembers, between calls, the last network and up to where it is counted as
-    obstructed, as one number that grows: rows come in order, so only the part beyond is new.
+    A network is obstructed on the union of its events' intervals. Events come in order of network
+    and start, so an event adds to the union what lies beyond the largest end so far. ``union``
+    keeps the last network and that end between calls, as one number that only grows.
     """
     prefer_wide()
     network, starts, ends = workspace.events[0], workspace.events[1], workspace.events[2]
@@ -633,7 +674,7 @@ def _record(events, workspace, union, obstructed, pathological):
     marks, reached, before = workspace.marks, workspace.keys[0], workspace.keys[1]
     for e in range(events):
         pathological[starts[e]] += 1
-    # most end behind the last index, where nothing is to be counted
+    # Most events last up to the largest l and need no second step.
     nl = pathological.shape[0] - 1
     for e in range(events):
         marks[e] = ends[e] < nl
@@ -641,7 +682,7 @@ def _record(events, workspace, union, obstructed, pathological):
         marks[events + i] = 0
     for e in range(pack(marks, events, ends, closed, 0)):
         pathological[closed[e]] -= 1
-    # each event has to wait for the one before only in the second of these loops
+    # Only the second of the three loops is sequential.
     for e in range(events):
         reached[e] = (_u64(network[e]) << _u64(32)) | _u64(ends[e])
     covered = union[0]
@@ -659,22 +700,22 @@ def _record(events, workspace, union, obstructed, pathological):
 
 
 @_inner
-def _record_rising(near, total, thresholds, workspace, union, obstructed, pathological):
-    """Enter the events of one scheme and column whose thresholds rise along ``l``.
+def _record_rising(n, total, thresholds, workspace, union, obstructed, pathological):
+    """Find and count the events of one scheme and one ``d`` whose thresholds rise along ``l``.
 
-    An event at row ``at`` counts from the first index whose threshold is high enough on.
-    ``union`` remembers, between calls, the last network and how many indices at the end it is
-    counted as obstructed in, as one number that grows.
+    The interval of an event starts at the first index from ``at`` on whose threshold is high enough
+    and lasts up to the largest ``l``. ``union`` keeps the last network and the length of its
+    longest interval between calls, as one number that only grows.
     """
     marks, limits, picked = workspace.marks, workspace.limits, workspace.events[3]
-    network, at = workspace.near_integers[0], workspace.near_integers[1]
-    output = workspace.near_reals[0]
+    network, at = workspace.candidate_integers[0], workspace.candidate_integers[1]
+    output = workspace.candidate_reals[0]
     nl = np.int64(thresholds.shape[0] - 1)
-    for i in range(near):
+    for i in range(n):
         limits[i] = output[i] * thresholds[nl - 1]
-    _mark(total, limits, near, marks)
+    _mark(total, limits, n, marks)
     covered = union[0]
-    for e in range(pack(marks, near, workspace.counting, picked, 0)):
+    for e in range(pack(marks, n, workspace.indices, picked, 0)):
         i = picked[e]
         s = total[i]
         v = output[i]
@@ -698,14 +739,14 @@ def _record_rising(near, total, thresholds, workspace, union, obstructed, pathol
 
 
 @_inner
-def _record_any(near, total, thresholds, shift, workspace, stamp, obstructed, pathological):
-    """Enter the events of one scheme and column, looking at every ``l``.
+def _record_any(n, total, thresholds, shift, workspace, stamp, obstructed, pathological):
+    """Find and count the pathological neurons of one scheme and one ``d`` at every single ``l``.
 
-    ``stamp`` remembers, between calls, the last network that is counted as obstructed in a cell.
+    ``stamp`` keeps, for each cell, the last network that was counted as obstructed.
     """
-    network, at = workspace.near_integers[0], workspace.near_integers[1]
-    output, bias = workspace.near_reals[0], workspace.near_reals[1]
-    for i in range(near):
+    network, at = workspace.candidate_integers[0], workspace.candidate_integers[1]
+    output, bias = workspace.candidate_reals[0], workspace.candidate_reals[1]
+    for i in range(n):
         s = total[i]
         b = bias[i]
         v = output[i]
@@ -720,43 +761,41 @@ def _record_any(near, total, thresholds, shift, workspace, stamp, obstructed, pa
 
 
 @_inner
-def _enter(near, bias_law, grid, workspace, obstructed, pathological):
-    """Find and enter the events of ``near`` rows in the columns of a group, in every scheme."""
+def _enter(n, bias_law, grid, workspace, obstructed, pathological):
+    """Find and count the events of ``n`` candidates for every scheme and ``d`` of a group."""
     for c in range(4):
-        j = workspace.cell[c]
+        j = workspace.grid_column[c]
         if j < 0:
             continue
         for k in range(grid.trend.shape[0]):
-            total, bias = workspace.near_sums[c], workspace.near_reals[1]
+            total, bias = workspace.candidate_sums[c], workspace.candidate_reals[1]
             trend, thresholds = grid.trend[k], grid.thresholds[k, j]
             union = workspace.union[k, c]
             of_networks, of_neurons = obstructed[k, j], pathological[k, j]
             if trend == ANY:
                 shift, stamp = grid.shift[k, j], workspace.stamp[k, c]
-                _record_any(
-                    near, total, thresholds, shift, workspace, stamp, of_networks, of_neurons
-                )
+                _record_any(n, total, thresholds, shift, workspace, stamp, of_networks, of_neurons)
                 continue
             if trend == FALLING_WITH_BIAS:
                 shift = grid.shift[k, j]
-                events = _falling_events_with_bias(near, total, thresholds, shift, workspace)
+                events = _falling_events_with_bias(n, total, thresholds, shift, workspace)
                 _record(events, workspace, union, of_networks, of_neurons)
                 continue
             if bias_law != NO_BIAS:
-                for i in range(near):
+                for i in range(n):
                     workspace.shifted[i] = total[i] + grid.shift[k, j, 0] * bias[i]
                 total = workspace.shifted
             if trend == RISING:
-                _record_rising(near, total, thresholds, workspace, union, of_networks, of_neurons)
+                _record_rising(n, total, thresholds, workspace, union, of_networks, of_neurons)
             else:
                 curve, fits = grid.curve[k, j], grid.fits[k, j]
-                events = _falling_events(near, total, thresholds, curve, fits, workspace)
+                events = _falling_events(n, total, thresholds, curve, fits, workspace)
                 _record(events, workspace, union, of_networks, of_neurons)
 
 
 @_inner
 def _name_rows(first, of_network, row_cell, n, row, network, at):
-    """Fill the names of ``n`` rows of a network that follow each other."""
+    """Fill the number, the network and ``at`` of ``n`` consecutive rows of a network."""
     for i in range(n):
         row[i] = first + i
         network[i] = of_network
@@ -765,7 +804,7 @@ def _name_rows(first, of_network, row_cell, n, row, network, at):
 
 @_inner
 def _first_column(columns, least):
-    """Return the index of the first column that is at least so large."""
+    """Return the index of the first of the grid's columns that is at least ``least``."""
     jd = 0
     while jd < columns.shape[0] and columns[jd] < least:
         jd += 1
@@ -776,14 +815,15 @@ def _first_column(columns, least):
 def _advance(
     key, laws, group, live, first, grid, integers, reals, workspace, obstructed, pathological
 ):
-    """Draw the next group of columns of ``live`` rows, enter their events, keep who can matter.
+    """Draw the next group of columns of ``live`` rows, count their events and drop rows.
 
-    In group 0 these are all rows of the networks from ``first`` on, made as they are needed;
-    later the first ``live`` rows in ``integers`` and ``reals``. Returns how many are kept there.
+    In group 0 these are the rows of the networks from ``first`` on. In later groups they are the
+    first ``live`` rows in ``integers`` and ``reals``. The rows that are kept move to the front of
+    these arrays; return their number.
     """
     words, scratch, sums = workspace.words, workspace.scratch, workspace.sums
-    marks, cell, union = workspace.marks, workspace.cell, workspace.union
-    near_integers, near_reals = workspace.near_integers, workspace.near_reals
+    marks, grid_column, union = workspace.marks, workspace.grid_column, workspace.union
+    candidate_integers, candidate_reals = workspace.candidate_integers, workspace.candidate_reals
     bias_law = laws[2]
     row, network, at = integers[0], integers[1], integers[2]
     output, total, bias, bound = reals[0], reals[1], reals[2], reals[3]
@@ -795,13 +835,14 @@ def _advance(
     jd_first = _first_column(columns, 4 * group)
     jd = jd_first
     for c in range(4):
-        cell[c] = -1
+        grid_column[c] = -1
     while jd < nd and columns[jd] < 4 * group + 4:
-        cell[columns[jd] - 4 * group] = jd
+        grid_column[columns[jd] - 4 * group] = jd
         jd += 1
-    # a row that matters in this group at all does so before its sum passes this mark
-    watch = jd > jd_first
-    mark = columns[jd_first] - 4 * group if watch else 0
+    # Sums grow along the columns. A row can be pathological in the group only if its sum at the
+    # group's first column of the grid is below the largest limit in the group.
+    has_cells = jd > jd_first
+    earliest = columns[jd_first] - 4 * group if has_cells else 0
     for k in range(union.shape[0]):
         for c in range(4):
             union[k, c, 0] = 0
@@ -810,7 +851,7 @@ def _advance(
     fresh_row = 0
     fresh_network = first
     kept = 0
-    near = 0
+    candidates = 0
     for start in range(0, live, CHUNK):
         n = min(CHUNK, live - start)
         end = start + n
@@ -857,22 +898,22 @@ def _advance(
             biases,
         )
         accumulate(group, n, sums, outputs, totals)
-        if watch:
+        if has_cells:
             _multiply(outputs, cells, grid.peak[jd_first], n, limits)
-            _mark(sums[mark], limits, n, marks)
-            found = pack(marks, n, workspace.counting, picked, 0)
-            _gather(networks_of, picked, found, near_integers[0, near:])
-            _gather(cells, picked, found, near_integers[1, near:])
-            _gather(outputs, picked, found, near_reals[0, near:])
+            _mark(sums[earliest], limits, n, marks)
+            found = pack(marks, n, workspace.indices, picked, 0)
+            _gather(networks_of, picked, found, candidate_integers[0, candidates:])
+            _gather(cells, picked, found, candidate_integers[1, candidates:])
+            _gather(outputs, picked, found, candidate_reals[0, candidates:])
             if bias_law != NO_BIAS:
-                _gather(biases, picked, found, near_reals[1, near:])
-            for c in range(mark, 4):
-                if cell[c] >= 0:
-                    _gather(sums[c], picked, found, workspace.near_sums[c, near:])
-            near += found
-            if near >= NEAR or end == live:
-                _enter(near, bias_law, grid, workspace, obstructed, pathological)
-                near = 0
+                _gather(biases, picked, found, candidate_reals[1, candidates:])
+            for c in range(earliest, 4):
+                if grid_column[c] >= 0:
+                    _gather(sums[c], picked, found, workspace.candidate_sums[c, candidates:])
+            candidates += found
+            if candidates >= CANDIDATES or end == live:
+                _enter(candidates, bias_law, grid, workspace, obstructed, pathological)
+                candidates = 0
         if group == 0:
             _multiply(outputs, cells, grid.bound, n, bounds)
         _mark(sums[3], bounds, n, marks)
@@ -889,14 +930,15 @@ def _advance(
 
 @_jit
 def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, pathological):
-    """Count over a whole grid, every network of the block serving every cell at once.
+    """Count obstructed networks and pathological neurons in all cells of a grid at once.
 
-    A neuron ``k`` with squared output weight ``v`` and ``s`` the sum of its first ``d`` squared
-    hidden weights is pathological in cell ``(d, l)``, ``l >= k``, iff ``s < v · a(d, l)``. Along
-    ``l`` the thresholds ``a`` are monotone, so each such neuron counts in one interval of cells,
-    entered as two steps of a difference array (`obstruction.sampling.thresholds` says what biases
-    change). Rows leave as soon as they can matter nowhere. The few that stay long are pooled over
-    the batches, so that far columns are visited seldom.
+    Every network of the block serves every cell. Let ``v`` be the squared output weight of its
+    ``k``-th neuron, ``k >= 1``, and ``s`` the sum of the neuron's first ``d`` squared hidden
+    weights. The neuron is pathological in the cell ``(d, l)``, ``l >= k``, iff ``s < v · a(d, l)``
+    (`obstruction.sampling.thresholds` says what biases change). The thresholds ``a`` are monotone
+    along ``l``, so these ``l`` form an interval, which is counted as two steps of a difference
+    array. A row is dropped once it cannot be pathological in any later cell. The few rows that are
+    kept for many groups join the pool, so that distant columns are processed in full chunks.
 
     Parameters
     ----------
@@ -909,19 +951,20 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
     grid : obstruction.sampling.thresholds.Grid
         The cells.
     batch : int
-        Networks in flight at a time; has no influence on the counts.
+        Networks in a batch; has no influence on the counts.
     room : Room
         Memory; its size has no influence on the counts.
     stop : uint8[1]
-        Set from outside to give up.
+        The kernel gives up soon after another thread sets it to 1.
     obstructed, pathological : int32[schemes, nd, nl + 1]
-        Difference arrays along ``l``, added to; the last entries mean nothing. No entry exceeds
-        the number of rows drawn.
+        Difference arrays along ``l``, to which the counts are added. The last entry along ``l``
+        has no meaning. No entry changes by more than the number of rows drawn.
 
     Returns
     -------
     bool
-        Whether all networks were counted (False if stopped: the arrays are then worthless).
+        True if all networks were counted. False if the kernel was stopped; the arrays are then
+        incomplete and must be discarded.
     """
     schemes = grid.trend.shape[0]
     scanned = 0
@@ -929,7 +972,7 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
         if grid.trend[k] == ANY:
             scanned = grid.thresholds.shape[2]
     width = grid.row_cell.shape[0]
-    chunk, gathered = CHUNK + PAD, NEAR + CHUNK + PAD
+    chunk, gathered = CHUNK + PAD, CANDIDATES + CHUNK + PAD
     workspace = _Workspace(
         words=aligned(4, chunk // 2).view(np.uint32),
         scratch=aligned(2, chunk // 2).view(np.float32),
@@ -938,24 +981,24 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
         fresh_reals=aligned(4, chunk),
         marks=np.empty(gathered, np.uint8),
         limits=aligned(1, gathered)[0],
-        counting=np.arange(gathered).astype(np.uint32),
+        indices=np.arange(gathered).astype(np.uint32),
         picked=np.empty(chunk, np.uint32),
-        near_integers=aligned(2, gathered // 2).view(np.uint32),
-        near_reals=aligned(2, gathered),
-        near_sums=aligned(4, gathered),
+        candidate_integers=aligned(2, gathered // 2).view(np.uint32),
+        candidate_reals=aligned(2, gathered),
+        candidate_sums=aligned(4, gathered),
         shifted=np.empty(gathered),
         events=aligned(4, gathered // 2).view(np.uint32),
         event_reals=aligned(4, gathered),
         keys=aligned(2, gathered).view(np.uint64),
-        cell=np.empty(4, np.int64),
+        grid_column=np.empty(4, np.int64),
         union=np.empty((schemes, 4, 1), np.uint64),
         stamp=np.empty((schemes, 4, scanned), np.uint32),
     )
     groups = grid.columns[-1] // 4 + 1
     pool = room.pool_integers.shape[1] - PAD
-    handover = groups  # where batches leave their last rows to the pool, once it is known
+    handover = groups  # the group at which rows join the pool; the first small batch sets it
     pooled = 0
-    waiting = 0  # rows of a batch that has come to the handover
+    waiting = 0  # rows of a batch that are about to join the pool
     done = 0
     networks = 0
     while done < count or pooled + waiting > 0:
@@ -1007,10 +1050,11 @@ def count_nested(key, laws, first, count, grid, batch, room, stop, obstructed, p
 
 @_jit
 def draw_network(key, laws, network, square, sign, bias):
-    """Draw one network whole: ``square`` and ``sign`` are ``float64[l, 4 * groups]``.
+    """Draw all weights of one network.
 
-    Column 0 is the output weight, columns 1, 2, ... the hidden weights. ``bias`` is
-    ``float64[l]`` and holds the biases, sign and all, if there are any.
+    ``square`` and ``sign`` are ``float64[l, 4 * groups]``; column 0 is for output weights, and
+    columns 1, 2, ... are for hidden weights. ``bias`` is ``float64[l]`` and receives the biases
+    with their signs, if there are any.
     """
     rows = np.zeros(CHUNK, np.uint32)
     networks = np.zeros(CHUNK, np.uint32)

@@ -1,11 +1,12 @@
-"""Moving the marked entries of an array to its front, sixteen at a time where the processor can.
+"""Compiled function that moves the marked entries of an array to the front.
 
-Which rows stay and which count is a coin toss that no branch predictor learns, so a loop that
-copies the chosen ones is held up at every step. Processors with AVX-512 have an instruction for
-just this, those with AVX2 one that permutes a vector; elsewhere a loop without branches does the
-same, a few times slower. All give the same arrays, but for what comes behind the last entry.
+Which entries are marked is as unpredictable as a coin toss, so a loop with a branch would
+mispredict it again and again. Processors with AVX-512 have an instruction that moves the marked
+entries of a vector, and processors with AVX2 have one that permutes a vector. On all others a loop
+without branches does the same, a few times slower. The moved entries are the same in all cases;
+only what is written behind the last of them may differ.
 
-numba's cache on the disk does not notice a change in this file alone: touch `kernels.py` with it.
+Numba's cache on disk does not notice a change in this file: touch `networks.py` as well.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 
 LANES = 16
-"""Entries moved at a time. Arrays must have room for so many more than are asked for."""
+"""Entries that are moved at a time. Arrays must be longer than asked for by as many."""
 
 
 def may_use(feature: str) -> bool:
-    """Whether code that numba compiles here may use a feature of the processor, in LLVM's words."""
+    """Return whether numba compiles for a processor with a feature, named as in LLVM."""
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
     return f"+{feature}" in features.split(",")
 
 
 def _compress(builder, values, marks):
-    """Move the marked ones of a vector of 512 bits to its front: an instruction of AVX-512."""
+    """Move the marked entries of a vector of 512 bits to its front by an AVX-512 instruction."""
     kind = values.type
     marks = builder.trunc(marks, ir.IntType(kind.count))
     mask = builder.bitcast(marks, ir.VectorType(ir.IntType(1), kind.count))
@@ -41,9 +42,10 @@ def _compress(builder, values, marks):
 
 
 def _permute(builder, values, marks):
-    """Move the marked ones of a vector of 256 bits to its front, whose order a table knows.
+    """Move the marked entries of a vector of 256 bits to its front by an AVX2 instruction.
 
-    AVX2 permutes eight words of 32 bits; the table has a row for every number made of marks.
+    The instruction permutes eight words of 32 bits. A table holds the permutation for every
+    combination of marks, read as a binary number.
     """
     kind, count = values.type, values.type.count
     words = 8 // count
@@ -70,16 +72,16 @@ def _permute(builder, values, marks):
 
 @intrinsic
 def _pack_lanes(typingctx, marks, source, out, i, to):
-    """Move the marked ones of ``source[i : i + LANES]`` to ``out[to:]``; return how many.
+    """Move the marked entries of ``source[i : i + LANES]`` to ``out[to:]``; return their number.
 
-    What follows those in ``out`` is overwritten.
+    Entries of ``out`` behind them are overwritten.
     """
     bits = source.dtype.bitwidth
     signature = types.intp(marks, source, out, types.intp, types.intp)
 
     def codegen(context, builder, signature, arguments):
         def lanes(array, index, element, count):
-            """Return a pointer to so many elements of an array."""
+            """Return a pointer to ``count`` elements of an array, as one vector."""
             data = context.make_array(signature.args[array])(context, builder, arguments[array])
             pointer = builder.gep(data.data, [index])
             return builder.bitcast(pointer, ir.VectorType(element, count).as_pointer())
@@ -107,11 +109,11 @@ def _pack_lanes(typingctx, marks, source, out, i, to):
 
 @intrinsic
 def _prefer_wide(typingctx):
-    """Let loops of the calling function use vectors of 512 bits; LLVM avoids them by itself."""
+    """Let LLVM use vectors of 512 bits in the calling function, which it avoids by default."""
 
     def codegen(context, builder, signature, arguments):
         if may_use("avx512f"):
-            # LLVM's own attribute, which llvmlite passes on but does not have in its list
+            # llvmlite passes this attribute on to LLVM, but its own list does not contain it.
             set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
@@ -119,9 +121,9 @@ def _prefer_wide(typingctx):
 
 
 def prefer_wide():
-    """Have the calling function use vectors of 512 bits, where the processor has them.
+    """Let the calling function use vectors of 512 bits if the processor has them.
 
-    That took a third of the time from the generator and a quarter from the normal law.
+    This shortens the time of the generator by a third and that of the normal law by a quarter.
     """
 
 
@@ -131,14 +133,14 @@ def _compiled_prefer_wide():
 
 
 def pack(marks, n, source, out, to):
-    """Move the marked ones of ``source[:n]`` to ``out[to:]``, in their order.
+    """Move the marked entries of ``source[:n]`` to ``out[to:]`` in order; return their number.
 
-    Returns how many were moved. ``marks`` is ``uint8``, 1 or 0, with zeros from ``n`` on up to a
-    multiple of `LANES`; ``source`` and ``out`` are of one type of 4 or 8 bytes and have room for
-    `LANES` more. They may overlap if ``out[to]`` is ``source[0]`` or comes before it. What follows
-    the moved entries in ``out`` is lost.
+    ``marks`` is ``uint8``, 1 or 0, with zeros from ``n`` up to the next multiple of `LANES`.
+    ``source`` and ``out`` have the same type of 4 or 8 bytes and at least `LANES` more entries than
+    are used. They may overlap if ``out[to]`` is ``source[0]`` or comes before it. Entries of
+    ``out`` behind the moved ones are overwritten.
     """
-    found = np.uint64(to)  # unsigned, or compiled code would look for negative indices
+    found = np.uint64(to)  # a signed index would be compiled with a check for negative values
     for i in range(np.uint64(n)):
         out[found] = source[np.uint64(i)]
         found += np.uint64(marks[i])

@@ -1,9 +1,8 @@
 """Compiled kernel that counts frozen output weights by sign, network by network.
 
-It draws every network whole and looks at every cell on its own: slower than
-`obstruction.sampling.kernels.networks`, and an independent check of it. (Numba's cache on the disk
-does not notice a change in `obstruction.sampling.kernels.networks`, from which this file takes the
-drawing: touch this file as well.)
+It draws all weights of every network and decides every cell separately. It is therefore slower than
+`obstruction.sampling.kernels.networks`, which draws the weights, and checks it independently.
+Numba's cache on disk does not notice a change in that file: touch this one as well.
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ from obstruction.sampling.thresholds import NO_BIAS
 def count_unreachable(
     key, laws, first, count, grid, sizes, positive, negative, stop, unreachable, frozen
 ):
-    """Count the networks whose frozen signs put a target out of reach.
+    """Count the networks whose frozen output weights have too many equal signs for a target.
 
     Parameters
     ----------
     key, laws, first, count, grid, stop
         As for `obstruction.sampling.kernels.networks.count_nested`.
     sizes : int64[nl]
-        The grid's ``l``.
+        The ``l`` of the grid.
     positive, negative : int64[nl]
-        How many output weights of either sign the target needs at least.
+        The least number of output weights of either sign that the target needs.
     unreachable : int64[schemes, nd, nl]
-        Networks with more than ``l - negative`` weights frozen positive or more than
-        ``l - positive`` frozen negative; added to.
+        Increased by the number of networks with more than ``l - negative`` weights frozen positive
+        or more than ``l - positive`` frozen negative.
     frozen : int64[2, schemes, nd, nl]
-        Frozen positive and frozen negative weights; added to.
+        Increased by the numbers of weights frozen positive and frozen negative.
 
     Returns
     -------
     bool
-        Whether it was not stopped.
+        True if all networks were counted, False if the kernel was stopped.
     """
     width = grid.row_cell.shape[0]
     nd = grid.columns.shape[0]

@@ -1,13 +1,13 @@
-"""Compiled kernels of the tilted sampler: weights drawn from a tilted law, sums of their weights.
+"""Compiled kernels that estimate rare events by importance sampling with tilted laws.
 
-Beside `obstruction.sampling.kernels.networks`, whose generator they use; like those they validate
-nothing. All arithmetic is in double precision and strict IEEE. Logarithm, exponential, sine, the
-inverse of erf and the scaled complement of erf are polynomials, because a call of a library
-function for every weight would keep the loops from being vectorised; their relative errors are
-below 4e-10 (the inverse of erf, of which the mean error is 1e-13) and 1e-14 (all others).
+They use the generator of `obstruction.sampling.kernels.networks` and, like the kernels there, they
+do not validate their input. A weight of the network is called a draw here, and only its square is
+needed. A weight is always one of importance sampling: the ratio of two densities.
 
-"Weight" has two meanings here: those of the network are called draws, and only their squares are
-needed; those of importance sampling, the ratios of two densities, are called weights.
+All arithmetic is in double precision and strict IEEE. Logarithm, exponential, sine, the inverse of
+erf and the scaled complement of erf are polynomials, because a call of a library function for every
+draw would keep the loops from being vectorised. The relative error of the inverse of erf is below
+4e-10 (1e-13 on average), that of the others is below 1e-14.
 """
 
 from __future__ import annotations
@@ -29,13 +29,10 @@ _i64 = np.int64
 _f64 = np.float64
 
 BLOCK = 1024
-"""Samples that are drawn together and share a key; a power of 2. Part of every seeded result."""
+"""Samples that share a key, a power of 2. Every seeded result depends on it."""
 
 SUMS = 5
-"""What is kept of the weights: their first four power sums, and the largest."""
-
-CELL = 5
-"""Numbers that describe a cell: shift, slope, beta, bias edge, bias scale; see `weigh`."""
+"""Statistics of the weights that are kept for each cell: four power sums and the maximum."""
 
 HIDDEN_ROLE = 0
 BIAS_ROLE = 1
@@ -46,7 +43,7 @@ _LN2 = 0.6931471805599453
 _LN2_HIGH = 0.693147180369123816490
 _LN2_LOW = 1.90821492927058770002e-10
 _1_LN2 = 1.4426950408889634
-_ROUNDER = 6755399441055744.0  # adding 1.5 * 2**52 rounds to the nearest whole number
+_ROUNDER = 6755399441055744.0  # 1.5 * 2**52; a number that is added to it becomes an integer
 
 # (log(1 + s) - log(1 - s) - 2 s) / s**3 in s**2 (fdlibm's e_log.c), error 2**-58
 _LOG = (
@@ -59,7 +56,7 @@ _LOG = (
     0.1479819860511658591,
 )
 
-# exp(x) on [-log(2) / 2, log(2) / 2]: Taylor's, error 7e-15
+# exp(x) on [-log(2) / 2, log(2) / 2]: Taylor series, error 7e-15
 _EXP = (
     1.0,
     1.0,
@@ -162,7 +159,7 @@ def _minus_log(x):
 
 @_jit
 def _exp(x):
-    """Return ``exp(x)``, where x counts as -700 or 700 beyond these."""
+    """Return ``exp(x)``, with x clipped to [-700, 700]."""
     x = x if x > -700.0 else -700.0
     x = x if x < 700.0 else 700.0
     whole = (x * _1_LN2 + _ROUNDER) - _ROUNDER
@@ -184,7 +181,7 @@ def _exp(x):
 
 @_jit
 def _sine_squared(word):
-    """Return ``sin(angle)**2`` for an angle uniform in (0, pi/4), from a word's upper 29 bits."""
+    """Return ``sin(angle)**2`` for an angle in (0, pi/4) made of the upper 29 bits of a word."""
     t = (_f64(_i32(word >> _u32(3))) + 0.5) * 2.0**-29
     t = t * t
     p = _SINE[6] * t + _SINE[5]
@@ -258,7 +255,7 @@ def _erfinv_squared(t):
 
 @_jit
 def _normal_pair(radius_word, angle_word, n, scale, first, second):
-    """Fill the squares of a pair of normals, Box and Muller's, of variance ``scale / 2`` each."""
+    """Fill the squares of ``n`` pairs of normals of variance ``scale / 2`` (Box and Muller)."""
     for i in range(n):
         whole = _minus_log((_f64(radius_word[i]) + 0.5) * 2.0**-32) * scale
         less = whole * _sine_squared(angle_word[i])
@@ -270,9 +267,10 @@ def _normal_pair(radius_word, angle_word, n, scale, first, second):
 
 @_jit
 def _cut_normal(word, n, edge, scale, square):
-    """Fill squares of normals with variance ``scale / 2`` cut where erf(w / sqrt(scale)) = edge.
+    """Fill squares of normals of variance ``scale / 2`` that are cut symmetrically.
 
-    One word a draw, by inversion of the distribution function.
+    The cut is where ``erf(w / sqrt(scale)) = edge``. Each draw takes one word and inverts the
+    distribution function.
     """
     for i in range(n):
         t = (_f64(word[i]) + 0.5) * 2.0**-32 * edge
@@ -281,10 +279,11 @@ def _cut_normal(word, n, edge, scale, square):
 
 @_jit
 def tilted_squares(law, words, n, edge, scale, out):
-    """Turn words into squares of draws from a law tilted by ``exp(-kappa w**2)``.
+    """Turn random words into squares of draws from a law tilted by ``exp(-kappa w**2)``.
 
-    ``law`` is a code, ``words`` is ``uint32[4, >= n]``, ``out`` is ``float64[4, >= n]``. The tilted
-    law has the density ``exp(-w**2 / scale)`` where ``erf(|w| / sqrt(scale)) < edge``.
+    ``law`` is the code of a law, ``words`` is ``uint32[4, >= n]``, and ``out`` is
+    ``float64[4, >= n]``. Unless it is constant, the tilted law has a density proportional to
+    ``exp(-w**2 / scale)`` on the interval where ``erf(|w| / sqrt(scale)) < edge``.
     """
     if law == NORMAL_CODE:
         _normal_pair(words[0], words[1], n, scale, out[0], out[1])
@@ -305,8 +304,9 @@ def tilted_squares(law, words, n, edge, scale, out):
 def weigh(law, kappa, shift, slope, total, n, out):
     """Fill ``exp(kappa s - shift) P(a V**2 > s)`` for every sum ``s`` of squares in ``total``.
 
-    ``law`` is that of the output weight V. ``slope`` is ``1/(2a)`` for the normal law,
-    ``CUT_STD**2/(2a)`` for the truncated, ``1/(3a)`` for the uniform and ``1/a`` for the constant.
+    ``law`` is the code of the law of the output weight V. ``slope`` is ``1/(2a)`` for the normal
+    law, ``CUT_STD**2/(2a)`` for the truncated, ``1/(3a)`` for the uniform and ``1/a`` for the
+    constant law.
     """
     if law == NORMAL_CODE:
         rest = kappa - slope
@@ -335,9 +335,10 @@ def weigh(law, kappa, shift, slope, total, n, out):
 
 @_jit
 def add_moments(weight, rows, scratch, sums):
-    """Add the power sums of the first ``rows`` of `BLOCK` weights, in a fixed order, to ``sums``.
+    """Add the power sums of the first ``rows`` of `BLOCK` weights to ``sums``, in a fixed order.
 
-    ``scratch`` is ``float64[5, BLOCK // 2]``; the rows of ``weight`` beyond are set to zero.
+    The last entry of ``sums`` becomes the maximum instead. ``scratch`` is
+    ``float64[SUMS, BLOCK // 2]``. The entries of ``weight`` from ``rows`` on are set to zero.
     """
     for i in range(rows, BLOCK):
         weight[i] = 0.0
@@ -366,7 +367,7 @@ def add_moments(weight, rows, scratch, sums):
 
 @_jit
 def _with_bias(law, word, beta, edge, scale, total, square, out):
-    """Fill ``out`` with the sums and the squares of the biases, times ``beta``."""
+    """Fill ``out`` with ``total`` plus ``beta`` times the squares of biases drawn from ``word``."""
     if law == CONSTANT_CODE:
         for i in range(BLOCK):
             out[i] = total[i] + beta
@@ -397,28 +398,29 @@ def sample(
     Parameters
     ----------
     keys : uint32[blocks, 4]
-        One per block of `BLOCK` samples.
+        The key of each block of `BLOCK` samples.
     samples : int
-        How many of them count; the last block may count in part.
+        The number of samples; only a part of the last block may be needed.
     hidden_law, output_law, bias_law : int
         Codes of the laws.
     kappa, edge, scale : float
         The tilt of the hidden draws; see `tilted_squares`.
     columns : int64[c]
-        The numbers of hidden draws at which there are cells, ascending.
+        The numbers of inputs ``d`` for which there are cells, ascending.
     first : int64[c + 1]
-        The cells of column ``j`` are ``first[j] ... first[j + 1] - 1``.
-    cells : float64[n, CELL]
-        See `CELL` and `weigh`. Cells with the same bias should be neighbours.
+        The cells with ``columns[j]`` inputs are ``first[j] ... first[j + 1] - 1``.
+    cells : float64[n, 5]
+        For each cell the shift and the slope of `weigh`, then ``beta`` and the edge and the scale
+        of the tilted bias. Cells with the same bias should be neighbours.
     stop : uint8[1]
-        Set it, from another thread, to give up.
+        The kernel gives up soon after another thread sets it to 1.
     sums : float64[n, SUMS]
-        Where the power sums go.
+        Updated by `add_moments`.
 
     Returns
     -------
     bool
-        Whether the work was done.
+        True if all samples were drawn, False if the kernel was stopped.
     """
     words = np.empty((4, BLOCK), np.uint32)
     bias_words = np.empty((4, BLOCK), np.uint32)

@@ -1,8 +1,13 @@
-"""Tilts: how likely single weights are under one, which one suits a cell, which cells share one.
+"""Tilted laws for importance sampling, and the choice of a tilt for each cell.
 
-For every law of one weight W: ``Z(kappa) = E[exp(-kappa W^2)]``, the mean of W² under the tilted
-law, and the numbers by which the kernels draw from it. All but the constant law have a density
-proportional to ``exp(-k w^2)`` on an interval ``[-b, b]``, tilted or not.
+A law of a weight W is *tilted* by ``kappa >= 0`` when its density is multiplied by
+``exp(-kappa w^2)`` and normalised by ``Z(kappa) = E[exp(-kappa W^2)]``, so that small weights
+become more likely. Here are ``Z``, the mean of ``W^2`` under the tilted law, and the parameters by
+which the kernels draw from it. All laws but the constant one have a density proportional to
+``exp(-k w^2)`` on an interval ``[-b, b]``, before and after tilting.
+
+Every cell has a nearly optimal tilt. It is rounded to one of a discrete set of tilts, so that
+cells with the same tilt share their samples.
 """
 
 from __future__ import annotations
@@ -20,28 +25,32 @@ from obstruction.schemes.laws import CONSTANT, CUT_STD, NORMAL, TRUNCATED, UNIFO
 FloatArray: TypeAlias = NDArray[np.float64]
 
 LEVEL: Final = 20
-"""Nodes are numbered in units of ``2**-LEVEL``, the finest grid that any d <= 1e9 asks for."""
+"""Tilts are numbered in units of ``2**-LEVEL``, the finest grid that any d <= 1e9 asks for."""
 
 _SPACING: Final = 0.75
-"""Largest distance of neighbouring nodes, in standard deviations of the sum at the node."""
+"""Largest distance of neighbouring tilts, in standard deviations of the sum S under them."""
 
 _FEW: Final = 32
-"""With fewer inputs nodes are as near each other as with so many.
+"""With fewer inputs than these, neighbouring tilts are as close as with these.
 
-A tilt above ``1/(2a)`` lets exp(kappa S) outgrow the tail of a normal output; so near, the weights
-still have their first 16 moments.
+If kappa exceeds ``1/(2a)``, exp(kappa S) grows faster than the tail of a normal output falls. At
+this distance between nodes the weights still have their first 16 moments.
 """
 
 _STEEPEST: Final = 700.0  # log(1 + 2 kappa) of the largest kappa considered
-_SMALL: Final = 1e-6  # a cut normal this far within one standard deviation is uniform
-_HALVINGS: Final = 60
+_SMALL: Final = 1e-6  # a normal with a narrower cut is uniform to rounding
+_HALVINGS: Final = 60  # steps of bisection
 
 
 # --- cells ---------------------------------------------------------------------------------
 
 
 class Cells(NamedTuple):
-    """The laws of W, V and B and, one entry per cell, d, a and beta."""
+    """Cells in which a neuron is pathological iff ``a V^2 > S``, the sum of d W^2 and beta B^2.
+
+    The laws of the hidden weights W, the output weight V and the bias B are common to all cells;
+    ``d``, ``a`` and ``beta`` have one entry per cell.
+    """
 
     hidden: Law
     output: Law
@@ -51,11 +60,11 @@ class Cells(NamedTuple):
     beta: FloatArray
 
     def at(self, rows: NDArray[np.int64]) -> Cells:
-        """Return some of the cells."""
+        """Return the cells at the given places."""
         return self._replace(d=self.d[rows], a=self.a[rows], beta=self.beta[rows])
 
     def least_and_largest(self) -> tuple[FloatArray, FloatArray]:
-        """Return bounds of the sum S."""
+        """Return the smallest and the largest value of S."""
         bias = np.where(self.beta > 0.0, self.bias.bound, 0.0)
         with np.errstate(invalid="ignore"):
             largest = self.d * self.hidden.bound**2 + self.beta * bias**2
@@ -63,20 +72,20 @@ class Cells(NamedTuple):
         return fixed, largest
 
     def edge(self) -> FloatArray:
-        """Return what S must be below: the largest value of a V^2, for a > 0."""
+        """Return the largest value of ``a V^2``; with a = 0 it is that for a = 1."""
         return np.where(self.a > 0.0, self.a, 1.0) * self.output.bound**2
 
     def never(self) -> NDArray[np.bool_]:
-        """Where p is exactly 0."""
+        """Return where the probability p that a neuron is pathological is exactly 0."""
         return np.asarray((self.a == 0.0) | (self.edge() <= self.least_and_largest()[0]))
 
     def always(self) -> NDArray[np.bool_]:
-        """Where p is exactly 1."""
+        """Return where p is exactly 1."""
         least = self.a if self.output == CONSTANT else 0.0
         return np.asarray(np.isinf(self.a) | (least > self.least_and_largest()[1]))
 
     def mean(self, kappa: FloatArray) -> FloatArray:
-        """Return the mean of S under a tilt."""
+        """Return the mean of S when the laws of W and B are tilted."""
         bias = np.where(self.beta > 0.0, mean_square(self.bias, kappa * self.beta), 0.0)
         return self.d * mean_square(self.hidden, kappa) + self.beta * bias
 
@@ -85,14 +94,14 @@ class Cells(NamedTuple):
 
 
 def _shape(law: Law) -> tuple[float, float]:
-    """Return (k, b) of a law with density proportional to exp(-k w^2) on [-b, b]."""
+    """Return (k, b) of a law whose density is proportional to ``exp(-k w^2)`` on ``[-b, b]``."""
     return {NORMAL: (0.5, math.inf), UNIFORM: (0.0, UNIFORM.bound)}.get(
         law, (CUT_STD**2 / 2.0, TRUNCATED.bound)
     )
 
 
 def log_mean_exp(law: Law, kappa: FloatArray) -> FloatArray:
-    """Return log E[exp(-kappa W^2)]."""
+    """Return ``log Z(kappa) = log E[exp(-kappa W^2)]``."""
     if law == CONSTANT:
         return -kappa
     if law == NORMAL:
@@ -103,13 +112,13 @@ def log_mean_exp(law: Law, kappa: FloatArray) -> FloatArray:
 
 
 def _log_mean_from_zero(x: FloatArray) -> FloatArray:
-    """Return the logarithm of the mean of exp(-t^2) for t uniform on [0, x]."""
+    """Return the logarithm of the mean of ``exp(-t^2)`` for t uniform on ``[0, x]``."""
     x = np.maximum(x, 1e-150)
     return np.asarray(np.log(special.erf(x) / x) + math.log(math.pi) / 2 - math.log(2))
 
 
 def mean_square(law: Law, kappa: FloatArray) -> FloatArray:
-    """Return the mean of W^2 under the tilt exp(-kappa W^2)."""
+    """Return the mean of ``W^2`` under the law tilted by ``kappa``."""
     if law == CONSTANT:
         return np.ones_like(kappa)
     if law == NORMAL:
@@ -135,13 +144,13 @@ def sampler(law: Law, kappa: FloatArray) -> tuple[FloatArray, FloatArray]:
 # --- the output weight ---------------------------------------------------------------------
 
 _SLOPES: Final = {NORMAL: 0.5, UNIFORM: 1.0 / 3.0, TRUNCATED: CUT_STD**2 / 2.0, CONSTANT: 1.0}
-"""What the kernel is given as slope, times a."""
+"""The argument ``slope`` of the kernel `weigh`, times a."""
 
-_BEYOND: Final = math.erfc(math.sqrt(2.0))
+_BEYOND: Final = math.erfc(math.sqrt(2.0))  # P(|X| > 2) of a standard normal X
 
 
 def log_tail(law: Law, x: FloatArray) -> FloatArray:
-    """Return log P(V^2 > x)."""
+    """Return ``log P(V^2 > x)``."""
     root = np.sqrt(_SLOPES[law] * x)
     with np.errstate(divide="ignore", invalid="ignore"):
         if law == NORMAL:
@@ -157,7 +166,7 @@ def log_tail(law: Law, x: FloatArray) -> FloatArray:
 
 
 def _log_hazard(law: Law, x: FloatArray) -> FloatArray:
-    """Return log(-(d/dx) log P(V^2 > x)), inf beyond the edge; of bounded laws with a density."""
+    """Return ``log(-(d/dx) log P(V^2 > x))`` for a bounded law with a density; inf beyond it."""
     with np.errstate(divide="ignore", invalid="ignore"):
         density = -_SLOPES[law] * x if law == TRUNCATED else 0.0 * x
         factor = math.sqrt(_SLOPES[law]) / (1.0 if law == UNIFORM else math.sqrt(math.pi))
@@ -172,7 +181,7 @@ def _log_hazard(law: Law, x: FloatArray) -> FloatArray:
 
 
 def best_tilt(cells: Cells) -> FloatArray:
-    """Return log(1 + 2 kappa) of a nearly optimal tilt."""
+    """Return ``log(1 + 2 kappa)`` of a nearly optimal tilt for each cell."""
     if cells.output == NORMAL:
         return np.log1p(1.0 / cells.a)
     low, high = np.zeros_like(cells.d), np.full_like(cells.d, _STEEPEST)
@@ -192,7 +201,7 @@ def _nodes(cells: Cells) -> NDArray[np.int64]:
     """Return the node of every cell, in units of ``2**-LEVEL``."""
     level = np.ceil(np.log2(np.sqrt(np.maximum(cells.d, _FEW) / 2.0) / _SPACING))
     place = best_tilt(cells) * 2.0**level
-    # a large bias could undo the moments of the weights, but not from below 1/(2a)
+    # With a large bias, kappa above 1/(2a) could leave the weights without moments.
     below = (cells.beta > 1.0) & (cells.output == NORMAL)
     nearest = np.where(below, np.floor(place), np.rint(place))
     return (nearest * 2.0 ** (LEVEL - level)).astype(np.int64)
@@ -207,12 +216,12 @@ class Node(NamedTuple):
     columns: NDArray[np.int64]
     first: NDArray[np.int64]
     cells: FloatArray
-    log_scale: FloatArray
-    log_bound: FloatArray
+    log_scale: FloatArray  # logarithm of the factor on the kernel's weights
+    log_bound: FloatArray  # logarithm of a bound on the weights
 
     @property
     def effort(self) -> int:
-        """Roughly what a sample costs."""
+        """The rough cost of one sample."""
         return int(self.columns[-1]) + 4 * len(self.rows)
 
     @classmethod
@@ -221,7 +230,7 @@ class Node(NamedTuple):
         kappa = math.expm1(node * 2.0**-LEVEL) / 2.0
         columns, first = np.unique(cells.d, return_index=True)
         tilts = np.full_like(cells.d, kappa)
-        # the weight at a typical sum becomes 1, so that nothing over- or underflows
+        # The weight is scaled to 1 at a typical sum, so that it neither overflows nor underflows.
         largest = np.minimum(cells.edge(), cells.least_and_largest()[1])
         sums = np.minimum(cells.mean(tilts), cells.edge() * (1.0 - 1.0 / (cells.d + 2.0)))
         sums = np.maximum(sums, cells.least_and_largest()[0])
