@@ -237,7 +237,7 @@ def test_both_stages_show_how_they_go_on(monkeypatch):
             shown.append((self._bar.total, number))
 
     monkeypatch.setattr(progress, "Bar", Seen)
-    options = {"networks": 300, "estimator": "auto", "samples": 40_000}
+    options = {"networks": 300, "estimator": "auto", "samples": 3_000_000}
     ob.sample("kaiming_normal", d=60, l=30, **options)
     assert shown == []
     study = ob.sample("kaiming_normal", d=60, l=30, **options, progress=True)

@@ -20,13 +20,13 @@ from obstruction.schemes.laws import CONSTANT, CUT_STD, NORMAL, TRUNCATED, UNIFO
 FloatArray: TypeAlias = NDArray[np.float64]
 
 LEVEL: Final = 20
-"""Nodes are numbered in units of ``2**-LEVEL``, the finest grid that any d <= 1e9 asks for."""
+"""Tilts are numbered in units of ``2**-LEVEL``, the finest grid that any d <= 1e9 asks for."""
 
 _SPACING: Final = 0.75
-"""Largest distance of neighbouring nodes, in standard deviations of the sum at the node."""
+"""Largest distance of neighbouring tilts, in standard deviations of the sum S under them."""
 
 _FEW: Final = 32
-"""With fewer inputs nodes are as near each other as with so many.
+"""With fewer inputs than these, neighbouring tilts are as close as with these.
 
 A tilt above ``1/(2a)`` lets exp(kappa S) outgrow the tail of a normal output; so near, the weights
 still have their first 16 moments.
@@ -121,7 +121,7 @@ def mean_square(law: Law, kappa: FloatArray) -> FloatArray:
     return np.asarray((1.0 - missing) * b * b / (2.0 * x * x))
 
 
-def sampler(law: Law, kappa: FloatArray) -> tuple[FloatArray, FloatArray]:
+def edge_and_scale(law: Law, kappa: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the edge and the scale by which the kernel knows a tilted law."""
     if law == CONSTANT:
         return np.ones_like(kappa), np.ones_like(kappa)
@@ -188,8 +188,8 @@ def best_tilt(cells: Cells) -> FloatArray:
     return np.where(high < _STEEPEST, (low + high) / 2.0, 0.0)
 
 
-def _nodes(cells: Cells) -> NDArray[np.int64]:
-    """Return the node of every cell, in units of ``2**-LEVEL``."""
+def _numbers(cells: Cells) -> NDArray[np.int64]:
+    """Return the number of every cell's tilt, in units of ``2**-LEVEL``."""
     level = np.ceil(np.log2(np.sqrt(np.maximum(cells.d, _FEW) / 2.0) / _SPACING))
     place = best_tilt(cells) * 2.0**level
     # a large bias could undo the moments of the weights, but not from below 1/(2a)
@@ -198,10 +198,10 @@ def _nodes(cells: Cells) -> NDArray[np.int64]:
     return (nearest * 2.0 ** (LEVEL - level)).astype(np.int64)
 
 
-class Node(NamedTuple):
+class Tilt(NamedTuple):
     """A tilt with its cells, in the kernel's terms."""
 
-    node: int
+    number: int
     rows: NDArray[np.int64]
     kappa: float
     columns: NDArray[np.int64]
@@ -216,9 +216,9 @@ class Node(NamedTuple):
         return int(self.columns[-1]) + 4 * len(self.rows)
 
     @classmethod
-    def of(cls, node: int, rows: NDArray[np.int64], cells: Cells) -> Node:
-        """Describe the cells of a node, which are in the order of d and beta."""
-        kappa = math.expm1(node * 2.0**-LEVEL) / 2.0
+    def of(cls, number: int, rows: NDArray[np.int64], cells: Cells) -> Tilt:
+        """Describe the cells of a tilt, which are in the order of d and beta."""
+        kappa = math.expm1(number * 2.0**-LEVEL) / 2.0
         columns, first = np.unique(cells.d, return_index=True)
         tilts = np.full_like(cells.d, kappa)
         # the weight at a typical sum becomes 1, so that nothing over- or underflows
@@ -231,21 +231,28 @@ class Node(NamedTuple):
         log_mean = log_mean + log_mean_exp(cells.bias, kappa * cells.beta)
         slope = _SLOPES[cells.output] / cells.a
         described = np.stack(
-            [shift, slope, cells.beta, *sampler(cells.bias, kappa * cells.beta)], axis=1
+            [shift, slope, cells.beta, *edge_and_scale(cells.bias, kappa * cells.beta)], axis=1
         )
         bound = log_mean + (kappa * largest if kappa else 0.0)
         starts = np.append(first, cells.d.size)
         return cls(
-            node, rows, kappa, columns.astype(np.int64), starts, described, log_mean + shift, bound
+            number,
+            rows,
+            kappa,
+            columns.astype(np.int64),
+            starts,
+            described,
+            log_mean + shift,
+            bound,
         )
 
 
-def grouped(cells: Cells) -> Iterator[Node]:
-    """Yield the nodes with the cells whose probability is not certain."""
+def grouped(cells: Cells) -> Iterator[Tilt]:
+    """Yield the tilts with the cells whose probability is not certain."""
     rows = np.flatnonzero(~(cells.never() | cells.always()))
     open_cells = cells.at(rows)
-    nodes = _nodes(open_cells)
-    order = np.lexsort((open_cells.beta, open_cells.d, nodes))
-    for part in np.split(order, np.flatnonzero(np.diff(nodes[order])) + 1):
+    numbers = _numbers(open_cells)
+    order = np.lexsort((open_cells.beta, open_cells.d, numbers))
+    for part in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
         if part.size:
-            yield Node.of(int(nodes[part[0]]), rows[part], open_cells.at(part))
+            yield Tilt.of(int(numbers[part[0]]), rows[part], open_cells.at(part))
