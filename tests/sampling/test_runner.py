@@ -310,6 +310,15 @@ def test_floats_are_added_in_the_order_of_the_draws():
     assert total(False, 3) > 1.0
 
 
+def test_sums_that_came_too_early_are_dropped_with_an_interruption(monkeypatch):
+    monkeypatch.setattr(running, "_GRACE_SECONDS", 0.0)
+    runner = interrupted(Late(True), 10**6)
+    assert runner.snapshot()[0] == ()  # the first draw was broken off, so that none is added
+    runner.run(100, threads=2)
+    assert runner.snapshot()[0] == ((0, 100),)
+    assert float(runner.snapshot()[1][0]) == 1.0
+
+
 def test_floats_cannot_be_added_in_front_of_later_ones():
     counts = np.ones(1)
     with pytest.raises(ValueError, match=r"^start = 0, stop = 20: draws up to 9 were counted bef"):
