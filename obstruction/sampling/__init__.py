@@ -1,5 +1,6 @@
-"""Drawing networks and counting: configurations in, additive integer counts out.
+"""Drawing networks and counting: frozen samplers in, additive counts or moments out.
 
-It may import schemes and tools. It must never know an exact value, so that its counts can check the
+Its interface says what a sampler is, and its runner counts with any of them on threads. It may
+import schemes and tools. It must never know an exact value, so that its counts can check the
 formulas.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Final
 
@@ -33,18 +33,18 @@ class GridTally:
 
     Attributes
     ----------
-    networks : int
-        Networks counted.
-    steps : list of int32[2, schemes, nd, nl + 1]
-        For each part of the grid obstructed networks and pathological neurons, as differences
-        along ``l``.
+    steps : list of ndarray of int32, shape (2, schemes, nd, nl + 1)
+        For each part of the grid the obstructed networks and the pathological neurons, as
+        differences along ``l``.
     room : Room
         The kernel's working memory.
+    networks : int
+        Networks counted.
     """
 
     steps: list[NDArray[np.int32]]
     room: kernels.Room
-    networks: int = field(default=0)
+    networks: int = 0
 
 
 @dataclass(frozen=True)

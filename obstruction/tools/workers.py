@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -110,8 +110,10 @@ def run_on_threads(
     """
     stop = Stop() if stop is None else stop
     pool = ThreadPoolExecutor(threads, thread_name_prefix="obstruction")
-    workers = [pool.submit(work, task) for task in tasks]
+    workers: list[Future[None]] = []
     try:
+        for task in tasks:
+            workers.append(pool.submit(work, task))
         pending = set(workers)
         while pending:
             finished, pending = wait(pending, watch_seconds, FIRST_EXCEPTION)
@@ -120,7 +122,9 @@ def run_on_threads(
             watch()
     finally:
         stop.asked = True
-        pool.shutdown(wait=False, cancel_futures=True)
-        wait(workers, grace_seconds)
-        stop.flag[0] = 1
-        pool.shutdown(wait=True)
+        try:
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait([worker for worker in workers if not worker.cancelled()], grace_seconds)
+        finally:  # also if Ctrl-C is pressed again
+            stop.flag[0] = 1
+            pool.shutdown(wait=True)

@@ -97,6 +97,17 @@ def test_workers_have_some_grace_before_they_are_told_to_break_off():
     assert 0.5 <= time.perf_counter() - begun < 5.0
 
 
+def test_grace_is_not_waited_for_longer_than_the_workers_need():
+    def work(task):
+        if task == 0:
+            raise Enough
+
+    begun = time.perf_counter()
+    with pytest.raises(Enough):
+        run_on_threads(work, range(10**5), threads=1, grace_seconds=30.0)
+    assert time.perf_counter() - begun < 20.0
+
+
 def test_nothing_is_told_to_stop_before_the_end():
     stop, seen = Stop(), []
     run_on_threads(
