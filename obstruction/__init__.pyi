@@ -17,8 +17,8 @@ from .schemes import scheme as scheme
 from .schemes import scheme_names as scheme_names
 from .studies.folder import load as load
 from .studies.replay import replay as replay
+from .studies.run import sample as sample
 from .studies.study import Study as Study
-from .studies.study import sample as sample
 from .studies.unreachable import sample_unreachable as sample_unreachable
 from .training.monitor import Monitor as Monitor
 

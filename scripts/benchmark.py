@@ -36,9 +36,10 @@ from matplotlib.figure import Figure
 import obstruction as ob
 from obstruction.sampling import streams
 from obstruction.sampling.config import StudyConfig
+from obstruction.sampling.grid_sampler import GridSampler
 from obstruction.sampling.kernels import networks as kernels
 from obstruction.sampling.rare import estimate as tilting
-from obstruction.sampling.sampler import Sampler
+from obstruction.sampling.runner import Runner
 
 KAIMING, XAVIER = "kaiming_normal", "xavier_normal"
 SEED = 0
@@ -124,7 +125,7 @@ def literal_numpy_cells(rng: np.random.Generator, n: int, networks: int) -> int:
 def sampling(schemes: list[str], n: int, networks: int, threads: int = 1) -> Callable[[], object]:
     """Return a function that samples this number of networks per cell on an n x n grid."""
     config = StudyConfig.of(schemes, d=range(1, n + 1), l=range(1, n + 1), seed=SEED)
-    return lambda: Sampler(config).run(networks, threads=threads)
+    return lambda: Runner(GridSampler(config)).run(networks, threads=threads)
 
 
 def groups_drawn(n: int, networks: int = 40) -> float:
@@ -282,7 +283,7 @@ def report_growth(folder: Path) -> None:
     times: list[float] = []
     for n in sizes:
         config = StudyConfig.of(KAIMING, d=range(1, n + 1), l=range(1, n + 1), seed=SEED)
-        times.append(best(lambda c=config: Sampler(c).run(networks, threads=1), 0.0))
+        times.append(best(lambda c=config: Runner(GridSampler(c)).run(networks, threads=1), 0.0))
         growth = ""
         if len(times) > 1:
             step = np.log(n / sizes[len(times) - 2])
@@ -313,7 +314,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="also the 1000 x 1000 study of 10⁶")
     parser.add_argument("--out", type=Path, default=Path("figures"))
     options = parser.parse_args()
-    Sampler(StudyConfig.of(KAIMING, d=3, l=3)).run(10, threads=1)  # compile
+    Runner(GridSampler(StudyConfig.of(KAIMING, d=3, l=3))).run(10, threads=1)  # compile
 
     say("# Benchmark of the sampler")
     say()

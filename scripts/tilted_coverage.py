@@ -24,7 +24,7 @@ from scipy import special
 from obstruction.sampling.inference import weighted
 from obstruction.sampling.kernels import tilted as tilted_kernels
 from obstruction.sampling.rare import estimate as tilting
-from obstruction.sampling.rare.tilts import Cells, grouped, sampler
+from obstruction.sampling.rare.tilts import Cells, edge_and_scale, grouped
 from obstruction.schemes.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM, Law
 
 CELLS = (
@@ -84,8 +84,8 @@ def blocks(
 ) -> weighted.Estimate:
     """Return one estimate per block; all of them share one choice of tilts."""
     one = np.ones(1)
-    (node,) = grouped(Cells(*laws, CONSTANT, d * one, a * one, 0 * one))
-    edge, scale = (float(x) for x in sampler(laws[0], np.asarray(node.kappa)))
+    (tilt,) = grouped(Cells(*laws, CONSTANT, d * one, a * one, 0 * one))
+    edge, scale = (float(x) for x in edge_and_scale(laws[0], np.asarray(tilt.kappa)))
     codes = laws[0].code, laws[1].code, CONSTANT.code
     sums = np.zeros((repetitions, tilted_kernels.SUMS))
     stop = np.zeros(1, np.uint8)
@@ -100,21 +100,21 @@ def blocks(
                 key,
                 tilted_kernels.BLOCK,
                 *codes,
-                node.kappa,
+                tilt.kappa,
                 edge,
                 scale,
-                node.columns,
-                node.first,
-                node.cells,
+                tilt.columns,
+                tilt.first,
+                tilt.cells,
                 stop,
                 sums[r : r + 1],
             )
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(part, range(threads)))
-    scales = np.full(repetitions, node.log_scale[0])
+    scales = np.full(repetitions, tilt.log_scale[0])
     log_p, error, skewness, share = tilting._statistics(sums, tilted_kernels.BLOCK, scales)
-    bounds = np.full(repetitions, node.log_bound[0])
+    bounds = np.full(repetitions, tilt.log_bound[0])
     return weighted.Estimate(tilted_kernels.BLOCK, log_p, error, skewness, share, bounds)
 
 

@@ -69,6 +69,7 @@ def test_the_contract_of_imports_is_kept():
         ("dag/network.py", "from obstruction.studies import study", "Arrows fall"),
         ("auditing/findings.py", "from obstruction.auditing import report", "circle"),
         ("training/kernels.py", "import scipy", "Kernels"),
+        ("sampling/runner.py", "from concurrent.futures import ThreadPoolExecutor", "threads"),
     ],
 )
 @pytest.mark.parametrize("wrapped", ["{}", "def late():\n    {}", "if TYPE_CHECKING:\n    {}"])

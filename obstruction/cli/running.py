@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import shlex
 import signal
@@ -16,13 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from obstruction.sampling.config import StudyConfig
-from obstruction.sampling.sampler import Sampler, check_memory, compile_kernels
 from obstruction.studies import folder
-from obstruction.studies.rare_cells import DEFAULT_SAMPLES, check_estimator
-from obstruction.studies.study import Study, current
-from obstruction.tools.checks import check_count, check_probability
-from obstruction.tools.progress import Bar
-from obstruction.tools.workers import resolve_threads
+from obstruction.studies.run import StudyRun
+from obstruction.studies.study import Study
+from obstruction.tools.checks import check_probability
 
 if TYPE_CHECKING:
     from obstruction.studies.verdict import Agreement
@@ -78,60 +74,49 @@ def run_study(
         If an argument is wrong or the folder does not allow it; nothing has been touched then.
     """
     check_level(level)
-    config = StudyConfig.of(**{**defaults, **given})
-    resolve_threads(threads)
-    if estimator is not None:
-        check_estimator(config, estimator)
-    if samples is not None:
-        check_count("samples", samples, least=2)
-    prior = _prior(out, mode)
-    if prior is None:
-        target = networks or default_networks
+    _check_folder(out, mode)
+    asked = {"networks": networks, "threads": threads, "estimator": estimator, "samples": samples}
+    options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if mode == "resume":
+        run = StudyRun.resume(out, folder.load(out), given, **options)
     else:
-        config, target = _continued(prior, given, networks, out)
-    wanted = _wanted(prior, estimator, samples)
-    check_estimator(config, wanted[0])
-    workers = resolve_threads(threads)
-    if threads is not None and threads > workers and not quiet:
-        present = f"this process may use {_many(workers, 'core')}, so it does"
+        config = StudyConfig.of(**{**defaults, **given})
+        run = StudyRun(config, **{"networks": default_networks, "estimator": "auto", **options})
+    if threads is not None and threads > run.threads and not quiet:
+        present = f"this process may use {_many(run.threads, 'core')}, so it does"
         click.echo(f"obstruction: threads = {threads}: {present}", err=True)
-    check_memory(config, workers)
     made = not Path(out).exists()
     place = folder.prepare(out)
-    if (
-        prior is not None
-        and prior.networks >= target
-        and (prior.estimator, prior.samples) == wanted
-        and not (place / folder.CHECKPOINT).exists()
-    ):
+    if run.prior is not None and run.finished and not (place / folder.CHECKPOINT).exists():
         if not quiet:
-            click.echo(prior.describe())
-            click.echo(f"{out} holds these {prior.networks:,} networks already; nothing to draw.")
-        return verdict(prior, level, quiet)
+            click.echo(run.prior.describe())
+            click.echo(f"{out} holds these {run.counted:,} networks already; nothing to draw.")
+        return verdict(run.prior, level, quiet)
 
     again = _again(out, estimator, samples)
-    run = _Run(config, prior, target, workers, wanted, place, replace=mode == "overwrite")
+    checkpoints = _Checkpoints(run, place, replace=mode == "overwrite")
+    before, seconds_before = run.counted, run.seconds
     with _signals():
         try:
-            study = run.sample(quiet)
+            run.count(checkpoints.save_if_due, progress=not quiet)
         except KeyboardInterrupt as signalled:
-            run.save()
-            if made and run.sampler.networks == 0:
+            checkpoints.save()
+            if made and run.counted == 0:
                 with contextlib.suppress(OSError):
                     place.rmdir()
-            return _interrupted(run.sampler.networks, target, out, again, signalled)
-        seconds = run.seconds
-        run.save()
+            return _interrupted(run.counted, run.target, out, again, signalled)
+        checkpoints.save()
         try:
             begun = time.perf_counter()
-            study = _with_rare(study, workers, quiet)
+            study = run.weigh(progress=not quiet)
             weighing = time.perf_counter() - begun
             agreement, files = _conclude(study, place, level)
         except KeyboardInterrupt as signalled:
-            return _interrupted(study.networks, target, out, again, signalled)
+            return _interrupted(run.counted, run.target, out, again, signalled)
     if not quiet:
         click.echo(study.describe())
-        for line in _speed(study, run.drawn, seconds, weighing):
+        drawn, seconds = run.counted - before, run.seconds - seconds_before
+        for line in _speed(study, drawn, seconds, weighing):
             click.echo(line)
         click.echo(str(agreement))
         click.echo("Written: " + ", ".join(str(file) for file in files))
@@ -149,14 +134,18 @@ def check_level(level: float) -> None:
     check_probability("level", level, below=_POWER)
 
 
-def _prior(out: str, mode: str) -> Study | None:
-    """Return the study to continue, or see to it that none is in the way."""
+def _check_folder(out: str, mode: str) -> None:
+    """Refuse a folder without a study to resume, or one that a new study must not touch.
+
+    Raises
+    ------
+    ValueError
+        If the folder does not allow what is asked for.
+    """
     there = folder.holds_study(out)
-    if mode == "resume":
-        if not there:
-            raise ValueError(f"out = {out}: holds no study to resume")
-        return folder.load(out)
-    if there and mode == "new":
+    if mode == "resume" and not there:
+        raise ValueError(f"out = {out}: holds no study to resume")
+    if mode == "new" and there:
         raise ValueError(
             f"out = {out}: holds a study already; "
             "--overwrite replaces it, --resume goes on with it, --out names another folder"
@@ -165,108 +154,27 @@ def _prior(out: str, mode: str) -> Study | None:
         raise ValueError(
             f"out = {out}: holds {', '.join(names)} already; --overwrite replaces such files"
         )
-    return None
 
 
-def _continued(
-    prior: Study, given: Mapping[str, Any], networks: int | None, out: str
-) -> tuple[StudyConfig, int]:
-    mine = prior.config
-    asked = StudyConfig.of(
-        **{
-            "schemes": mine.schemes,
-            "d": mine.d,
-            "l": mine.l,
-            "seed": mine.seed,
-            "plan": mine.plan,
-            **given,
-        }
-    )
-    difference = asked.difference(mine)
-    if difference:
-        raise ValueError(f"out = {out}: cannot resume another study: {difference}")
-    target = check_count("networks", networks or prior.target)
-    if target < prior.networks:
-        raise ValueError(f"networks = {target:,}: {out} holds {prior.networks:,} networks already")
-    last = max((stop for _, stop in prior.done), default=0)
-    if target < last:  # an interruption leaves gaps, and what is counted cannot be taken back
-        raise ValueError(
-            f"networks = {target:,}: {out} holds {prior.networks:,} of the first {last:,} networks "
-            f"already; ask for {last:,} or more"
-        )
-    return mine, target
+class _Checkpoints:
+    """Saves what a run has counted, from time to time."""
 
+    def __init__(self, run: StudyRun, place: Path, *, replace: bool) -> None:
+        self._run, self._place, self._replace = run, place, replace
+        self._saved = time.perf_counter()
 
-def _wanted(prior: Study | None, estimator: str | None, samples: int | None) -> tuple[str, int]:
-    """Return the estimator and the number of weighted samples: given, kept or by default."""
-    kept = ("auto", DEFAULT_SAMPLES) if prior is None else (prior.estimator, prior.samples)
-    return estimator or kept[0], samples or kept[1]
-
-
-def _with_rare(study: Study, workers: int, quiet: bool) -> Study:
-    """Estimate the rare cells, showing how that goes on."""
-    if quiet:
-        return study.with_rare(threads=workers)
-    with Bar(100, unit="%") as shown:
-        return study.with_rare(threads=workers, watch=shown.share)
-
-
-class _Run:
-    """A sampler at work that saves itself."""
-
-    def __init__(
-        self,
-        config: StudyConfig,
-        prior: Study | None,
-        target: int,
-        workers: int,
-        wanted: tuple[str, int],
-        place: Path,
-        *,
-        replace: bool,
-    ) -> None:
-        self.sampler = (
-            Sampler(config) if prior is None else Sampler(config, prior.done, prior.counts)
-        )
-        self.before = (0, 0.0) if prior is None else (prior.networks, prior.seconds)
-        self.target, self.workers, self.wanted = target, workers, wanted
-        self.place, self.replace = place, replace
-        self.begun = self.saved = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.begun
-
-    @property
-    def drawn(self) -> int:
-        return self.sampler.networks - self.before[0]
-
-    def sample(self, quiet: bool) -> Study:
-        bar = contextlib.nullcontext() if quiet else Bar(self.target, self.before[0])
-        with bar as shown:
-
-            def watch(networks: int) -> None:
-                if shown is not None:
-                    shown(networks)
-                if time.perf_counter() - self.saved > CHECKPOINT_SECONDS:
-                    self.save()
-
-            compile_kernels()
-            self.begun = self.saved = time.perf_counter()
-            self.sampler.run(self.target, threads=self.workers, watch=watch)
-        return self.study()
-
-    def study(self) -> Study:
-        study = current(self.sampler, self.target, self.workers, self.before[1] + self.seconds)
-        return dataclasses.replace(study, estimator=self.wanted[0], samples=self.wanted[1])
+    def save_if_due(self, networks: int) -> None:
+        """Save if the last time is long ago."""
+        if time.perf_counter() - self._saved > CHECKPOINT_SECONDS:
+            self.save()
 
     def save(self) -> None:
-        """Save what has been counted, if anything has."""
-        if self.sampler.networks == 0:
+        """Save if anything has been counted."""
+        if self._run.counted == 0:
             return
-        folder.save_checkpoint(self.study(), self.place, replace=self.replace)
-        self.replace = False
-        self.saved = time.perf_counter()
+        folder.save_checkpoint(self._run.study(), self._place, replace=self._replace)
+        self._replace = False
+        self._saved = time.perf_counter()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
-"""Drawing networks and counting: configurations in, additive integer counts out.
+"""Drawing networks and counting: frozen samplers in, additive counts or moments out.
 
-Its modules may import schemes and tools. They must never know an exact value, so that the counts
+The interface says what a sampler is, and the runner counts with any sampler on threads. The modules
+of this wing may import schemes and tools. They must never know an exact value, so that the counts
 can check the formulas.
 """

@@ -1,16 +1,13 @@
-"""What is to be sampled: the configuration of a study and the parts it falls into."""
+"""What is to be sampled: the configuration of a study."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.sampling import streams
-from obstruction.sampling.thresholds import Grid, law_codes
 from obstruction.schemes import InitScheme, as_schemes
 from obstruction.tools.checks import check_axis, check_choice, check_seed
 
@@ -82,66 +79,3 @@ def _shown(value: Any) -> str:
     if len(words) > 6:
         words = [*words[:3], "...", *words[-2:], f"({len(value)} values)"]
     return " ".join(words)
-
-
-@dataclass(frozen=True, eq=False)
-class Sheet:
-    """A part of the grid that one stream of networks serves.
-
-    Attributes
-    ----------
-    path : tuple of int
-        The stream, see `obstruction.sampling.streams`.
-    codes : (int, int, int)
-        Of the laws of the hidden weights, the output weights and the hidden biases.
-    independent : bool
-        Whether weights are independent, so that the kernel can draw them one by one.
-    where : tuple
-        The part of the counts ``(schemes, nd, nl)`` that the sheet fills.
-    grid : Grid
-    """
-
-    path: tuple[int, ...]
-    codes: tuple[int, int, int]
-    independent: bool
-    where: tuple[list[int] | slice, slice, slice]
-    grid: Grid
-
-
-def _slice(indices: list[int]) -> list[int] | slice:
-    """Return consecutive indices as a slice, which views where a list copies."""
-    consecutive = indices == list(range(indices[0], indices[-1] + 1))
-    return slice(indices[0], indices[-1] + 1) if consecutive else indices
-
-
-def sheets(config: StudyConfig) -> list[Sheet]:
-    """Return the parts into which a study falls: one per choice of laws, or one per cell."""
-    everything = slice(None)
-    if config.plan == "nested":
-        row_cell = np.searchsorted(config.l, np.arange(1, config.l[-1] + 1)).astype(np.uint32)
-        paths = [streams.nested_path(scheme) for scheme in config.schemes]
-        order = sorted(range(len(paths)), key=lambda k: paths[k])
-        groups = [(path, list(ks)) for path, ks in groupby(order, key=lambda k: paths[k])]
-        return [
-            Sheet(
-                path,
-                law_codes(config.schemes[ks[0]]),
-                config.schemes[ks[0]].independent,
-                (_slice(ks), everything, everything),
-                Grid.of(tuple(config.schemes[k] for k in ks), config.d, config.l, row_cell),
-            )
-            for path, ks in groups
-        ]
-    zeros = np.zeros(config.l[-1], np.uint32)
-    return [
-        Sheet(
-            streams.independent_path(scheme, d, l),
-            law_codes(scheme),
-            scheme.independent,
-            (slice(k, k + 1), slice(i, i + 1), slice(j, j + 1)),
-            Grid.of((scheme,), (d,), (l,), zeros[:l]),
-        )
-        for k, scheme in enumerate(config.schemes)
-        for i, d in enumerate(config.d)
-        for j, l in enumerate(config.l)
-    ]

@@ -17,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.schemes import InitScheme
+from obstruction.schemes.laws import Law
 
 BLOCK: Final = 1024
 """Networks that share a key. Every seeded result depends on it, so it must never change."""
 
 _NESTED: Final = 0
 _INDEPENDENT: Final = 1
-_GRAPH: Final = 3  # 2 is `obstruction.sampling.rare.estimate`'s
+_TILTED: Final = 2
+_GRAPH: Final = 3
 
 
 def nested_path(scheme: InitScheme) -> tuple[int, ...]:
@@ -38,6 +40,11 @@ def nested_path(scheme: InitScheme) -> tuple[int, ...]:
 def independent_path(scheme: InitScheme, d: int, l: int) -> tuple[int, ...]:
     """Return the branch of the seed's tree from which the networks of a single cell are drawn."""
     return (_INDEPENDENT, zlib.crc32(scheme.label.encode()), d, l)
+
+
+def tilted_path(hidden: Law, number: int) -> tuple[int, ...]:
+    """Return the branch of the seed's tree from which the samples under a tilt are drawn."""
+    return (_TILTED, hidden.code, number)
 
 
 def graph_path() -> tuple[int, ...]:
@@ -56,7 +63,7 @@ def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32
     seed : int
         The seed of the study, >= 0.
     path : tuple of int
-        `nested_path`, `independent_path` or `graph_path`.
+        `nested_path`, `independent_path`, `tilted_path` or `graph_path`.
     block : int
         The number of the block, >= 0.
 

@@ -1,31 +1,18 @@
-"""Studies: sample a grid, look at it as a table, hold it against the exact values."""
+"""Studies: the counts of a sampled grid, its table, and its verdict on the exact values."""
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from obstruction.sampling.config import StudyConfig
 from obstruction.sampling.counts import Counts
-from obstruction.sampling.sampler import Range, Sampler, check_memory
-from obstruction.schemes import SchemeLike
-from obstruction.studies.rare_cells import (
-    DEFAULT_SAMPLES,
-    Rare,
-    check_estimator,
-    estimate_rare,
-    rare_cells,
-)
-from obstruction.tools.checks import check_count
-from obstruction.tools.workers import resolve_threads
+from obstruction.sampling.runner import Range
+from obstruction.studies.rare_cells import DEFAULT_SAMPLES, Rare, estimate_rare, rare_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pandas as pd
 
     from obstruction.studies.verdict import Agreement
@@ -156,103 +143,3 @@ class Study:
 
 def _span(sizes: tuple[int, ...]) -> str:
     return f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-
-
-def sample(
-    schemes: SchemeLike | Iterable[SchemeLike],
-    *,
-    d: Any,
-    l: Any,
-    networks: Any = 100_000,
-    seed: Any = 0,
-    plan: str = "nested",
-    threads: Any = None,
-    estimator: str = "direct",
-    samples: Any = DEFAULT_SAMPLES,
-    progress: bool = False,
-) -> Study:
-    """Draw networks over a grid and count the obstructed ones.
-
-    Parameters
-    ----------
-    schemes : str, InitScheme, or several of them
-        Names, labels with options (``"kaiming_normal:mode=fan_out"``) or schemes.
-    d, l : int or iterable of int
-        The numbers of inputs and of hidden neurons, each >= 1.
-    networks : int
-        Networks per cell, >= 1; whole floats such as ``1e6`` are taken.
-    seed : int
-        The seed, >= 0. The same seed gives the same counts on any number of threads.
-    plan : {"nested", "independent"}
-        ``"nested"``: each network is the leading part of one large one, which serves all cells
-        and all schemes of one law; every cell has its exact binomial count, cells depend on each
-        other. ``"independent"``: each cell draws its own networks, which is far slower.
-    threads : int, optional
-        Workers, >= 1; by default all cores this process may use. More are not used, with a
-        warning.
-    estimator : {"direct", "tilted", "auto"}
-        ``"direct"``: every cell's estimate is its rate of obstructed networks. ``"tilted"``: it
-        comes from weighted samples (`obstruction.sampling.rare.estimate`), which see probabilities
-        of any size. ``"auto"``: counts where some 100 pathological neurons are to be expected,
-        weighted samples elsewhere. Counts are made in any case.
-    samples : int
-        Weighted samples per cell, >= 2.
-    progress : bool
-        Whether to show a bar on the terminal.
-
-    Returns
-    -------
-    Study
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range, or the grid does not fit into memory.
-
-    Examples
-    --------
-    >>> study = sample(["xavier_normal", "kaiming_normal"], d=[5], l=range(1, 4), networks=1e3)
-    >>> study.counts.obstructed.shape
-    (2, 1, 3)
-    """
-    config = StudyConfig.of(schemes, d=d, l=l, seed=seed, plan=plan)
-    networks = check_count("networks", networks)
-    workers = resolve_threads(threads)
-    if threads is not None and workers < threads:
-        warnings.warn(
-            f"threads = {threads}: this process may use {workers} cores, so it does", stacklevel=2
-        )
-    check_estimator(config, estimator)
-    samples = check_count("samples", samples, least=2)
-    check_memory(config, workers)
-    sampler = Sampler(config)
-    if progress:
-        from obstruction.tools.progress import Bar
-
-        with Bar(networks) as bar:
-            study = run(sampler, networks, threads=workers, watch=bar)
-        study = replace(study, estimator=estimator, samples=samples)
-        with Bar(100, unit="%") as bar:
-            return study.with_rare(threads=workers, watch=bar.share)
-    study = run(sampler, networks, threads=workers)
-    return replace(study, estimator=estimator, samples=samples).with_rare(threads=workers)
-
-
-def run(
-    sampler: Sampler,
-    networks: int,
-    *,
-    threads: int,
-    watch: Callable[[int], None] = lambda networks: None,
-    before: float = 0.0,
-) -> Study:
-    """Bring a sampler to a number of networks and return the study; ``before`` in seconds."""
-    begun = time.perf_counter()
-    sampler.run(networks, threads=threads, watch=watch)
-    return current(sampler, networks, threads, before + time.perf_counter() - begun)
-
-
-def current(sampler: Sampler, networks: int, threads: int, seconds: float) -> Study:
-    """Return the study as far as a sampler has got."""
-    done, counts = sampler.snapshot()
-    return Study(sampler.config, counts, done, networks, seconds, threads)

@@ -6,7 +6,6 @@ import csv
 import io
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from obstruction.sampling.inference.weighted import Estimate
 from obstruction.schemes import InitScheme
 from obstruction.studies.exact_values import exact_values
 from obstruction.studies.rare_cells import Rare
+from obstruction.tools.workers import run_on_threads
 
 COLUMNS: Final = (
     "scheme",
@@ -210,12 +210,21 @@ Rows = slice
 Part = Callable[[Rows], NDArray[np.float64]]
 
 
-def _in_parallel(first: Part, second: Part, size: int) -> tuple[NDArray[np.float64], ...]:
+def _in_parallel(first: Part, second: Part, size: int) -> NDArray[np.float64]:
     """Evaluate two functions of the rows in chunks on two threads (scipy frees the lock)."""
-    chunks = [slice(i, i + _ROWS_AT_A_TIME) for i in range(0, size, _ROWS_AT_A_TIME)]
-    with ThreadPoolExecutor(2) as pool:
-        results = [pool.map(part, chunks) for part in (first, second)]
-        return tuple(np.concatenate(list(result)) for result in results)
+    results = np.empty((2, size))
+
+    def evaluate(task: tuple[Part, NDArray[np.float64], Rows]) -> None:
+        part, result, rows = task
+        result[rows] = part(rows)
+
+    tasks = [
+        (part, result, slice(i, i + _ROWS_AT_A_TIME))
+        for part, result in zip((first, second), results, strict=True)
+        for i in range(0, size, _ROWS_AT_A_TIME)
+    ]
+    run_on_threads(evaluate, tasks, threads=2)
+    return results
 
 
 # --- cells.csv -----------------------------------------------------------------------------

@@ -1,15 +1,12 @@
-"""Targets out of reach: networks whose frozen output weights have too few of a needed sign.
+"""Targets out of reach: how often counted networks miss a needed sign, and the exact values.
 
-A function that needs at least ``m+`` positive and ``m-`` negative output weights cannot be
-learned by gradient flow from a network of which more than ``l - m-`` output weights are frozen
-positive, or more than ``l - m+`` frozen negative. This module samples how often that happens;
-`obstruction.exact.unreachable_probability` computes it.
+`obstruction.sampling.sign_sampler` counts the networks whose frozen output weights leave too few
+of a needed sign; `obstruction.exact.unreachable_probability` computes how often that happens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,19 +14,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from obstruction import exact
-from obstruction.sampling import streams
-from obstruction.sampling.config import StudyConfig, sheets
+from obstruction.sampling.config import StudyConfig
 from obstruction.sampling.inference import binomial
-from obstruction.sampling.kernels import signs as sign_kernels
-from obstruction.sampling.sampler import check_memory
+from obstruction.sampling.runner import Runner
+from obstruction.sampling.sign_sampler import SignSampler
 from obstruction.schemes import SchemeLike
 from obstruction.tools.checks import check_count
-from obstruction.tools.workers import check_room, resolve_threads
+from obstruction.tools.workers import resolve_threads
 
 Need: TypeAlias = int | Callable[[int], int]
 """A number of output weights, or a function of ``l`` that gives it."""
-
-_COUNT_AT_A_TIME = 64
 
 
 def sample_unreachable(
@@ -84,63 +78,23 @@ def sample_unreachable(
     config = StudyConfig.of(schemes, d=d, l=l, seed=seed)
     networks = check_count("networks", networks)
     workers = resolve_threads(threads)
-    sizes = np.array(config.l, np.int64)
-    needs = _needs(sizes, positive=positive, negative=negative)
+    needs = _needs(config.l, positive=positive, negative=negative)
     for scheme in config.schemes:
         if not scheme.independent:
             raise ValueError(f"scheme = {scheme.label!r}: its weights must be independent")
-    whole = config.l[-1] * (config.d[-1] + 4)
-    check_room(
-        f"d, l: {workers} networks of {config.l[-1]:,} neurons with {config.d[-1]:,} inputs each",
-        workers * 16 * whole,
-    )
-    check_memory(config, workers)
-    unreachable = np.zeros(config.shape, np.int64)
-    stop = np.zeros(1, np.uint8)
-    parts = sheets(config)
-    work = [
-        (sheet, block, first + start, min(_COUNT_AT_A_TIME, count - start))
-        for sheet in parts
-        for block, first, count in streams.pieces(0, networks)
-        for start in range(0, count, _COUNT_AT_A_TIME)
-    ]
-
-    def counted(piece: tuple[Any, int, int, int]) -> tuple[Any, NDArray[np.int64]]:
-        sheet, block, first, count = piece
-        found = np.zeros(sheet.grid.thresholds[..., :-1].shape, np.int64)
-        sign_kernels.count_unreachable(
-            streams.block_key(config.seed, sheet.path, block),
-            sheet.codes,
-            first,
-            count,
-            sheet.grid,
-            sizes,
-            *needs,
-            stop,
-            found,
-            np.zeros((2, *found.shape), np.int64),
-        )
-        return sheet.where, found
-
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for where, found in pool.map(counted, work):
-                unreachable[where] += found
-        except BaseException:
-            stop[0] = 1
-            pool.shutdown(cancel_futures=True)
-            raise
-    return _table(config, needs, networks, unreachable)
+    sampler = SignSampler(config, *needs)
+    sampler.check_memory(workers)
+    runner = Runner(sampler)
+    runner.run(networks, threads=workers)
+    return _table(sampler, networks, runner.snapshot()[1].unreachable)
 
 
-def _needs(sizes: NDArray[np.int64], **needs: Need) -> list[NDArray[np.int64]]:
+def _needs(sizes: tuple[int, ...], **needs: Need) -> list[tuple[int, ...]]:
     """Return the numbers of positive and negative weights needed at every ``l``."""
-    tables = []
-    for name, need in needs.items():
-        values = [need(int(l)) if callable(need) else need for l in sizes]
-        tables.append(
-            np.array([check_count(name, value, least=0) for value in values], dtype=np.int64)
-        )
+    tables = [
+        tuple(check_count(name, need(l) if callable(need) else need, least=0) for l in sizes)
+        for name, need in needs.items()
+    ]
     for l, *both in zip(sizes, *tables, strict=True):
         if sum(both) > l:
             raise ValueError(
@@ -150,19 +104,14 @@ def _needs(sizes: NDArray[np.int64], **needs: Need) -> list[NDArray[np.int64]]:
     return tables
 
 
-def _table(
-    config: StudyConfig,
-    needs: list[NDArray[np.int64]],
-    networks: int,
-    unreachable: NDArray[np.int64],
-) -> pd.DataFrame:
+def _table(sampler: SignSampler, networks: int, unreachable: NDArray[np.int64]) -> pd.DataFrame:
+    config = sampler.config
     d, l = np.array(config.d)[:, None], np.array(config.l)[None, :]
-    shown = [np.broadcast_to(part, config.shape).ravel() for part in (d, l, *needs)]
+    positive, negative = np.array([[sampler.positive], [sampler.negative]])
+    shown = [np.broadcast_to(part, config.shape).ravel() for part in (d, l, positive, negative)]
     whole = np.stack(
         [
-            exact.unreachable_probability(
-                scheme, d, l, positive=needs[0][None, :], negative=needs[1][None, :]
-            )
+            exact.unreachable_probability(scheme, d, l, positive=positive, negative=negative)
             for scheme in config.schemes
         ]
     ).ravel()

@@ -37,10 +37,6 @@ class Bar:
         """Move the bar to a number."""
         self._bar.update(number - self._bar.n)
 
-    def share(self, share: float) -> None:
-        """Move the bar to a share of the total."""
-        self(int(share * self._bar.total))
-
     def __enter__(self) -> Bar:
         return self
 

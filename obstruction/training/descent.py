@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from obstruction.tools.checks import check_choice, check_count
-from obstruction.tools.workers import available_threads, check_room
+from obstruction.tools.workers import Stop, available_threads, check_room, run_on_threads
 from obstruction.topology.parameters import check_array
 from obstruction.training import kernels
 from obstruction.training.optimizers import Adam, GradientDescent, Optimizer
@@ -20,7 +19,6 @@ from obstruction.training.optimizers import Adam, GradientDescent, Optimizer
 FloatArray: TypeAlias = NDArray[np.float64]
 
 _LOSSES: Final = {"mse": kernels.MSE, "bce": kernels.BCE}
-_LOOK_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -172,14 +170,14 @@ def train(
         )
         for _ in range(packs)
     ]
-    stop = np.zeros(1, np.uint8)
+    rule, stop = _rule(optimizer), Stop()
 
     def work(pack: int) -> None:
         kernels.descend(
-            flat1[pack], flat2[pack], m, code, _rule(optimizer), points, test, records[pack], stop
+            flat1[pack], flat2[pack], m, code, rule, points, test, records[pack], stop.flag
         )
 
-    _run(work, packs, workers, stop)
+    run_on_threads(work, range(packs), threads=workers, stop=stop)
 
     def networks(name: str, *shape: int) -> FloatArray:
         """Return the records of all packs as an array of shape ``(N, R, *shape)``."""
@@ -232,20 +230,6 @@ def outputs(W1: ArrayLike, W2: ArrayLike, X: ArrayLike) -> FloatArray:
     for one, w1, w2 in zip(found, hidden, output, strict=True):
         one[:] = w2 @ np.maximum(w1 @ data.T, 0.0)
     return found
-
-
-def _run(work: Any, packs: int, workers: int, stop: NDArray[np.uint8]) -> None:
-    """Do the work for every pack on so many threads; on an exception the rest is dropped."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="obstruction")
-    try:
-        pending = {pool.submit(work, pack) for pack in range(packs)}
-        while pending:
-            finished, pending = wait(pending, _LOOK_SECONDS, FIRST_EXCEPTION)
-            for one in finished:
-                one.result()
-    finally:
-        stop[0] = 1
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _points(name: str, X: Any, label: str, y: Any, d: int, loss: int) -> kernels.Points:

@@ -29,7 +29,7 @@ import obstruction as ob
 from obstruction.cli import main, running
 from obstruction.reporting import heatmaps
 from obstruction.sampling.rare import estimate as tilting
-from obstruction.sampling.sampler import Sampler
+from obstruction.sampling.runner import Runner
 from obstruction.studies import exact_values as reference
 from obstruction.studies import folder, table
 from obstruction.studies.table import COLUMNS
@@ -370,7 +370,7 @@ def test_estimators_that_do_not_do_are_refused_at_once(
 ):
     run(tmp_path / "a", *SMALL, "--scheme", "orthogonal")
     held = contents(tmp_path / "a")
-    monkeypatch.setattr(Sampler, "run", lambda *words, **options: pytest.fail("it was counted"))
+    monkeypatch.setattr(Runner, "run", lambda *words, **options: pytest.fail("it was counted"))
     assert message in refused("run", *SMALL, *words, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert message in refused("run", "--overwrite", *words, "--out", tmp_path / "a")
@@ -384,7 +384,7 @@ def test_estimators_that_do_not_do_are_refused_at_once(
 
 def interrupt(monkeypatch, number, after):
     """Make the next runs count ``after`` networks and then receive a signal."""
-    original = Sampler.run
+    original = Runner.run
 
     def run(self, networks, *, threads, watch):
         if after:
@@ -392,7 +392,7 @@ def interrupt(monkeypatch, number, after):
         signal.raise_signal(number)
         raise AssertionError("the signal was ignored")
 
-    monkeypatch.setattr(Sampler, "run", run)
+    monkeypatch.setattr(Runner, "run", run)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -547,7 +547,7 @@ def test_more_signals_while_saving_are_ignored(command, tmp_path, monkeypatch):
 
 
 def test_checkpoints_on_the_way(command, run, tmp_path, monkeypatch):
-    save, count = folder.save_checkpoint, Sampler.run
+    save, count = folder.save_checkpoint, Runner.run
     saved = []
 
     def note(study, path, *, replace):
@@ -558,10 +558,10 @@ def test_checkpoints_on_the_way(command, run, tmp_path, monkeypatch):
         watch(0)
         for part in (500, 1200, networks):
             count(self, part, threads=threads)
-            watch(self.networks)
+            watch(self.counted)
 
     run(tmp_path, *SMALL)
-    monkeypatch.setattr(Sampler, "run", stepwise)
+    monkeypatch.setattr(Runner, "run", stepwise)
     monkeypatch.setattr(folder, "save_checkpoint", note)
     words = ("run", *SMALL, "--seed", "3", "--overwrite", "--out", tmp_path)
     assert command(*words).code == 0

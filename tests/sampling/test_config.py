@@ -9,7 +9,8 @@ import pytest
 
 from obstruction import schemes
 from obstruction.sampling import streams
-from obstruction.sampling.config import PLANS, Sheet, StudyConfig, sheets
+from obstruction.sampling.config import PLANS, StudyConfig
+from obstruction.sampling.grid_parts import GridPart, grid_parts
 from obstruction.sampling.thresholds import ANY, FALLING, FALLING_WITH_BIAS, RISING, law_codes
 
 LABELS = (
@@ -88,45 +89,45 @@ def test_differences_are_named_one_by_one():
     assert "l is" not in found
 
 
-# --- the sheets ----------------------------------------------------------------------------
+# --- the parts of a grid -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_every_cell_lies_on_exactly_one_sheet(plan):
+def test_every_cell_lies_in_exactly_one_part(plan):
     study = config(plan)
     seen = np.zeros(study.shape, int)
     ratio = np.full(study.shape, np.nan)
-    for sheet in sheets(study):
-        seen[sheet.where] += 1
-        ratio[sheet.where] = sheet.grid.thresholds[..., :-1]
+    for part in grid_parts(study):
+        seen[part.where] += 1
+        ratio[part.where] = part.grid.thresholds[..., :-1]
     assert (seen == 1).all()
     np.testing.assert_array_equal(ratio, study.ratio())
 
 
-def test_nested_sheets_are_one_per_pair_of_laws():
-    found = sheets(config())
+def test_nested_parts_are_one_per_pair_of_laws():
+    found = grid_parts(config())
     assert len(found) == 3
-    assert len({sheet.path for sheet in found}) == 3
-    for sheet in found:
-        chosen = np.array(LABELS)[sheet.where[0]]
-        assert {law_codes(schemes.scheme(label)) for label in chosen} == {sheet.codes}
-        assert {streams.nested_path(schemes.scheme(label)) for label in chosen} == {sheet.path}
-        assert sheet.grid.columns.tolist() == [1, 2, 5, 6, 9]
-    sizes = sorted(sheet.grid.thresholds.shape[0] for sheet in found)
+    assert len({part.path for part in found}) == 3
+    for part in found:
+        chosen = np.array(LABELS)[part.where[0]]
+        assert {law_codes(schemes.scheme(label)) for label in chosen} == {part.codes}
+        assert {streams.nested_path(schemes.scheme(label)) for label in chosen} == {part.path}
+        assert part.grid.columns.tolist() == [1, 2, 5, 6, 9]
+    sizes = sorted(part.grid.thresholds.shape[0] for part in found)
     assert sizes == [1, 1, 4]
 
 
-def test_independent_sheets_are_one_per_cell_each_with_its_own_stream():
+def test_independent_parts_are_one_per_cell_each_with_its_own_stream():
     study = config("independent")
-    found = sheets(study)
+    found = grid_parts(study)
     assert len(found) == np.prod(study.shape)
-    assert len({sheet.path for sheet in found}) == len(found)
-    for sheet in found:
-        k, i, j = (part.start for part in sheet.where)
+    assert len({part.path for part in found}) == len(found)
+    for part in found:
+        k, i, j = (axis.start for axis in part.where)
         scheme, d, l = study.schemes[k], study.d[i], study.l[j]
-        assert sheet.path == streams.independent_path(scheme, d, l)
-        assert sheet.grid.columns.tolist() == [d]
-        assert sheet.grid.row_cell.tolist() == [0] * l
+        assert part.path == streams.independent_path(scheme, d, l)
+        assert part.grid.columns.tolist() == [d]
+        assert part.grid.row_cell.tolist() == [0] * l
 
 
 @pytest.mark.parametrize(
@@ -137,21 +138,21 @@ def test_independent_sheets_are_one_per_cell_each_with_its_own_stream():
         (["custom", "lecun_normal", "kaiming_normal:mode=fan_out"], [False, False, True]),
     ],
 )
-def test_tables_of_a_sheet_are_what_the_kernel_expects(labels, rising):
+def test_tables_of_a_part_are_what_the_kernel_expects(labels, rising):
     study = config(labels=labels)
-    (sheet,) = sheets(study)
+    (part,) = grid_parts(study)
     ratio = study.ratio()
-    assert (sheet.grid.thresholds[..., -1] == -1.0).all()
-    assert (sheet.grid.trend == RISING).tolist() == rising
+    assert (part.grid.thresholds[..., -1] == -1.0).all()
+    assert (part.grid.trend == RISING).tolist() == rising
     # Row k, counted from 0, belongs to networks with more than k neurons.
     first = [min(l for l in study.l if l > k) for k in range(10)]
-    assert [study.l[j] for j in sheet.grid.row_cell] == first
+    assert [study.l[j] for j in part.grid.row_cell] == first
     for i, d in enumerate(study.d):
         group = [n for n, other in enumerate(study.d) if other >= d and other // 4 == d // 4]
         for j in range(len(study.l)):
-            assert sheet.grid.peak[i, j] == ratio[:, group, j:].max()
+            assert part.grid.peak[i, j] == ratio[:, group, j:].max()
     for j in range(len(study.l)):
-        assert sheet.grid.bound[j] == ratio[:, :, j:].max()
+        assert part.grid.bound[j] == ratio[:, :, j:].max()
 
 
 @pytest.mark.parametrize(
@@ -166,8 +167,8 @@ def test_tables_of_a_sheet_are_what_the_kernel_expects(labels, rising):
     ],
 )
 def test_the_direction_of_the_ratio_is_recognised(label, rising):
-    (sheet,) = sheets(config(labels=label))
-    assert (sheet.grid.trend == RISING).tolist() == [rising]
+    (part,) = grid_parts(config(labels=label))
+    assert (part.grid.trend == RISING).tolist() == [rising]
 
 
 @pytest.mark.parametrize(
@@ -184,17 +185,17 @@ def test_the_direction_of_the_ratio_is_recognised(label, rising):
 )
 def test_what_biases_do_along_l_is_recognised(label, trend):
     study = config(labels=label)
-    (sheet,) = sheets(study)
-    assert sheet.grid.trend.tolist() == [trend]
+    (part,) = grid_parts(study)
+    assert part.grid.trend.tolist() == [trend]
     (scheme,) = study.schemes
     if scheme.bias_law is None:
-        assert sheet.grid.shift.size == 0
+        assert part.grid.shift.size == 0
         return
     for i, d in enumerate(study.d):
         for j, l in enumerate(study.l):
             expected = scheme.bias_variance(d, l) / scheme.hidden_variance(d, l)
-            assert sheet.grid.shift[0, i, j] == pytest.approx(expected, rel=1e-14)
-    assert (sheet.grid.shift[..., -1] == 0.0).all()
+            assert part.grid.shift[0, i, j] == pytest.approx(expected, rel=1e-14)
+    assert (part.grid.shift[..., -1] == 0.0).all()
 
 
 def test_a_ratio_that_turns_is_refused():
@@ -205,29 +206,29 @@ def test_a_ratio_that_turns_is_refused():
     custom = schemes.scheme("custom")
     turning = Turning(custom.name, custom.options, custom.hidden, custom.output)
     with pytest.raises(ValueError, match=r"ratio a\(d, l\) of a scheme must be monotone in l"):
-        sheets(StudyConfig((turning,), (2,), (1, 3, 5), 0))
+        grid_parts(StudyConfig((turning,), (2,), (1, 3, 5), 0))
 
 
 def test_an_infinite_ratio_stays_within_floating_point():
-    (sheet,) = sheets(config(labels="custom:hidden_std=0"))
-    assert np.isfinite(sheet.grid.thresholds).all()
+    (part,) = grid_parts(config(labels="custom:hidden_std=0"))
+    assert np.isfinite(part.grid.thresholds).all()
     # Times the smallest square that is drawn it exceeds any sum, times the largest it is finite.
-    assert sheet.grid.thresholds[..., :-1].min() * 1e-30 > 1e200
-    assert np.isfinite(sheet.grid.thresholds.max() * 50.0)
+    assert part.grid.thresholds[..., :-1].min() * 1e-30 > 1e200
+    assert np.isfinite(part.grid.thresholds.max() * 50.0)
 
 
 @pytest.mark.parametrize("label", ["kaiming_normal", "xavier_normal", "lecun_normal:output_gain=3"])
 @pytest.mark.parametrize("l", [range(1, 101), range(10, 500, 7), [1, 2], [5]])
 def test_the_curve_finds_the_index_of_a_ratio_on_a_regular_axis(label, l):
     """Only the speed depends on it: a poor guess would be looked up by bisection."""
-    (sheet,) = sheets(config(labels=label, d=[1, 2, 10, 100], l=l))
+    (part,) = grid_parts(config(labels=label, d=[1, 2, 10, 100], l=l))
     indices = np.arange(len(l))
     for i in range(4):
         if len(l) < 3 or (label == "xavier_normal" and i == 0):  # nothing to guess: a(1, l) = 1
-            assert np.isfinite(sheet.grid.curve[0, i]).all()
+            assert np.isfinite(part.grid.curve[0, i]).all()
             continue
-        p, q, s, t = sheet.grid.curve[0, i]
-        r = sheet.grid.thresholds[0, i, :-1]
+        p, q, s, t = part.grid.curve[0, i]
+        r = part.grid.thresholds[0, i, :-1]
         np.testing.assert_allclose((p + q * r) / (s + t * r), indices, atol=1e-6 * len(l))
 
 
@@ -243,23 +244,25 @@ def test_the_curve_finds_the_index_of_a_ratio_on_a_regular_axis(label, l):
     ],
 )
 def test_a_curve_fits_regular_axes_and_no_others(l, fits):
-    (sheet,) = sheets(config(labels=["kaiming_normal", "xavier_normal"], d=[1, 2, 100], l=l))
-    assert (sheet.grid.fits[0] == fits).all()
-    assert sheet.grid.fits[1, 0]  # a(1, l) = 1: nothing to tell
-    assert (sheet.grid.fits[1, 1:] == fits).all()
+    (part,) = grid_parts(config(labels=["kaiming_normal", "xavier_normal"], d=[1, 2, 100], l=l))
+    assert (part.grid.fits[0] == fits).all()
+    assert part.grid.fits[1, 0]  # a(1, l) = 1: nothing to tell
+    assert (part.grid.fits[1, 1:] == fits).all()
 
 
 def test_a_curve_does_not_fit_where_rounding_hides_the_steps():
     """With d = 2 the Xavier ratio falls by 1/l² from one l to the next."""
     for l, fits in ((range(1, 9001, 2), True), (range(1, 40_001, 2), False)):
-        (sheet,) = sheets(config(labels="xavier_normal", d=[2], l=l))
-        assert sheet.grid.fits[0, 0] == fits
+        (part,) = grid_parts(config(labels="xavier_normal", d=[2], l=l))
+        assert part.grid.fits[0, 0] == fits
 
 
 def test_consecutive_schemes_are_a_view_and_others_a_list():
     labels = ["kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform"]
-    normal, uniform = sheets(config(labels=labels))
+    normal, uniform = grid_parts(config(labels=labels))
     assert (normal.where[0], uniform.where[0]) == ([0, 2], [1, 3])
-    normal, uniform = sheets(config(labels=sorted(labels, key=lambda label: "uniform" in label)))
+    normal, uniform = grid_parts(
+        config(labels=sorted(labels, key=lambda label: "uniform" in label))
+    )
     assert (normal.where[0], uniform.where[0]) == (slice(0, 2), slice(2, 4))
-    assert isinstance(normal, Sheet)
+    assert isinstance(normal, GridPart)

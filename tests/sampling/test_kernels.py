@@ -13,7 +13,8 @@ import pytest
 from scipy import special, stats
 
 from obstruction.sampling import streams
-from obstruction.sampling.config import StudyConfig, sheets
+from obstruction.sampling.config import StudyConfig
+from obstruction.sampling.grid_parts import grid_parts
 from obstruction.sampling.kernels import networks as kernels
 from obstruction.sampling.kernels.packing import LANES
 from obstruction.sampling.thresholds import NO_BIAS
@@ -187,10 +188,10 @@ EVERY_PATH = (
 
 def test_compiled_counts_equal_the_interpreted_ones(request):
     config = StudyConfig.of(EVERY_PATH, d=[1, 6], l=[1, 3], seed=5)
-    compiled = [count(sheet, config.seed, 3, first=2, batch=2) for sheet in sheets(config)]
+    compiled = [count(part, config.seed, 3, first=2, batch=2) for part in grid_parts(config)]
     request.getfixturevalue("interpreted")
-    for sheet, expected in zip(sheets(config), compiled, strict=True):
-        np.testing.assert_array_equal(count(sheet, config.seed, 3, first=2, batch=2), expected)
+    for part, expected in zip(grid_parts(config), compiled, strict=True):
+        np.testing.assert_array_equal(count(part, config.seed, 3, first=2, batch=2), expected)
 
 
 INTERPRETED_STUDY = """
@@ -678,24 +679,24 @@ def test_the_triple_of_signs_is_independent_too(normal):
 # --- counting ------------------------------------------------------------------------------
 
 
-def count(sheet, seed, networks, *, first=0, batch=7, block=0, stop=0, pool=0):
-    """The counts of a sheet as (2, schemes, nd, nl), or None if the kernel gave up."""
-    steps = np.zeros((2, *sheet.grid.thresholds.shape), np.int32)
-    finished = add(steps, sheet, seed, networks, first, batch, block, stop, pool)
+def count(part, seed, networks, *, first=0, batch=7, block=0, stop=0, pool=0):
+    """The counts of a part as (2, schemes, nd, nl), or None if the kernel gave up."""
+    steps = np.zeros((2, *part.grid.thresholds.shape), np.int32)
+    finished = add(steps, part, seed, networks, first, batch, block, stop, pool)
     return np.cumsum(steps[..., :-1], axis=-1) if finished else None
 
 
-def add(steps, sheet, seed, networks, first, batch, block, stop, pool):
+def add(steps, part, seed, networks, first, batch, block, stop, pool):
     """Call the kernel, with no more room than it asks for and garbage in it."""
-    room = kernels.Room.of(min(batch, networks) * sheet.grid.row_cell.size, pool)
+    room = kernels.Room.of(min(batch, networks) * part.grid.row_cell.size, pool)
     for array in room:
         array[...] = np.nan if array.dtype == np.float64 else 0xDEADBEEF
     return kernels.count_nested(
-        streams.block_key(seed, sheet.path, block),
-        sheet.codes,
+        streams.block_key(seed, part.path, block),
+        part.codes,
         first,
         networks,
-        sheet.grid,
+        part.grid,
         batch,
         room,
         np.full(1, stop, np.uint8),
@@ -704,11 +705,11 @@ def add(steps, sheet, seed, networks, first, batch, block, stop, pool):
 
 
 def counted(config, networks, **options):
-    """The counts of a whole configuration, sheet by sheet."""
+    """The counts of a whole configuration, part by part."""
     found = np.zeros((2, *config.shape), np.int64)
-    for sheet in sheets(config):
-        for part, counts in zip(found, count(sheet, config.seed, networks, **options), strict=True):
-            part[sheet.where] += counts
+    for part in grid_parts(config):
+        for table, counts in zip(found, count(part, config.seed, networks, **options), strict=True):
+            table[part.where] += counts
     return found
 
 
@@ -848,33 +849,33 @@ PIECES = [(900, 1), (901, 2), (903, 60), (963, 37)]
 
 def test_counts_are_added_to_the_arrays():
     config = StudyConfig.of("xavier_normal", d=[1, 2, 5], l=[1, 4], seed=6)
-    (sheet,) = sheets(config)
-    once = count(sheet, 6, 50)
-    steps = np.zeros((2, *sheet.grid.thresholds.shape), np.int32)
+    (part,) = grid_parts(config)
+    once = count(part, 6, 50)
+    steps = np.zeros((2, *part.grid.thresholds.shape), np.int32)
     for _ in range(3):
-        assert add(steps, sheet, 6, 50, 0, 9, 0, 0, 0)
+        assert add(steps, part, 6, 50, 0, 9, 0, 0, 0)
     np.testing.assert_array_equal(np.cumsum(steps[..., :-1], axis=-1), 3 * once)
 
 
 def test_a_bad_guess_has_no_influence():
     """Where it does not fit, the curve only says where to look first, whatever numbers it has."""
     config = StudyConfig.of(["xavier_normal", "kaiming_normal"], d=GEOMETRIC, l=GEOMETRIC, seed=8)
-    (sheet,) = sheets(config)
-    expected = count(sheet, 8, 200)
+    (part,) = grid_parts(config)
+    expected = count(part, 8, 200)
     rng = np.random.default_rng(24)
-    guess = sheet.grid.curve.copy()
+    guess = part.grid.curve.copy()
     for curve in (0.0 * guess, -guess[::-1], rng.normal(size=guess.shape), 1e200 + 0.0 * guess):
-        sheet.grid.curve[...] = curve
-        np.testing.assert_array_equal(count(sheet, 8, 200), expected)
+        part.grid.curve[...] = curve
+        np.testing.assert_array_equal(count(part, 8, 200), expected)
 
 
 def test_a_curve_is_trusted_only_where_it_fits():
     """What the comparison of regular grids with the slow count relies on."""
     config = StudyConfig.of(["xavier_normal", "kaiming_normal"], d=GEOMETRIC, l=GEOMETRIC, seed=8)
-    (sheet,) = sheets(config)
-    expected = count(sheet, 8, 200)
-    sheet.grid.fits[...] = True
-    assert (count(sheet, 8, 200) != expected).any()
+    (part,) = grid_parts(config)
+    expected = count(part, 8, 200)
+    part.grid.fits[...] = True
+    assert (count(part, 8, 200) != expected).any()
 
 
 def near_thresholds(thresholds, rng):
@@ -890,9 +891,9 @@ def near_thresholds(thresholds, rng):
     return np.concatenate([total, *neighbours, anywhere]), np.tile(output, 4)
 
 
-def found_by_curve(find, sheet, k, j, total, output):
+def found_by_curve(find, part, k, j, total, output):
     """Ends of one row at a time, and whether the curve was certain of them."""
-    thresholds, curve = sheet.grid.thresholds[k, j], sheet.grid.curve[k, j]
+    thresholds, curve = part.grid.thresholds[k, j], part.grid.curve[k, j]
     ends, marks = np.zeros(1, np.uint32), np.zeros(1 + LANES, np.uint8)
     at = np.zeros(1, np.uint32)
     found = np.empty((2, total.size), np.int64)
@@ -907,15 +908,15 @@ def found_by_curve(find, sheet, k, j, total, output):
 def test_where_a_curve_is_certain_it_is_right(axis):
     """For sums at a threshold, one rounding error from it, or anywhere; far away it is certain."""
     config = StudyConfig.of(["kaiming_normal", "xavier_normal"], d=[1, 2, 7, 300], l=axis, seed=0)
-    (sheet,) = sheets(config)
-    assert sheet.grid.fits.all()
+    (part,) = grid_parts(config)
+    assert part.grid.fits.all()
     rng = np.random.default_rng(25)
     for k in range(2):
         for j in range(4):
-            thresholds = sheet.grid.thresholds[k, j, :-1]
+            thresholds = part.grid.thresholds[k, j, :-1]
             total, output = near_thresholds(thresholds, rng)
             true = (total[:, None] < output[:, None] * thresholds).sum(axis=1)
-            ends, certain = found_by_curve(kernels.find_events, sheet, k, j, total, output)
+            ends, certain = found_by_curve(kernels.find_events, part, k, j, total, output)
             np.testing.assert_array_equal(ends[certain == 1], true[certain == 1])
             assert certain[-thresholds.size * 30 :].mean() > 0.99
             if (k, j) != (1, 0):  # a(1, l) = 1: two sides and nothing between
@@ -924,20 +925,20 @@ def test_where_a_curve_is_certain_it_is_right(axis):
 
 def test_a_curve_that_never_doubts_would_be_wrong(interpreted, monkeypatch):
     config = StudyConfig.of("xavier_normal", d=[7], l=range(3, 300, 13), seed=0)
-    (sheet,) = sheets(config)
-    thresholds = sheet.grid.thresholds[0, 0, :-1]
+    (part,) = grid_parts(config)
+    thresholds = part.grid.thresholds[0, 0, :-1]
     total, output = near_thresholds(thresholds, np.random.default_rng(26))
     true = (total[:, None] < output[:, None] * thresholds).sum(axis=1)
     monkeypatch.setattr(kernels, "DOUBT", -1.0)
-    ends, certain = found_by_curve(interpreted.find_events, sheet, 0, 0, total, output)
+    ends, certain = found_by_curve(interpreted.find_events, part, 0, 0, total, output)
     assert certain.all()
     assert (ends != true).any()
 
 
 def test_a_stopped_kernel_says_so():
-    (sheet,) = sheets(StudyConfig.of("xavier_normal", d=[1, 2], l=[3], seed=0))
-    assert count(sheet, 0, 5, stop=1) is None
-    assert count(sheet, 0, 5, stop=0) is not None
+    (part,) = grid_parts(StudyConfig.of("xavier_normal", d=[1, 2], l=[3], seed=0))
+    assert count(part, 0, 5, stop=1) is None
+    assert count(part, 0, 5, stop=0) is not None
 
 
 def test_zero_scales_are_certain():

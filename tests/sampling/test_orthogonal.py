@@ -8,9 +8,11 @@ from scipy import integrate, stats
 
 import obstruction as ob
 from obstruction.sampling import orthogonal, streams
-from obstruction.sampling.config import PLANS, StudyConfig, sheets
+from obstruction.sampling.config import PLANS, StudyConfig
 from obstruction.sampling.counts import Counts
-from obstruction.sampling.sampler import Sampler
+from obstruction.sampling.grid_parts import grid_parts
+from obstruction.sampling.grid_sampler import GridSampler
+from obstruction.sampling.runner import Runner
 
 PLAIN = "orthogonal"
 GAINS = "orthogonal:hidden_gain=0.8,output_gain=1.5"
@@ -152,9 +154,9 @@ def test_another_scheme_beside_it_is_tested():
 
 
 def counted(config, networks, threads):
-    sampler = Sampler(config)
-    sampler.run(networks, threads=threads)
-    return sampler.snapshot()[1]
+    runner = Runner(GridSampler(config))
+    runner.run(networks, threads=threads)
+    return runner.snapshot()[1]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -181,30 +183,30 @@ def test_the_grid_around_a_cell_has_no_influence(plan):
 
 
 def test_a_stopped_count_says_so():
-    (sheet,) = sheets(StudyConfig.of(PLAIN, d=[1, 2], l=[2, 5], seed=2))
-    key = streams.block_key(2, sheet.path, 0)
+    (part,) = grid_parts(StudyConfig.of(PLAIN, d=[1, 2], l=[2, 5], seed=2))
+    key = streams.block_key(2, part.path, 0)
     for stop in (0, 1):
-        steps = np.zeros((2, *sheet.grid.thresholds.shape), np.int32)
+        steps = np.zeros((2, *part.grid.thresholds.shape), np.int32)
         flag = np.array([stop], np.uint8)
-        assert orthogonal.count(key, 0, 50, sheet.grid, flag, *steps) == (not stop)
+        assert orthogonal.count(key, 0, 50, part.grid, flag, *steps) == (not stop)
         assert steps.any() == (not stop)
 
 
 def test_an_interrupted_run_keeps_whole_networks_only():
     config = StudyConfig.of(PLAIN, d=[1, 2, 5], l=[3, 40], seed=2)
-    sampler = Sampler(config)
+    runner = Runner(GridSampler(config))
 
     def watch(networks):
         if networks > 500:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sampler.run(10**7, threads=2, watch=watch, watch_seconds=0.01)
-    done, counts = sampler.snapshot()
+        runner.run(10**7, threads=2, watch=watch, watch_seconds=0.01)
+    done, counts = runner.snapshot()
     assert 500 < counts.networks < 10**7
     end = max(stop for _, stop in done)
-    sampler.run(end, threads=2)
-    assert sampler.snapshot()[1] == counted(config, end, 1)
+    runner.run(end, threads=2)
+    assert runner.snapshot()[1] == counted(config, end, 1)
 
 
 def test_matrices_that_would_not_fit_are_refused(refused, tmp_path):

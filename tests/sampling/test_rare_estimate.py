@@ -86,7 +86,7 @@ def words(n, seed):
 def test_draws_follow_the_tilted_law(law, kappa):
     n = 100_000
     square = np.empty((4, n))
-    edge, scale = (float(x) for x in tilts.sampler(law, np.asarray(kappa)))
+    edge, scale = (float(x) for x in tilts.edge_and_scale(law, np.asarray(kappa)))
     tilted_kernels.tilted_squares(law.code, words(n, 1), n, edge, scale, square)
     k = {NORMAL: 0.5, UNIFORM: 0.0, TRUNCATED: 0.5 * stats.truncnorm(-2, 2).var()}[law]
     if k + kappa < 1e-6:

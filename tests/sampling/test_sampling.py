@@ -18,12 +18,14 @@ from scipy import stats
 
 import obstruction as ob
 from obstruction import schemes
-from obstruction.sampling import sampler as sampling
-from obstruction.sampling.config import PLANS, StudyConfig, sheets
+from obstruction.sampling import grid_sampler
+from obstruction.sampling import runner as running
+from obstruction.sampling.config import PLANS, StudyConfig
 from obstruction.sampling.counts import Counts
+from obstruction.sampling.grid_sampler import GridSampler
 from obstruction.sampling.kernels import networks as kernels
-from obstruction.sampling.sampler import Sampler
-from obstruction.studies.study import run
+from obstruction.sampling.runner import Runner
+from obstruction.studies.run import StudyRun
 from obstruction.tools.workers import available_threads, resolve_threads
 
 BOTH = ["xavier_normal", "kaiming_normal"]
@@ -31,13 +33,13 @@ ALL_LAWS = [*BOTH, "kaiming_uniform:mode=fan_out", "custom:hidden_law=uniform,ou
 SMALL = {"d": (1, 2, 5), "l": (1, 3, 8)}
 
 
-def finished(config, networks, *, threads=1, **done):
+def finished(config, networks, *, threads=1, sampler=GridSampler, **done):
     """The counts of a run, through a sampler."""
-    sampler = Sampler(config, **done)
-    sampler.run(networks, threads=threads)
-    ranges, counts = sampler.snapshot()
+    runner = Runner(sampler(config), **done)
+    runner.run(networks, threads=threads)
+    ranges, counts = runner.snapshot()
     assert ranges == ((0, networks),)
-    assert counts.networks == sampler.networks == networks
+    assert counts.networks == runner.counted == networks
     return counts
 
 
@@ -143,32 +145,27 @@ def test_study_and_sampler_count_the_same_and_threads_beyond_the_cores_are_clamp
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 10**9])
-def test_the_size_of_the_ranges_has_no_influence(size, monkeypatch):
+def test_the_size_of_the_ranges_has_no_influence(size):
     config = StudyConfig.of(ALL_LAWS, **SMALL, seed=2)
-    expected = finished(config, 2500)
     pieces = []
 
-    def take(self, most):
-        with self._lock:
-            if not self._ranges:
-                return None
-            start, stop = self._ranges.pop()
-            end = min(start + size, start + most, stop)
-            if end < stop:
-                self._ranges.append((end, stop))
-            pieces.append(end - start)
-            return start, end
+    class Cut(GridSampler):
+        least = most = size
 
-    monkeypatch.setattr(sampling._Dispenser, "take", take)
-    assert finished(config, 2500, threads=2) == expected
+        def count(self, tally, start, stop, flag):
+            pieces.append(stop - start)
+            return super().count(tally, start, stop, flag)
+
+    assert finished(config, 2500, threads=2, sampler=Cut) == finished(config, 2500)
     assert max(pieces) == min(size, 2500)
+    assert sum(pieces) == 2500
 
 
 @pytest.mark.parametrize("rows", [1, 50, 10**6])
 def test_the_batch_size_has_no_influence(rows, monkeypatch):
     config = StudyConfig.of(ALL_LAWS, **SMALL, seed=2)
     expected = finished(config, 1500)
-    monkeypatch.setattr(sampling, "_ROWS_IN_FLIGHT", rows)
+    monkeypatch.setattr(grid_sampler, "_ROWS_IN_FLIGHT", rows)
     assert finished(config, 1500) == expected
 
 
@@ -250,18 +247,18 @@ def config():
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_resumed_run_equals_one_at_once(plan, config):
     config = StudyConfig(config.schemes, config.d, config.l, config.seed, plan)
-    sampler = Sampler(config)
-    sampler.run(2000, threads=1)
-    done, counts = sampler.snapshot()
+    runner = Runner(GridSampler(config))
+    runner.run(2000, threads=1)
+    done, counts = runner.snapshot()
     assert (done, counts.networks) == (((0, 2000),), 2000)
     expected = finished(config, 5000)
     assert finished(config, 5000, done=done, counts=counts) == expected
-    sampler.run(5000, threads=2)  # and in the same sampler
-    assert sampler.snapshot() == (((0, 5000),), expected)
+    runner.run(5000, threads=2)  # and in the same sampler
+    assert runner.snapshot() == (((0, 5000),), expected)
 
 
 def range_counts(config, ranges, slowly):
-    """The counts of some ranges, and the range as `Sampler` takes them."""
+    """The counts of some ranges, and the ranges as `Runner` takes them."""
     networks = [i for start, stop in ranges for i in range(start, stop)]
     return {"done": ranges, "counts": slowly(config, networks)}
 
@@ -282,21 +279,21 @@ def test_holes_are_filled_and_nothing_is_counted_twice(ranges, config, slowly):
 
 
 def test_networks_beyond_the_target_stay(config, slowly):
-    sampler = Sampler(config, **range_counts(config, [(0, 10), (30, 40)], slowly))
-    sampler.run(20, threads=1)
-    done, counts = sampler.snapshot()
+    runner = Runner(GridSampler(config), **range_counts(config, [(0, 10), (30, 40)], slowly))
+    runner.run(20, threads=1)
+    done, counts = runner.snapshot()
     assert done == ((0, 20), (30, 40))
     assert counts == slowly(config, [*range(20), *range(30, 40)])
 
 
 def test_a_finished_run_draws_nothing(config, monkeypatch):
-    sampler = Sampler(config)
-    sampler.run(50, threads=1)
-    before = sampler.snapshot()
+    runner = Runner(GridSampler(config))
+    runner.run(50, threads=1)
+    before = runner.snapshot()
     monkeypatch.setattr(kernels, "count_nested", None)
-    sampler.run(50, threads=2)
-    sampler.run(20, threads=2)
-    assert sampler.snapshot() == before
+    runner.run(50, threads=2)
+    runner.run(20, threads=2)
+    assert runner.snapshot() == before
 
 
 def test_the_block_boundary_leaves_no_gap(config, slowly):
@@ -309,13 +306,13 @@ def test_the_block_boundary_leaves_no_gap(config, slowly):
 
 
 def test_a_snapshot_is_a_copy(config):
-    sampler = Sampler(config)
-    sampler.run(20, threads=1)
-    done, counts = sampler.snapshot()
+    runner = Runner(GridSampler(config))
+    runner.run(20, threads=1)
+    done, counts = runner.snapshot()
     counts.obstructed[...] = -1
-    assert sampler.snapshot()[1].obstructed.min() >= 0
+    assert runner.snapshot()[1].obstructed.min() >= 0
     given = Counts.zero(config.shape)
-    Sampler(config, (), given).run(20, threads=1)
+    Runner(GridSampler(config), (), given).run(20, threads=1)
     assert given == Counts.zero(config.shape)
     assert done == ((0, 20),)
 
@@ -334,8 +331,8 @@ class Enough(Exception):
 def test_an_interrupted_run_keeps_what_it_has_and_can_be_finished(
     interruption, seconds, merging, grace, config, monkeypatch
 ):
-    monkeypatch.setattr(sampling, "_MERGE_SECONDS", merging)
-    monkeypatch.setattr(sampling, "_GRACE_SECONDS", grace)
+    monkeypatch.setattr(running, "_MERGE_SECONDS", merging)
+    monkeypatch.setattr(running, "_GRACE_SECONDS", grace)
     begun, seen = time.perf_counter(), []
 
     def watch(networks):
@@ -343,25 +340,25 @@ def test_an_interrupted_run_keeps_what_it_has_and_can_be_finished(
         if time.perf_counter() - begun > seconds and networks > 0:
             raise interruption
 
-    sampler = Sampler(config)
+    runner = Runner(GridSampler(config))
     with pytest.raises(interruption):
-        sampler.run(10**12, threads=2, watch=watch, watch_seconds=0.01)
+        runner.run(10**12, threads=2, watch=watch, watch_seconds=0.01)
     assert time.perf_counter() - begun < seconds + 10.0  # a loaded machine; usually at once
     assert not [t for t in threading.enumerate() if t.name.startswith("obstruction")]
     assert seen == sorted(seen)
-    done, counts = sampler.snapshot()
-    assert sum(stop - start for start, stop in done) == counts.networks == sampler.networks
+    done, counts = runner.snapshot()
+    assert sum(stop - start for start, stop in done) == counts.networks == runner.counted
     assert seen[-1] > 0
     assert all(stop < start for (_, stop), (start, _) in pairwise(done))
     target = max((stop for _, stop in done), default=0) + 100
-    sampler.run(target, threads=2)
-    assert sampler.snapshot()[0] == ((0, target),)
-    assert sampler.snapshot()[1] == finished(config, target, threads=2)
+    runner.run(target, threads=2)
+    assert runner.snapshot()[0] == ((0, target),)
+    assert runner.snapshot()[1] == finished(config, target, threads=2)
 
 
 def test_a_watcher_sees_the_networks_grow_to_the_target(config):
     seen = []
-    Sampler(config).run(20_000, threads=2, watch=seen.append, watch_seconds=0.001)
+    Runner(GridSampler(config)).run(20_000, threads=2, watch=seen.append, watch_seconds=0.001)
     assert seen == sorted(seen)
     assert seen[-1] == 20_000
 
@@ -370,13 +367,13 @@ def test_counts_are_consistent_at_any_moment(config, slowly, monkeypatch):
     original, found = kernels.count_nested, []
 
     def looking(*arguments):
-        found.append(sampler.snapshot())
+        found.append(runner.snapshot())
         return original(*arguments)
 
     monkeypatch.setattr(kernels, "count_nested", looking)
-    monkeypatch.setattr(sampling, "_MERGE_SECONDS", 0.0)
-    sampler = Sampler(config)
-    sampler.run(4000, threads=2)
+    monkeypatch.setattr(running, "_MERGE_SECONDS", 0.0)
+    runner = Runner(GridSampler(config))
+    runner.run(4000, threads=2)
     for done, counts in found:
         assert sum(stop - start for start, stop in done) == counts.networks
     done, counts = next(pair for pair in found if pair[1].networks > 5)
@@ -396,16 +393,16 @@ def test_an_error_in_a_worker_reaches_the_caller(threads, config, monkeypatch):
         return original(*arguments)
 
     monkeypatch.setattr(kernels, "count_nested", failing)
-    sampler = Sampler(config)
+    runner = Runner(GridSampler(config))
     with pytest.raises(MemoryError, match="no room"):
-        sampler.run(10**6, threads=threads)
+        runner.run(10**6, threads=threads)
     assert not [t for t in threading.enumerate() if t.name.startswith("obstruction")]
-    done, counts = sampler.snapshot()
+    done, counts = runner.snapshot()
     assert sum(stop - start for start, stop in done) == counts.networks < 10**6
     monkeypatch.undo()
     target = max([stop for _, stop in done], default=0) + 10
-    sampler.run(target, threads=1)
-    assert sampler.snapshot()[1] == finished(config, target)
+    runner.run(target, threads=1)
+    assert runner.snapshot()[1] == finished(config, target)
 
 
 def test_a_stopped_range_counts_for_nothing(config, monkeypatch):
@@ -417,10 +414,10 @@ def test_a_stopped_range_counts_for_nothing(config, monkeypatch):
         return False
 
     monkeypatch.setattr(kernels, "count_nested", giving_up)
-    sampler = Sampler(config)
-    with pytest.raises(RuntimeError, match=r"^networks \[\(0, 10\)\] were not counted though"):
-        sampler.run(10, threads=1)
-    assert sampler.snapshot() == ((), Counts.zero(config.shape))
+    runner = Runner(GridSampler(config))
+    with pytest.raises(RuntimeError, match=r"^draws \[\(0, 10\)\] were not counted though"):
+        runner.run(10, threads=1)
+    assert runner.snapshot() == ((), Counts.zero(config.shape))
 
 
 # --- arguments -----------------------------------------------------------------------------
@@ -502,14 +499,15 @@ def test_a_network_beyond_the_memory_says_how_much_it_would_need(monkeypatch):
 @pytest.mark.parametrize("plan", PLANS)
 def test_memory_is_refused_before_anything_is_drawn(plan, monkeypatch):
     config = StudyConfig.of(BOTH, **SMALL, plan=plan)
-    need = sampling.required_memory(config, 2)
-    assert need > sampling.required_memory(config, 1) > 0
+    sampler = GridSampler(config)
+    need = sampler.required_memory(2)
+    assert need > sampler.required_memory(1) > 0
     memory = SimpleNamespace(available=need)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
-    sampling.check_memory(config, 2)
+    sampler.check_memory(2)
     memory.available = need - 1
     with pytest.raises(ValueError, match=r"2 x 3 x 3 cells with up to 8 neurons .* GiB are free"):
-        sampling.check_memory(config, 2)
+        sampler.check_memory(2)
     memory.available = 10_000
     monkeypatch.setattr(kernels, "count_nested", None)
     with pytest.raises(ValueError, match=r"GiB of memory; 0\.0 GiB are free"):
@@ -518,37 +516,31 @@ def test_memory_is_refused_before_anything_is_drawn(plan, monkeypatch):
 
 def test_an_entry_of_a_difference_array_cannot_overflow(config, monkeypatch):
     """A worker hands its counts over before its neurons could exceed what 32 bits hold."""
-    monkeypatch.setattr(sampling, "_LARGEST_STEP", 1000)
+    assert np.iinfo(np.int32).max == grid_sampler._LARGEST_STEP
+    expected = finished(config, 3000)
+    monkeypatch.setattr(grid_sampler, "_LARGEST_STEP", 1000)
     merged = []
-    original = Sampler._merge
 
-    def merge(self, tally):
-        merged.append(sum(stop - start for start, stop in tally._pieces))
-        original(self, tally)
+    class Noted(GridSampler):
+        def result(self, tally):
+            merged.append(tally.networks)
+            return super().result(tally)
 
-    monkeypatch.setattr(Sampler, "_merge", merge)
-    counts = finished(config, 3000, threads=2)
+    assert finished(config, 3000, threads=2, sampler=Noted) == expected
     assert max(merged) == 1000 // 8  # l = 8 at most
-    monkeypatch.undo()
-    assert np.iinfo(np.int32).max == sampling._LARGEST_STEP
-    assert counts == finished(config, 3000)
 
 
 def test_ranges_fit_into_32_bits_however_fast_they_go():
-    """Tallies are handed over before their neurons exceed 32 bits, whatever the measured rate."""
-    config = StudyConfig.of("custom:output_std=0", d=1, l=1000)
-    tally = sampling._Tally(sheets(config), config)
-    todo = sampling._Dispenser([(0, 10**15)], 1, 1)
+    """Tallies have no room for more neurons than 32 bits hold, whatever the measured rate."""
+    sampler = GridSampler(StudyConfig.of("custom:output_std=0", d=1, l=1000))
+    todo = running._Dispenser([(0, 10**15)], 1, 1)
     largest = 0
     for _ in range(30):
-        piece = todo.take(tally.room_left)
+        piece = todo.take(sampler.most)
         largest = max(largest, piece[1] - piece[0])
         todo.learn(piece, 1e-9)
+    assert largest == sampler.most
     assert 2**31 / 2 < largest * 1000 < 2**31
-    tally.count((0, 64), np.zeros(1, np.uint8))
-    assert tally.room_left * 1000 < 2**31 - 64 * 1000
-    tally.clear()
-    assert 2**31 / 2 < tally.room_left * 1000 < 2**31
 
 
 # --- the study that comes back -------------------------------------------------------------
@@ -580,8 +572,9 @@ def test_a_table_does_not_change_the_study():
 
 
 def test_a_study_without_networks_has_no_table():
-    sampler = Sampler(StudyConfig.of("xavier_normal", d=2, l=3))
-    study = run(sampler, 10, threads=1)
+    run = StudyRun(StudyConfig.of("xavier_normal", d=2, l=3), networks=10)
+    run.count()
+    study = run.study()
     assert study.complete
     empty = type(study)(study.config, Counts.zero((1, 1, 1)), (), 10)
     assert not empty.complete

@@ -10,7 +10,8 @@ from scipy import stats
 
 import obstruction as ob
 from obstruction.sampling import streams
-from obstruction.sampling.config import StudyConfig, sheets
+from obstruction.sampling.config import StudyConfig
+from obstruction.sampling.grid_parts import grid_parts
 from obstruction.sampling.inference import binomial
 from obstruction.sampling.kernels import signs as sign_kernels
 from obstruction.studies.unreachable import sample_unreachable
@@ -153,19 +154,19 @@ def by_kernel(config, networks, kernel, *, positive=0, negative=0, stop=0):
     needs = np.full(sizes.size, positive), np.full(sizes.size, negative)
     unreachable = np.zeros(config.shape, np.int64)
     stuck = np.zeros((2, *config.shape), np.int64)
-    for sheet in sheets(config):
-        shape = sheet.grid.thresholds[..., :-1].shape
+    for part in grid_parts(config):
+        shape = part.grid.thresholds[..., :-1].shape
         for block, first, count in streams.pieces(0, networks):
             found, signs = np.zeros(shape, np.int64), np.zeros((2, *shape), np.int64)
-            key = streams.block_key(config.seed, sheet.path, block)
+            key = streams.block_key(config.seed, part.path, block)
             flag = np.array([stop], np.uint8)
             finished = kernel(
-                key, sheet.codes, first, count, sheet.grid, sizes, *needs, flag, found, signs
+                key, part.codes, first, count, part.grid, sizes, *needs, flag, found, signs
             )
             assert finished == (not stop)
-            unreachable[sheet.where] += found
+            unreachable[part.where] += found
             for both, mine in zip(stuck, signs, strict=True):
-                both[sheet.where] += mine
+                both[part.where] += mine
     return unreachable, stuck
 
 

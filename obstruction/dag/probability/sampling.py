@@ -9,9 +9,7 @@ are and who counts them.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +21,9 @@ from obstruction.dag.probability.edge_laws import EdgeLaws, edge_laws
 from obstruction.dag.probability.kernels import Candidates, Draws, Regions, count_frozen
 from obstruction.dag.reachable.frozen import RTOL
 from obstruction.sampling import streams
+from obstruction.sampling.interface import Sampler
 from obstruction.sampling.kernels import networks as kernels
+from obstruction.sampling.runner import Runner
 from obstruction.schemes import SchemeLike
 from obstruction.tools.checks import check_count, check_seed
 from obstruction.tools.workers import check_room
@@ -100,6 +100,114 @@ def freezable_edges(graph: Graph) -> Indices:
     return np.unique(np.concatenate(both))
 
 
+@dataclass(frozen=True, eq=False)
+class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
+    """Networks on a graph, of which the weights that are frozen are counted.
+
+    Attributes
+    ----------
+    seed : int
+    size : int
+        The number of weights of the graph.
+    edges : ndarray of int64
+        The weights that could be frozen, by their places.
+    nodes : int
+        The number of nodes of which a balance is needed.
+    draws : Draws
+    candidates : Candidates
+    regions : Regions
+        What is to be drawn and counted of every network, as the kernel takes it.
+    """
+
+    seed: int
+    size: int
+    edges: Indices
+    nodes: int
+    draws: Draws
+    candidates: Candidates
+    regions: Regions
+
+    @classmethod
+    def of(cls, graph: Graph, scheme: SchemeLike, *, seed: int) -> DagSampler:
+        """Find out which weights of a graph are to be drawn.
+
+        Raises
+        ------
+        ValueError
+            If the scheme does not fit the network.
+        """
+        laws = edge_laws(graph, scheme)
+        edges = freezable_edges(graph)
+        found = list(_candidates(graph))
+        inside = {v for one in found for v in (one.node, *one.others) if v >= 0}
+        nodes = np.array(sorted(inside), dtype=np.int64)
+        place = np.full(len(graph.hidden), -1)
+        place[nodes] = np.arange(nodes.size)
+        ends = np.cumsum([0, *(len(one.others) for one in found)])
+        candidates = Candidates(
+            place[np.array([one.node for one in found], np.int64)],
+            np.array([one.sign for one in found], np.float64),
+            np.searchsorted(edges, np.array([one.edge for one in found], np.int64)),
+            ends[:-1],
+            ends[1:],
+        )
+        draws, regions = _draws(graph, laws, place), _regions(found, ends, place)
+        return cls(seed, graph.size, edges, nodes.size, draws, candidates, regions)
+
+    @property
+    def batch(self) -> int:
+        """How many networks a worker has in flight."""
+        most = _IN_FLIGHT // max(self.nodes, self.edges.size, 1)
+        return max(kernels.PAD, min(kernels.CHUNK, most // kernels.PAD * kernels.PAD))
+
+    @property
+    def least(self) -> int:
+        """As many networks as a worker has in flight."""
+        return self.batch
+
+    def check_memory(self, threads: int) -> None:
+        """Refuse workers that this machine could not hold.
+
+        Raises
+        ------
+        ValueError
+            If they need more memory than is available; the message says how much.
+        """
+        each = self.batch * (16 * self.nodes + self.edges.size + 100) + 16 * self.edges.size
+        check_room(f"threads: {threads} workers", threads * each)
+
+    def tally(self) -> FrozenCounts:
+        """Return counts of no network, for the weights that could be frozen."""
+        n = self.edges.size
+        return FrozenCounts(0, np.zeros(n + 1, np.int64), np.zeros(n, np.int64))
+
+    def count(self, tally: FrozenCounts, start: int, stop: int, flag: NDArray[np.uint8]) -> bool:
+        """Count the frozen weights of networks."""
+        for block, first, several in streams.pieces(start, stop):
+            if not count_frozen(
+                streams.block_key(self.seed, streams.graph_path(), block),
+                first,
+                several,
+                self.batch,
+                self.draws,
+                self.candidates,
+                self.regions,
+                RTOL,
+                self.nodes,
+                flag,
+                tally.numbers,
+                tally.edges,
+            ):
+                return False
+        return True
+
+    def result(self, tally: FrozenCounts) -> FrozenCounts:
+        """Return the counts for all weights of the graph."""
+        edges = np.zeros(self.size, np.int64)
+        edges[self.edges] = tally.edges
+        return FrozenCounts(int(tally.numbers.sum()), tally.numbers, edges)
+
+
 def count(
     graph: Graph, scheme: SchemeLike, networks: int, *, seed: int, threads: int, start: int = 0
 ) -> FrozenCounts:
@@ -129,34 +237,11 @@ def count(
     ValueError
         If the scheme does not fit the network, or the work not into memory.
     """
-    plan = _Plan.of(graph, edge_laws(graph, scheme))
-    check_room(f"threads: {threads} workers", threads * plan.bytes)
-    key = np.zeros(4, np.uint32)
-    plan.count(key, 0, 0, np.zeros(1, np.uint8), plan.tally())  # compiled once, not by all threads
-    pieces = streams.pieces(start, start + networks)
-    lock, stop = threading.Lock(), np.zeros(1, np.uint8)
-
-    def work() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        tally = plan.tally()
-        while (piece := _next(pieces, lock)) is not None:
-            block, first, several = piece
-            key = streams.block_key(seed, streams.graph_path(), block)
-            if not plan.count(key, first, several, stop, tally):
-                break
-        return tally
-
-    with ThreadPoolExecutor(threads, thread_name_prefix="obstruction") as pool:
-        workers = [pool.submit(work) for _ in range(threads)]
-        try:
-            wait(workers, return_when=FIRST_EXCEPTION)
-            tallies = [worker.result() for worker in workers]
-        except BaseException:
-            stop[0] = 1
-            raise
-    edges = np.zeros(graph.size, np.int64)
-    edges[plan.edges] = sum(tally[1] for tally in tallies)
-    numbers = np.zeros(plan.edges.size + 1, np.int64)
-    return FrozenCounts(networks, numbers + sum(tally[0] for tally in tallies), edges)
+    sampler = DagSampler.of(graph, scheme, seed=seed)
+    sampler.check_memory(threads)
+    runner = Runner(sampler)
+    runner.run(start + networks, start=start, threads=threads)
+    return runner.snapshot()[1]
 
 
 def replay_dag(graph: Graph, scheme: SchemeLike, *, network: Any, seed: Any = 0) -> FloatArray:
@@ -211,13 +296,6 @@ def replay_dag(graph: Graph, scheme: SchemeLike, *, network: Any, seed: Any = 0)
     return laws.stds * standard
 
 
-def _next(
-    pieces: Iterator[tuple[int, int, int]], lock: threading.Lock
-) -> tuple[int, int, int] | None:
-    with lock:
-        return next(pieces, None)
-
-
 class _Candidate(NamedTuple):
     """A weight that could be frozen, and what decides about it.
 
@@ -240,76 +318,6 @@ class _Candidate(NamedTuple):
     sign: int
     others: list[int]
     successors: list[list[int]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """What is to be drawn and counted of every network, as the kernel takes it."""
-
-    edges: Indices
-    draws: Draws
-    candidates: Candidates
-    regions: Regions
-    nodes: int
-
-    @classmethod
-    def of(cls, graph: Graph, laws: EdgeLaws) -> _Plan:
-        edges = freezable_edges(graph)
-        found = list(_candidates(graph))
-        inside = {v for one in found for v in (one.node, *one.others) if v >= 0}
-        nodes = np.array(sorted(inside), dtype=np.int64)
-        place = np.full(len(graph.hidden), -1)
-        place[nodes] = np.arange(nodes.size)
-        ends = np.cumsum([0, *(len(one.others) for one in found)])
-        candidates = Candidates(
-            place[np.array([one.node for one in found], np.int64)],
-            np.array([one.sign for one in found], np.float64),
-            np.searchsorted(edges, np.array([one.edge for one in found], np.int64)),
-            ends[:-1],
-            ends[1:],
-        )
-        draws = _draws(graph, laws, place)
-        return cls(edges, draws, candidates, _regions(found, ends, place), nodes.size)
-
-    @property
-    def batch(self) -> int:
-        """How many networks a worker has in flight."""
-        most = _IN_FLIGHT // max(self.nodes, self.edges.size, 1)
-        return max(kernels.PAD, min(kernels.CHUNK, most // kernels.PAD * kernels.PAD))
-
-    @property
-    def bytes(self) -> int:
-        """The memory that a worker takes, roughly."""
-        return self.batch * (16 * self.nodes + self.edges.size + 100) + 16 * self.edges.size
-
-    def tally(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return counts of nothing."""
-        return np.zeros(self.edges.size + 1, np.int64), np.zeros(self.edges.size, np.int64)
-
-    def count(
-        self,
-        key: NDArray[np.uint32],
-        first: int,
-        several: int,
-        stop: NDArray[np.uint8],
-        tally: tuple[NDArray[np.int64], NDArray[np.int64]],
-    ) -> bool:
-        """Add the counts of networks of one block; return whether that was not stopped."""
-        return bool(
-            count_frozen(
-                key,
-                first,
-                several,
-                self.batch,
-                self.draws,
-                self.candidates,
-                self.regions,
-                RTOL,
-                self.nodes,
-                stop,
-                *tally,
-            )
-        )
 
 
 def _candidates(graph: Graph) -> Iterator[_Candidate]:

@@ -12,49 +12,35 @@ single weights enters, so the estimate can check what the exact formulas say abo
 
 The best tilt balances the two varying factors, ``kappa = -(d/ds) log P(a V^2 > s)`` at the mean
 of ``S`` under Q; for normal outputs that is ``1/(2a)`` or a little more. An efficient ``kappa`` may
-be missed by a fraction of the standard deviation of ``S``, so cells are assigned to the nearest
-*node*: ``log(1 + 2 kappa)`` is a whole multiple of ``2^-m``, with ``m`` from ``d`` alone. At one
-node the same draws serve all cells: the sum after ``d`` draws is that of the cells with ``d``
-inputs, whatever their ``a``. An estimate depends on its own cell, the number of samples and the
+be missed by a fraction of the standard deviation of ``S``, so tilts are rounded until
+``log(1 + 2 kappa)`` is a whole multiple of ``2^-m``, with ``m`` from ``d`` alone. The same draws
+serve all cells of one tilt: the sum after ``d`` draws is that of the cells with ``d`` inputs,
+whatever their ``a``. An estimate depends on its own cell, the number of samples and the
 seed, never on the other cells asked for, on threads or on the order of the work; but estimates of
 different cells may depend on each other.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from obstruction.sampling.inference.weighted import Estimate
-from obstruction.sampling.kernels import tilted as tilted_kernels
-from obstruction.sampling.rare.tilts import Cells, FloatArray, Node, grouped, sampler
-from obstruction.sampling.streams import block_key
+from obstruction.sampling.kernels.tilted import SUMS
+from obstruction.sampling.rare.tilted_sampler import TiltedSampler
+from obstruction.sampling.rare.tilts import Cells, FloatArray
+from obstruction.sampling.runner import Runner
 from obstruction.schemes import SchemeLike, as_scheme
 from obstruction.schemes.laws import CONSTANT, Law
 from obstruction.tools.checks import check_count, check_seed
 
 Laws: TypeAlias = tuple[Law, Law]
 
-_TILTED: Final = 2
-
-_CHUNK: Final = 16 * tilted_kernels.BLOCK
-"""Samples to a piece of work. Part of every seeded result, as sums are rounded."""
-
-_AHEAD: Final = 4
-"""Pieces per thread that are handed out before the first is collected."""
-
 _ROUNDING: Final = 1e-10
 """Relative error of an estimate per input, since a draw has 32 random bits."""
-
-
-def tilted_path(hidden: Law, node: int) -> tuple[int, ...]:
-    """Return the branch of the seed's tree from which the samples at a node are drawn."""
-    return (_TILTED, hidden.code, node)
 
 
 def estimate(
@@ -169,7 +155,7 @@ def estimate_ratios(
     shape = arrays[0].shape
     cells = Cells(hidden, output, bias_law or CONSTANT, *(x.ravel() for x in arrays))
     _check(cells, bias_law)
-    sums, log_scale, log_bound = _run(cells, samples, seed, threads, watch)
+    sums, log_scale, log_bound = _sums(TiltedSampler(cells, samples, seed), threads, watch)
     log_p, error, skewness, share = _statistics(sums, samples, log_scale)
     error = np.hypot(error, _ROUNDING * cells.d)
     for sure, value in ((cells.never(), -np.inf), (cells.always(), 0.0)):
@@ -195,74 +181,25 @@ def _check(cells: Cells, bias_law: Law | None) -> None:
         raise ValueError("beta: must be 0 without a law of the biases")
 
 
-def _run(
-    cells: Cells,
-    samples: int,
-    seed: int,
-    threads: int,
-    watch: Callable[[float], None] | None,
+def _sums(
+    sampler: TiltedSampler, threads: int, watch: Callable[[float], None] | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return, per cell, the sums of the scaled weights, the log of the scale and of the bound."""
-    sums = np.zeros((cells.d.size, tilted_kernels.SUMS))
-    log_scale, log_bound = np.zeros(cells.d.size), np.full(cells.d.size, np.inf)
-    nodes = list(grouped(cells))
-    for node in nodes:
-        log_scale[node.rows], log_bound[node.rows] = node.log_scale, node.log_bound
-    tasks = [(node, start) for node in nodes for start in range(0, samples, _CHUNK)]
-    collect: list[tuple[Node | None, int]] = [(None, 0)] * len(tasks)
-    whole, done = sum(node.effort for node, _ in tasks), 0
-    stop = np.zeros(1, np.uint8)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="obstruction")
-    pending: deque[tuple[Node, Future[FloatArray]]] = deque()
-    try:
-        for task, start in [*tasks, *collect]:  # hand out some ahead, then collect in order
-            if task is not None:
-                count = min(_CHUNK, samples - start)
-                future = pool.submit(_count, cells, task, start, count, seed, stop)
-                pending.append((task, future))
-            if pending and (task is None or len(pending) >= _AHEAD * threads):
-                served, future = pending.popleft()
-                _add(future.result(), sums, served.rows)
-                done += served.effort
-                if watch is not None:
-                    watch(done / whole)
-    finally:
-        stop[0] = 1
-        pool.shutdown(wait=True, cancel_futures=True)
-    return sums, log_scale, log_bound
-
-
-def _count(
-    cells: Cells, node: Node, start: int, samples: int, seed: int, stop: NDArray[np.uint8]
-) -> FloatArray:
-    """Return the sums of the weights in the cells of a node, of one piece of its samples."""
-    first, block = start // tilted_kernels.BLOCK, tilted_kernels.BLOCK
-    path = tilted_path(cells.hidden, node.node)
-    keys = [block_key(seed, path, first + i) for i in range(-(-samples // block))]
-    edge, scale = sampler(cells.hidden, np.asarray(node.kappa))
-    found = np.zeros((len(node.rows), tilted_kernels.SUMS))
-    tilted_kernels.sample(
-        np.stack(keys),
-        samples,
-        cells.hidden.code,
-        cells.output.code,
-        cells.bias.code,
-        node.kappa,
-        float(edge),
-        float(scale),
-        node.columns,
-        node.first,
-        node.cells,
-        stop,
-        found,
+    efforts = sampler.efforts
+    done = np.append(0.0, np.cumsum(efforts)) / max(efforts.sum(), 1.0)
+    runner = Runner(sampler)
+    runner.run(
+        efforts.size,
+        threads=threads,
+        watch=lambda pieces: None if watch is None else watch(float(done[pieces])),
     )
-    return found
-
-
-def _add(found: FloatArray, sums: FloatArray, rows: NDArray[np.int64]) -> None:
-    last = tilted_kernels.SUMS - 1
-    sums[rows, :last] += found[:, :last]
-    sums[rows, last] = np.maximum(sums[rows, last], found[:, last])
+    size = sampler.cells.d.size
+    sums, log_scale, log_bound = np.zeros((size, SUMS)), np.zeros(size), np.full(size, np.inf)
+    for place, found in runner.snapshot()[1].sums.items():
+        tilt = sampler.tilts[place]
+        sums[tilt.rows] = found
+        log_scale[tilt.rows], log_bound[tilt.rows] = tilt.log_scale, tilt.log_bound
+    return sums, log_scale, log_bound
 
 
 def _statistics(sums: FloatArray, samples: int, log_scale: FloatArray) -> tuple[FloatArray, ...]:

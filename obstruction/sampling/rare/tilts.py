@@ -130,7 +130,7 @@ def mean_square(law: Law, kappa: FloatArray) -> FloatArray:
     return np.asarray((1.0 - missing) * b * b / (2.0 * x * x))
 
 
-def sampler(law: Law, kappa: FloatArray) -> tuple[FloatArray, FloatArray]:
+def edge_and_scale(law: Law, kappa: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the edge and the scale by which the kernel knows a tilted law."""
     if law == CONSTANT:
         return np.ones_like(kappa), np.ones_like(kappa)
@@ -197,8 +197,8 @@ def best_tilt(cells: Cells) -> FloatArray:
     return np.where(high < _STEEPEST, (low + high) / 2.0, 0.0)
 
 
-def _nodes(cells: Cells) -> NDArray[np.int64]:
-    """Return the node of every cell, in units of ``2**-LEVEL``."""
+def _numbers(cells: Cells) -> NDArray[np.int64]:
+    """Return the number of every cell's tilt, in units of ``2**-LEVEL``."""
     level = np.ceil(np.log2(np.sqrt(np.maximum(cells.d, _FEW) / 2.0) / _SPACING))
     place = best_tilt(cells) * 2.0**level
     # With a large bias, kappa above 1/(2a) could leave the weights without moments.
@@ -207,10 +207,10 @@ def _nodes(cells: Cells) -> NDArray[np.int64]:
     return (nearest * 2.0 ** (LEVEL - level)).astype(np.int64)
 
 
-class Node(NamedTuple):
+class Tilt(NamedTuple):
     """A tilt with its cells, in the kernel's terms."""
 
-    node: int
+    number: int
     rows: NDArray[np.int64]
     kappa: float
     columns: NDArray[np.int64]
@@ -225,9 +225,9 @@ class Node(NamedTuple):
         return int(self.columns[-1]) + 4 * len(self.rows)
 
     @classmethod
-    def of(cls, node: int, rows: NDArray[np.int64], cells: Cells) -> Node:
-        """Describe the cells of a node, which are in the order of d and beta."""
-        kappa = math.expm1(node * 2.0**-LEVEL) / 2.0
+    def of(cls, number: int, rows: NDArray[np.int64], cells: Cells) -> Tilt:
+        """Describe the cells of a tilt, which are in the order of d and beta."""
+        kappa = math.expm1(number * 2.0**-LEVEL) / 2.0
         columns, first = np.unique(cells.d, return_index=True)
         tilts = np.full_like(cells.d, kappa)
         # The weight is scaled to 1 at a typical sum, so that it neither overflows nor underflows.
@@ -240,21 +240,28 @@ class Node(NamedTuple):
         log_mean = log_mean + log_mean_exp(cells.bias, kappa * cells.beta)
         slope = _SLOPES[cells.output] / cells.a
         described = np.stack(
-            [shift, slope, cells.beta, *sampler(cells.bias, kappa * cells.beta)], axis=1
+            [shift, slope, cells.beta, *edge_and_scale(cells.bias, kappa * cells.beta)], axis=1
         )
         bound = log_mean + (kappa * largest if kappa else 0.0)
         starts = np.append(first, cells.d.size)
         return cls(
-            node, rows, kappa, columns.astype(np.int64), starts, described, log_mean + shift, bound
+            number,
+            rows,
+            kappa,
+            columns.astype(np.int64),
+            starts,
+            described,
+            log_mean + shift,
+            bound,
         )
 
 
-def grouped(cells: Cells) -> Iterator[Node]:
-    """Yield the nodes with the cells whose probability is not certain."""
+def grouped(cells: Cells) -> Iterator[Tilt]:
+    """Yield the tilts with the cells whose probability is not certain."""
     rows = np.flatnonzero(~(cells.never() | cells.always()))
     open_cells = cells.at(rows)
-    nodes = _nodes(open_cells)
-    order = np.lexsort((open_cells.beta, open_cells.d, nodes))
-    for part in np.split(order, np.flatnonzero(np.diff(nodes[order])) + 1):
+    numbers = _numbers(open_cells)
+    order = np.lexsort((open_cells.beta, open_cells.d, numbers))
+    for part in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
         if part.size:
-            yield Node.of(int(nodes[part[0]]), rows[part], open_cells.at(part))
+            yield Tilt.of(int(numbers[part[0]]), rows[part], open_cells.at(part))

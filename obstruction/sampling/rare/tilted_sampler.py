@@ -1,0 +1,122 @@
+"""The sampler of rare events: moments of weighted samples that are drawn from tilted laws."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.sampling.interface import Sampler
+from obstruction.sampling.kernels import tilted as kernels
+from obstruction.sampling.rare.tilts import Cells, FloatArray, Tilt, edge_and_scale, grouped
+from obstruction.sampling.streams import block_key, tilted_path
+
+_PIECE: Final = 16 * kernels.BLOCK
+"""Samples in a piece. Part of every seeded result, as sums are rounded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over weighted samples. Those of disjoint sets of samples add up, but for rounding.
+
+    Attributes
+    ----------
+    sums : dict of int to ndarray of float64, shape (cells, 5)
+        By the place of the tilt in `TiltedSampler.tilts`: in each of its cells the first four power
+        sums of the scaled weights, and the largest of them. Tilts without samples are left out.
+    """
+
+    sums: dict[int, FloatArray]
+
+    def __add__(self, other: Moments) -> Moments:
+        joined = self.sums | other.sums
+        for place in self.sums.keys() & other.sums.keys():
+            mine, theirs = self.sums[place], other.sums[place]
+            joined[place] = mine + theirs
+            joined[place][:, -1] = np.maximum(mine[:, -1], theirs[:, -1])
+        return Moments(joined)
+
+
+@dataclass(frozen=True, eq=False)
+class TiltedSampler(Sampler[list[Moments], Moments]):
+    """Weighted samples of neurons; those under one tilt serve all of its cells.
+
+    The draws that are numbered are pieces of up to 16,384 samples under one tilt, tilt by tilt.
+
+    Parameters
+    ----------
+    cells : Cells
+    samples : int
+        Samples per cell, >= 2.
+    seed : int
+        The seed, >= 0.
+    """
+
+    cells: Cells
+    samples: int
+    seed: int
+
+    @cached_property
+    def tilts(self) -> list[Tilt]:
+        """The tilts with their cells; a cell whose probability is 0 or 1 has none."""
+        return list(grouped(self.cells))
+
+    @property
+    def efforts(self) -> FloatArray:
+        """Roughly what each piece costs."""
+        return np.repeat([float(tilt.effort) for tilt in self.tilts], self._pieces)
+
+    @property
+    def in_order(self) -> bool:
+        """True, as sums of weights are rounded."""
+        return True
+
+    @property
+    def _pieces(self) -> int:
+        """Pieces under each tilt."""
+        return -(-self.samples // _PIECE)
+
+    def tally(self) -> list[Moments]:
+        """Return moments of no piece."""
+        return []
+
+    def count(self, tally: list[Moments], start: int, stop: int, flag: NDArray[np.uint8]) -> bool:
+        """Draw pieces and add up the weights of each."""
+        for number in range(start, stop):
+            place, piece = divmod(number, self._pieces)
+            found = np.zeros((len(self.tilts[place].rows), kernels.SUMS))
+            if not self._draw(self.tilts[place], piece * _PIECE, flag, found):
+                return False
+            tally.append(Moments({place: found}))
+        return True
+
+    def result(self, tally: list[Moments]) -> Moments:
+        """Return the sum over the pieces."""
+        return reduce(operator.add, tally, Moments({}))
+
+    def _draw(self, tilt: Tilt, start: int, flag: NDArray[np.uint8], found: FloatArray) -> bool:
+        samples = min(_PIECE, self.samples - start)
+        first, blocks = start // kernels.BLOCK, -(-samples // kernels.BLOCK)
+        path = tilted_path(self.cells.hidden, tilt.number)
+        edge, scale = edge_and_scale(self.cells.hidden, np.asarray(tilt.kappa))
+        return bool(
+            kernels.sample(
+                np.stack([block_key(self.seed, path, first + i) for i in range(blocks)]),
+                samples,
+                self.cells.hidden.code,
+                self.cells.output.code,
+                self.cells.bias.code,
+                tilt.kappa,
+                float(edge),
+                float(scale),
+                tilt.columns,
+                tilt.first,
+                tilt.cells,
+                flag,
+                found,
+            )
+        )
