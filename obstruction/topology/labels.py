@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from obstruction.topology.balances import balances_and_sizes, check_rtol
+from obstruction.tools.checks import check_rtol
+from obstruction.topology.balances import balances_and_sizes
 from obstruction.topology.parameters import (
     FloatArray,
     Parameters,

@@ -115,7 +115,24 @@ class Side:
             len(leading) == len(others),
         )
 
-    def solve(self, balances: Balances) -> Bottlenecks:
+    def decide(self, balances: Balances, slack: Balances | None = None) -> Decision:
+        """Decide which single weights are frozen, for balances that are known within a tolerance.
+
+        Parameters
+        ----------
+        balances : ndarray, shape (nodes,)
+            The balance of each node for weights out, its negative for weights in.
+        slack : ndarray, shape (nodes,), optional
+            How far off each balance may be, >= 0; by default not at all.
+        """
+        sums = self.solve(balances)
+        low = high = sums.least
+        if slack is not None:
+            low, high = (self.solve(balances + off).least for off in (-slack, slack))
+        frozen = self.single & (high < 0)
+        return Decision(sums, frozen, self.single & (low <= 0) & ~frozen)
+
+    def solve(self, balances: Balances) -> SmallestSums:
         """Return for each single node the smallest ``c(S)`` over the sets ``S`` of its weight."""
         least = balances.copy()
         exact: dict[int, Fraction] = {}
@@ -139,7 +156,7 @@ class Side:
             least[u] = float(exact[u]) if least.dtype == np.float64 else exact[u]
             if closed:
                 sealed.add(u)
-        return Bottlenecks(least, chosen)
+        return SmallestSums(least, chosen)
 
     @cached_property
     def _ways(self) -> Indices:
@@ -154,8 +171,31 @@ class Side:
         return _Lists(self.tails, self.heads, self.nodes)
 
 
+class Decision(NamedTuple):
+    """Which single weights on one side of a network are frozen, and the sets that freeze them.
+
+    A node's single weight on that side is frozen if the smallest ``c(S)`` over the sets ``S`` of
+    the weight is below zero. A single node decides by its own balance if its region is empty, as
+    in a two-layer network.
+
+    Attributes
+    ----------
+    sums : SmallestSums
+        The smallest ``c(S)`` for the balances as they are.
+    frozen : ndarray of bool, shape (nodes,)
+        Whether the smallest ``c(S)`` is below zero for all balances within the tolerance.
+    boundary : ndarray of bool, shape (nodes,)
+        Whether it is at most zero for some of them, but not below zero for all. The others are
+        free, or nodes without a single weight.
+    """
+
+    sums: SmallestSums
+    frozen: Mask
+    boundary: Mask
+
+
 @dataclass(frozen=True, eq=False)
-class Bottlenecks:
+class SmallestSums:
     """The smallest sums of balances on one side of a network, and the sets that have them.
 
     Attributes
