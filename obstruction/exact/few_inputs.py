@@ -27,8 +27,9 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
+from obstruction.exact.checks import FloatArray
 from obstruction.exact.f_distribution import gauss_legendre
-from obstruction.exact.transforms import INSIDE, NORM, SHIFT, FloatArray
+from obstruction.exact.transforms import INSIDE, NORM, SHIFT
 from obstruction.schemes.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM, Law
 
 FEW: Final = 16

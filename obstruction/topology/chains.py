@@ -17,16 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from obstruction.tools.checks import LARGEST_SIZE, check_count
-from obstruction.topology.regions import Side
-
-_FloatArray: TypeAlias = NDArray[np.float64]
-_Mask: TypeAlias = NDArray[np.bool_]
+from obstruction.topology.parameters import FloatArray, check_array
+from obstruction.topology.regions import Mask, Side
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +48,12 @@ class FrozenLayer:
         NaN where the neuron has several incoming weights or a bias.
     """
 
-    out_frozen: _Mask
-    in_frozen: _Mask
-    out_boundary: _Mask
-    in_boundary: _Mask
-    out_bottleneck: _FloatArray
-    in_bottleneck: _FloatArray
+    out_frozen: Mask
+    in_frozen: Mask
+    out_boundary: Mask
+    in_boundary: Mask
+    out_bottleneck: FloatArray
+    in_bottleneck: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +130,7 @@ def frozen_weights(
     >>> found.layers[0].out_frozen.tolist(), found.layers[1].out_bottleneck.tolist()
     ([True, False], [-0.5])
     """
-    c = [_check(f"balances[{i}]", layer) for i, layer in enumerate(_list("balances", balances))]
+    c = _arrays("balances", balances)
     if not c:
         raise ValueError("balances = []: must hold at least one hidden layer")
     flags = _list("biases", biases)
@@ -146,7 +144,7 @@ def frozen_weights(
     ends = np.cumsum(widths[1:-1])
     outward, inward = _sides(widths, flags)
 
-    def of_nodes(layers: list[_FloatArray]) -> _FloatArray:
+    def of_nodes(layers: list[FloatArray]) -> FloatArray:
         return np.concatenate([*layers, np.zeros(outward.nodes - ends[-1])])
 
     values = of_nodes(c)
@@ -226,37 +224,26 @@ def _count(layers: list[FrozenLayer], what: str, twice: Iterable[int]) -> int:
     return total - sum(int(getattr(layers[i], f"out_{what}")[0]) for i in twice)
 
 
-def _tolerances(tolerances: Sequence[ArrayLike], c: list[_FloatArray]) -> list[_FloatArray]:
-    given = _list("tolerances", tolerances)
-    if len(given) != len(c):
-        raise ValueError(f"tolerances has {len(given)} layers: must have {len(c)}, as balances")
-    found = []
-    for i, (layer, value) in enumerate(zip(c, given, strict=True)):
-        array = _check(f"tolerances[{i}]", value)
+def _tolerances(tolerances: Sequence[ArrayLike], c: list[FloatArray]) -> list[FloatArray]:
+    found = _arrays("tolerances", tolerances)
+    if len(found) != len(c):
+        raise ValueError(f"tolerances has {len(found)} layers: must have {len(c)}, as balances")
+    for i, (layer, array) in enumerate(zip(c, found, strict=True)):
         if array.shape != layer.shape or array.min() < 0.0:
             raise ValueError(
                 f"tolerances[{i}]: must be {layer.size} numbers >= 0, as balances[{i}] has"
             )
-        found.append(array)
     return found
+
+
+def _arrays(name: str, values: Sequence[ArrayLike]) -> list[FloatArray]:
+    shape = "(n,), one number for each neuron of the layer"
+    return [
+        check_array(f"{name}[{i}]", value, 1, shape) for i, value in enumerate(_list(name, values))
+    ]
 
 
 def _list(name: str, values: Any) -> list[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ValueError(f"{name} = {values!r}: must be a sequence, one entry a hidden layer")
     return list(values)
-
-
-def _check(name: str, value: ArrayLike) -> _FloatArray:
-    try:
-        array = np.asarray(value)
-    except ValueError:  # nested lists of different lengths
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiu" or array.ndim != 1 or not array.size:
-        raise ValueError(f"{name}: must be a row of numbers, one for each neuron of the layer")
-    array = array.astype(np.float64)
-    finite = np.isfinite(array)
-    if not finite.all():
-        k = int(np.flatnonzero(~finite)[0])
-        raise ValueError(f"{name}[{k}] = {array[k]}: must be finite")
-    return array

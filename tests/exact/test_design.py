@@ -332,4 +332,5 @@ def test_schemes_without_an_answer():
 
 
 def test_it_is_public():
-    assert ob.design is design
+    assert ob.design.__all__ == design.__all__
+    assert all(getattr(ob.design, name) is getattr(design, name) for name in design.__all__)
