@@ -8,9 +8,9 @@ one out of ``S`` and ``c(S) < 0``, its square is at least ``-c(S)``; if it is th
 zero. All others can (Gale 1957, Hoffman 1960), and every frozen weight cuts the set of parameters
 with the same balances in two.
 
-A chain of layers is a directed acyclic graph, so `obstruction.topology.regions` decides. Between
-two layers all weights are there; a node of balance 0 stands for them, so that millions of weights
-need no list. docs/topology.md has the proof.
+A chain of layers is a directed acyclic graph, so `obstruction.topology.regions` decides. All
+neurons of neighbouring layers are linked. A node of balance 0 between the layers stands for these
+links, so that millions of weights need no list. docs/topology.md has the proof.
 """
 
 from __future__ import annotations

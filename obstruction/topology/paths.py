@@ -48,6 +48,10 @@ def path(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> Callable[[f
     demands; with positive balance the other way round. With balance zero the path goes straight to
     the neuron with all weights zero and from there to the other end.
 
+    `obstruction.dag.path` finds paths for networks on any graph by linear programming. For two
+    layers the closed form here needs no solver, has no tolerance of its own and takes time in
+    proportion to the number of weights.
+
     Examples
     --------
     >>> point = path(([[1.0, 0.0]], [[0.5]]), ([[0.0, 1.0]], [[-0.5]]))  # through output 0

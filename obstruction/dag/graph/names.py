@@ -1,4 +1,4 @@
-"""Checks of nodes, edges and weights."""
+"""The names of nodes and edges, and checks of names and of numbers at nodes and edges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGEST: Final = 1e150
 """Absolute values of weights whose squares and their sums are ordinary floats."""
 
 _SHOWN: Final = 5
-"""Names that a message lists at most."""
+"""The most names that a message lists."""
 
 
 def check_edge(place: int, edge: Any) -> Edge:

@@ -67,9 +67,12 @@ def path(
 
     Notes
     -----
-    The squares go straight through the flow polyhedron, to a point where a weight vanishes that
-    has to change its sign (linear programming finds one), from there to the next, and at last to
-    the other end. Signs change where weights vanish.
+    The squares move on straight lines through the flow polyhedron. Each line but the last ends at a
+    point where a weight vanishes that has to change its sign, found by linear programming; the last
+    one ends at ``other``. Signs change where weights vanish.
+
+    `obstruction.topology.path` has a closed form for two layers, where weights in or out of a
+    neuron turn on a sphere.
 
     Examples
     --------
