@@ -89,8 +89,6 @@ class Pieces:
 
     def __call__(self, piece: int, x: FloatArray, scale: FloatArray) -> FloatArray:
         """Return ``F_d(kinks[piece] + x^2) / scale^d`` on that piece; scale is 1 on all others."""
-        if self.d == 0:
-            return np.ones_like(x)
         front: FloatArray = (x / scale) ** self.d
         if self.law == NORMAL:
             m, half = self.d / 2.0, (self.kinks[piece] + x * x) / 2.0
