@@ -28,6 +28,7 @@ from scipy.linalg import solve_banded
 from obstruction.models.model import Model
 from obstruction.models.norms import NeuronNorms, sums_of_squares
 from obstruction.models.updating import epsilon, stored_types
+from obstruction.tools.checks import check_choice
 
 FloatArray: TypeAlias = NDArray[np.float64]
 Norms: TypeAlias = Sequence[NeuronNorms | None]
@@ -49,8 +50,7 @@ def check(margin: float, scope: str) -> None:
     number = isinstance(margin, (int, float, np.number)) and not isinstance(margin, bool)
     if not number or not 0.0 < margin < math.inf:
         raise ValueError(f"margin = {margin!r}: must be a finite number greater than 0")
-    if scope not in SCOPES:
-        raise ValueError(f"scope = {scope!r}: must be one of {', '.join(SCOPES)}")
+    check_choice("scope", scope, SCOPES)
 
 
 def looked_after(model: Model, scope: str) -> list[bool]:
@@ -140,7 +140,7 @@ def solve(
     enough = min(demands.slack, default=1.0) / 8.0
     residual, error = _residual(image, x)
     if not any(a and b for a, b in pairwise(inside)):
-        x, error = image, 0.0  # no neuron that moves has a neighbour that does
+        x, error = image, 0.0  # no demand depends on x, so its first image is the fixed point
     history, tries, good = _History(), 0, (x, image, error)
     while error > max(enough, 2.0**-50 * max(a.max(initial=0.0) for a in image)):
         x = history.leap(x, demands.shift(residual), demands.active)
