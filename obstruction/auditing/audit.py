@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +19,8 @@ from obstruction.models import Layout, Model, NothingAuditable, UnreadableModel
 from obstruction.models.model import Layer, Link
 from obstruction.models.norms import NeuronNorms, hidden_norms
 from obstruction.schemes import InitScheme
-from obstruction.topology.chains import Bottlenecks, LayerBottlenecks, frozen_weights
+from obstruction.tools.checks import check_rtol
+from obstruction.topology.chains import FrozenLayer, FrozenWeights, frozen_weights
 
 REPAIR_MARGIN: Final = 0.1
 """The margin with which the report computes the scale that would repair a neuron."""
@@ -87,7 +87,7 @@ def audit(
     >>> report.neurons["status"].tolist()
     ['free', 'pathological']
     """
-    tolerance = _check_tolerance(rtol)
+    tolerance = check_rtol(rtol)
     model = models.read(source, activation=activation, layout=layout, layers=layers)
     _check_auditable(model)
     norms = hidden_norms(model)
@@ -111,16 +111,6 @@ def audit(
     )
     assessed = None if scheme is None else _luck(model, told, scheme)
     return Report(_name(source, model), model, told, components, effective, assessed, tolerance)
-
-
-def _check_tolerance(rtol: float) -> float:
-    try:
-        number = float(rtol)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0.0 <= number < 1.0:
-        raise ValueError(f"rtol = {rtol!r}: must be a number from 0 to below 1")
-    return number
 
 
 def _check_auditable(model: Model) -> None:
@@ -152,7 +142,7 @@ def _check_norms(model: Model, norms: Sequence[NeuronNorms | None]) -> None:
 
 def _frozen(
     model: Model, segment: range, norms: Sequence[NeuronNorms], rtol: float, unit: float
-) -> Bottlenecks:
+) -> FrozenWeights:
     """Return which weights are frozen in a run of audited layers, with norms in this unit."""
     layers = [model.layers[i] for i in segment]
     balances, tolerances = [], []
@@ -170,7 +160,7 @@ def _frozen(
 
 
 def _audited(
-    layer: Layer, following: Layer, link: Link, norms: NeuronNorms, frozen: LayerBottlenecks
+    layer: Layer, following: Layer, link: Link, norms: NeuronNorms, frozen: FrozenLayer
 ) -> HiddenLayer:
     """Put together what is known of the neurons between two layers."""
     into, out = norms.incoming, norms.outgoing

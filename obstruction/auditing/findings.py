@@ -34,23 +34,7 @@ if TYPE_CHECKING:
 class Findings:
     """What an audit found: every hidden layer, every neuron, and what follows for training.
 
-    Attributes
-    ----------
-    source : str
-        The file, or the kind of object.
-    model : Model
-        The network as it was read.
-    hidden : tuple of HiddenLayer
-        All hidden layers in the order of the forward pass, audited or not.
-    components : int
-        Connected components of what gradient flow can reach, exactly (Nurisso et al. 2024, Cor. 1
-        and its extension to chains): 1 if it is in one piece.
-    effective_components : int
-        The same up to rescaling and permutation of neurons (Thm. 2, Cor. 3).
-    luck : Luck or None
-        How usual this is for the initialisation; None if not asked for.
-    rtol : float
-        Relative tolerance within which a balance counts as zero ("boundary").
+    `obstruction.auditing.report.Report`, which adds forms of output, describes the attributes.
     """
 
     source: str

@@ -180,7 +180,7 @@ def _analyse(
     listed: int | None,
     as_json: bool,
 ) -> int:
-    from obstruction.dag.reachable.frozen import check_rtol
+    from obstruction.dag.reachable.frozen import used_rtol
     from obstruction.tools.checks import check_choice
 
     fail_on = check_choice(
@@ -189,7 +189,7 @@ def _analyse(
     rtol = options["rtol"]
     if rtol is None and "model" in about:
         rtol = 1e-6
-    rtol = check_rtol(rtol, weights.dtype == object)
+    rtol = used_rtol(rtol, weights)
     found = net.frozen_edges(weights, rtol)
     worst = sorted([*found.frozen, *found.boundary], key=lambda one: (one.status, one.least))[::-1]
     if as_json:

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from obstruction.dag.graph.graph import FloatArray, Graph, WeightsLike
 from obstruction.dag.graph.names import BIAS, Edge, Node, check_iterable
 from obstruction.dag.reachable import betti, frozen, paths, pruning, singular
-from obstruction.dag.reachable.betti import PoincarePolynomial
 from obstruction.dag.reachable.frozen import FrozenEdges
 from obstruction.dag.reachable.singular import Singularity
 from obstruction.tools.checks import check_count
+from obstruction.topology.polynomial import PoincarePolynomial
 
 if TYPE_CHECKING:
     import networkx

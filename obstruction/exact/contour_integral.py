@@ -28,11 +28,11 @@ from typing import Any, Final
 import numpy as np
 
 from obstruction.exact import craig_integral as craig
+from obstruction.exact.checks import FloatArray
 from obstruction.exact.transforms import (
     INSIDE,
     MEAN,
     AnyArray,
-    FloatArray,
     log_beyond,
     log_top,
     log_transform,
@@ -54,8 +54,8 @@ _SHIFTS: Final = (0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
 
 
 @dataclass(frozen=True)
-class Sum:
-    """The sum S = c + U_1^2 + ... + U_d^2 + beta B^2, and alpha; all arrays of one length."""
+class Cells:
+    """Cells with a sum S = c + U_1^2 + ... + U_d^2 + beta B^2 and an alpha each."""
 
     hidden: Law
     bias: Law
@@ -64,9 +64,9 @@ class Sum:
     beta: FloatArray
     c: FloatArray
 
-    def take(self, cells: Any) -> Sum:
+    def take(self, cells: Any) -> Cells:
         """Return some of the cells, with a trailing axis if the index has one."""
-        return Sum(
+        return Cells(
             self.hidden,
             self.bias,
             *(part[cells] for part in (self.d, self.alpha, self.beta, self.c)),
@@ -91,7 +91,7 @@ class Sum:
         return value
 
 
-def solve(output: Law, cells: Sum) -> tuple[FloatArray, FloatArray]:
+def solve(output: Law, cells: Cells) -> tuple[FloatArray, FloatArray]:
     """Return (exponent, factor) of p, for alpha > c and a bounded output law."""
     exponent, factor = np.zeros_like(cells.alpha), np.zeros_like(cells.alpha)
     limit = 1.0 if output == CONSTANT else 1.1
@@ -104,10 +104,10 @@ def solve(output: Law, cells: Sum) -> tuple[FloatArray, FloatArray]:
     return exponent, factor
 
 
-def _right(output: Law, cells: Sum) -> tuple[FloatArray, FloatArray]:
+def _right(output: Law, cells: Cells) -> tuple[FloatArray, FloatArray]:
     """Integrate right of the pole at 0."""
 
-    def psi(x: Sum, z: AnyArray) -> AnyArray:
+    def psi(x: Cells, z: AnyArray) -> AnyArray:
         return (x.alpha - x.c) * z + log_top(output, x.alpha * z) + x.log_transform(z) - np.log(z)
 
     def rise(z: FloatArray) -> FloatArray:
@@ -123,10 +123,10 @@ def _right(output: Law, cells: Sum) -> tuple[FloatArray, FloatArray]:
     return at, _trapezoid(psi, cells, s, h, at)
 
 
-def _left(output: Law, cells: Sum) -> tuple[FloatArray, FloatArray]:
+def _left(output: Law, cells: Cells) -> tuple[FloatArray, FloatArray]:
     """Return p = base + sign * (integral left of the pole at 0)."""
 
-    def psi(x: Sum, z: AnyArray) -> AnyArray:
+    def psi(x: Cells, z: AnyArray) -> AnyArray:
         return (
             (x.alpha - x.c) * z + log_beyond(output, -x.alpha * z) + x.log_transform(z) - np.log(-z)
         )
@@ -174,7 +174,7 @@ def _left(output: Law, cells: Sum) -> tuple[FloatArray, FloatArray]:
     return np.zeros_like(base), base
 
 
-def _mean_root(cells: Sum) -> FloatArray:
+def _mean_root(cells: Cells) -> FloatArray:
     """Return (E sqrt S - sqrt c) / sqrt alpha.
 
     It is ``int_0^inf exp(-c y^2) (1 - E exp(-y^2 (S - c))) / y^2 dy / sqrt(pi alpha)``, after
@@ -218,8 +218,8 @@ def _step(change: Callable[[FloatArray], FloatArray], shifts: list[FloatArray]) 
 
 
 def _trapezoid(
-    psi: Callable[[Sum, AnyArray], AnyArray],
-    cells: Sum,
+    psi: Callable[[Cells, AnyArray], AnyArray],
+    cells: Cells,
     s: FloatArray,
     h: FloatArray,
     at: FloatArray,

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from obstruction.exact.transforms import FloatArray
+from obstruction.exact.checks import FloatArray
 
 _MOST: Final = 4000
 

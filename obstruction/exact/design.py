@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from obstruction import exact
+from obstruction.exact.checks import FloatArray
 from obstruction.schemes import InitScheme, SchemeLike, as_scheme, scheme_options
 from obstruction.schemes import scheme as make_scheme
 from obstruction.schemes.laws import NORMAL
@@ -41,7 +42,6 @@ __all__ = [
     "with_output_gain",
 ]
 
-FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
@@ -144,12 +144,12 @@ def max_output_gain(
     open_cells = np.flatnonzero((ratio > 0.0) & (ratio < np.inf))
     if _all_normal(rule):
         sizes, neurons = inputs.flat[open_cells], widths.flat[open_cells]
-        guess = _normal_ratio(sizes, neurons, risk)
+        p = -np.expm1(math.log1p(-risk) / neurons)
+        guess = special.betaincinv(sizes / 2.0, 0.5, p) / special.betainccinv(0.5, sizes / 2.0, p)
         gains.flat[open_cells] *= np.sqrt(guess)
         with np.errstate(divide="ignore"):
-            wanted = np.log(-np.expm1(math.log1p(-risk) / neurons))
             found = np.asarray(exact.log_pathological_probability_from_ratio(sizes, guess))
-        open_cells = open_cells[~(np.abs(found - wanted) <= _CLOSE)]
+            open_cells = open_cells[~(np.abs(found - np.log(p)) <= _CLOSE)]
     for cell in open_cells:
         size = int(inputs.flat[cell]), int(widths.flat[cell])
         centre = -0.5 * math.log(ratio.flat[cell])
@@ -320,12 +320,6 @@ def _ungained(rule: InitScheme) -> InitScheme:
 def _all_normal(rule: InitScheme) -> bool:
     """Return whether the F distribution applies: the closed form."""
     return rule.laws == (NORMAL, NORMAL) and rule.bias_law is None
-
-
-def _normal_ratio(d: FloatArray, l: FloatArray, risk: float) -> FloatArray:
-    """Return the ratio ``a`` at which normal weights are obstructed with probability ``risk``."""
-    p = -np.expm1(math.log1p(-risk) / l)
-    return np.asarray(special.betaincinv(d / 2.0, 0.5, p) / special.betainccinv(0.5, d / 2.0, p))
 
 
 def _largest_gain(rule: InitScheme, d: int, l: int, log_risk: float, centre: float) -> float:

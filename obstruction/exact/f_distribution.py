@@ -20,12 +20,11 @@ that can underflow stands in front: one Gauss-Legendre rule serves everywhere. F
 from __future__ import annotations
 
 import functools
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
+from obstruction.exact.checks import FloatArray
 
 _CUT: Final = 37.0
 """The integral stops where exp(-s (2 x0 + s)) = exp(-37), below half a unit in the last place."""

@@ -27,8 +27,9 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy import special
 
+from obstruction.exact.checks import FloatArray
 from obstruction.exact.f_distribution import gauss_legendre
-from obstruction.exact.transforms import INSIDE, NORM, SHIFT, FloatArray
+from obstruction.exact.transforms import INSIDE, NORM, SHIFT
 from obstruction.schemes.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM, Law
 
 FEW: Final = 16
@@ -88,8 +89,6 @@ class Pieces:
 
     def __call__(self, piece: int, x: FloatArray, scale: FloatArray) -> FloatArray:
         """Return ``F_d(kinks[piece] + x^2) / scale^d`` on that piece; scale is 1 on all others."""
-        if self.d == 0:
-            return np.ones_like(x)
         front: FloatArray = (x / scale) ** self.d
         if self.law == NORMAL:
             m, half = self.d / 2.0, (self.kinks[piece] + x * x) / 2.0

@@ -33,8 +33,9 @@ from obstruction.exact import contour_integral as contour
 from obstruction.exact import craig_integral as craig
 from obstruction.exact import f_distribution as normal
 from obstruction.exact import few_inputs as few
+from obstruction.exact.checks import FloatArray
 from obstruction.exact.f_distribution import gauss_legendre
-from obstruction.exact.transforms import MEAN, SQUARE, VARIANCE, FloatArray
+from obstruction.exact.transforms import MEAN, SQUARE, VARIANCE
 from obstruction.schemes.laws import CONSTANT, NORMAL, Law
 
 Factors = tuple[FloatArray, FloatArray]
@@ -134,7 +135,7 @@ def _proper(
         )
     many = open_ & (d > limit)
     cells = np.flatnonzero(many & ~apart)
-    sums = contour.Sum(hidden, bias, d[cells], alpha[cells], beta[cells], c[cells])
+    sums = contour.Cells(hidden, bias, d[cells], alpha[cells], beta[cells], c[cells])
     exponent[cells], factor[cells] = contour.solve(output, sums)
     for cell in np.flatnonzero(many & apart):
         factor[cell] = _over_biases(output, hidden, bias, d[cell], alpha[cell], beta[cell])
@@ -147,7 +148,7 @@ def _normal_output(
     exponent, factor = np.empty_like(a), np.empty_like(a)
     for start in range(0, a.size, _CHUNK):
         part = slice(start, start + _CHUNK)
-        cells = contour.Sum(hidden, bias, d[part], a[part], beta[part], c[part])
+        cells = contour.Cells(hidden, bias, d[part], a[part], beta[part], c[part])
         exponent[part], factor[part] = craig.solve(
             a[part], c[part], cells.log_transform, cells.slope
         )
@@ -178,6 +179,6 @@ def _over_biases(output: Law, hidden: Law, bias: Law, d: float, alpha: float, be
     inside = alpha > c
     b, c, mass = b[inside], c[inside], (wide * weights).ravel()[inside]
     none = np.zeros_like(c)
-    sums = contour.Sum(hidden, CONSTANT, none + d, none + alpha, none, c)
+    sums = contour.Cells(hidden, CONSTANT, none + d, none + alpha, none, c)
     exponent, factor = contour.solve(output, sums)
     return float(np.sum(mass * few.density(bias, b) * np.exp(exponent) * factor))

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from obstruction.exact.checks import FloatArray
 from obstruction.schemes.laws import CONSTANT, CUT, CUT_STD, NORMAL, TRUNCATED, UNIFORM, Law
 
-FloatArray: TypeAlias = NDArray[np.float64]
 AnyArray: TypeAlias = NDArray[Any]
 
 SHIFT: Final = CUT * CUT / 2.0

@@ -28,7 +28,7 @@ from obstruction.exact.neurons import pathological_factors
 from obstruction.exact.neurons_to_network import log_value, value
 from obstruction.schemes import SchemeLike, as_scheme
 from obstruction.schemes.laws import CONSTANT
-from obstruction.tools.binomial_terms import deviance, stirling_error
+from obstruction.tools.binomial_terms import log_binomial_term
 
 _BLOCK: Final = 64
 _LOG_2: Final = math.log(2.0)
@@ -121,7 +121,8 @@ def _log_tail(k: FloatArray, n: FloatArray, q: FloatArray, log_q: FloatArray) ->
     k, n, q, log_q = (x.flat[proper] for x in (k, n, q, log_q))
     upper = k > n * q
     with np.errstate(under="ignore"):
-        start = _log_pmf(np.where(upper, k, k - 1.0), n, q, log_q)
+        first = np.where(upper, k, k - 1.0)
+        start = log_binomial_term(first, n, q, log_q, first - n * q)
         odds = np.exp(log_q) / (1.0 - q)
         tails = start + np.log(_ratios(k, n, odds, upper))
         tails[~upper] = np.log1p(-np.exp(tails[~upper]))
@@ -149,17 +150,3 @@ def _ratios(k: FloatArray, n: FloatArray, odds: FloatArray, upper: NDArray[np.bo
         active = active[term[active] > 1e-18 * total[active]]
         step += _BLOCK
     return total
-
-
-def _log_pmf(k: FloatArray, n: FloatArray, q: FloatArray, log_q: FloatArray) -> FloatArray:
-    """Return log P(Bin(n, q) = k) for 0 <= k <= n, q < 1."""
-    off = k - n * q
-    rest = n - k
-    with np.errstate(all="ignore"):
-        tiny = q < 1e-290
-        up = np.where(tiny, k * (np.log(k / n) - log_q) - off, deviance(k, n * q, off))
-        down = deviance(rest, n * (1.0 - q), -off)
-        inner = stirling_error(n) - stirling_error(k) - stirling_error(rest) - up - down
-        inner -= 0.5 * np.log(2.0 * np.pi * k * (rest / n))
-        edge = np.where(k == n, n * log_q, n * np.log1p(-q))
-    return np.where((k > 0.0) & (k < n), inner, edge)

@@ -58,7 +58,7 @@ def row_and_column_norms(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
     if weight.flags.f_contiguous and not weight.flags.c_contiguous:
         columns, rows = row_and_column_norms(weight.T)
         return rows, columns
-    rows, columns = _sums_of_squares(weight)
+    rows, columns = sums_of_squares(weight, np.ones(weight.shape[1]), np.ones(weight.shape[0]))
     for sums, axis in ((rows, 1), (columns, 0)):
         doubtful = ~((sums > _SAFE[0]) & (sums < _SAFE[1]))
         if doubtful.any():
@@ -73,18 +73,37 @@ def row_and_column_norms(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
     return rows, columns
 
 
-def _sums_of_squares(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-    """Return the sums of squares of rows and columns, a block of rows at a time."""
+def sums_of_squares(
+    weight: NDArray[Any], column_factors: FloatArray, row_factors: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return weighted sums of the squares in the rows and in the columns of a matrix.
+
+    Parameters
+    ----------
+    weight : ndarray of floats, shape (rows, columns)
+        Of any floating type and memory layout; it is read once and never copied as a whole.
+    column_factors : ndarray of float64, shape (columns,)
+        The factor of each column in the sums over a row.
+    row_factors : ndarray of float64, shape (rows,)
+        The factor of each row in the sums over a column.
+
+    Returns
+    -------
+    rows, columns : ndarray of float64
+        ``W² @ column_factors`` and ``row_factors @ W²``; infinite where a square overflows.
+    """
+    if weight.flags.f_contiguous and not weight.flags.c_contiguous:
+        columns, rows = sums_of_squares(weight.T, row_factors, column_factors)
+        return rows, columns
     height, width = weight.shape
     rows, columns = np.empty(height), np.zeros(width)
     step = max(1, _BLOCK // max(1, width))
-    across, down = np.ones(width), np.ones(step)
     with np.errstate(over="ignore", under="ignore"):
         for start in range(0, height, step):
             block = weight[start : start + step].astype(np.float64)
             block *= block
-            rows[start : start + step] = block @ across
-            columns += down[: len(block)] @ block
+            rows[start : start + step] = block @ column_factors
+            columns += row_factors[start : start + step] @ block
     return rows, columns
 
 

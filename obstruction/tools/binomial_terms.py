@@ -1,13 +1,4 @@
-"""The two parts of Loader's form of the binomial law, which keeps its digits for any counts.
-
-With `stirling_error` for e and `deviance` for D (C. Loader, "Fast and accurate computation of
-binomial probabilities", 2000),
-
-    log P(K = k) = e(n) - e(k) - e(n - k) - D(k, n p) - D(n - k, n (1 - p))
-                   - log(2 pi k (n - k) / n) / 2.
-
-Whoever uses it knows best how to get ``k - n p`` without cancellation.
-"""
+"""The logarithm of a binomial probability, to all its digits for any counts."""
 
 from __future__ import annotations
 
@@ -26,7 +17,42 @@ _SMALL[1:] -= 0.5 * math.log(2.0 * math.pi)
 _ODD: Final = np.append(1.0 / np.arange(17, 1, -2), 0.0)
 
 
-def stirling_error(x: FloatArray) -> FloatArray:
+def log_binomial_term(
+    k: FloatArray, n: FloatArray, p: FloatArray, log_p: FloatArray, off: FloatArray
+) -> FloatArray:
+    """Return ``log P(K = k)`` of a binomial law by Loader's formula.
+
+    Parameters
+    ----------
+    k, n : ndarray of float64
+        Whole numbers, ``0 <= k <= n``.
+    p, log_p : ndarray of float64
+        The probability of each event, in (0, 1), and its logarithm, which may be exact where ``p``
+        underflows.
+    off : ndarray of float64
+        ``k - n p``. The caller knows best how to compute it without cancellation.
+
+    Notes
+    -----
+    Let ``e(x)`` be ``log x!`` minus Stirling's formula for it, and ``D(x, m)`` the deviance
+    ``x log(x / m) - (x - m)``. Then (C. Loader, "Fast and accurate computation of binomial
+    probabilities", 2000)
+
+        log P(K = k) = e(n) - e(k) - e(n - k) - D(k, n p) - D(n - k, n (1 - p))
+                       - log(2 pi k (n - k) / n) / 2.
+    """
+    rest = n - k
+    with np.errstate(all="ignore"):
+        tiny = p < 1e-290
+        above = np.where(tiny, k * (np.log(k / n) - log_p) - off, _deviance(k, n * p, off))
+        below = _deviance(rest, n * (1.0 - p), -off)
+        inner = _stirling_error(n) - _stirling_error(k) - _stirling_error(rest) - above - below
+        inner -= 0.5 * np.log(2.0 * np.pi * k * (rest / n))
+        edge = np.where(k == 0.0, n * np.log1p(-p), n * log_p)
+    return np.where((k > 0.0) & (k < n), inner, edge)
+
+
+def _stirling_error(x: FloatArray) -> FloatArray:
     """Return ``log x!`` minus Stirling's formula for it, for integers ``x >= 1``."""
     y = 1.0 / np.maximum(x, 16.0)
     y2 = y * y
@@ -34,7 +60,7 @@ def stirling_error(x: FloatArray) -> FloatArray:
     return np.where(x < 16.0, _SMALL[np.minimum(x, 15.0).astype(np.int64)], series)
 
 
-def deviance(x: FloatArray, mean: FloatArray, off: FloatArray) -> FloatArray:
+def _deviance(x: FloatArray, mean: FloatArray, off: FloatArray) -> FloatArray:
     """Return ``x log(x / mean) - off`` for ``off = x - mean``, without cancellation."""
     v = off / (x + mean)
     series = np.polyval(_ODD, v * v)  # artanh(v) / v - 1

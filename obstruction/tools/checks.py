@@ -104,14 +104,53 @@ def check_probability(name: str, value: Any, *, below: float = 1.0) -> float:
     ValueError
         If it is not.
     """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _real(value)
     if not 0.0 < number < below:
         raise ValueError(
             f"{name} = {value!r}: must be a number between 0 and {below:g}, both excluded"
         )
+    return number
+
+
+def check_share(name: str, value: Any) -> float:
+    """Return a number from 0 to 1, both included.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    number = _real(value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} = {value!r}: must be a number from 0 to 1")
+    return number
+
+
+def check_rtol(value: Any) -> float:
+    """Return a relative tolerance ``rtol``, a number from 0 to below 1.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    number = _real(value)
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"rtol = {value!r}: must be a number from 0 to below 1")
+    return number
+
+
+def check_tolerance(value: Any) -> float:
+    """Return an absolute ``tolerance``, a finite number of at least 0.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    number = _real(value)
+    if not 0.0 <= number < math.inf:
+        raise ValueError(f"tolerance = {value!r}: must be a finite number of at least 0")
     return number
 
 
@@ -135,6 +174,14 @@ def _length(values: Any) -> int:
         return len(values) if isinstance(values, Sized) else 0
     except OverflowError:  # a range longer than any memory
         return sys.maxsize
+
+
+def _real(value: Any) -> float:
+    """Return a number, also one written as text, as a float; NaN if it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _whole(value: Any) -> int | None:

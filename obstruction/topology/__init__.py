@@ -32,7 +32,6 @@ ComponentLabel(output_neurons=(1, 2), output_signs=(-1, 1), input_neurons=(), in
 from obstruction.topology.balances import SignCounts, balances, in_invariant_set, sign_counts
 from obstruction.topology.betti import (
     Hyperquadric,
-    PoincarePolynomial,
     betti,
     components,
     effective_components,
@@ -50,6 +49,7 @@ from obstruction.topology.labels import (
 )
 from obstruction.topology.parameters import Parameters, from_neurons, neurons
 from obstruction.topology.paths import path
+from obstruction.topology.polynomial import PoincarePolynomial
 from obstruction.topology.symmetries import permute, rescale, rescale_to_balance, rescaling_factors
 
 __all__ = [

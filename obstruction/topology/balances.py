@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from obstruction.tools.checks import check_rtol
 from obstruction.topology.parameters import (
     FloatArray,
     Parameters,
@@ -145,17 +146,3 @@ def in_invariant_set(theta: ThetaLike, c: ArrayLike, rtol: float = 1e-9) -> bool
     found, sizes = balances_and_sizes(check_theta("theta", theta))
     wanted = check_per_neuron("c", c, found.size)
     return bool(np.all(np.abs(found - wanted) <= check_rtol(rtol) * sizes))
-
-
-def check_rtol(rtol: float) -> float:
-    """Return a relative tolerance.
-
-    Raises
-    ------
-    ValueError
-        If it is not a number from 0 to below 1.
-    """
-    number = float(check_array("rtol", rtol, 0, "a number"))
-    if not 0.0 <= number < 1.0:
-        raise ValueError(f"rtol = {rtol!r}: must be a number from 0 to below 1")
-    return number

@@ -2,166 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
-from typing import Any, Final
 
 from obstruction.tools.checks import LARGEST_SIZE, check_count
 from obstruction.topology.parameters import check_array, check_flag
-
-LONGEST: Final = 10**7
-"""The most coefficients that a dense list may have."""
-
-
-@dataclass(frozen=True)
-class PoincarePolynomial:
-    """The polynomial whose coefficients are the Betti numbers of an invariant set.
-
-    It is kept as a product, so it takes no room however many neurons there are, and equal
-    polynomials are equal objects. `poincare_polynomial` and `hyperquadric` make them.
-
-    Attributes
-    ----------
-    factors : tuple of (int, int)
-        Pairs ``(s, n)``, ascending in ``s``, each standing for ``(1 + t^s)^n`` with ``n > 0``.
-
-    Examples
-    --------
-    >>> p = poincare_polynomial(d=3, l_pos=2, l_neg=1)
-    >>> print(p)
-    2 (1 + t^2)^2
-    >>> p.sparse(), p.dense(), p.total
-    ({0: 2, 2: 4, 4: 2}, [2, 0, 4, 0, 2], 8)
-    """
-
-    factors: tuple[tuple[int, int], ...]
-
-    @property
-    def degree(self) -> int:
-        """The largest degree with a Betti number above 0."""
-        return sum(s * n for s, n in self.factors)
-
-    @property
-    def total(self) -> int:
-        """The sum of all Betti numbers, ``2^(l_pos + l_neg)``."""
-        return 1 << sum(n for _, n in self.factors)
-
-    def betti(self, k: int) -> int:
-        """Return the k-th Betti number, 0 beyond the degree.
-
-        Raises
-        ------
-        ValueError
-            If ``k`` is not a whole number >= 0.
-        """
-        return _coefficient(check_count("k", k, least=0), self.factors)
-
-    def items(self) -> Iterator[tuple[int, int]]:
-        """Yield the degrees whose Betti number is not 0, ascending, each with that number.
-
-        Large polynomials have millions of them, with thousands of digits each; they are made as
-        they are asked for.
-        """
-        terms = [(0, 1)]
-        for s, n in self.factors[:-1]:
-            terms = list(_times(terms, s, n))
-        last = self.factors[-1:]
-        yield from _times(terms, *last[0]) if last else terms
-
-    def sparse(self) -> dict[int, int]:
-        """Return the Betti numbers that are not 0, by degree."""
-        return dict(self.items())
-
-    def dense(self) -> list[int]:
-        """Return the Betti numbers from degree 0 to the last that is not 0.
-
-        Raises
-        ------
-        ValueError
-            If there are more than ten million; `sparse` and `items` leave the zeros out.
-        """
-        if self.degree >= LONGEST:
-            raise ValueError(
-                f"degree = {self.degree:,}: a dense list is made below {LONGEST:,}, "
-                "use sparse() or items()"
-            )
-        found = [0] * (self.degree + 1)
-        for k, number in self.items():
-            found[k] = number
-        return found
-
-    def __call__(self, t: Any) -> Any:
-        """Return the value at ``t``; at -1 it is the Euler characteristic."""
-        return math.prod((1 + t**s) ** n for s, n in self.factors)
-
-    def __mul__(self, other: PoincarePolynomial) -> PoincarePolynomial:
-        """Return the polynomial of the product of two spaces (Kuenneth's formula)."""
-        return _product(*self.factors, *other.factors)
-
-    def __str__(self) -> str:
-        """Return the product as one writes it."""
-        words = []
-        for s, n in self.factors:
-            base = "2" if s == 0 else "(1 + t)" if s == 1 else f"(1 + t^{s})"
-            words.append(base if n == 1 else f"{base}^{n}")
-        return " ".join(words) or "1"
-
-
-def _product(*factors: tuple[int, int]) -> PoincarePolynomial:
-    """Return a product of ``(1 + t^s)^n``, equal powers together, so that it is written one way."""
-    powers: dict[int, int] = {}
-    for s, n in factors:
-        powers[s] = powers.get(s, 0) + n
-    return PoincarePolynomial(tuple((s, powers[s]) for s in sorted(powers) if powers[s]))
-
-
-def _times(terms: list[tuple[int, int]], s: int, n: int) -> Iterator[tuple[int, int]]:
-    """Yield the terms of a polynomial times ``(1 + t^s)^n``, ascending."""
-    if s == 0:
-        yield from ((k, number << n) for k, number in terms)
-        return
-    row = _binomials(n)
-    # One ascending stream for each term of the shorter factor, merged as they are asked for.
-    if len(terms) <= len(row):
-        powers = list(enumerate(row))
-        streams = [_shifted(powers, s, k, number) for k, number in terms]
-    else:
-        streams = [_shifted(terms, 1, s * j, number) for j, number in enumerate(row)]
-    for k, same in groupby(heapq.merge(*streams, key=itemgetter(0)), key=itemgetter(0)):
-        yield k, sum(number for _, number in same)
-
-
-def _shifted(
-    terms: list[tuple[int, int]], step: int, shift: int, factor: int
-) -> Iterator[tuple[int, int]]:
-    return ((step * k + shift, factor * number) for k, number in terms)
-
-
-def _binomials(n: int) -> list[int]:
-    row = [1]
-    for k in range(n):
-        row.append(row[-1] * (n - k) // (k + 1))
-    return row
-
-
-def _coefficient(k: int, factors: tuple[tuple[int, int], ...]) -> int:
-    if not factors:
-        return int(k == 0)
-    (s, n), rest = factors[0], factors[1:]
-    if s == 0:
-        return _coefficient(k, rest) << n
-    if not rest:
-        return math.comb(n, k // s) if k % s == 0 else 0
-    found = 0
-    for i in range(min(n, k // s) + 1):
-        other = _coefficient(k - s * i, rest)
-        if other:
-            found += math.comb(n, i) * other
-    return found
+from obstruction.topology.polynomial import PoincarePolynomial, product, sphere
 
 
 def poincare_polynomial(
@@ -201,7 +46,7 @@ def poincare_polynomial(
     [1, 1, 2, 2, 1, 1]
     """
     width, l_pos, l_neg, e = _sizes(d, l_pos, l_neg, e, hidden_bias)
-    return _product((width - 1, l_pos), (e - 1, l_neg))
+    return product([(sphere(width - 1), l_pos), (sphere(e - 1), l_neg)])
 
 
 def betti(k: int, d: int, l_pos: int, l_neg: int, e: int = 1, hidden_bias: bool = False) -> int:
@@ -363,9 +208,10 @@ def hyperquadric(c: float, d: int, e: int = 1, hidden_bias: bool = False) -> Hyp
     number = float(check_array("c", c, 0, "a number"))
     sign = (number > 0.0) - (number < 0.0)
     if sign == 0:
-        return Hyperquadric(0, width + e - 1, None, None, _product())
-    sphere, euclidean = (width - 1, e) if sign > 0 else (e - 1, width)
-    return Hyperquadric(sign, width + e - 1, sphere, euclidean, _product((sphere, 1)))
+        return Hyperquadric(0, width + e - 1, None, None, product([]))
+    dimension, euclidean = (width - 1, e) if sign > 0 else (e - 1, width)
+    polynomial = product([(sphere(dimension), 1)])
+    return Hyperquadric(sign, width + e - 1, dimension, euclidean, polynomial)
 
 
 def _sizes(d: int, l_pos: int, l_neg: int, e: int, hidden_bias: bool) -> tuple[int, int, int, int]:

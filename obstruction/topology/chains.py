@@ -8,29 +8,27 @@ one out of ``S`` and ``c(S) < 0``, its square is at least ``-c(S)``; if it is th
 zero. All others can (Gale 1957, Hoffman 1960), and every frozen weight cuts the set of parameters
 with the same balances in two.
 
-A chain of layers is a directed acyclic graph, so `obstruction.topology.regions` decides. Between
-two layers all weights are there; a node of balance 0 stands for them, so that millions of weights
-need no list. docs/topology.md has the proof.
+A chain of layers is a directed acyclic graph, so `obstruction.topology.regions` decides. All
+neurons of neighbouring layers are linked. A node of balance 0 between the layers stands for these
+links, so that millions of weights need no list. docs/topology.md has the proof.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from obstruction.tools.checks import LARGEST_SIZE, check_count
-from obstruction.topology.regions import Side
-
-_FloatArray: TypeAlias = NDArray[np.float64]
-_Mask: TypeAlias = NDArray[np.bool_]
+from obstruction.topology.parameters import FloatArray, check_array
+from obstruction.topology.regions import Mask, Side
 
 
 @dataclass(frozen=True, eq=False)
-class LayerBottlenecks:
+class FrozenLayer:
     """What is frozen around one hidden layer. All arrays have one entry a neuron.
 
     Attributes
@@ -50,21 +48,21 @@ class LayerBottlenecks:
         NaN where the neuron has several incoming weights or a bias.
     """
 
-    out_frozen: _Mask
-    in_frozen: _Mask
-    out_boundary: _Mask
-    in_boundary: _Mask
-    out_bottleneck: _FloatArray
-    in_bottleneck: _FloatArray
+    out_frozen: Mask
+    in_frozen: Mask
+    out_boundary: Mask
+    in_boundary: Mask
+    out_bottleneck: FloatArray
+    in_bottleneck: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
-class Bottlenecks:
+class FrozenWeights:
     """What is frozen in a chain of layers, and into how many pieces that cuts what can be reached.
 
     Attributes
     ----------
-    layers : tuple of LayerBottlenecks
+    layers : tuple of FrozenLayer
         One a hidden layer, in order.
     frozen : int
         How many weights are frozen, each counted once.
@@ -74,7 +72,7 @@ class Bottlenecks:
         Into how many pieces up to rescaling and permutation of neurons.
     """
 
-    layers: tuple[LayerBottlenecks, ...]
+    layers: tuple[FrozenLayer, ...]
     frozen: int
     boundary: int
     effective_components: int
@@ -84,11 +82,6 @@ class Bottlenecks:
         """The number of connected components of the invariant set, ``2^frozen``."""
         return 1 << self.frozen
 
-    @property
-    def log2_components(self) -> int:
-        """The logarithm to base 2 of the number of components, which is `frozen`."""
-        return self.frozen
-
 
 def frozen_weights(
     balances: Sequence[ArrayLike],
@@ -96,7 +89,7 @@ def frozen_weights(
     outputs: int,
     biases: Sequence[bool],
     tolerances: Sequence[ArrayLike] | None = None,
-) -> Bottlenecks:
+) -> FrozenWeights:
     """Return which weights of a chain of fully connected layers are frozen.
 
     Parameters
@@ -137,27 +130,36 @@ def frozen_weights(
     >>> found.layers[0].out_frozen.tolist(), found.layers[1].out_bottleneck.tolist()
     ([True, False], [-0.5])
     """
-    c = [_check(f"balances[{i}]", layer) for i, layer in enumerate(_list("balances", balances))]
+    c = _arrays("balances", balances)
     if not c:
         raise ValueError("balances = []: must hold at least one hidden layer")
     flags = _list("biases", biases)
     if len(flags) != len(c) or not all(isinstance(flag, (bool, np.bool_)) for flag in flags):
         raise ValueError(f"biases = {biases!r}: must be True or False for each of {len(c)} layers")
-    off = _tolerances(tolerances, c)
     widths = [
         check_count("inputs", inputs, most=LARGEST_SIZE),
         *(layer.size for layer in c),
         check_count("outputs", outputs, most=LARGEST_SIZE),
     ]
+    ends = np.cumsum(widths[1:-1])
+    outward, inward = _sides(widths, flags)
 
-    ways_out, ways_in = _sides(widths, flags)
-    out, out_low, out_high = _smallest(ways_out, c, off, 1.0)
-    into, into_low, into_high = _smallest(ways_in, c, off, -1.0)
+    def of_nodes(layers: list[FloatArray]) -> FloatArray:
+        return np.concatenate([*layers, np.zeros(outward.nodes - ends[-1])])
 
-    layers = [
-        _layer(out[i], out_low[i], out_high[i], into[i], into_low[i], into_high[i])
-        for i in range(len(c))
-    ]
+    values = of_nodes(c)
+    slack = None if tolerances is None else of_nodes(_tolerances(tolerances, c))
+    out, into = outward.decide(values, slack), inward.decide(-values, slack)
+    columns = (
+        out.frozen,
+        into.frozen,
+        out.boundary,
+        into.boundary,
+        np.where(outward.single, out.sums.least, np.nan),
+        np.where(inward.single, -into.sums.least, np.nan),
+    )
+    parts = (np.split(column, ends)[:-1] for column in columns)
+    layers = [FrozenLayer(*arrays) for arrays in zip(*parts, strict=True)]
     twice = [i for i in range(len(c) - 1) if widths[i + 1] == widths[i + 2] == 1]
     for i in twice:  # one weight, frozen from either side
         here, there = layers[i], layers[i + 1]
@@ -173,7 +175,7 @@ def frozen_weights(
             groups.append(layer.in_frozen)
         for group in groups:
             effective *= int(np.count_nonzero(group)) + 1
-    return Bottlenecks(
+    return FrozenWeights(
         tuple(layers),
         frozen=_count(layers, "frozen", twice),
         boundary=_count(layers, "boundary", twice),
@@ -212,49 +214,7 @@ def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
     return out, out.reversed(enters, alone_in)
 
 
-def _smallest(
-    side: Side, c: list[_FloatArray], off: list[_FloatArray] | None, sign: float
-) -> list[list[_FloatArray]]:
-    """Return for each neuron the smallest c(S), or the largest for weights in, NaN if it has none.
-
-    The largest is the smallest of the balances with the other sign. Returned three times: for the
-    balances as they are and for both ends of their tolerances.
-    """
-    sizes = [layer.size for layer in c]
-    count = sum(sizes)
-    balances, slack = np.zeros((2, side.nodes))
-    balances[:count] = np.concatenate(c)
-    if off is not None:
-        slack[:count] = np.concatenate(off)
-    shifts = (0.0,) if off is None else (0.0, -1.0, 1.0)
-    found = []
-    for shift in shifts:
-        least = sign * side.solve(sign * (balances + shift * slack)).least
-        least[~side.single] = np.nan
-        found.append(np.split(least[:count], np.cumsum(sizes)[:-1]))
-    return found if off is not None else found * 3
-
-
-def _layer(
-    out: _FloatArray,
-    out_low: _FloatArray,
-    out_high: _FloatArray,
-    into: _FloatArray,
-    into_low: _FloatArray,
-    into_high: _FloatArray,
-) -> LayerBottlenecks:
-    """Return what the numbers say, NaN saying nothing."""
-    return LayerBottlenecks(
-        out_frozen=out_high < 0.0,
-        in_frozen=into_low > 0.0,
-        out_boundary=(out_low <= 0.0) & (out_high >= 0.0),
-        in_boundary=(into_low <= 0.0) & (into_high >= 0.0),
-        out_bottleneck=out,
-        in_bottleneck=into,
-    )
-
-
-def _count(layers: list[LayerBottlenecks], what: str, twice: Iterable[int]) -> int:
+def _count(layers: list[FrozenLayer], what: str, twice: Iterable[int]) -> int:
     """Return how many weights are frozen or at the boundary, each once."""
     total = sum(
         int(np.count_nonzero(getattr(layer, f"{side}_{what}")))
@@ -264,41 +224,26 @@ def _count(layers: list[LayerBottlenecks], what: str, twice: Iterable[int]) -> i
     return total - sum(int(getattr(layers[i], f"out_{what}")[0]) for i in twice)
 
 
-def _tolerances(
-    tolerances: Sequence[ArrayLike] | None, c: list[_FloatArray]
-) -> list[_FloatArray] | None:
-    if tolerances is None:
-        return None
-    given = _list("tolerances", tolerances)
-    if len(given) != len(c):
-        raise ValueError(f"tolerances has {len(given)} layers: must have {len(c)}, as balances")
-    found = []
-    for i, (layer, value) in enumerate(zip(c, given, strict=True)):
-        array = _check(f"tolerances[{i}]", value)
+def _tolerances(tolerances: Sequence[ArrayLike], c: list[FloatArray]) -> list[FloatArray]:
+    found = _arrays("tolerances", tolerances)
+    if len(found) != len(c):
+        raise ValueError(f"tolerances has {len(found)} layers: must have {len(c)}, as balances")
+    for i, (layer, array) in enumerate(zip(c, found, strict=True)):
         if array.shape != layer.shape or array.min() < 0.0:
             raise ValueError(
                 f"tolerances[{i}]: must be {layer.size} numbers >= 0, as balances[{i}] has"
             )
-        found.append(array)
     return found
+
+
+def _arrays(name: str, values: Sequence[ArrayLike]) -> list[FloatArray]:
+    shape = "(n,), one number for each neuron of the layer"
+    return [
+        check_array(f"{name}[{i}]", value, 1, shape) for i, value in enumerate(_list(name, values))
+    ]
 
 
 def _list(name: str, values: Any) -> list[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ValueError(f"{name} = {values!r}: must be a sequence, one entry a hidden layer")
     return list(values)
-
-
-def _check(name: str, value: ArrayLike) -> _FloatArray:
-    try:
-        array = np.asarray(value)
-    except ValueError:  # nested lists of different lengths
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiu" or array.ndim != 1 or not array.size:
-        raise ValueError(f"{name}: must be a row of numbers, one for each neuron of the layer")
-    array = array.astype(np.float64)
-    finite = np.isfinite(array)
-    if not finite.all():
-        k = int(np.flatnonzero(~finite)[0])
-        raise ValueError(f"{name}[{k}] = {array[k]}: must be finite")
-    return array

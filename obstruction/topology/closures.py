@@ -1,10 +1,10 @@
-"""The smallest sum over a closed set of nodes: the one optimisation that frozen weights need.
+"""The smallest sum of values over a closed set of nodes.
 
-A set of nodes is *closed* if it holds every successor of its nodes. Finding the closed set with
-the smallest sum of values is a minimum cut (Picard, "Maximal closure of a graph and applications
-to combinatorial problems", 1976). Most of a network melts away before: twins, and nodes with one
-way on, need no cut. All sums are of
-whole numbers, so nothing is rounded.
+A set of nodes is *closed* if it holds every successor of its nodes. The closed set with the
+smallest sum of values is given by a minimum cut (Picard, "Maximal closure of a graph and
+applications to combinatorial problems", 1976). Before that, nodes with the same neighbours and
+nodes with a single successor are merged, after which most graphs need no cut or a small one. All
+values are scaled to whole numbers, so nothing is rounded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def smallest_closed_sum(
     Parameters
     ----------
     values : sequence of int, float or Fraction, length n
-        One finite value a node; floats are taken as the binary fractions that they are.
+        One finite value for each node. Floats count as the binary fractions that they are.
     successors : sequence of iterables of int, length n
         The nodes that each node leads to, each once. The graph has no cycles.
 
@@ -53,7 +53,11 @@ def smallest_closed_sum(
 
 
 class _Reduced:
-    """A graph that shrinks without changing its smallest closed sum, and the way back."""
+    """A graph that is reduced without changing its smallest closed sum.
+
+    Nodes that are merged into another are recorded, so that the members of a set in the reduced
+    graph can be told in the graph as it was.
+    """
 
     def __init__(self, values: list[int], successors: list[set[int]]) -> None:
         self.values = dict(enumerate(values))
@@ -62,27 +66,28 @@ class _Reduced:
         for v, after in self.successors.items():
             for w in after:
                 self.predecessors[w].add(v)
-        # what stands for several nodes: taken along when a node is, from the last step backwards
-        self._taken_along: list[tuple[int, int]] = []
+        # Pairs of a node and one that was merged into it, which is a member whenever the node is.
+        self._merged: list[tuple[int, int]] = []
 
     def reduce(self) -> None:
-        """Merge twins and fold nodes that nothing leads to, as long as that changes anything."""
+        """Apply `_fold` and `_merge` until neither changes the graph."""
         while self._fold() or self._merge():
             pass
 
     def unfold(self, members: Iterable[int]) -> list[int]:
         """Return the members in the graph as it was."""
         found = set(members)
-        for node, along in reversed(self._taken_along):
+        for node, along in reversed(self._merged):
             if node in found:
                 found.add(along)
         return sorted(found)
 
     def _fold(self) -> bool:
-        """Remove nodes that nothing leads to if it is plain when they are taken.
+        """Remove nodes without predecessors whose membership is known.
 
-        A value of 0 or more is never taken unasked. A negative one with one successor is taken
-        whenever that is, and one without successors is taken always: it is left to the cut.
+        Such a node is no member if its value is 0 or more. If its value is negative and it has one
+        successor, it is a member whenever that is, and is merged into it. Other negative nodes
+        stay.
         """
         todo = [v for v in self.values if not self.predecessors[v]]
         folded = False
@@ -94,17 +99,18 @@ class _Reduced:
                     continue
                 (w,) = after
                 self.values[w] += self.values[v]
-                self._taken_along.append((w, v))
+                self._merged.append((w, v))
             todo.extend(w for w in after if len(self.predecessors[w]) == 1)
             self._remove(v)
             folded = True
         return folded
 
     def _merge(self) -> bool:
-        """Merge nodes with the same neighbours.
+        """Merge nodes with the same predecessors and the same successors.
 
-        Of twins the negative ones are taken all or none, and so are the others: what the first
-        asks for is there for all, and what asks for one asks for all.
+        All of them with negative values are members or none is, since one that is a member brings
+        the successors that the others need. All of the others are members or none is, since a
+        predecessor that needs one needs all.
         """
         first: dict[Hashable, int] = {}
         merged = False
@@ -113,7 +119,7 @@ class _Reduced:
             w = first.setdefault((before, after, self.values[v] < 0), v)
             if w != v:
                 self.values[w] += self.values[v]
-                self._taken_along.append((w, v))
+                self._merged.append((w, v))
                 self._remove(v)
                 merged = True
         return merged
@@ -140,7 +146,7 @@ def _by_minimum_cut(values: dict[int, int], successors: dict[int, set[int]]) -> 
             graph.add_edge("source", v, capacity=-value)
         elif value > 0:
             graph.add_edge(v, "sink", capacity=value)
-        graph.add_edges_from((v, w) for w in successors[v])  # without bound
+        graph.add_edges_from((v, w) for w in successors[v])  # of infinite capacity
     if "sink" not in graph:
         return set(values)
     _, (inside, _) = networkx.minimum_cut(graph, "source", "sink")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from obstruction.topology.balances import check_rtol
+from obstruction.tools.checks import check_rtol
 from obstruction.topology.parameters import FloatArray, Parameters, ThetaLike, check_pair, norms
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from obstruction.topology.balances import balances_and_sizes, check_rtol
+from obstruction.tools.checks import check_rtol
+from obstruction.topology.balances import balances_and_sizes
 from obstruction.topology.parameters import (
     FloatArray,
     Parameters,
@@ -17,8 +18,7 @@ from obstruction.topology.parameters import (
     check_parameters,
     check_per_neuron,
 )
-
-_Mask: TypeAlias = NDArray[np.bool_]
+from obstruction.topology.regions import Mask
 
 
 class EffectiveLabel(NamedTuple):
@@ -111,7 +111,7 @@ def component_label(
     return _label(theta, found < -limit, found > limit)
 
 
-def _label(theta: Parameters, negative: _Mask, positive: _Mask) -> ComponentLabel:
+def _label(theta: Parameters, negative: Mask, positive: Mask) -> ComponentLabel:
     incoming, outgoing = theta.incoming, theta.outgoing
     return ComponentLabel(
         *_signs(outgoing, negative & (outgoing.shape[1] == 1)),
@@ -119,7 +119,7 @@ def _label(theta: Parameters, negative: _Mask, positive: _Mask) -> ComponentLabe
     )
 
 
-def _signs(weights: FloatArray, frozen: _Mask) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _signs(weights: FloatArray, frozen: Mask) -> tuple[tuple[int, ...], tuple[int, ...]]:
     where = np.flatnonzero(frozen)
     signs = np.where(weights[where, 0] > 0.0, 1, -1)
     return tuple(where.tolist()), tuple(signs.tolist())
@@ -229,7 +229,7 @@ def _labels(
     return None if masks is None else (_label(one, *masks), _label(two, *masks))
 
 
-def compare(one: Parameters, two: Parameters, rtol: float) -> tuple[_Mask, _Mask] | None:
+def compare(one: Parameters, two: Parameters, rtol: float) -> tuple[Mask, Mask] | None:
     """Return which neurons have negative and positive balance in both, None if balances differ."""
     (c, sizes), (c2, sizes2) = balances_and_sizes(one), balances_and_sizes(two)
     limit = rtol * np.maximum(sizes, sizes2)

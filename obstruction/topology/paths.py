@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from obstruction.topology.balances import balances_and_sizes, check_rtol
+from obstruction.tools.checks import check_rtol, check_share
+from obstruction.topology.balances import balances_and_sizes
 from obstruction.topology.labels import compare, same_component
 from obstruction.topology.parameters import (
     FloatArray,
@@ -47,6 +48,10 @@ def path(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> Callable[[f
     demands; with positive balance the other way round. With balance zero the path goes straight to
     the neuron with all weights zero and from there to the other end.
 
+    `obstruction.dag.path` finds paths for networks on any graph by linear programming. For two
+    layers the closed form here needs no solver, has no tolerance of its own and takes time in
+    proportion to the number of weights.
+
     Examples
     --------
     >>> point = path(([[1.0, 0.0]], [[0.5]]), ([[0.0, 1.0]], [[-0.5]]))  # through output 0
@@ -65,8 +70,7 @@ def path(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> Callable[[f
     into, out = slice(None, width), slice(width, None)
 
     def point(s: float) -> Parameters:
-        if not 0.0 <= s <= 1.0:
-            raise ValueError(f"s = {s!r}: must be a number from 0 to 1")
+        s = check_share("s", s)
         start, end = max(1.0 - 2.0 * s, 0.0), max(2.0 * s - 1.0, 0.0)
         rows = start * ends[0] + end * ends[1]  # through zero, right for balance zero
         balance = (1.0 - s) * c + s * c2

@@ -1,13 +1,16 @@
-"""Which weights a set of nodes could freeze, from the shape of the network alone.
+"""Which single weights of a network are frozen, decided by the smallest balance of a set of nodes.
 
-A weight out of node ``u`` is the only one out of some set ``S`` exactly if ``u`` has no other
-weight out. For another one would lead into ``S``; from there every way on stays in ``S`` or
-leaves it by ``u``'s weight, and as there are no cycles, none comes back to ``u``; but every hidden
-node leads to an output. ``S`` then lies in the *region* of ``u``: the nodes all of whose ways on
-lead to ``u``. And ``S`` is closed in it: with a node it holds all nodes that this one leads to. The
-same holds for weights in, with all arrows turned round.
+A weight out of a hidden node ``u`` is frozen if it is the only one out of some set ``S`` of hidden
+nodes with ``c(S) < 0``; `obstruction.topology.chains` states the theorem. It can be the only one
+only if ``u`` has no other weight out. A second weight would lead to a node of ``S``. All ways on
+from there would stay in ``S`` or leave it by the weight of ``u``. Since there are no cycles, none
+comes back to ``u``, so none could leave ``S``. But every hidden node leads to an output.
 
-So the smallest ``c(S)`` is a sum over one node, unless a node leads to ``u`` and nowhere else.
+The other nodes of ``S`` lie in the *region* of ``u``: the nodes all of whose ways on lead to ``u``.
+With each of them ``S`` holds all nodes to which it leads, so ``S`` is closed in the region. If the
+region is empty, the smallest ``c(S)`` is the balance of ``u``. Otherwise
+`obstruction.topology.closures` finds it. Weights in are decided in the same way, with all arcs
+reversed and balances negated.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from obstruction.topology.closures import smallest_closed_sum
 Indices: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
 Balances: TypeAlias = NDArray[Any]
-"""One balance a node: float64, or objects that are Python integers and fractions."""
+"""One balance for each node, as float64 or as objects that are Python integers or fractions."""
 
 
 class Region(NamedTuple):
@@ -35,13 +38,13 @@ class Region(NamedTuple):
     Attributes
     ----------
     others : list of int
-        These nodes, but not what lies in the region of a leaf.
+        These nodes, without those in the regions of `leaves`.
     successors : list of lists of int
-        For each of them, which of the others it leads to, as places in `others`.
+        For each of `others`, to which of them it leads, as places in `others`.
     leaves : frozenset of int
         Those among `others` that stand for their own regions as well.
     sealed : bool
-        Whether nothing outside leads into the region but to its centre.
+        Whether all nodes that lead to the centre or into the region belong to the region.
     """
 
     others: list[int]
@@ -52,15 +55,16 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The hidden nodes of a network and where their weights lead, seen from one side.
+    """The hidden nodes of a network and the weights on one of their sides, out or in.
 
     Parameters
     ----------
     nodes : int
-        How many there are, numbered from 0.
+        The number of hidden nodes. They are numbered from 0.
     tails, heads : ndarray of int, shape (arcs,)
-        Arcs between them, without cycles; they may be parallel. Arcs from each of many nodes to
-        each of many others may be told as arcs to a further node of balance 0 and from there on.
+        The arcs between hidden nodes, without cycles; some may be parallel. Arcs from each of many
+        nodes to each of many others may be replaced by arcs to and from one more node, whose
+        balance is 0.
     leaves : ndarray of bool, shape (nodes,)
         Whether a weight of the node leads out of the hidden nodes.
     single : ndarray of bool, shape (nodes,)
@@ -74,12 +78,12 @@ class Side:
     single: Mask
 
     def reversed(self, leaves: Mask, single: Mask) -> Side:
-        """Return the other side: weights in instead of weights out."""
+        """Return the other side: the weights in, if this one has the weights out."""
         return Side(self.nodes, self.heads, self.tails, leaves, single)
 
     @cached_property
     def centres(self) -> Indices:
-        """The single nodes whose region is not empty: a node leads to them and nowhere else."""
+        """The single nodes whose region is not empty: some node leads to them alone."""
         first, last = np.full(self.nodes, self.nodes), np.full(self.nodes, -1)
         np.minimum.at(first, self.tails, self.heads)
         np.maximum.at(last, self.tails, self.heads)
@@ -88,14 +92,14 @@ class Side:
         return centres
 
     def region(self, u: int, sealed: Container[int] = ()) -> Region:
-        """Return the region of a single node, found by peeling it off against the arrows.
+        """Return the region of a single node, found against the direction of the arcs.
 
         Parameters
         ----------
         u : int
             A single node.
         sealed : container of int
-            Single nodes with sealed regions that are not to be entered.
+            Single nodes with sealed regions. They stand for these, which are not searched again.
         """
         others: list[int] = []
         leading: dict[int, int] = {}
@@ -115,7 +119,24 @@ class Side:
             len(leading) == len(others),
         )
 
-    def solve(self, balances: Balances) -> Bottlenecks:
+    def decide(self, balances: Balances, slack: Balances | None = None) -> Decision:
+        """Decide which single weights are frozen, for balances that are known within a tolerance.
+
+        Parameters
+        ----------
+        balances : ndarray, shape (nodes,)
+            The balance of each node for weights out, its negative for weights in.
+        slack : ndarray, shape (nodes,), optional
+            How far off each balance may be, >= 0; by default not at all.
+        """
+        sums = self.solve(balances)
+        low = high = sums.least
+        if slack is not None:
+            low, high = (self.solve(balances + off).least for off in (-slack, slack))
+        frozen = self.single & (high < 0)
+        return Decision(sums, frozen, self.single & (low <= 0) & ~frozen)
+
+    def solve(self, balances: Balances) -> SmallestSums:
         """Return for each single node the smallest ``c(S)`` over the sets ``S`` of its weight."""
         least = balances.copy()
         exact: dict[int, Fraction] = {}
@@ -130,7 +151,7 @@ class Side:
                 continue
             others, successors, leaves, closed = self.region(u, sealed)
             if inner := [w for w in others if w in centres and w not in exact]:
-                waiting += inner  # first the regions within, so that each is solved once
+                waiting += inner  # the regions within come first, so that each is solved once
                 continue
             values = [exact[w] if w in leaves else balances[w] for w in others]
             more, members = smallest_closed_sum(values, successors)
@@ -139,7 +160,7 @@ class Side:
             least[u] = float(exact[u]) if least.dtype == np.float64 else exact[u]
             if closed:
                 sealed.add(u)
-        return Bottlenecks(least, chosen)
+        return SmallestSums(least, chosen)
 
     @cached_property
     def _ways(self) -> Indices:
@@ -154,15 +175,38 @@ class Side:
         return _Lists(self.tails, self.heads, self.nodes)
 
 
+class Decision(NamedTuple):
+    """Which single weights on one side of a network are frozen, and the sets that freeze them.
+
+    A node's single weight on that side is frozen if the smallest ``c(S)`` over the sets ``S`` of
+    the weight is below zero. A single node decides by its own balance if its region is empty, as
+    in a two-layer network.
+
+    Attributes
+    ----------
+    sums : SmallestSums
+        The smallest ``c(S)`` for the balances as they are.
+    frozen : ndarray of bool, shape (nodes,)
+        Whether the smallest ``c(S)`` is below zero for all balances within the tolerance.
+    boundary : ndarray of bool, shape (nodes,)
+        Whether it is at most zero for some of them, but not below zero for all. The others are
+        free, or nodes without a single weight.
+    """
+
+    sums: SmallestSums
+    frozen: Mask
+    boundary: Mask
+
+
 @dataclass(frozen=True, eq=False)
-class Bottlenecks:
+class SmallestSums:
     """The smallest sums of balances on one side of a network, and the sets that have them.
 
     Attributes
     ----------
     least : ndarray, shape (nodes,)
-        For each single node the smallest ``c(S)``, of the kind of the balances; what it says of
-        other nodes means nothing.
+        For each single node the smallest ``c(S)``, of the type of the balances. Entries of other
+        nodes have no meaning.
     """
 
     least: Balances
@@ -180,7 +224,7 @@ class Bottlenecks:
 
 
 class _Lists:
-    """For each key the values that come with it."""
+    """Lists of values by key, for pairs of a key and a value."""
 
     def __init__(self, keys: Indices, values: Indices, count: int) -> None:
         self._values = values[np.argsort(keys, kind="stable")]

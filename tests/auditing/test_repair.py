@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import obstruction as ob
 from obstruction import models
-from obstruction.auditing.repair.factors import scales
 from obstruction.auditing.repair.repair import plan_repair, repair, write_repair
 from obstruction.models.contents import NothingAuditable, round_bfloat16
 from obstruction.models.model import Layer, Link, Model, Tensor
@@ -158,11 +157,11 @@ def test_a_shallow_repair_is_the_closed_form():
     model = he(2, 200, 1, seed=4, gain=5.0)
     into = np.linalg.norm(model.layers[0].weight, axis=1)
     out = np.linalg.norm(model.layers[1].weight, axis=0)
-    factors = scales(model, 0.25)[0]
+    plan = plan_repair(model, margin=0.25)
     wanted = np.maximum(1.0, np.sqrt(1.25 * out / into))
     assert np.count_nonzero(wanted > 1.0) > 3
-    np.testing.assert_allclose(factors, wanted, rtol=1e-12)
-    assert plan_repair(model, margin=0.25).iterations == 1
+    np.testing.assert_allclose(plan.scales[0], wanted, rtol=1e-12)
+    assert plan.iterations == 1
 
 
 @settings(max_examples=30)
@@ -175,7 +174,7 @@ def test_a_shallow_repair_is_the_closed_form():
 def test_the_factors_are_the_least_fixed_point(seed, widths, bias, margin):
     """Against plain iteration upwards from 1, which can only find the least."""
     model = he(*widths, seed=seed, bias=bias)
-    factors = scales(model, margin)
+    factors = plan_repair(model, margin=margin).scales
     squares = [layer.weight**2 for layer in model.layers]
     biases = [0.0 if layer.bias is None else layer.bias**2 for layer in model.layers]
     a = [np.ones(1)] + [np.ones(w) for w in widths[1:-1]] + [np.ones(1)]
@@ -194,9 +193,10 @@ def test_the_factors_are_the_least_fixed_point(seed, widths, bias, margin):
 
 def test_scales_change_nothing_that_has_its_margin():
     model = network([[3.0, 4.0], [0.3, 0.4]], [[1.0, 1.0]])
-    assert scales(model, 0.1)[0].tolist() == [1.0, pytest.approx(math.sqrt(2.2), rel=1e-12)]
-    assert scales(network([[3.0, 4.0]], [[1.0]]), 0.1)[0].tolist() == [1.0]
-    assert plan_repair(network([[3.0, 4.0]], [[1.0]])).iterations == 0
+    assert plan_repair(model).scales[0].tolist() == [1.0, pytest.approx(math.sqrt(2.2), rel=1e-12)]
+    plan = plan_repair(network([[3.0, 4.0]], [[1.0]]))
+    assert plan.scales[0].tolist() == [1.0]
+    assert plan.iterations == 0
 
 
 def test_deep_he_networks_converge_quickly_with_moderate_factors():

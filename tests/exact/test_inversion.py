@@ -110,7 +110,7 @@ def test_the_oracle_says_so(output, hidden, bias, d, a, beta, p):
 def test_craigs_integral_agrees_with_the_f_distribution(d):
     a = np.logspace(-12, 12, 49)
     sizes, none = np.full(49, float(d)), np.zeros(49)
-    cells = contour.Sum(NORMAL, CONSTANT, sizes, a, none, none)
+    cells = contour.Cells(NORMAL, CONSTANT, sizes, a, none, none)
     found = craig.solve(a, none, cells.log_transform, cells.slope)
     expected = normal.factors(sizes, a)
     assert_close(found[0] + np.log(found[1]), expected[0] + np.log(expected[1]), 2e-13)

@@ -17,7 +17,10 @@ from obstruction.tools.checks import (
     check_choice,
     check_count,
     check_probability,
+    check_rtol,
     check_seed,
+    check_share,
+    check_tolerance,
 )
 
 
@@ -109,6 +112,38 @@ def test_probabilities():
             check_probability("level", bad)
     with pytest.raises(ValueError, match=r"between 0 and 0.5"):
         check_probability("level", 0.5, below=0.5)
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad", "message"),
+    [
+        (
+            check_rtol,
+            [0, 1e-6, 0.999],
+            [1, 1.5],
+            r"^rtol = .*: must be a number from 0 to below 1$",
+        ),
+        (
+            check_tolerance,
+            [0, 0.5, 1e300],
+            [float("inf"), 10**400],
+            r"^tolerance = .*: must be a finite number of at least 0$",
+        ),
+        (
+            lambda value: check_share("s", value),
+            [0, 0.5, 1],
+            [1.5, float("inf")],
+            r"^s = .*: must be a number from 0 to 1$",
+        ),
+    ],
+)
+def test_tolerances_and_shares(check, good, bad, message):
+    for value in (*good, *map(str, good), *map(np.float64, good)):
+        assert check(value) == float(value)
+        assert type(check(value)) is float
+    for value in (*bad, -0.1, float("nan"), None, "x", [], 0.5j):
+        with pytest.raises(ValueError, match=message):
+            check(value)
 
 
 def test_choices():

@@ -122,7 +122,6 @@ def check(chain, reference, atol):
         assert told.get(edge, 0.0) == pytest.approx(least, rel=1e-9, abs=atol * scale), edge
     assert found.frozen == sum(least > atol * scale for least in reference.values())
     assert found.components == 2**found.frozen
-    assert found.log2_components == found.frozen
     return found
 
 
@@ -326,9 +325,9 @@ def test_large_networks_are_quick_and_exact():
     [
         (([], 1, 1, []), r"^balances = \[\]: must hold at least one hidden layer$"),
         ((3.0, 1, 1, []), r"^balances = 3.0: must be a sequence"),
-        (([3.0], 1, 1, [True]), r"^balances\[0\]: must be a row of numbers"),
-        (([[]], 1, 1, [True]), r"^balances\[0\]: must be a row of numbers"),
-        (([["a"]], 1, 1, [True]), r"^balances\[0\]: must be a row of numbers"),
+        (([3.0], 1, 1, [True]), r"^balances\[0\] has shape \(\): must be \(n,\), one number for "),
+        (([[]], 1, 1, [True]), r"^balances\[0\] has shape \(0,\): must be \(n,\), one number"),
+        (([["a"]], 1, 1, [True]), r"^balances\[0\]: must be an array of real numbers"),
         (
             ([[1.0], [1.0, np.nan]], 1, 1, [True, True]),
             r"^balances\[1\]\[1\] = nan: must be finite$",

@@ -19,15 +19,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_banded
 
 from obstruction.models.model import Model
-from obstruction.models.norms import NeuronNorms, hidden_norms
+from obstruction.models.norms import NeuronNorms, sums_of_squares
 from obstruction.models.updating import epsilon, stored_types
+from obstruction.tools.checks import check_choice
 
 FloatArray: TypeAlias = NDArray[np.float64]
 Norms: TypeAlias = Sequence[NeuronNorms | None]
@@ -41,37 +42,7 @@ _LARGEST_SCALE: Final = 1e100
 _MOST_PASSES: Final = 100_000
 _PATIENCE: Final = 8  # leaps without gain before a plain step
 _MEMORY: Final = 10  # points that the acceleration looks back on
-_BLOCK: Final = 2**16  # weights that are squared at a time, few enough for a core's cache
 _LOG2: Final = math.log(2.0)
-
-
-def scales(model: Model, margin: float = 0.1, scope: str = "all") -> list[FloatArray]:
-    """Return the least factors >= 1 that leave every neuron with the margin.
-
-    Parameters
-    ----------
-    model : Model
-        What `obstruction.models.read` returns.
-    margin : float, > 0
-        The demand is ``in_norm >= (1 + margin) * out_norm`` with every bias in the in-norm.
-    scope : {"all", "frozen"}
-        See `looked_after`.
-
-    Returns
-    -------
-    list of ndarray of float64
-        One array for each hidden layer: ones where it is not looked after or nothing is needed;
-        powers of two where a neuron touches a tensor of 16 bits.
-
-    Raises
-    ------
-    ValueError
-        If `margin` or `scope` is not allowed, or `check_neurons` refuses.
-    """
-    check(margin, scope)
-    norms, inside = hidden_norms(model), looked_after(model, scope)
-    check_neurons(model, norms, inside)
-    return solve(model, norms, inside, margin, lacking(norms, inside, margin))[0]
 
 
 def check(margin: float, scope: str) -> None:
@@ -79,8 +50,7 @@ def check(margin: float, scope: str) -> None:
     number = isinstance(margin, (int, float, np.number)) and not isinstance(margin, bool)
     if not number or not 0.0 < margin < math.inf:
         raise ValueError(f"margin = {margin!r}: must be a finite number greater than 0")
-    if scope not in SCOPES:
-        raise ValueError(f"scope = {scope!r}: must be one of {', '.join(SCOPES)}")
+    check_choice("scope", scope, SCOPES)
 
 
 def looked_after(model: Model, scope: str) -> list[bool]:
@@ -157,7 +127,9 @@ def solve(
     Returns
     -------
     factors : list of ndarray of float64
-        As `scales` returns them.
+        The least factors >= 1 that leave every neuron with the margin, one array for each hidden
+        layer. They are 1 where neurons are not looked after or nothing is needed, and powers of two
+        where a neuron touches a tensor of 16 bits.
     passes : int
         How often the demands were worked out.
     """
@@ -168,7 +140,7 @@ def solve(
     enough = min(demands.slack, default=1.0) / 8.0
     residual, error = _residual(image, x)
     if not any(a and b for a, b in pairwise(inside)):
-        x, error = image, 0.0  # no neuron that moves has a neighbour that does
+        x, error = image, 0.0  # no demand depends on x, so its first image is the fixed point
     history, tries, good = _History(), 0, (x, image, error)
     while error > max(enough, 2.0**-50 * max(a.max(initial=0.0) for a in image)):
         x = history.leap(x, demands.shift(residual), demands.active)
@@ -255,7 +227,8 @@ class _Demands:
             below = 0 < i < last and moved[i - 1] and self.inside[i]
             above = 0 < i < last and moved[i] and self.inside[i - 1]
             if below or above:  # both sums cost no more than one: reading weights takes the time
-                across, down = _sums(layer.weight, np.exp(-2.0 * x[i - 1]), np.exp(2.0 * x[i]))
+                factors = np.exp(-2.0 * x[i - 1]), np.exp(2.0 * x[i])
+                across, down = sums_of_squares(layer.weight, *factors)
             if below:
                 bias = 0.0 if layer.bias is None else layer.bias.astype(np.float64) ** 2
                 self.incoming[i] = across + bias
@@ -305,24 +278,6 @@ class _History:
             np.where(mask, np.maximum(0.0, a), 0.0)
             for a, mask in zip(np.split(there, ends), active, strict=True)
         ]
-
-
-def _sums(
-    weight: NDArray[Any], columns: FloatArray, rows: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return ``W² @ columns`` and ``rows @ W²``; W is read once and never copied whole."""
-    if weight.flags.f_contiguous and not weight.flags.c_contiguous:
-        down, across = _sums(weight.T, rows, columns)
-        return across, down
-    height, width = weight.shape
-    across, down = np.empty(height), np.zeros(width)
-    step = max(1, _BLOCK // max(1, width))
-    for start in range(0, height, step):
-        block = weight[start : start + step].astype(np.float64)
-        block *= block
-        across[start : start + step] = block @ columns
-        down += rows[start : start + step] @ block
-    return across, down
 
 
 def _to_powers_of_two(

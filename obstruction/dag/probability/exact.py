@@ -25,12 +25,12 @@ from scipy import stats
 from obstruction.dag.graph.graph import FloatArray, Graph
 from obstruction.dag.graph.names import shown
 from obstruction.dag.probability.edge_laws import EdgeLaws, edge_laws
-from obstruction.exact import NoExactValue, has_exact, inversion
+from obstruction.exact import NoExactValue, inversion
 from obstruction.exact import craig_integral as craig
-from obstruction.exact.methods import LARGEST_INPUTS
+from obstruction.exact.methods import LARGEST_INPUTS, exact_scheme
 from obstruction.exact.neurons_to_network import log_value, value
 from obstruction.exact.transforms import SQUARE, log_transform, slope
-from obstruction.schemes import SchemeLike, as_scheme
+from obstruction.schemes import SchemeLike
 from obstruction.schemes.laws import CONSTANT, LAWS, NORMAL, Law
 
 _TINY_LOG: Final = -660.0
@@ -123,11 +123,7 @@ def frozen_probabilities(graph: Graph, scheme: SchemeLike) -> FrozenProbabilitie
     >>> found.law.round(4).tolist()
     [0.7716, 0.2067, 0.0208, 0.0009, 0.0]
     """
-    rule = as_scheme(scheme)
-    if not has_exact(rule):
-        raise NoExactValue(
-            f"scheme {rule.label!r} has no exact value: its weights depend on each other"
-        )
+    rule = exact_scheme(scheme)
     laws = edge_laws(graph, rule)
     edges = np.zeros(graph.size)
     log_node, node = np.full(len(graph.hidden), -np.inf), np.zeros(len(graph.hidden))

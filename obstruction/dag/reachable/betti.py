@@ -23,12 +23,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -36,7 +34,9 @@ from scipy.sparse import csgraph
 
 from obstruction.dag.graph.graph import Graph, WeightsLike
 from obstruction.dag.graph.names import shown
-from obstruction.dag.reachable.frozen import check_rtol
+from obstruction.dag.reachable.frozen import balances_and_slack
+from obstruction.topology.polynomial import PoincarePolynomial as PoincarePolynomial
+from obstruction.topology.polynomial import product
 
 LARGEST: Final = 20
 """Edges up to which hidden nodes that are linked with each other are worked through."""
@@ -46,51 +46,6 @@ _REMEMBERED: Final = 1 << 16
 Coefficients: TypeAlias = tuple[int, ...]
 Obstacles: TypeAlias = tuple[int, ...]
 """Sets of edges as bit masks, ascending, none within another: they cannot vanish together."""
-
-
-@dataclass(frozen=True)
-class PoincarePolynomial:
-    """The polynomial whose coefficients are the Betti numbers of an invariant set.
-
-    Attributes
-    ----------
-    factors : tuple of (tuple of int, int)
-        Pairs ``(coefficients, n)``, each standing for the n-th power of a polynomial, its
-        coefficients from degree 0 on. Parts of the network that share no obstacle are factors.
-    """
-
-    factors: tuple[tuple[Coefficients, int], ...]
-
-    @property
-    def degree(self) -> int:
-        """The largest degree with a Betti number above 0."""
-        return sum((len(base) - 1) * n for base, n in self.factors)
-
-    @property
-    def total(self) -> int:
-        """The sum of all Betti numbers."""
-        return math.prod(sum(base) ** n for base, n in self.factors)
-
-    def dense(self) -> list[int]:
-        """Return the Betti numbers from degree 0 to the last that is not 0."""
-        found: Coefficients = (1,)
-        for base, n in self.factors:
-            for _ in range(n):
-                found = _product(found, base)
-        return list(found)
-
-    def __call__(self, t: Any) -> Any:
-        """Return the value at ``t``; at -1 it is the Euler characteristic."""
-        return math.prod(sum(b * t**k for k, b in enumerate(base)) ** n for base, n in self.factors)
-
-    def __str__(self) -> str:
-        """Return the product as one writes it."""
-        words = []
-        for base, n in self.factors:
-            terms = [_term(k, number) for k, number in enumerate(base) if number]
-            word = terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
-            words.append(word if n == 1 else f"{word}^{n}")
-        return " ".join(words) or "1"
 
 
 def poincare_polynomial(
@@ -111,7 +66,8 @@ def poincare_polynomial(
     Returns
     -------
     PoincarePolynomial
-        The number in degree 0 is that of components; the ranks are those over the rationals.
+        The number in degree 0 is that of components; the ranks are those over the rationals. Parts
+        of the network that share no obstacle are factors.
 
     Raises
     ------
@@ -130,13 +86,8 @@ def poincare_polynomial(
     >>> print(poincare_polynomial(graph, [1, 1, 2, 1, 2, 1]))
     (1 + 5 t)
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        into, out = graph.sums_of_squares(graph.vector(weights))
-        c = into - out
-    if c.dtype != object and not np.isfinite(c).all():
-        raise ValueError("weights: too large, their squares overflow")
-    slack = check_rtol(rtol, c.dtype == object) * np.maximum(into, out)
-    found: Counter[Coefficients] = Counter()
+    c, slack = balances_and_slack(graph, graph.vector(weights), rtol)
+    factors = []
     for nodes, edges in _groups(graph):
         balances = [Fraction(c[v]) for v in nodes]
         bounds = [Fraction(slack[v]) for v in nodes]
@@ -145,8 +96,9 @@ def poincare_polynomial(
             for ends in (graph.tails, graph.heads)
         )
         for part in _linked(_obstacles(tails, heads, balances, bounds)):
-            found[_polynomial(_relabelled(part))] += 1
-    return PoincarePolynomial(tuple(sorted(found.items(), key=lambda item: (len(item[0]), item))))
+            numbers = _polynomial(_relabelled(part))
+            factors.append((tuple((k, b) for k, b in enumerate(numbers) if b), 1))
+    return product(factors)
 
 
 # --- which edges cannot vanish together ----------------------------------------------------------
@@ -249,10 +201,10 @@ def _ranks(obstacles: Obstacles) -> Coefficients:
     """
     parts = _linked(obstacles)
     if len(parts) != 1:  # a join
-        product: Coefficients = (1,)
+        found: Coefficients = (1,)
         for part in parts:
-            product = _product(product, _ranks(part))
-        return product
+            found = _product(found, _ranks(part))
+        return found
     if len(obstacles) == 1:  # the border of a simplex, a sphere
         return (0,) * (obstacles[0].bit_count() - 1) + (1,)
     for bit in _bits(_union(obstacles)):
@@ -348,8 +300,3 @@ def _add(total: list[int], more: Coefficients) -> None:
     total.extend([0] * (len(more) - len(total)))
     for k, number in enumerate(more):
         total[k] += number
-
-
-def _term(degree: int, number: int) -> str:
-    power = "" if degree == 0 else "t" if degree == 1 else f"t^{degree}"
-    return power if power and number == 1 else f"{number} {power}".strip()

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from obstruction.dag.graph.graph import Graph, WeightsLike
 from obstruction.dag.graph.names import Edge, Node, check_iterable, check_numbers, listed, shown
-from obstruction.topology.regions import Bottlenecks, Indices, Mask, Side
+from obstruction.tools.checks import check_rtol
+from obstruction.topology.regions import Decision, Indices, Side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,15 +153,15 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
     """
     vector = graph.vector(weights)
     found: dict[int, FrozenEdge] = {}
-    for name, sign, edges, bottlenecks, frozen, possible in _decided(graph, vector, rtol):
-        for v in np.flatnonzero(possible).tolist():
-            edge, least = int(edges[v]), bottlenecks.least[v]
+    for name, sign, edges, decision in _decisions(graph, vector, rtol):
+        for v in np.flatnonzero(decision.frozen | decision.boundary).tolist():
+            edge, least = int(edges[v]), decision.sums.least[v]
             one = FrozenEdge(
                 edge=graph.edges[edge],
-                status=FROZEN if frozen[v] else BOUNDARY,
+                status=FROZEN if decision.frozen[v] else BOUNDARY,
                 sign=int(vector[edge] > 0) - int(vector[edge] < 0),
                 least=math.sqrt(max(-least, 0)),
-                bottleneck=tuple(graph.hidden[u] for u in bottlenecks.members(v)),
+                bottleneck=tuple(graph.hidden[u] for u in decision.sums.members(v)),
                 side=name,
                 balance=sign * least,
             )
@@ -177,30 +178,36 @@ def count_frozen(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
 
     Arguments and errors are those of `frozen_edges`.
     """
-    places = [
-        edges[frozen] for _, _, edges, _, frozen, _ in _decided(graph, graph.vector(weights), rtol)
-    ]
+    decisions = _decisions(graph, graph.vector(weights), rtol)
+    places = [edges[decision.frozen] for _, _, edges, decision in decisions]
     return int(np.unique(np.concatenate(places)).size)
 
 
-def _decided(
+def balances_and_slack(
     graph: Graph, vector: NDArray[Any], rtol: float | None
-) -> Iterator[tuple[str, int, Indices, Bottlenecks, Mask, Mask]]:
-    """Yield for both sides what is frozen, and what is or is at the boundary.
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the balance of each hidden node, and how far off it may be.
 
-    Each with its name, the sign with which balances enter, the edge of each node, and the sums.
+    Arguments are those of `frozen_edges`, the weights as `Graph.vector` returns them.
     """
     into, out = graph.sums_of_squares(vector)
-    c = into - out
-    share = check_rtol(rtol, c.dtype == object)
-    slack = None if share == 0.0 else share * np.maximum(into, out)
+    return into - out, used_rtol(rtol, vector) * np.maximum(into, out)
+
+
+def used_rtol(rtol: float | None, vector: NDArray[Any]) -> float:
+    """Return the tolerance that `frozen_edges` uses for weights as `Graph.vector` returns them."""
+    if rtol is None:
+        return 0.0 if vector.dtype == object else RTOL
+    return check_rtol(rtol)
+
+
+def _decisions(
+    graph: Graph, vector: NDArray[Any], rtol: float | None
+) -> Iterator[tuple[str, int, Indices, Decision]]:
+    """Yield what is decided on both sides, with `_sides`'s name, sign and edges."""
+    c, slack = balances_and_slack(graph, vector, rtol)
     for side, name, edges, sign in _sides(graph):
-        bottlenecks = side.solve(sign * c)
-        low = high = bottlenecks.least
-        if slack is not None:
-            low, high = (side.solve(sign * c + s).least for s in (-slack, slack))
-        single = side.single
-        yield name, sign, edges, bottlenecks, single & (high < 0), single & (low <= 0)
+        yield name, sign, edges, side.decide(sign * c, slack if slack.any() else None)
 
 
 def smallest_squares(graph: Graph, balances: Any) -> NDArray[Any]:
@@ -238,19 +245,6 @@ def smallest_squares(graph: Graph, balances: Any) -> NDArray[Any]:
         places = edges[nodes]
         least[places] = np.maximum(least[places], -side.solve(sign * c).least[nodes])
     return least
-
-
-def check_rtol(rtol: float | None, exact: bool = False) -> float:
-    """Return a tolerance in [0, 1)."""
-    if rtol is None:
-        return 0.0 if exact else RTOL
-    try:
-        number = float(rtol)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0.0 <= number < 1.0:
-        raise ValueError(f"rtol = {rtol!r}: must be a number from 0 to below 1")
-    return number
 
 
 def _sides(graph: Graph) -> Iterator[tuple[Side, str, Indices, int]]:

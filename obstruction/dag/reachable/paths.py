@@ -9,7 +9,8 @@ from scipy import optimize
 
 from obstruction.dag.graph.graph import FloatArray, Graph, WeightsLike
 from obstruction.dag.graph.names import shown
-from obstruction.dag.reachable.frozen import RTOL, check_rtol, smallest_squares
+from obstruction.dag.reachable.frozen import RTOL, smallest_squares
+from obstruction.tools.checks import check_rtol, check_share
 
 
 def same_component(
@@ -66,9 +67,12 @@ def path(
 
     Notes
     -----
-    The squares go straight through the flow polyhedron, to a point where a weight vanishes that
-    has to change its sign (linear programming finds one), from there to the next, and at last to
-    the other end. Signs change where weights vanish.
+    The squares move on straight lines through the flow polyhedron. Each line but the last ends at a
+    point where a weight vanishes that has to change its sign, found by linear programming; the last
+    one ends at ``other``. Signs change where weights vanish.
+
+    `obstruction.topology.path` has a closed form for two layers, where weights in or out of a
+    neuron turn on a sphere.
 
     Examples
     --------
@@ -96,8 +100,7 @@ def path(
     squares.append(two * two)
 
     def point(s: float) -> FloatArray:
-        if not 0.0 <= s <= 1.0:
-            raise ValueError(f"s = {s!r}: must be a number from 0 to 1")
+        s = check_share("s", s)
         if s in (0.0, 1.0):
             return (two if s else one).copy()
         leg, share = divmod(s * (len(squares) - 1), 1.0)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from obstruction.dag.graph.graph import Graph, WeightsLike
 from obstruction.dag.graph.names import Edge, Node
-from obstruction.dag.reachable.singular import check_tolerance
+from obstruction.tools.checks import check_tolerance
 
 
 class Parts(NamedTuple):

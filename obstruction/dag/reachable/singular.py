@@ -21,7 +21,8 @@ from scipy.sparse import csgraph
 
 from obstruction.dag.graph.graph import FloatArray, Graph, WeightsLike
 from obstruction.dag.graph.names import Node
-from obstruction.dag.reachable.frozen import check_rtol
+from obstruction.dag.reachable.frozen import balances_and_slack
+from obstruction.tools.checks import check_tolerance
 
 LARGEST_LISTED: Final = 20
 """Hidden nodes up to which all their subsets are looked at."""
@@ -123,9 +124,8 @@ def singular_subnetworks(
         raise ValueError(
             f"graph: has {n:,} hidden nodes, all subsets are looked at for at most {LARGEST_LISTED}"
         )
-    into, out = graph.sums_of_squares(graph.vector(weights))
-    c = into - out
-    slack = check_rtol(rtol, c.dtype == object) * np.maximum(into, out).astype(np.float64)
+    c, slack = balances_and_slack(graph, graph.vector(weights), rtol)
+    slack = slack.astype(np.float64)
     found = [
         members for members in _zero_sums(graph, c, slack) if _separable(graph, members, c, slack)
     ]
@@ -174,17 +174,6 @@ def distance_to_singularity(graph: Graph, weights: WeightsLike) -> Singularity:
     inside = [v for v in range(n) if members[v] != members[n]]
     balance = math.fsum(graph.balances(vector)[inside])
     return Singularity(math.sqrt(size), tuple(graph.hidden[v] for v in inside), balance)
-
-
-def check_tolerance(value: Any) -> float:
-    """Return a tolerance of at least 0."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0.0 <= number < math.inf:
-        raise ValueError(f"tolerance = {value!r}: must be a finite number of at least 0")
-    return number
 
 
 def _merged_ends(graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

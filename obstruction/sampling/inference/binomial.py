@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from obstruction.tools.binomial_terms import deviance, stirling_error
+from obstruction.tools.binomial_terms import log_binomial_term
 
 FloatArray: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
@@ -275,14 +275,9 @@ def _offset(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
 
 
 def _log_pmf(k: FloatArray, n: FloatArray, p: FloatArray) -> FloatArray:
-    """Return ``log P(K = k)`` for ``0 < p < 1``, accurate for any ``n`` (Loader 2000)."""
-    off = _offset(k, n, p)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inner = stirling_error(n) - stirling_error(k) - stirling_error(n - k)
-        inner -= deviance(k, n * p, off) + deviance(n - k, n * (1.0 - p), -off)
-        inner -= 0.5 * np.log(2.0 * math.pi * k * ((n - k) / n))
-    edge = np.where(k == 0.0, n * np.log1p(-p), n * np.log(p))
-    return np.where((k > 0.0) & (k < n), inner, edge)
+    """Return ``log P(K = k)`` for ``0 < p < 1``."""
+    with np.errstate(divide="ignore"):
+        return log_binomial_term(k, n, p, np.log(p), _offset(k, n, p))
 
 
 def _first_at_most(

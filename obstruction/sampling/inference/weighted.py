@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from obstruction.tools.checks import check_probability
+from obstruction.tools.independent_events import log_some
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
-_TINY_LOG = -660.0  # below exp(-660), l p equals 1 - (1 - p)^l to the last digit for every l
+_SWITCH: Final = -0.7
+"""The switch of `log_some` with which existing tables of results were computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,12 +170,9 @@ def log_network(log_p: ArrayLike, l: ArrayLike) -> FloatArray:
     """
     log_p = np.minimum(np.asarray(log_p, np.float64), 0.0)
     l = np.asarray(l, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
-        none = l * np.log1p(-np.exp(log_p))
-        moderate = np.where(none > -0.7, np.log(-np.expm1(none)), np.log1p(-np.exp(none)))
-        tiny = np.minimum(np.log(l) + log_p, 0.0)
-        result: FloatArray = np.where(log_p < _TINY_LOG, tiny, moderate) + 0.0
-        return result  # without negative zeros
+    with np.errstate(under="ignore"):
+        found = log_some(l, np.exp(log_p), log_p, switch=_SWITCH)
+    return found + 0.0  # no negative zeros
 
 
 def network_error(estimate: Estimate, l: ArrayLike) -> FloatArray:
