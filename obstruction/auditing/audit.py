@@ -16,7 +16,7 @@ from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
 from obstruction.auditing.origin import luck
 from obstruction.auditing.report import Report
-from obstruction.models import Layout, Model, NothingAuditable, UnreadableModel
+from obstruction.models import Model, NothingAuditable, Orientation, ReadOptions, UnreadableModel
 from obstruction.models.model import Layer, Link
 from obstruction.models.norms import NeuronNorms, hidden_norms
 from obstruction.schemes import InitScheme
@@ -31,7 +31,7 @@ FREE, PATHOLOGICAL, BOUNDARY, DEAD = range(len(STATUSES))
 def audit(
     source: Any,
     activation: str | None = None,
-    layout: Layout | None = None,
+    layout: Orientation | None = None,
     scheme: str | InitScheme | None = "auto",
     rtol: float = 1e-6,
     *,
@@ -88,7 +88,7 @@ def audit(
     ['free', 'pathological']
     """
     tolerance = _check_tolerance(rtol)
-    model = models.read(source, activation=activation, layout=layout, layers=layers)
+    model = models.read(source, ReadOptions(activation, layout, layers))
     _check_auditable(model)
     norms = hidden_norms(model)
     _check_norms(model, norms)

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Layout: TypeAlias = Literal["out_in", "in_out"]
+Orientation: TypeAlias = Literal["out_in", "in_out"]
 """How a weight matrix is stored: ``(outputs, inputs)`` as PyTorch does, or ``(inputs, outputs)``
 as Keras, Flax and scikit-learn do."""
 
-LAYOUTS: Final[tuple[Layout, ...]] = ("out_in", "in_out")
+ORIENTATIONS: Final[tuple[Orientation, ...]] = ("out_in", "in_out")
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 """The types of numbers that weights may have, by the names `Tensor.dtype` gives them."""
@@ -90,7 +90,7 @@ class Dense:
     name: str
     weight: str
     bias: str | None = None
-    layout: Layout | None = None
+    layout: Orientation | None = None
     magnitude: str | None = None
     trained: bool = True
     factor: float = 1.0
@@ -207,7 +207,7 @@ class Contents:
 
     format: str
     tensors: Mapping[str, Tensor]
-    layout: Layout | None = None
+    layout: Orientation | None = None
     steps: tuple[Step, ...] | None = None
     shared: tuple[frozenset[str], ...] = ()
     notes: tuple[str, ...] = ()

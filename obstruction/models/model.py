@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Layout, Tensor
+from obstruction.models.contents import Orientation, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Layer:
     bias: NDArray[Any] | None
     weight_tensor: Tensor
     bias_tensor: Tensor | None
-    layout: Layout
+    layout: Orientation
     magnitude: Tensor | None = None
     factor: float = 1.0
     bias_factor: float = 1.0

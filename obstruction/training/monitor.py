@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction import models
-from obstruction.models.contents import Layout, NothingAuditable, Tensor
+from obstruction.models import NothingAuditable, Orientation, ReadOptions, Tensor
 from obstruction.models.norms import norms_of
 from obstruction.models.updating import model_with, tensors_of
 from obstruction.tools.checks import check_count
@@ -73,12 +73,12 @@ class Monitor:
         model: Any,
         *,
         activation: str | None = None,
-        layout: Layout | None = None,
+        layout: Orientation | None = None,
         layers: Sequence[str] | None = None,
         every: int = 1,
     ) -> None:
         self.every = check_count("every", every)
-        known = models.read(model, activation=activation, layout=layout, layers=layers)
+        known = models.read(model, ReadOptions(activation, layout, layers))
         audited = [link.reason is None for link in known.links]
         if not any(audited):
             reasons = dict.fromkeys(str(link.reason) for link in known.links)

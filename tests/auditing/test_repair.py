@@ -18,6 +18,7 @@ from obstruction.auditing.repair.repair import plan_repair, repair, write_repair
 from obstruction.models.contents import NothingAuditable, round_bfloat16
 from obstruction.models.model import Layer, Link, Model, Tensor
 from obstruction.models.norms import hidden_norms
+from obstruction.models.options import ReadOptions
 
 TYPES = ("float16", "bfloat16", "float32", "float64")
 EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
@@ -462,9 +463,9 @@ def test_files_are_written_to_out(tmp_path):
         k: (v.dtype, v.shape) for k, v in held.items()
     }
     options = {"activation": "relu", "layout": "out_in"}
-    norms = hidden_norms(models.read(out, **options))[0]
+    norms = hidden_norms(models.read(out, ReadOptions(**options)))[0]
     assert np.all(norms.incoming >= 1.1 * norms.outgoing)
-    again = plan_repair(out, **options)
+    again = plan_repair(out, options=ReadOptions(**options))
     assert (again.changed, again.changes) == (0, {})
     assert write_repair(again, out, out=path) == path  # a copy, unchanged
     assert {k: v.tobytes() for k, v in np.load(path).items()} == {

@@ -20,9 +20,10 @@ from obstruction import models
 from obstruction.auditing.repair.factors import check, check_neurons, lacking, looked_after, solve
 from obstruction.auditing.repair.same_function import largest_difference
 from obstruction.models.activations import HOMOGENEOUS
-from obstruction.models.contents import Layout, NothingAuditable
+from obstruction.models.contents import NothingAuditable, Orientation
 from obstruction.models.model import Model
 from obstruction.models.norms import hidden_norms, norms_of
+from obstruction.models.options import NO_OPTIONS, ReadOptions
 from obstruction.models.updating import layer_with, model_with, rescaled_tensors
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def repair(
     inplace: bool = False,
     out: str | os.PathLike[str] | None = None,
     activation: str | None = None,
-    layout: Layout | None = None,
+    layout: Orientation | None = None,
     layers: Sequence[str] | None = None,
 ) -> Any:
     """Return the model with its neurons rescaled so that none is pathological; same function.
@@ -164,27 +165,18 @@ def repair(
     [[3.764, 3.764]]
     """
     _check_out(model, out, inplace)
-    plan = plan_repair(
-        model,
-        report,
-        margin=margin,
-        scope=scope,
-        activation=activation,
-        layout=layout,
-        layers=layers,
-    )
+    options = ReadOptions(activation, layout, layers)
+    plan = plan_repair(model, report, options, margin=margin, scope=scope)
     return write_repair(plan, model, out=out, inplace=inplace)
 
 
 def plan_repair(
     source: Any,
     report: Report | None = None,
+    options: ReadOptions = NO_OPTIONS,
     *,
     margin: float = 0.1,
     scope: str = "all",
-    activation: str | None = None,
-    layout: Layout | None = None,
-    layers: Sequence[str] | None = None,
 ) -> Repair:
     """Work a repair out and check that it keeps the function; change nothing.
 
@@ -192,8 +184,10 @@ def plan_repair(
     ----------
     source : Model, or whatever `obstruction.audit` takes
         The network.
-    report, margin, scope, activation, layout, layers
+    report, margin, scope
         As for `repair`.
+    options : ReadOptions, optional
+        What neither the source nor the report says.
 
     Returns
     -------
@@ -206,14 +200,13 @@ def plan_repair(
         As `repair`.
     """
     check(margin, scope)
-    told = {"activation": activation, "layout": layout, "layers": layers}
-    for name, value in told.items():
+    for name, value in vars(options).items():
         if report is not None and value is not None:
             raise ValueError(f"{name} = {value!r}: must be None with a report, which says it")
     if isinstance(source, Model):
         model = source
     elif report is None:
-        model = models.read(source, activation=activation, layout=layout, layers=layers)
+        model = models.read(source, options)
     else:
         model = _reread(source, report)
     inside = looked_after(model, scope)

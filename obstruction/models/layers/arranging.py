@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from obstruction.models.contents import Activation, Barrier, Contents, Dense, Layout, Step
-from obstruction.models.layers import layouts, ordering
+from obstruction.models.contents import Activation, Barrier, Contents, Dense, Orientation, Step
+from obstruction.models.layers import ordering, orientations
 from obstruction.models.layers.naming import Bag, Matrix
+from obstruction.models.options import ReadOptions
 
 UNKNOWN: Final = Activation("")
 """An activation of which the source says nothing."""
@@ -19,21 +20,17 @@ _LONGEST_SUGGESTION: Final = 40
 
 
 def arranged(
-    contents: Contents,
-    bag: Bag,
-    activation: str | None,
-    layout: Layout | None,
-    layers: tuple[str, ...] | None,
+    contents: Contents, bag: Bag, options: ReadOptions
 ) -> tuple[tuple[Step, ...], list[tuple[str, str]]]:
     """Return the layers of a bag as steps in forward order, and what else it holds."""
     skipped = [*bag.skipped, *((m.dense.name, what) for m, what in bag.others)]
-    if layers is not None:
-        chosen, unnamed = _named(bag, layers)
+    settled: tuple[Orientation, ...] | None
+    if options.layers is not None:
+        matrices, unnamed = _named(bag, options.layers)
         skipped += [(m.dense.name, "not named in layers") for m in unnamed]
-        matrices = chosen
-        settled: tuple[Layout, ...] | None = _order_given(contents, chosen, layout, layers)
+        settled = _order_given(contents, matrices, options.layout, options.layers)
     else:
-        matrices, settled = _order_found(contents, bag, layout)
+        matrices, settled = _order_found(contents, bag, options.layout)
     shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
     between: list[list[Barrier]] = [[] for _ in range(len(matrices) + 1)]
     for i, matrix in enumerate(matrices):
@@ -44,7 +41,7 @@ def arranged(
     if places is not None and places[: len(matrices)] != sorted(places[: len(matrices)]):
         places = None
     for k, vector in enumerate(bag.vectors):
-        if vector.slopes and activation == "prelu":
+        if vector.slopes and options.activation == "prelu":
             continue
         if places is not None:
             at = sum(place < places[len(matrices) + k] for place in places[: len(matrices)])
@@ -53,7 +50,7 @@ def arranged(
         follows = [
             i
             for i, (shape, one) in enumerate(zip(shapes[:-1], settled or (), strict=False))
-            if layouts.width(shape, one)[1] == vector.width
+            if orientations.width(shape, one)[1] == vector.width
         ]
         for i in follows:
             between[i + 1].append(Barrier(vector.name, f"{vector.what} of this width may follow"))
@@ -67,7 +64,7 @@ def arranged(
     return tuple(steps), skipped
 
 
-def _named(bag: Bag, layers: tuple[str, ...]) -> tuple[list[Matrix], list[Matrix]]:
+def _named(bag: Bag, layers: Sequence[str]) -> tuple[list[Matrix], list[Matrix]]:
     """Return the matrices that a caller names, and the layers that are not named."""
     everything = [*bag.layers, *bag.unsure, *(m for m, _ in bag.others)]
     chosen: list[Matrix] = []
@@ -86,10 +83,10 @@ def _named(bag: Bag, layers: tuple[str, ...]) -> tuple[list[Matrix], list[Matrix
 
 
 def _order_given(
-    contents: Contents, chosen: list[Matrix], layout: Layout | None, layers: tuple[str, ...]
-) -> tuple[Layout, ...]:
+    contents: Contents, chosen: list[Matrix], layout: Orientation | None, layers: Sequence[str]
+) -> tuple[Orientation, ...]:
     """Return the layouts with which layers in a given order chain."""
-    options = layouts.possible(chosen, contents, layout)
+    options = orientations.possible(chosen, contents, layout)
     fitting = [one for one in options if ordering.chains(_widths(contents, chosen, one))]
     if len(fitting) > 1:
         raise ask_for_layout(contents)
@@ -99,24 +96,24 @@ def _order_given(
 
 
 def _order_found(
-    contents: Contents, bag: Bag, layout: Layout | None
-) -> tuple[list[Matrix], tuple[Layout, ...] | None]:
+    contents: Contents, bag: Bag, layout: Orientation | None
+) -> tuple[list[Matrix], tuple[Orientation, ...] | None]:
     """Return the layers of a bag in the one order that is possible."""
     matrices = list(bag.layers)
-    options = layouts.possible(matrices, contents, layout)
+    options = orientations.possible(matrices, contents, layout)
     if len(matrices) < 2:
         return matrices, options[0] if len(options) == 1 else None
     place = ordering.positions([m.dense.name for m in matrices])
     told = list(range(len(matrices))) if bag.ordered else None
     if place is not None and not bag.ordered:
         told = sorted(range(len(matrices)), key=lambda i: place[i])
-    found: list[tuple[tuple[Layout, ...], list[int]]] = []
+    found: list[tuple[tuple[Orientation, ...], list[int]]] = []
     several = False
     if told is not None:
         found = [(one, told) for one in options if _chains(contents, matrices, one, told)]
         if not found and bag.ordered:  # the names' order holds, their layout was custom only
             plain = [replace(m, convention=None) for m in matrices]
-            options = layouts.possible(plain, contents, layout)
+            options = orientations.possible(plain, contents, layout)
             found = [(one, told) for one in options if _chains(contents, matrices, one, told)]
         if not found and bag.ordered:
             raise no_chain("layers", contents, [m.dense for m in matrices])
@@ -135,17 +132,17 @@ def _order_found(
 
 
 def _chains(
-    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Layout], order: Sequence[int]
+    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Orientation], order: Sequence[int]
 ) -> bool:
     widths = _widths(contents, matrices, one)
     return ordering.chains([widths[i] for i in order])
 
 
 def _widths(
-    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Layout]
+    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Orientation]
 ) -> list[ordering.Width]:
     shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
-    return [layouts.width(*pair) for pair in zip(shapes, one, strict=True)]
+    return [orientations.width(*pair) for pair in zip(shapes, one, strict=True)]
 
 
 # --- what must be asked for -----------------------------------------------------------------
@@ -163,7 +160,7 @@ def ask_for_layout(contents: Contents) -> ValueError:
 def _ask_for_layers(
     contents: Contents,
     bag: Bag,
-    options: Sequence[tuple[Layout, ...]],
+    options: Sequence[tuple[Orientation, ...]],
     orders: Sequence[Sequence[int]],
 ) -> ValueError:
     """Return the error that asks for the order, with one that can be pasted."""
@@ -190,7 +187,7 @@ def _ask_for_layers(
 def _suggestion(
     contents: Contents,
     matrices: Sequence[Matrix],
-    options: Sequence[tuple[Layout, ...]],
+    options: Sequence[tuple[Orientation, ...]],
     orders: Sequence[Sequence[int]],
 ) -> list[str]:
     """Return names in an order that chains, in that of their numbers or as stored if it does."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from obstruction.models.contents import Contents, Dense, Layout, Tensor, UnreadableModel
+from obstruction.models.contents import Contents, Dense, Orientation, Tensor, UnreadableModel
 
 _OWNER: Final = r"(?:(?P<owner>.*)[./])?"
 _END: Final = r"(?::\d+)?(?:[./]value)?"  # TensorFlow's "kernel:0", Flax nnx's "kernel/value"
@@ -72,7 +72,7 @@ class Matrix:
     """
 
     dense: Dense
-    convention: Layout | None = None
+    convention: Orientation | None = None
     reason: str | None = None
 
 

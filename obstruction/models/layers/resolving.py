@@ -7,56 +7,46 @@ error names the option.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.activations import canonical, check_activation, why_not
+from obstruction.models.activations import canonical, why_not
 from obstruction.models.contents import (
     FLOATS,
-    LAYOUTS,
     Activation,
     Barrier,
     Contents,
     Dense,
-    Layout,
+    Orientation,
     Step,
     Tensor,
     UnreadableModel,
 )
-from obstruction.models.layers import layouts, ordering
+from obstruction.models.layers import ordering, orientations
 from obstruction.models.layers.arranging import UNKNOWN, arranged, ask_for_layout, no_chain
 from obstruction.models.layers.naming import Matrix, bag_of
 from obstruction.models.model import Layer, Link, Model
+from obstruction.models.options import NO_OPTIONS, ReadOptions
 
 _SLOPES: Final = {"linear": 1.0, "leaky_relu": 0.01, "prelu": 0.25}
 _UNNAMED: Final = "not named in layers"
 
 
-def resolve(
-    contents: Contents,
-    *,
-    activation: str | None = None,
-    layout: Layout | None = None,
-    layers: Sequence[str] | None = None,
-) -> Model:
+def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
     """Return the fully connected layers of a network in forward order.
 
     Parameters
     ----------
     contents : Contents
         What a reader found.
-    activation : str, optional
-        What follows every hidden layer. Needed if the source does not say; if it does, both must
-        agree.
-    layout : {"out_in", "in_out"}, optional
-        How weights are stored. Needed if neither the source nor the shapes say.
-    layers : sequence of str, optional
-        Names of the layers to look at, in forward order. Needed if several orders are possible;
-        also to pick a part of the network.
+    options : ReadOptions, optional
+        What the source does not say. The activation is needed if the source does not name it, the
+        layout if neither the source nor the shapes tell it, and the layers if several orders of
+        them are possible.
 
     Returns
     -------
@@ -68,51 +58,20 @@ def resolve(
     UnreadableModel
         If weights are no finite floating-point numbers or contradict each other.
     ValueError
-        If an argument contradicts the source, or must be given.
+        If an option contradicts the source, or must be given.
     """
-    if activation is not None:
-        activation = check_activation(activation)
-    if layout is not None:
-        check_layout(layout)
-    layers = _check_layers(layers)
     steps = contents.steps
     skipped: list[tuple[str, str]] = []
-    if steps is not None and layers is not None:
-        steps, skipped = _picked(contents, steps, layers)
+    if steps is not None and options.layers is not None:
+        steps, skipped = _picked(contents, steps, options.layers)
     if steps is None:
         try:
-            steps, skipped = arranged(contents, bag_of(contents), activation, layout, layers)
+            steps, skipped = arranged(contents, bag_of(contents), options)
         except UnreadableModel:
             raise
         except ValueError as problem:  # what a reader could not follow is why it must be told
             raise ValueError("; ".join((str(problem), *contents.notes))) from None
-    return _model(contents, _Chain.of(steps), skipped, activation, layout)
-
-
-def check_layout(layout: str) -> None:
-    """Raise a ValueError if a layout has no such name."""
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout = {layout!r}: must be one of {', '.join(LAYOUTS)}")
-
-
-def layer_names(contents: Contents) -> list[str]:
-    """Return the names that ``layers=`` accepts, in forward order if the source tells it."""
-    if contents.steps is not None:
-        return list(dict.fromkeys(s.name for s in contents.steps if isinstance(s, Dense)))
-    bag = bag_of(contents)
-    return [m.dense.name for m in (*bag.layers, *bag.unsure)]
-
-
-def _check_layers(layers: Sequence[str] | None) -> tuple[str, ...] | None:
-    if layers is None:
-        return None
-    named = not isinstance(layers, (str, bytes)) and isinstance(layers, Iterable)
-    given = tuple(layers) if named else ()
-    if not named or not all(isinstance(name, str) for name in given):
-        raise ValueError(f"layers = {layers!r}: must be a sequence of names of layers")
-    if len(given) < 2:
-        raise ValueError(f"layers = {list(given)!r}: must name two layers or more")
-    return given
+    return _model(contents, _Chain.of(steps), skipped, options)
 
 
 # --- from steps to a model ------------------------------------------------------------------
@@ -142,10 +101,9 @@ def _model(
     contents: Contents,
     chain: _Chain,
     skipped: list[tuple[str, str]],
-    activation: str | None,
-    layout: Layout | None,
+    options: ReadOptions,
 ) -> Model:
-    settled = _settled(contents, chain, layout)
+    settled = _settled(contents, chain, options.layout)
     outside = chain.gaps if len(chain.gaps) == 1 else (chain.gaps[0], chain.gaps[-1])
     skipped += [(s.name, s.reason) for s in itertools.chain(*outside) if isinstance(s, Barrier)]
     if settled is None:
@@ -155,13 +113,14 @@ def _model(
     layers = tuple(
         layer_of(contents, dense, one) for dense, one in zip(chain.layers, settled, strict=True)
     )
-    links = tuple(
-        _link(contents, chain, layers, i, activation) for i in range(max(0, len(layers) - 1))
-    )
+    pairs = range(max(0, len(layers) - 1))
+    links = tuple(_link(contents, chain, layers, i, options.activation) for i in pairs)
     return Model(layers, links, tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
 
 
-def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[Layout, ...] | None:
+def _settled(
+    contents: Contents, chain: _Chain, asked: Orientation | None
+) -> tuple[Orientation, ...] | None:
     """Return how each layer is stored, None if that is open and of no interest."""
     for dense in chain.layers:
         for name in (dense.weight, dense.bias, dense.magnitude):
@@ -170,7 +129,7 @@ def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[L
         if contents.tensors[dense.weight].array.ndim != 2:
             shape = contents.tensors[dense.weight].shape
             raise UnreadableModel(f"{dense.weight} has the shape {shape}: must be a matrix")
-    options = layouts.possible([Matrix(dense) for dense in chain.layers], contents, asked)
+    options = orientations.possible([Matrix(dense) for dense in chain.layers], contents, asked)
     if len(options) == 1 and all(dense.layout is not None for dense in chain.layers):
         return options[0]
     if len(chain.layers) == 1:
@@ -179,7 +138,7 @@ def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[L
     joined = [not any(isinstance(s, Barrier) for s in gap) for gap in chain.gaps[1:-1]]
     fitting = []
     for option in options:
-        widths = [layouts.width(*pair) for pair in zip(shapes, option, strict=True)]
+        widths = [orientations.width(*pair) for pair in zip(shapes, option, strict=True)]
         pairs = zip(joined, itertools.pairwise(widths), strict=True)
         if all(ordering.chains(pair) for together, pair in pairs if together):
             fitting.append(option)
@@ -190,7 +149,7 @@ def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[L
     return fitting[0]
 
 
-def layer_of(contents: Contents, dense: Dense, layout: Layout) -> Layer:
+def layer_of(contents: Contents, dense: Dense, layout: Orientation) -> Layer:
     """Return a layer with its arrays.
 
     Raises
@@ -326,7 +285,7 @@ def _sharing(contents: Contents, chain: _Chain, i: int) -> list[str]:
 
 
 def _picked(
-    contents: Contents, steps: tuple[Step, ...], layers: tuple[str, ...]
+    contents: Contents, steps: tuple[Step, ...], layers: Sequence[str]
 ) -> tuple[tuple[Step, ...] | None, list[tuple[str, str]]]:
     """Return the steps of the layers named, None if the source does not tell of all of them."""
     dense = {i: step for i, step in enumerate(steps) if isinstance(step, Dense)}

@@ -33,6 +33,9 @@ from obstruction.models.readers.files import (
 )
 from obstruction.models.readers.zip_archives import Archive
 
+FORMAT: Final = "NumPy"
+SUFFIXES: Final = (".npz", ".npy")
+
 MOST_DIMENSIONS: Final = 32
 
 _MAGIC: Final = b"\x93NUMPY"
@@ -63,7 +66,7 @@ def matches(head: bytes, path: Path) -> bool:
     if head.startswith(b"PK\x03\x04") and len(head) >= 30:
         name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return name.endswith(b".npy") or path.suffix == ".npz"
-    return path.suffix in (".npz", ".npy")
+    return path.suffix in SUFFIXES
 
 
 def read(path: Path) -> Contents:

@@ -34,6 +34,9 @@ from obstruction.models.readers.files import (
     told_as,
 )
 
+FORMAT: Final = "safetensors"
+SUFFIXES: Final = (".safetensors",)
+
 LARGEST_HEADER: Final = 100_000_000
 """Bytes that a header may have, as in the format's own library."""
 
@@ -82,7 +85,7 @@ class _Entry:
 
 def matches(head: bytes, path: Path) -> bool:
     """Return whether a file is, or claims to be, of this format."""
-    return head[8:9] == b"{" or path.suffix == ".safetensors"
+    return head[8:9] == b"{" or path.suffix in SUFFIXES
 
 
 def read(path: Path) -> Contents:

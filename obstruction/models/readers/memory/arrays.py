@@ -5,12 +5,19 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Activation, Contents, Dense, Layout, Step, UnreadableModel
+from obstruction.models.contents import (
+    Activation,
+    Contents,
+    Dense,
+    Orientation,
+    Step,
+    UnreadableModel,
+)
 from obstruction.models.readers.memory.tensors import (
     as_tensor,
     check_changes,
@@ -19,6 +26,8 @@ from obstruction.models.readers.memory.tensors import (
     like,
     overwrite,
 )
+
+OBJECTS: Final = "a sequence or mapping of arrays"
 
 
 def matches(source: Any) -> bool:
@@ -53,7 +62,7 @@ def read(source: Any) -> Contents:
         return Contents("mapping of arrays", tensors)
     ours = _is_replayed(source)
     between = Activation("relu") if ours else Activation("")  # no name: the caller must say it
-    layout: Layout | None = "out_in" if ours else None
+    layout: Orientation | None = "out_in" if ours else None
     steps: list[Step] = []
     for name in sorted(
         (name for name in tensors if name[0] == "W"), key=lambda name: int(name[1:])

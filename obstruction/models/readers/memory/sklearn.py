@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Activation, Contents, Dense, Step, UnreadableModel
 from obstruction.models.readers.memory.tensors import as_tensor, check_changes, overwrite
 
-_NETWORKS = ("MLPClassifier", "MLPRegressor")
+OBJECTS: Final = "a network of scikit-learn"
+
+_NETWORKS: Final = ("MLPClassifier", "MLPRegressor")
 
 
 def matches(source: Any) -> bool:

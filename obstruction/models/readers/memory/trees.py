@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Layout
+from obstruction.models.contents import Contents, Orientation
 from obstruction.models.readers.memory.tensors import (
     as_tensor,
     check_changes,
@@ -17,6 +17,8 @@ from obstruction.models.readers.memory.tensors import (
     like,
     overwrite,
 )
+
+OBJECTS: Final = "a tree of Flax or Haiku parameters"
 
 _Leaves: TypeAlias = Iterator[tuple[tuple[Any, ...], Any]]
 
@@ -99,7 +101,7 @@ def _named(source: Any) -> dict[str, Any]:
     return {_name(path): leaf for path, leaf in _leaves(source, ()) if is_array(leaf)}
 
 
-def _layout(held: Mapping[str, Any]) -> Layout | None:
+def _layout(held: Mapping[str, Any]) -> Orientation | None:
     """Return the layout of Flax and Haiku if it is theirs, None if it may be another."""
     matrices = [(name, one) for name, one in held.items() if one.ndim == 2]
     parts = [(name.rpartition("/"), one) for name, one in matrices]

@@ -29,6 +29,9 @@ from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch.pickles import Call
 from obstruction.models.readers.torch.storages import LEGACY, TorchFile, View, is_tensor, view
 
+FORMAT: Final = "PyTorch"
+SUFFIXES: Final = (".pt", ".pth", ".bin", ".ckpt")
+
 MOST_PARTS: Final = 200_000
 """The largest number of parts of a model: a part that contains another twice counts it twice."""
 
@@ -45,7 +48,6 @@ WELL_KNOWN: Final = (
 )
 """Keys of checkpoints under which the model is, the likeliest first."""
 
-_SUFFIXES: Final = (".pt", ".pth", ".ckpt", ".bin")
 _NO_MODEL: Final = re.compile(r"optim|sched|scaler|rng|random|callback|loops|history|hyper", re.I)
 _AVERAGED: Final = re.compile(r"(^|_)(ema|swa)(_|$)", re.I)
 _IN_OUT: Final = re.compile(r"(^|\.)c_(fc|attn)\.weight$")
@@ -57,8 +59,8 @@ def matches(head: bytes, path: Path) -> bool:
         return True
     if head.startswith(b"PK\x03\x04") and len(head) >= 30:
         name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-        return name.endswith(b"data.pkl") or path.suffix in _SUFFIXES
-    return path.suffix in _SUFFIXES and not head.startswith(b"\x89HDF")
+        return name.endswith(b"data.pkl") or path.suffix in SUFFIXES
+    return path.suffix in SUFFIXES and not head.startswith(b"\x89HDF")
 
 
 def read(path: Path) -> Contents:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Dataflow, Layout, Step, UnreadableModel
+from obstruction.models.contents import Contents, Dataflow, Orientation, Step, UnreadableModel
 from obstruction.models.readers.memory.tensors import (
     as_tensor,
     check_changes,
@@ -27,6 +27,8 @@ from obstruction.models.readers.memory.tensors import (
 from obstruction.models.readers.torch import graphs as torch_graphs
 from obstruction.models.readers.torch import leaves as torch_leaves
 from obstruction.models.readers.torch import tracing as torch_tracing
+
+OBJECTS: Final = "a torch.nn.Module or state dict"
 
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "net")
 """Keys under which checkpoints keep the state dict of the model."""
@@ -165,7 +167,7 @@ def _read_module(module: Any) -> Contents:
     except torch_graphs.NotFollowed as problem:
         name = type(module).__name__
         notes = (f"the forward pass of {name} cannot be followed ({problem})",)
-    layout: Layout | None = "out_in" if steps is None else None
+    layout: Orientation | None = "out_in" if steps is None else None
     shared = _overlapping(held.items())
     return Contents("PyTorch module", tensors, layout, steps, shared, notes, flow)
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from obstruction.models.contents import LAYOUTS, Contents, Dense, Layout, Tensor, UnreadableModel
+from obstruction.models.contents import (
+    ORIENTATIONS,
+    Contents,
+    Dense,
+    Orientation,
+    Tensor,
+    UnreadableModel,
+)
 from obstruction.models.layers.naming import Matrix
 
 
-def proven(dense: Dense, tensors: Mapping[str, Tensor]) -> Layout | None:
+def proven(dense: Dense, tensors: Mapping[str, Tensor]) -> Orientation | None:
     """Return the layout that a layer's biases (or magnitudes) prove, None if they fit both.
 
     Raises
@@ -33,8 +40,8 @@ def proven(dense: Dense, tensors: Mapping[str, Tensor]) -> Layout | None:
 
 
 def possible(
-    matrices: Sequence[Matrix], contents: Contents, asked: Layout | None
-) -> list[tuple[Layout, ...]]:
+    matrices: Sequence[Matrix], contents: Contents, asked: Orientation | None
+) -> list[tuple[Orientation, ...]]:
     """Return the layouts that layers can have: one set if it is known, two if it must be asked.
 
     A layout is known from the biases, else from the reader, else it is what the caller asks for,
@@ -74,8 +81,8 @@ def possible(
     )
     shown = {proof for proof in evidence if proof}
     alike = shown.pop() if len(shown) == 1 else None
-    found: list[tuple[Layout, ...]] = []
-    for other in LAYOUTS:
+    found: list[tuple[Orientation, ...]] = []
+    for other in ORIENTATIONS:
         one = tuple(
             m.dense.layout
             or proof
@@ -91,6 +98,6 @@ def possible(
     return found
 
 
-def width(shape: tuple[int, ...], layout: Layout) -> tuple[int, int]:
+def width(shape: tuple[int, ...], layout: Orientation) -> tuple[int, int]:
     """Return the inputs and outputs of a layer."""
     return (shape[1], shape[0]) if layout == "out_in" else (shape[0], shape[1])
