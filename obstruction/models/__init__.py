@@ -1,7 +1,7 @@
 """Models of any framework, in memory or in files, as networks that can be audited.
 
-`formats` lists the readers, `reading` chooses one for a source, and `layers` makes a network of
-what it finds, with the `options` that a user gives.
+`reading` chooses one of the `readers` for a source, and `layers` makes a network of what it finds,
+with the `options` that a user gives.
 
 The folder may import tools. It must never know what an audit asks of a network, and it must never
 execute anything that a file holds.

@@ -124,7 +124,7 @@ def check_target(source: str | os.PathLike[str], out: str | os.PathLike[str]) ->
 
 
 def _object_reader(source: Any) -> ObjectReader:
-    from obstruction.models.formats import OBJECT_READERS
+    from obstruction.models.readers.object_readers import OBJECT_READERS
 
     for reader in OBJECT_READERS:
         if reader.matches(source):
@@ -141,7 +141,7 @@ def _object_reader(source: Any) -> ObjectReader:
 
 
 def _file_reader(path: Path) -> FileReader:
-    from obstruction.models.formats import FILE_READERS
+    from obstruction.models.readers.file_readers import FILE_READERS
 
     head = _head(path)
     if path.suffix != ".skops":  # a zip archive of arrays, which would pass for NumPy's
@@ -184,7 +184,7 @@ def _head(path: Path) -> bytes:
 
 
 def _refusal_of_folder(path: Path) -> str:
-    from obstruction.models.formats import FILE_READERS
+    from obstruction.models.readers.file_readers import FILE_READERS
 
     if (path / "saved_model.pb").exists():
         return "a TensorFlow SavedModel cannot be read: load it with Keras and save it as .keras"
@@ -199,7 +199,7 @@ def _refusal_of_folder(path: Path) -> str:
 
 def _refusal_of_content(head: bytes, path: Path) -> str:
     """Return why a file of no known format is refused, and what to do."""
-    from obstruction.models.formats import FILE_READERS
+    from obstruction.models.readers.file_readers import FILE_READERS
 
     if path.suffix == ".skops":
         return f"a .skops file cannot be read: {_LOAD_IT}"

@@ -613,7 +613,7 @@ def test_pytorch_exports(exported, tmp_path):
     ort = framework("onnxruntime")
     weights = [layer.weight.detach().numpy() for layer in net if hasattr(layer, "weight")]
     biases = [layer.bias.detach().numpy() for layer in net if hasattr(layer, "weight")]
-    found = read_blocked("onnx.graph", tmp_path / "found", *paths.values())
+    found = read_blocked(tmp_path / "found", *paths.values())
     for (name, path), (tensors, steps, _, _) in zip(paths.items(), found, strict=True):
         layers = [step for step in steps if isinstance(step, Dense)]
         assert [type(step) for step in steps] == [Dense, Activation, Dense, Activation, Dense]
@@ -649,7 +649,7 @@ def test_scikit_learn_exports(tmp_path):
             warnings.simplefilter("ignore")
             fitted = getattr(sklearn, kind)(hidden_layer_sizes=(7, 4), max_iter=2).fit(x, y)
             path = put(tmp_path, skl2onnx.to_onnx(fitted, x[:1]), f"{kind}.onnx")
-        ((tensors, steps, _, _),) = read_blocked("onnx.graph", tmp_path / "found", path)
+        ((tensors, steps, _, _),) = read_blocked(tmp_path / "found", path)
         layers = [step for step in steps if isinstance(step, Dense)]
         assert not [step for step in steps[:5] if isinstance(step, Barrier)]
         assert not isinstance(steps[-1], Barrier)

@@ -1,8 +1,8 @@
 """What a reader of files and a reader of objects must offer.
 
-A reader is a module. It fulfils one of these protocols by having constants and functions of these
-names, and mypy checks that it does where it is listed, in `obstruction.models.formats`. A reader
-never guesses: what its format does not say stays None in the `Contents` that it returns.
+A reader is a module that has the constants and functions of one of these protocols. Where it is
+listed, in `file_readers` or `object_readers`, mypy checks that it does. A reader never guesses:
+what its format does not say stays None in the `Contents` that it returns.
 """
 
 from __future__ import annotations

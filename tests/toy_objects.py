@@ -1,0 +1,42 @@
+"""A kind of models in memory in one module, as a newcomer would add it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from obstruction.models.contents import Activation, Contents, Dense
+from obstruction.models.readers.memory.tensors import as_tensor, check_changes, overwrite
+
+OBJECTS = "a toy network"
+
+
+class Toy:
+    """A network of one hidden layer."""
+
+    def __init__(self, hidden: Any, output: Any) -> None:
+        self.held = {"hidden": hidden, "output": output}
+
+    def __call__(self, x: Any) -> Any:
+        return self.held["output"] @ np.maximum(self.held["hidden"] @ x, 0.0)
+
+
+def matches(source: Any) -> bool:
+    return isinstance(source, Toy)
+
+
+def read(source: Any) -> Contents:
+    tensors = {name: as_tensor(name, array) for name, array in source.held.items()}
+    steps = (Dense("hidden", "hidden"), Activation("relu"), Dense("output", "output"))
+    return Contents("toy network", tensors, "out_in", steps)
+
+
+def updated(source: Any, changes: Mapping[str, Any], *, inplace: bool) -> Any:
+    check_changes(changes, source.held)
+    target = source if inplace else copy.deepcopy(source)
+    for name, array in changes.items():
+        overwrite(name, target.held[name], array)
+    return target
