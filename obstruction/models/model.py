@@ -1,4 +1,4 @@
-"""A network as the audit sees it: fully connected layers in order, and what links them."""
+"""Fully connected layers in forward order, and the activations that link them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class Layer:
     Attributes
     ----------
     name : str
-        What the source calls it.
+        The name of the layer in the source.
     weight : ndarray, shape (outputs, inputs)
         The weights, usually a view of the stored tensor.
     bias : ndarray, shape (outputs,), or None
         The biases.
     weight_tensor : Tensor
-        The stored weights; with `magnitude`, their directions.
+        The stored weights. With weight normalisation it holds their directions.
     bias_tensor : Tensor or None
         The stored biases.
     layout : {"out_in", "in_out"}
-        How `weight_tensor` is stored.
+        The orientation in which `weight_tensor` is stored.
     magnitude : Tensor or None
-        With weight normalisation, the stored magnitudes of the rows of `weight`.
+        The stored magnitudes of the rows of `weight`, None without weight normalisation.
     factor, bias_factor : float
-        Fixed factors of the forward pass; balances are those of the stored weights.
+        Fixed factors of weights and biases in the forward pass. Balances ignore them.
     """
 
     name: str
@@ -58,25 +58,24 @@ class Layer:
     def rescaled(
         self, rows: NDArray[np.float64] | None, columns: NDArray[np.float64] | None
     ) -> dict[str, NDArray[Any]]:
-        """Return the tensors after rows (with biases) and columns are multiplied by factors.
+        """Return the tensors of the layer with its rows and columns multiplied by factors.
 
         Parameters
         ----------
         rows : ndarray of float64, shape (outputs,), or None
-            Factors > 0 of the rows of the weights and of the biases, None to leave them.
+            Factors > 0 of the rows of the weights and of the biases, or None for ones.
         columns : ndarray of float64, shape (inputs,), or None
-            Factors > 0 of the columns of the weights, None to leave them.
+            Factors > 0 of the columns of the weights, or None for ones.
 
         Returns
         -------
         dict of str to ndarray
-            New values by name of tensor, in stored shape and precision; only what changes.
+            New values, in stored shape and precision, by the names of the tensors that change.
 
         Raises
         ------
         ValueError
-            If columns of a layer with weight normalisation are to be scaled, which no factor of
-            its parameters can do.
+            If `columns` is given and the layer has weight normalisation.
         """
         changes: dict[str, NDArray[Any]] = {}
         if columns is not None and self.magnitude is not None:
@@ -103,18 +102,27 @@ class Layer:
         return changes
 
 
+def weight_normalised(directions: NDArray[Any], magnitudes: NDArray[Any]) -> NDArray[np.float64]:
+    """Return rows of given directions and lengths; a direction of zeros gives nan."""
+    rows = directions.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rows *= magnitudes.astype(np.float64).reshape(-1, 1) / lengths
+    return rows
+
+
 @dataclass(frozen=True)
 class Link:
-    """What lies between a layer and the next: the hidden neurons, if the layers are consecutive.
+    """The hidden neurons between a layer and the next.
 
     Attributes
     ----------
     activation : str
-        The canonical name of the activation, "" if it is not known.
+        The canonical name of their activation, "" if it is unknown.
     slope : float
-        Its factor on negative inputs.
+        The slope of the activation for negative inputs.
     reason : str or None
-        Why these neurons keep no balance and are not audited, None if they are.
+        Why the neurons keep no balance, None if they keep one and are audited.
     """
 
     activation: str
@@ -131,13 +139,13 @@ class Model:
     layers : tuple of Layer
         In the order of the forward pass.
     links : tuple of Link
-        One fewer than layers: ``links[i]`` is between ``layers[i]`` and ``layers[i + 1]``.
+        ``links[i]`` lies between ``layers[i]`` and ``layers[i + 1]``.
     skipped : tuple of (str, str)
-        What else was found and not audited, each with its reason.
+        The name of everything else in the source, with the reason why it is not audited.
     format : str
-        Where it comes from: ``"safetensors"``, ``"PyTorch module"``.
+        The kind of the source, such as ``"safetensors"`` or ``"PyTorch module"``.
     notes : tuple of str
-        What a reader remarks that is no reason to skip anything, a sentence each.
+        Remarks of the reader, a sentence each.
     """
 
     layers: tuple[Layer, ...]
@@ -147,11 +155,12 @@ class Model:
     notes: tuple[str, ...] = ()
 
     def segments(self) -> list[range]:
-        """Return the runs of layers between which all neurons are audited, two layers or more.
+        """Return the longest runs of two or more layers between which all neurons are audited.
 
         Examples
         --------
-        A model of four layers whose middle link is no ReLU has ``[range(0, 2), range(2, 4)]``.
+        If the activation in the middle of four layers is not homogeneous, the segments are
+        ``[range(0, 2), range(2, 4)]``.
         """
         found, start = [], 0
         for i, link in enumerate((*self.links, Link("", reason="the end"))):

@@ -1,4 +1,4 @@
-"""A network with other numbers in its tensors: after a repair, or later in training."""
+"""Networks whose tensors have new values, from a repair or from training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Tensor
-from obstruction.models.model import Layer, Model
+from obstruction.models.model import Layer, Model, weight_normalised
 
 FloatArray = NDArray[np.float64]
 
@@ -19,39 +19,36 @@ _NORMAL: Final = {"float16": 2.0**-14, "bfloat16": 2.0**-126, "float32": 2.0**-1
 
 
 def oriented(layer: Layer, stored: NDArray[Any]) -> NDArray[Any]:
-    """Return weights in their stored shape as ``(outputs, inputs)``, a view if possible."""
+    """Return stored weights in the shape ``(outputs, inputs)``, as a view if possible."""
     if layer.layout == "out_in":
         return stored.reshape(layer.outputs, layer.inputs)
     return stored.reshape(layer.inputs, layer.outputs).T
 
 
 def layer_with(layer: Layer, arrays: Mapping[str, NDArray[Any]]) -> Layer:
-    """Return the layer with other numbers.
+    """Return a copy of a layer in which some tensors have new values.
 
     Parameters
     ----------
     layer : Layer
-        It stays as it is.
+        The layer, which is not changed.
     arrays : mapping of str to ndarray
-        New numbers by name of tensor, in stored shape; tensors without a name here stay.
+        New values, in stored shape, by the names of the tensors that change.
     """
 
-    def put(tensor: Tensor | None) -> Tensor | None:
+    def new(tensor: Tensor | None) -> Tensor | None:
         if tensor is None or tensor.name not in arrays:
             return tensor
         return replace(tensor, array=arrays[tensor.name])
 
-    weight_tensor, bias_tensor = put(layer.weight_tensor), put(layer.bias_tensor)
-    magnitude = put(layer.magnitude)
+    weight_tensor, bias_tensor = new(layer.weight_tensor), new(layer.bias_tensor)
+    magnitude = new(layer.magnitude)
     assert weight_tensor is not None
     weight, bias = layer.weight, layer.bias
     if weight_tensor is not layer.weight_tensor or magnitude is not layer.magnitude:
         weight = oriented(layer, weight_tensor.array)
         if magnitude is not None:
-            weight = weight.astype(np.float64)
-            lengths = np.sqrt((weight * weight).sum(axis=1, keepdims=True))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                weight *= magnitude.array.astype(np.float64).reshape(-1, 1) / lengths
+            weight = weight_normalised(weight, magnitude.array)
     if bias_tensor is not None and bias_tensor is not layer.bias_tensor:
         bias = bias_tensor.array.reshape(layer.outputs)
     return replace(
@@ -65,12 +62,12 @@ def layer_with(layer: Layer, arrays: Mapping[str, NDArray[Any]]) -> Layer:
 
 
 def model_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
-    """Return the model with the numbers that its tensors have now.
+    """Return a copy of a model with the present values of its tensors.
 
     Raises
     ------
     ValueError
-        If one of its tensors is not there or has another shape.
+        If one of its tensors is missing or has another shape than before.
     """
     for layer in model.layers:
         for known in (layer.weight_tensor, layer.bias_tensor, layer.magnitude):
@@ -88,29 +85,36 @@ def model_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
 
 
 def tensors_of(layer: Layer) -> list[Tensor]:
-    """Return the tensors that a layer is stored in."""
+    """Return the tensors in which a layer is stored."""
     found = (layer.weight_tensor, layer.bias_tensor, layer.magnitude)
     return [tensor for tensor in found if tensor is not None]
 
 
 def stored_types(layers: Sequence[Layer]) -> set[str]:
-    """Return the types of the numbers of some layers."""
+    """Return the types in which the numbers of some layers are stored."""
     return {tensor.dtype for layer in layers for tensor in tensors_of(layer)}
 
 
 def epsilon(dtype: str) -> float:
-    """Return the distance from 1 to the next number of a type."""
+    """Return the distance from 1 to the next larger number of a type."""
     return _EPSILON.get(dtype, 2.0**-52)
 
 
 def rescaled_tensors(model: Model, factors: list[FloatArray]) -> dict[str, NDArray[Any]]:
-    """Return the tensors that change, as stored.
+    """Return the stored values of all tensors that change when hidden neurons are rescaled.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    factors : list of ndarray of float64
+        The factors of the neurons of each hidden layer.
 
     Raises
     ------
     ValueError
-        If layers share one of them, if a layer with weight normalisation would need its columns
-        scaled, or if a number overflows its type or is lost to underflow.
+        If layers share such a tensor, if the columns of a layer with weight normalisation would
+        have to be scaled, or if values overflow or underflow their type.
     """
     moved = [bool(np.any(a != 1.0)) for a in factors] + [False]
     names = [tensor.name for layer in model.layers for tensor in tensors_of(layer)]
@@ -134,13 +138,13 @@ def rescaled_tensors(model: Model, factors: list[FloatArray]) -> dict[str, NDArr
 def _check_underflow(
     layer: Layer, rows: FloatArray | None, columns: FloatArray | None, values: NDArray[Any]
 ) -> None:
-    """Refuse if a row or column loses more to underflow than it may to rounding."""
+    """Raise a ValueError if a row or column loses more to underflow than to rounding."""
     dtype = layer.weight_tensor.dtype
     normal = _NORMAL.get(dtype, 2.0**-1022)
     if np.abs(values).min(initial=np.inf) >= normal:
         return
     if not np.any((np.abs(oriented(layer, values)) < normal) & (layer.weight != 0.0)):
-        return  # only zeros, which stay what they are
+        return  # only zeros are that small, and they were zeros before
     exact = layer.weight.astype(np.float64)
     exact *= 1.0 if rows is None else rows[:, None]
     exact *= 1.0 if columns is None else columns[None, :]

@@ -1,7 +1,7 @@
-"""Layers of a network made of what a reader found: their order, orientation and links.
+"""From what a reader found to the layers of a network, their order, orientation and links.
 
-Nothing is guessed. What the source does not say and the shapes do not decide is asked for: the
-error names the option.
+Nothing is guessed. If neither the source nor the shapes decide, an error names the option that the
+user must give.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from obstruction.models.contents import (
 from obstruction.models.layers import ordering, orientations
 from obstruction.models.layers.arranging import UNKNOWN, arranged, ask_for_layout, no_chain
 from obstruction.models.layers.naming import Matrix, bag_of
-from obstruction.models.model import Layer, Link, Model
+from obstruction.models.model import Layer, Link, Model, weight_normalised
 from obstruction.models.options import NO_OPTIONS, ReadOptions
 
 _SLOPES: Final = {"linear": 1.0, "leaky_relu": 0.01, "prelu": 0.25}
@@ -51,12 +51,12 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
     Returns
     -------
     Model
-        Of any number of layers, none included; what was passed over is in its `skipped`.
+        A network of any number of layers, even of none.
 
     Raises
     ------
     UnreadableModel
-        If weights are no finite floating-point numbers or contradict each other.
+        If weights are not finite floating-point numbers, or if shapes contradict each other.
     ValueError
         If an option contradicts the source, or must be given.
     """
@@ -69,7 +69,7 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
             steps, skipped = arranged(contents, bag_of(contents), options)
         except UnreadableModel:
             raise
-        except ValueError as problem:  # what a reader could not follow is why it must be told
+        except ValueError as problem:  # the notes say why the reader found no order
             raise ValueError("; ".join((str(problem), *contents.notes))) from None
     return _model(contents, _Chain.of(steps), skipped, options)
 
@@ -79,7 +79,7 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Layers in forward order and what lies before, between and after them."""
+    """Layers in forward order, and the steps before, between and after them."""
 
     layers: tuple[Dense, ...]
     gaps: tuple[tuple[Activation | Barrier, ...], ...]
@@ -121,7 +121,7 @@ def _model(
 def _settled(
     contents: Contents, chain: _Chain, asked: Orientation | None
 ) -> tuple[Orientation, ...] | None:
-    """Return how each layer is stored, None if that is open and of no interest."""
+    """Return how each layer is stored, or None for a single layer if that is unknown."""
     for dense in chain.layers:
         for name in (dense.weight, dense.bias, dense.magnitude):
             if name is not None and name not in contents.tensors:
@@ -129,19 +129,19 @@ def _settled(
         if contents.tensors[dense.weight].array.ndim != 2:
             shape = contents.tensors[dense.weight].shape
             raise UnreadableModel(f"{dense.weight} has the shape {shape}: must be a matrix")
-    options = orientations.possible([Matrix(dense) for dense in chain.layers], contents, asked)
-    if len(options) == 1 and all(dense.layout is not None for dense in chain.layers):
-        return options[0]
+    candidates = orientations.possible([Matrix(dense) for dense in chain.layers], contents, asked)
+    if len(candidates) == 1 and all(dense.layout is not None for dense in chain.layers):
+        return candidates[0]
     if len(chain.layers) == 1:
-        return options[0] if len(options) == 1 else None
+        return candidates[0] if len(candidates) == 1 else None
     shapes = [contents.tensors[dense.weight].shape for dense in chain.layers]
     joined = [not any(isinstance(s, Barrier) for s in gap) for gap in chain.gaps[1:-1]]
     fitting = []
-    for option in options:
-        widths = [orientations.width(*pair) for pair in zip(shapes, option, strict=True)]
+    for one in candidates:
+        widths = [orientations.width(*pair) for pair in zip(shapes, one, strict=True)]
         pairs = zip(joined, itertools.pairwise(widths), strict=True)
         if all(ordering.chains(pair) for together, pair in pairs if together):
-            fitting.append(option)
+            fitting.append(one)
     if len(fitting) > 1:
         raise ask_for_layout(contents)
     if not fitting:
@@ -155,18 +155,17 @@ def layer_of(contents: Contents, dense: Dense, layout: Orientation) -> Layer:
     Raises
     ------
     UnreadableModel
-        If its weights are no finite floating-point numbers, or have no direction.
+        If its weights are not finite floating-point numbers, or if it has weight normalisation
+        and a row of zeros.
     """
     weight = _checked(contents.tensors[dense.weight])
     bias = None if dense.bias is None else _checked(contents.tensors[dense.bias])
     magnitude = None if dense.magnitude is None else _checked(contents.tensors[dense.magnitude])
     array: NDArray[Any] = weight.array if layout == "out_in" else weight.array.T
     if magnitude is not None:
-        rows = array.astype(np.float64)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        if not norms.all():
+        array = weight_normalised(array, magnitude.array)
+        if not _is_finite(array):
             raise UnreadableModel(f"{weight.name}: a row of zeros has no direction")
-        array = rows * (magnitude.array.reshape(-1, 1) / norms)
     return Layer(
         dense.name,
         array,
@@ -181,13 +180,7 @@ def layer_of(contents: Contents, dense: Dense, layout: Orientation) -> Layer:
 
 
 def _checked(tensor: Tensor) -> Tensor:
-    """Return a tensor of finite numbers of which weights are made.
-
-    Raises
-    ------
-    UnreadableModel
-        If it is none.
-    """
+    """Return a tensor, or raise UnreadableModel if its numbers cannot be weights."""
     if tensor.dtype not in FLOATS:
         raise UnreadableModel(
             f"{tensor.name} holds numbers of type {tensor.dtype}: weights must be "
@@ -201,9 +194,9 @@ def _checked(tensor: Tensor) -> Tensor:
 
 
 def _is_finite(array: NDArray[Any]) -> bool:
-    """Return whether all numbers are finite, without memory for as many truth values."""
+    """Return whether all numbers are finite, without an array of as many truth values."""
     with np.errstate(all="ignore"):
-        if np.isfinite(array.sum()):  # no sum can hide what is not finite; one pass
+        if np.isfinite(array.sum()):  # a sum with a number that is not finite is not finite
             return True
     return bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
@@ -240,7 +233,7 @@ def _link(
 def _composed(
     known: Sequence[Activation], asked: str | None, *, must: bool, contents: Contents, at: str
 ) -> tuple[str, float, str | None]:
-    """Return activations one after the other as one: name, slope, why it keeps no balance."""
+    """Return the composition of activations: its name, its slope, and why it keeps no balance."""
     name, slope = "linear", 1.0
     for one in known:
         if one.name:
@@ -258,14 +251,14 @@ def _composed(
         why = why_not(this)
         if why is not None:
             return this, 0.0, why
-        if this != "linear" and name != "relu":  # whatever follows or precedes a ReLU, it is one
+        if this != "linear" and name != "relu":  # with a ReLU before or after it, it is one
             name = this
         slope *= factor
     return name, slope, None
 
 
 def _sharing(contents: Contents, chain: _Chain, i: int) -> list[str]:
-    """Return why the neurons between layers i and i + 1 have weights that are used elsewhere."""
+    """Return the reasons of neurons between layers i and i + 1 whose weights are shared."""
     here, after = chain.layers[i], chain.layers[i + 1]
     everywhere = [s for s in contents.steps or chain.layers if isinstance(s, Dense)]
     touching = [n for n in (here.weight, here.bias, here.magnitude, after.weight) if n is not None]
@@ -287,7 +280,10 @@ def _sharing(contents: Contents, chain: _Chain, i: int) -> list[str]:
 def _picked(
     contents: Contents, steps: tuple[Step, ...], layers: Sequence[str]
 ) -> tuple[tuple[Step, ...] | None, list[tuple[str, str]]]:
-    """Return the steps of the layers named, None if the source does not tell of all of them."""
+    """Return the steps between the first and the last layer named, and what is left out.
+
+    The steps are None if a name is not that of a step.
+    """
     dense = {i: step for i, step in enumerate(steps) if isinstance(step, Dense)}
     places: list[int] = []
     for name in layers:
