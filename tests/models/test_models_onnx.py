@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from obstruction.models.contents import (
 )
 from obstruction.models.operations.chains import BRANCHES
 from obstruction.models.readers.onnx import graph as reader
-from obstruction.models.readers.onnx import tensors as onnx_tensors
 
 onnx = framework("onnx")
 make = onnx.helper.make_node
@@ -515,8 +515,9 @@ def test_many_parts_in_few_bytes_are_not_parsed(tmp_path):
 
 
 def test_without_onnx(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_tensors.importlib.util, "find_spec", lambda name: None)
-    assert refused(tmp_path, onnx_mlp(3, 2)).endswith(
+    model = onnx_mlp(3, 2)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert refused(tmp_path, model).endswith(
         "reading ONNX files needs onnx: pip install 'obstruction[onnx]'"
     )
 

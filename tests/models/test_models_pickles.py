@@ -157,7 +157,7 @@ def test_a_huge_memo_index_costs_nothing():
     assert load(b"K\x01r\xff\xff\xff\xffj\xff\xff\xff\xff\x86.")[0] == (1, 1)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
-    refused(b"h\x05.", "recalls what is not there")
+    refused(b"h\x05.", "recalls an object that it did not store")
 
 
 def nested(depth: int) -> bytes:
@@ -183,7 +183,7 @@ def test_keys_made_to_collide():
 
 @pytest.mark.parametrize("key", [[], {}, ([],)])
 def test_keys_that_are_none(key):
-    refused(b"}" + emit(key) + b"Ns.", "is no key")
+    refused(b"}" + emit(key) + b"Ns.", "has no hash")
 
 
 def test_depth_costs_nothing():
@@ -222,14 +222,14 @@ def test_memory_stays_in_bounds(hungry):
     [
         (b"", "cut off"),
         (b"N", "cut off"),
-        (b".", "takes what is not there"),
-        (b"NN.", "leaves something behind"),
-        (b"(N.", "leaves something behind"),
-        (b"t.", "takes what is not there"),
-        (b"N\x86.", "takes what is not there"),
-        (b"R.", "takes what is not there"),
-        (b"(o.", "takes what is not there"),
-        (b"q\x00.", "takes what is not there"),
+        (b".", "takes an object from an empty stack"),
+        (b"NN.", "makes more than one object"),
+        (b"(N.", "makes more than one object"),
+        (b"t.", "collects objects without a mark"),
+        (b"N\x86.", "takes an object from an empty stack"),
+        (b"R.", "takes an object from an empty stack"),
+        (b"(o.", "takes an object from an empty stack"),
+        (b"q\x00.", "takes an object from an empty stack"),
         (b"X\xff\xff\xff\x7fabc.", "cut off"),
         (b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff.", "cut off"),
         (b"\x95\xff\x00\x00\x00\x00\x00\x00\x00N.", "cut off"),
@@ -237,12 +237,12 @@ def test_memory_stays_in_bounds(hungry):
         (b"\x80\x06N.", "protocol 6"),
         (b"cos", "does not end"),
         (b"c" + b"x" * 5_000, "does not end"),
-        (b"NNb.", "state to what is no object"),
-        (b"NNNs.", "entries to what is no mapping"),
-        (b"NNa.", "elements to what is no list"),
+        (b"NNb.", "state to an object that has none"),
+        (b"NNNs.", "entries to an object that is no mapping"),
+        (b"NNa.", "elements to an object that is no list"),
         (b"}(Nu.", "key without a value"),
-        (b"N\x93.", "takes what is not there"),
-        (b"NN\x93.", "names what is no name"),
+        (b"N\x93.", "takes an object from an empty stack"),
+        (b"NN\x93.", "imports something that is no name"),
         (b"I1\n.", "operation b'I'"),
         (b"P1\n.", "operation b'P'"),
         (b"\x82\x01.", "operation b'\\\\x82'"),

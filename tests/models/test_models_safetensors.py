@@ -84,7 +84,7 @@ def test_bfloat16(tmp_path):
     reader.write(path, {"a": new}, path)
     assert np.array_equal(reader.read(path).tensors["a"].array, new)
     assert np.array_equal(library.load_file(path)["a"].astype(np.float32), new)
-    with pytest.raises(ValueError, match="holds numbers that bfloat16 cannot"):
+    with pytest.raises(ValueError, match="holds numbers that are no bfloat16 numbers"):
         reader.write(path, {"a": (values["a"] / 3).astype(np.float32)}, path)
 
 

@@ -622,7 +622,7 @@ def test_conv1d_of_hugging_face_is_stored_transposed():
 
 
 def test_lazy_and_meta_tensors_hold_no_numbers():
-    with pytest.raises(UnreadableModel, match=r"^0.weight: not initialised yet"):
+    with pytest.raises(UnreadableModel, match=r"^0.weight: is not initialised"):
         models.read(nn.Sequential(nn.LazyLinear(7), nn.Linear(7, 1)))
     with pytest.raises(UnreadableModel, match=r"^0.weight: on the device 'meta'"):
         models.read(mlp(device="meta"))
@@ -808,7 +808,7 @@ def test_another_function_than_the_layers_show_is_found_out(inplace):
     state = copy.deepcopy(net.state_dict())
     generators = torch.random.get_rng_state(), random.getstate()
     legacy = np.random.get_state()[1].tolist()  # noqa: NPY002
-    with pytest.raises(ValueError, match=r"^Hidden: the module computes something else than"):
+    with pytest.raises(ValueError, match=r"^Hidden: the module computes another function than"):
         models.write(net, doubled(net, "fc1", "fc2"), inplace=inplace)
     assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
     assert (net.seen, net.calls, net.training) == ([], 0, True)
@@ -826,7 +826,7 @@ def test_rounding_is_no_other_function(dtype):
     changes = layers[0].rescaled(factors, None) | layers[1].rescaled(None, 1 / factors)
     models.write(net, changes)
     changes["2.weight"] = changes["2.weight"] * 1.2
-    with pytest.raises(ValueError, match=r"^Sequential: the module computes something else than"):
+    with pytest.raises(ValueError, match=r"^Sequential: the module computes another function than"):
         models.write(net, changes)
 
 

@@ -14,6 +14,7 @@ from obstruction.dag.from_models.dataflows import from_dataflow, has_branches
 from obstruction.dag.network import Network
 from obstruction.models import Layer, Model, NothingAuditable, Orientation, ReadOptions
 from obstruction.models.contents import Contents, Dense
+from obstruction.models.options import NO_OPTIONS
 
 
 def from_model(
@@ -65,7 +66,7 @@ def from_model(
     return found.network, found.weights
 
 
-def read_model(source: Any, options: ReadOptions) -> ModelNetwork:
+def read_model(source: Any, options: ReadOptions = NO_OPTIONS) -> ModelNetwork:
     """Return what `from_model` does, with the source's format, its layers and remarks."""
     contents = models.read_contents(source)
     if options.layers is None and has_branches(contents):

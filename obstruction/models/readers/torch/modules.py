@@ -1,6 +1,6 @@
 """PyTorch modules and state dicts in memory.
 
-PyTorch is never imported here: an object can only be one of its own if it is loaded already.
+This module never imports PyTorch, which must be loaded already if an object is of it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from obstruction.models.readers.torch import tracing as torch_tracing
 OBJECTS: Final = "a torch.nn.Module or state dict"
 
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "net")
-"""Keys under which checkpoints keep the state dict of the model."""
+"""The keys under which checkpoints keep the state dict of a model."""
 
 _ROWS: Final = 8
-_WIDTHS: Final = 3  # of inputs to try
-_TOLERANCES: Final = {"torch.float64": 1e-8, "torch.float32": 1e-3}  # of the largest output
+_WIDTHS: Final = 3
+"""The number of random inputs, and how many widths of inputs are tried."""
+
+_TOLERANCES: Final = {"torch.float64": 1e-8, "torch.float32": 1e-3}  # times the largest output
 
 
 def matches(source: Any) -> bool:
@@ -44,20 +46,16 @@ def matches(source: Any) -> bool:
 
 
 def read(source: Any) -> Contents:
-    """Return the parameters of a module with the steps of its forward pass, or a state dict's.
+    """Return the parameters and the steps of a module, or the tensors of a state dict.
 
-    The forward pass is followed without data and leaves the module as it was. If it cannot be
-    followed, because of control flow for instance, there are no steps.
+    The forward pass is traced without data and does not change the module. If it cannot be traced,
+    for instance because of control flow, there are no steps.
 
     Parameters
     ----------
     source : torch.nn.Module or mapping of str to torch.Tensor
-        Also a checkpoint: a mapping that holds a state dict under a key such as ``"state_dict"``.
-
-    Raises
-    ------
-    UnreadableModel
-        If there are no parameters, or they are not initialised yet.
+        A module, a state dict, or a checkpoint that holds a state dict under a key such as
+        ``"state_dict"``.
     """
     state = None if _is_module(source) else _state_dict(source)
     if state is None:
@@ -68,25 +66,16 @@ def read(source: Any) -> Contents:
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
-    """Return a module or state dict in which some tensors have other values.
+    """Return a module or state dict with new values, on which optimisers go on if it is in place.
 
-    The values given for a module must leave what it computes as it was. That is checked with copies
-    of the module on random inputs, where it can be run on vectors and copied, and has no hooks.
-
-    Parameters
-    ----------
-    source : torch.nn.Module or mapping of str to torch.Tensor
-        What was read.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`.
-    inplace : bool
-        Whether to change the tensors themselves, so that optimisers go on with them. If not, a
-        module is copied whole; of a state dict the changed tensors only.
+    A module must compute the same function before and after. This is checked on random inputs with
+    copies of the module, unless it has hooks, cannot be copied or takes no vectors. A copy of a
+    state dict shares the tensors that do not change.
 
     Raises
     ------
     ValueError
-        If a change does not fit, the module cannot be copied, or would compute something else.
+        If a change does not fit, if the module cannot be copied, or if its function would change.
     """
     if _is_module(source):
         check_changes(changes, _held(_unwrapped(source)))
@@ -123,7 +112,7 @@ def _is_module(source: Any) -> bool:
 
 
 def _state_dict(source: Any) -> Any:
-    """Return the mapping of names to tensors that a source is or holds, None if there is none."""
+    """Return the state dict that a mapping is or holds, or None if there is none."""
     if not isinstance(source, Mapping):
         return None
     for one in (source, *(source.get(key) for key in _NESTED)):
@@ -133,14 +122,14 @@ def _state_dict(source: Any) -> Any:
 
 
 def _unwrapped(module: Any) -> Any:
-    """Return the module inside DataParallel and what torch.compile returns."""
+    """Return the module within the wrappers of ``DataParallel`` and ``torch.compile``."""
     while (inner := torch_leaves.wrapped(module)) is not None:
         module = inner
     return module
 
 
 def _held(module: Any) -> dict[str, Any]:
-    """Return the parameters and buffers of a module, each module's once."""
+    """Return the parameters and buffers of a module and, once each, of the modules in it."""
     return {
         f"{path}.{name}" if path else name: value
         for path, one in module.named_modules()
@@ -173,7 +162,7 @@ def _read_module(module: Any) -> Contents:
 
 
 def _overlapping(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:
-    """Return the sets of tensors that share memory."""
+    """Return the sets of the names of tensors that share memory."""
     spans: list[tuple[str, int, int, str]] = []
     for name, value in held:
         reach = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
@@ -200,11 +189,11 @@ def _copied(module: Any) -> Any:
     for one in module.modules():
         for value in vars(one).values():
             if isinstance(value, torch.Tensor) and not value.is_leaf:
-                # what the older weight normalisation computes; PyTorch refuses to copy such
+                # PyTorch does not copy such tensors, which the older weight normalisation makes
                 memo[id(value)] = value.detach().clone()
     try:
         return copy.deepcopy(module, memo)
-    except Exception as problem:  # modules may hold anything
+    except Exception as problem:  # copying may run code of the user
         raise ValueError(
             f"inplace = False: {type(module).__name__} cannot be copied ({problem}); "
             "inplace=True changes the module itself"
@@ -215,15 +204,10 @@ def _copied(module: Any) -> Any:
 
 
 def _check_function(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
-    """Check on random inputs that a module with other weights computes the same.
+    """Raise a ValueError if new weights change the function of a module on random inputs.
 
-    Only copies are run, each once, as ``forward`` may store or count. Hooks may write elsewhere,
-    so that a module with hooks is not run.
-
-    Raises
-    ------
-    ValueError
-        If it computes something else.
+    Each copy is run only once, as ``forward`` may change the state of a module. A module with hooks
+    is not run, as hooks may write to other places.
     """
     if any(torch_leaves.has_hooks(one) for one in module.modules()):
         return
@@ -232,16 +216,16 @@ def _check_function(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
     for width in itertools.islice(widths, _WIDTHS):
         try:
             before = _outputs(module, {}, matrices[0], width)
-        except Exception:  # it is the user's code, and may take no such inputs
+        except Exception:  # the user's code may not take such inputs
             continue
         try:
             after = _outputs(module, changes, matrices[0], width)
-        except Exception:  # what ran before may fail for reasons of its own
+        except Exception:  # the user's code may fail for reasons of its own
             return
         if not _agree(before, after):
             raise ValueError(
-                f"{type(module).__name__}: the module computes something else than its layers "
-                "show, so that other weights would change what it computes; it is left as it was"
+                f"{type(module).__name__}: the module computes another function than its layers "
+                "do, so that new weights would change its function; it is left as it was"
             )
         return
 
@@ -249,7 +233,7 @@ def _check_function(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
 def _outputs(
     module: Any, changes: Mapping[str, NDArray[Any]], matrix: Any, width: int
 ) -> list[Any]:
-    """Return the tensors that a copy of a module makes of random inputs in eval mode."""
+    """Return the outputs for random inputs of a copy of a module, in evaluation mode."""
     torch = sys.modules["torch"]
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(_ROWS, width, generator=generator, dtype=torch.float64)
@@ -277,7 +261,7 @@ def _tensors(made: Any) -> Iterator[Any]:
 
 
 def _agree(before: list[Any], after: list[Any]) -> bool:
-    """Return whether outputs differ by no more than rounding does, or hold no finite numbers."""
+    """Return whether outputs differ by at most the tolerance, where the first ones are finite."""
     for old, new in zip(before, after, strict=False):
         if old.is_floating_point() and old.numel() and old.isfinite().all():
             largest = float(old.abs().max())
