@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from obstruction.models.contents import Activation, Contents, Dense
-from obstruction.models.readers.memory.tensors import as_tensor, check_changes, overwrite
+from obstruction.models.readers.memory.tensors import as_tensors, check_changes, overwrite
 
 OBJECTS = "a toy network"
 
@@ -29,7 +29,7 @@ def matches(source: Any) -> bool:
 
 
 def read(source: Any) -> Contents:
-    tensors = {name: as_tensor(name, array) for name, array in source.held.items()}
+    tensors = as_tensors(source.held)
     steps = (Dense("hidden", "hidden"), Activation("relu"), Dense("output", "output"))
     return Contents("toy network", tensors, "out_in", steps)
 
@@ -37,6 +37,5 @@ def read(source: Any) -> Contents:
 def updated(source: Any, changes: Mapping[str, Any], *, inplace: bool) -> Any:
     check_changes(changes, source.held)
     target = source if inplace else copy.deepcopy(source)
-    for name, array in changes.items():
-        overwrite(name, target.held[name], array)
+    overwrite(target.held, changes)
     return target

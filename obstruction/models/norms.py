@@ -74,7 +74,7 @@ def row_and_column_norms(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
 
 
 def _sums_of_squares(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-    """Return the sums of the squares of rows and of columns."""
+    """Return the sums of squares of rows and columns, a block of rows at a time."""
     height, width = weight.shape
     rows, columns = np.empty(height), np.zeros(width)
     step = max(1, _BLOCK // max(1, width))

@@ -87,29 +87,33 @@ def write(
     ValueError
         If a change does not fit, or if the model cannot be written or changed as asked.
     """
-    if not isinstance(source, (str, os.PathLike)):
-        if out is not None:
-            raise ValueError(f"out = {os.fspath(out)!r}: must be None unless the model is a file")
+    target = check_target(source, out, inplace=inplace)
+    if target is None:
         return _object_reader(source).updated(source, changes, inplace=inplace)
     path = _path(source)
-    if out is None:
-        raise ValueError("out = None: must be the path to write to, as the model is a file")
-    if inplace:
-        raise ValueError("inplace = True: must be False for a file, whose path can be out")
-    target = check_target(path, out)
     _file_reader(path).write(path, changes, target)
     return target
 
 
-def check_target(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
-    """Return the path to which a changed copy of a file goes.
+def check_target(
+    source: Any, out: str | os.PathLike[str] | None, *, inplace: bool = False
+) -> Path | None:
+    """Return the path to which a changed copy of a file goes, or None for an object.
 
     Raises
     ------
     ValueError
-        If its suffix is not that of the file, if it exists and is no ordinary file, or if its
-        folder does not exist.
+        If `out` is given for an object; or if for a file `inplace` is True, or `out` is None, has
+        another suffix than the file, is no ordinary file, or is in a folder that does not exist.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        if out is not None:
+            raise ValueError(f"out = {os.fspath(out)!r}: must be None unless the model is a file")
+        return None
+    if out is None:
+        raise ValueError("out = None: must be the path to write to, as the model is a file")
+    if inplace:
+        raise ValueError("inplace = True: must be False for a file, whose path can be out")
     path, target = _path(source), _path(out)
     if target.suffix.lower() != path.suffix.lower():
         raise ValueError(

@@ -70,9 +70,7 @@ def model_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
         If one of its tensors is missing or has another shape than before.
     """
     for layer in model.layers:
-        for known in (layer.weight_tensor, layer.bias_tensor, layer.magnitude):
-            if known is None:
-                continue
+        for known in tensors_of(layer):
             if known.name not in tensors:
                 raise ValueError(f"there is no tensor {known.name!r}")
             if tensors[known.name].shape != known.shape:

@@ -449,7 +449,7 @@ def test_files_are_written_to_out(tmp_path):
     np.savez(path, **held)
     before = path.read_bytes()
     report = ob.audit(path, "relu", "out_in", scheme=None)
-    with pytest.raises(ValueError, match="out = None: must be the path of the repaired file"):
+    with pytest.raises(ValueError, match="out = None: must be the path to write to"):
         repair(path, report)
     with pytest.raises(ValueError, match="inplace = True: must be False for a file"):
         repair(path, report, out=out, inplace=True)

@@ -624,7 +624,7 @@ def test_conv1d_of_hugging_face_is_stored_transposed():
 def test_lazy_and_meta_tensors_hold_no_numbers():
     with pytest.raises(UnreadableModel, match=r"^0.weight: is not initialised"):
         models.read(nn.Sequential(nn.LazyLinear(7), nn.Linear(7, 1)))
-    with pytest.raises(UnreadableModel, match=r"^0.weight: on the device 'meta'"):
+    with pytest.raises(UnreadableModel, match=r"^0.weight: is on the device 'meta'"):
         models.read(mlp(device="meta"))
     with pytest.raises(UnreadableModel, match=r"^ReLU: the PyTorch module has no parameters"):
         models.read(nn.ReLU())

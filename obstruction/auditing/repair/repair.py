@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,7 +163,7 @@ def repair(
     >>> fixed["1.weight"].round(3).tolist()
     [[3.764, 3.764]]
     """
-    _check_out(model, out, inplace)
+    models.check_target(model, out, inplace=inplace)
     options = ReadOptions(activation, layout, layers)
     plan = plan_repair(model, report, options, margin=margin, scope=scope)
     return write_repair(plan, model, out=out, inplace=inplace)
@@ -256,23 +255,7 @@ def write_repair(
     inplace: bool = False,
 ) -> Any:
     """Carry a repair out; parameters, result and errors are those of `repair`."""
-    _check_out(source, out, inplace)
-    if out is not None:
-        models.write(source, plan.changes, out=out)
-        return Path(out)
-    return models.write(source, plan.changes, inplace=inplace)
-
-
-def _check_out(source: Any, out: str | os.PathLike[str] | None, inplace: bool) -> None:
-    if not isinstance(source, (str, os.PathLike)):
-        if out is not None:
-            raise ValueError(f"out = {os.fspath(out)!r}: must be None unless the model is a file")
-    elif out is None:
-        raise ValueError("out = None: must be the path of the repaired file")
-    elif inplace:
-        raise ValueError("inplace = True: must be False for a file, whose path can be out")
-    else:
-        models.check_target(source, out)
+    return models.write(source, plan.changes, out=out, inplace=inplace)
 
 
 def _reread(source: Any, report: Report) -> Model:

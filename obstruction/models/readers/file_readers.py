@@ -5,8 +5,6 @@ loaded with the first file that is read, so a module must import the library of 
 where it uses it.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from obstruction.models.readers import npz, safetensors

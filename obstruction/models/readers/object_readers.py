@@ -5,8 +5,6 @@ list is loaded with the first object that is read, whatever it is, so no module 
 framework of its objects.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from obstruction.models.readers.base import ObjectReader

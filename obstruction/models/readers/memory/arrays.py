@@ -19,7 +19,7 @@ from obstruction.models.contents import (
     UnreadableModel,
 )
 from obstruction.models.readers.memory.tensors import (
-    as_tensor,
+    as_tensors,
     check_changes,
     is_array,
     is_jax,
@@ -57,7 +57,7 @@ def read(source: Any) -> Contents:
         If weights are not matrices, or if biases are not vectors.
     """
     held = {name: value for name, value in _slots(source) if value is not None}
-    tensors = {name: as_tensor(name, value) for name, value in held.items()}
+    tensors = as_tensors(held)
     if isinstance(source, Mapping):
         return Contents("mapping of arrays", tensors)
     ours = _is_replayed(source)
@@ -80,8 +80,7 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     held = {name: value for name, value in slots if value is not None}
     check_changes(changes, held)
     if inplace:
-        for name, array in changes.items():
-            overwrite(name, held[name], array)
+        overwrite(held, changes)
         return source
     new = {name: like(held[name], array) for name, array in changes.items()}
     if isinstance(source, MutableMapping):

@@ -12,7 +12,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Activation, Contents, Dense, Step, UnreadableModel
-from obstruction.models.readers.memory.tensors import as_tensor, check_changes, overwrite
+from obstruction.models.readers.memory.tensors import as_tensors, check_changes, overwrite
 
 OBJECTS: Final = "a network of scikit-learn"
 
@@ -30,7 +30,7 @@ def read(source: Any) -> Contents:
     if not hasattr(network, "coefs_"):
         name = type(network).__name__
         raise UnreadableModel(f"{name} has no weights yet: call fit or partial_fit first")
-    tensors = {name: as_tensor(name, array) for name, array in _held(network).items()}
+    tensors = as_tensors(_held(network))
     steps: list[Step] = []
     for i in range(len(network.coefs_)):
         steps += [Activation(network.activation)] if steps else []
@@ -42,9 +42,7 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     """Return a network or pipeline with new weights, with which ``partial_fit`` goes on."""
     check_changes(changes, _held(_last(source)))
     target = source if inplace else copy.deepcopy(source)
-    held = _held(_last(target))
-    for name, array in changes.items():
-        overwrite(name, held[name], array)
+    overwrite(_held(_last(target)), changes)
     return target
 
 

@@ -29,6 +29,11 @@ def is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic)) or is_torch(value) or is_jax(value)
 
 
+def as_tensors(held: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return arrays of NumPy, PyTorch or JAX as tensors of the same names."""
+    return {name: as_tensor(name, value) for name, value in held.items()}
+
+
 def as_tensor(name: str, value: Any) -> Tensor:
     """Return an array of NumPy, PyTorch or JAX as a tensor, without a copy if that is possible.
 
@@ -78,22 +83,24 @@ def like(value: Any, array: NDArray[Any]) -> Any:
     return sys.modules["jax"].device_put(typed, value.sharding) if is_jax(value) else typed
 
 
-def overwrite(name: str, value: Any, array: NDArray[Any]) -> None:
-    """Write new numbers into an array of NumPy or PyTorch.
+def overwrite(held: Mapping[str, Any], changes: Mapping[str, NDArray[Any]]) -> None:
+    """Write new numbers into some of the arrays of NumPy or PyTorch that are held.
 
     Raises
     ------
     ValueError
-        If the array cannot be changed.
+        If an array cannot be changed.
     """
-    if is_torch(value):
-        torch = sys.modules["torch"]
-        with torch.no_grad():
-            value.copy_(torch.from_numpy(np.array(array)))
-    elif isinstance(value, np.ndarray) and value.flags.writeable:
-        value[...] = array
-    else:
-        raise ValueError(f"inplace = True: {name} cannot be changed in place")
+    for name, array in changes.items():
+        value = held[name]
+        if is_torch(value):
+            torch = sys.modules["torch"]
+            with torch.no_grad():
+                value.copy_(torch.from_numpy(np.array(array)))
+        elif isinstance(value, np.ndarray) and value.flags.writeable:
+            value[...] = array
+        else:
+            raise ValueError(f"inplace = True: {name} cannot be changed in place")
 
 
 def check_changes(changes: Mapping[str, NDArray[Any]], held: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from obstruction.models.contents import Contents, Orientation
 from obstruction.models.readers.memory.tensors import (
-    as_tensor,
+    as_tensors,
     check_changes,
     is_array,
     is_jax,
@@ -45,8 +45,7 @@ def read(source: Any) -> Contents:
         ``nnx.state(model)``, or ``{"linear": {"w": ..., "b": ...}}`` of Haiku.
     """
     held = _named(source)
-    tensors = {name: as_tensor(name, value) for name, value in held.items()}
-    return Contents("tree of arrays", tensors, _layout(held))
+    return Contents("tree of arrays", as_tensors(held), _layout(held))
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
@@ -135,7 +134,7 @@ def _leaf(leaf: Any, name: str, array: NDArray[Any], inplace: bool) -> Any:
     """Return a leaf of the same kind with new numbers."""
     held = _content(leaf)
     if inplace and not is_jax(held):
-        overwrite(name, held, array)
+        overwrite({name: held}, {name: array})
         return leaf
     made = like(held, array)
     return made if held is leaf else leaf.replace(made)

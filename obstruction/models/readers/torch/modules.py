@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from obstruction.models.contents import Contents, Dataflow, Orientation, Step, UnreadableModel
 from obstruction.models.readers.memory.tensors import (
-    as_tensor,
+    as_tensors,
     check_changes,
     is_torch,
     like,
@@ -61,8 +61,8 @@ def read(source: Any) -> Contents:
     if state is None:
         return _read_module(_unwrapped(source))
     held = {str(name): value for name, value in state.items() if is_torch(value)}
-    tensors = {name: as_tensor(name, value) for name, value in held.items()}
-    return Contents("PyTorch state dict", tensors, "out_in", None, _overlapping(held.items()))
+    shared = _overlapping(held.items())
+    return Contents("PyTorch state dict", as_tensors(held), "out_in", None, shared)
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
@@ -81,14 +81,13 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
         check_changes(changes, _held(_unwrapped(source)))
         _check_function(_unwrapped(source), changes)
         target = source if inplace else _copied(source)
-        _change(target, changes)
+        overwrite(_held(_unwrapped(target)), changes)
         return target
     state = _state_dict(source)
     assert state is not None
     check_changes(changes, {name: value for name, value in state.items() if is_torch(value)})
     if inplace:
-        for name, array in changes.items():
-            overwrite(name, state[name], array)
+        overwrite(state, changes)
         return source
     new = copy.copy(state)
     for name, array in changes.items():
@@ -98,12 +97,6 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     target = copy.copy(source)
     target[next(key for key in _NESTED if source.get(key) is state)] = new
     return target
-
-
-def _change(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
-    held = _held(_unwrapped(module))
-    for name, array in changes.items():
-        overwrite(name, held[name], array)
 
 
 def _is_module(source: Any) -> bool:
@@ -147,7 +140,7 @@ def _read_module(module: Any) -> Contents:
     held = _held(module)
     if not held:
         raise UnreadableModel(f"{type(module).__name__}: the PyTorch module has no parameters")
-    tensors = {name: as_tensor(name, value) for name, value in held.items()}
+    tensors = as_tensors(held)
     steps: tuple[Step, ...] | None = None
     flow: Dataflow | None = None
     notes: tuple[str, ...] = ()
@@ -243,7 +236,7 @@ def _outputs(
         with torch.random.fork_rng(dict.fromkeys(devices)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             copied = _copied(module).eval()
-            _change(copied, changes)
+            overwrite(_held(_unwrapped(copied)), changes)
             with torch.no_grad():
                 made = copied(inputs.to(matrix))
     finally:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 MOST_OPERATIONS: Final = 500_000
@@ -31,14 +32,12 @@ MOST_TUPLES_AS_KEYS: Final = 1_000
 _LARGEST_KEY: Final = 2**61 - 2  # of integers with distinct hashes
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Global:
     """A name that Python would import, such as ``torch._utils`` and ``_rebuild_tensor_v2``."""
 
-    __slots__ = ("module", "name")
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
+    module: str
+    name: str
 
     def __repr__(self) -> str:
         return f"Global({self.module[:100]!r}, {self.name[:100]!r})"
@@ -50,6 +49,7 @@ class Global:
         return f"{module}.{self.name}"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Call:
     """A call that Python would make, and how it would change the result.
 
@@ -69,15 +69,12 @@ class Call:
         The elements that would be appended to the result.
     """
 
-    __slots__ = ("args", "elements", "function", "items", "kwargs", "states")
-
-    def __init__(self, function: Any, args: Any, kwargs: Any = None) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        self.states: list[Any] | None = None
-        self.items: dict[Any, Any] | None = None
-        self.elements: list[Any] | None = None
+    function: Any
+    args: Any
+    kwargs: Any = None
+    states: list[Any] | None = None
+    items: dict[Any, Any] | None = None
+    elements: list[Any] | None = None
 
     def __repr__(self) -> str:
         return f"Call({self.path or '?'})"
@@ -88,13 +85,11 @@ class Call:
         return self.function.path if isinstance(self.function, Global) else ""
 
 
+@dataclass(slots=True, eq=False)
 class Persistent:
     """An object that is kept outside the pickle under an id."""
 
-    __slots__ = ("pid",)
-
-    def __init__(self, pid: Any) -> None:
-        self.pid = pid
+    pid: Any
 
 
 def load(
@@ -295,40 +290,33 @@ def _frame(machine: _Machine) -> None:
         raise ValueError("damaged (a pickle is cut off)")
 
 
-def _integer(width: int) -> Callable[[_Machine], None]:
+def _sized(width: int, make: Callable[[memoryview], Any]) -> Callable[[_Machine], None]:
+    """Return the operation that pushes an object made of bytes, whose number precedes them."""
+
     def push(machine: _Machine) -> None:
-        size = machine.number(width)
-        if size > MOST_BYTES_OF_INTEGER:
-            raise ValueError(f"a pickle has an integer of {size:,} bytes: too large")
-        machine.stack.append(int.from_bytes(machine.take(size), "little", signed=True))
+        machine.stack.append(make(machine.take(machine.number(width))))
 
     return push
 
 
-def _text(width: int, encoding: str) -> Callable[[_Machine], None]:
-    def push(machine: _Machine) -> None:
-        piece = machine.take(machine.number(width))
-        machine.stack.append(
-            str(piece, encoding, "surrogatepass" if encoding == "utf-8" else "strict")
-        )
-
-    return push
+def _integer(piece: memoryview) -> int:
+    if len(piece) > MOST_BYTES_OF_INTEGER:
+        raise ValueError(f"a pickle has an integer of {len(piece):,} bytes: too large")
+    return int.from_bytes(piece, "little", signed=True)
 
 
-def _raw(width: int, kind: type[bytes] | type[bytearray]) -> Callable[[_Machine], None]:
-    def push(machine: _Machine) -> None:
-        machine.stack.append(kind(machine.take(machine.number(width))))
+def _latin1(piece: memoryview) -> str:
+    return str(piece, "latin-1")
 
-    return push
+
+def _utf8(piece: memoryview) -> str:
+    return str(piece, "utf-8", "surrogatepass")
 
 
 def _tuple_of(count: int) -> Callable[[_Machine], None]:
     def push(machine: _Machine) -> None:
-        if len(machine.stack) < count:
-            raise ValueError("damaged (a pickle takes an object from an empty stack)")
-        parts = tuple(machine.stack[len(machine.stack) - count :])
-        del machine.stack[len(machine.stack) - count :]
-        machine.stack.append(parts)
+        parts = [machine.pop() for _ in range(count)]
+        machine.stack.append(tuple(parts[::-1]))
 
     return push
 
@@ -385,23 +373,21 @@ _OPERATIONS: Final[dict[int, Callable[[_Machine], None]]] = {
         b"N": lambda machine: machine.stack.append(None),
         b"\x88": lambda machine: machine.stack.append(True),
         b"\x89": lambda machine: machine.stack.append(False),
-        b"J": lambda machine: machine.stack.append(
-            int.from_bytes(machine.take(4), "little", signed=True)
-        ),
+        b"J": lambda machine: machine.stack.append(_integer(machine.take(4))),
         b"K": lambda machine: machine.stack.append(machine.number(1)),
         b"M": lambda machine: machine.stack.append(machine.number(2)),
-        b"\x8a": _integer(1),
-        b"\x8b": _integer(4),
+        b"\x8a": _sized(1, _integer),
+        b"\x8b": _sized(4, _integer),
         b"G": lambda machine: machine.stack.append(struct.unpack(">d", machine.take(8))[0]),
-        b"U": _text(1, "latin-1"),  # a string of Python 2
-        b"T": _text(4, "latin-1"),
-        b"\x8c": _text(1, "utf-8"),
-        b"X": _text(4, "utf-8"),
-        b"\x8d": _text(8, "utf-8"),
-        b"C": _raw(1, bytes),
-        b"B": _raw(4, bytes),
-        b"\x8e": _raw(8, bytes),
-        b"\x96": _raw(8, bytearray),
+        b"U": _sized(1, _latin1),  # a string of Python 2
+        b"T": _sized(4, _latin1),
+        b"\x8c": _sized(1, _utf8),
+        b"X": _sized(4, _utf8),
+        b"\x8d": _sized(8, _utf8),
+        b"C": _sized(1, bytes),
+        b"B": _sized(4, bytes),
+        b"\x8e": _sized(8, bytes),
+        b"\x96": _sized(8, bytearray),
         # --- collections ---
         b")": lambda machine: machine.stack.append(()),
         b"t": lambda machine: machine.push(tuple(machine.pop_mark())),
