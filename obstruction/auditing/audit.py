@@ -109,7 +109,8 @@ def audit(
         layer if layer is not None else _skipped(model.layers[i], model.layers[i + 1], link)
         for i, (layer, link) in enumerate(zip(hidden, model.links, strict=True))
     )
-    assessed = None if scheme is None else _luck(model, told, scheme)
+    flagged = told[-1].count("pathological")
+    assessed = None if scheme is None else luck.assess(model, flagged, scheme=scheme)
     return Report(_name(source, model), model, told, components, effective, assessed, tolerance)
 
 
@@ -225,13 +226,6 @@ def _sizes(layer: Layer, following: Layer, link: Link) -> dict[str, Any]:
         "bias": layer.bias is not None,
         "reason": link.reason,
     }
-
-
-def _luck(
-    model: Model, hidden: Sequence[HiddenLayer], scheme: str | InitScheme
-) -> luck.Luck | None:
-    observed = hidden[-1].count("pathological")
-    return luck.assess(model, observed, scheme=scheme)
 
 
 def _name(source: Any, model: Model) -> str:

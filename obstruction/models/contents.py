@@ -6,7 +6,7 @@ the layers of a network of them. A reader never guesses: what its format does no
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -212,6 +212,30 @@ class Contents:
     shared: tuple[frozenset[str], ...] = ()
     notes: tuple[str, ...] = ()
     dataflow: Dataflow | None = None
+
+
+def overlapping(
+    spans: Iterable[tuple[str, int, int, str]], share: Callable[[str, str], bool]
+) -> tuple[frozenset[str], ...]:
+    """Return the sets of names of tensors that share memory.
+
+    Parameters
+    ----------
+    spans : iterable of (str, int, int, str)
+        The memory in which each tensor lies, its start and end there, and its name.
+    share : callable
+        Whether two tensors of given names, whose spans overlap, have a number in common.
+    """
+    groups: list[set[str]] = []
+    memory, end, widest = "", 0, ""
+    for place, start, stop, name in sorted(spans):
+        if place == memory and start < end and share(name, widest):
+            groups[-1].add(name)
+        else:
+            groups.append({name})
+        if place != memory or stop > end:
+            memory, end, widest = place, stop, name
+    return tuple(frozenset(group) for group in groups if len(group) > 1)
 
 
 def round_bfloat16(values: NDArray[np.float64]) -> NDArray[np.float32]:

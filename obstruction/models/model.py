@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,6 @@ class Layer:
     ----------
     name : str
         The name of the layer in the source.
-    weight : ndarray, shape (outputs, inputs)
-        The weights, usually a view of the stored tensor.
-    bias : ndarray, shape (outputs,), or None
-        The biases.
     weight_tensor : Tensor
         The stored weights. With weight normalisation it holds their directions.
     bias_tensor : Tensor or None
@@ -30,20 +28,41 @@ class Layer:
     layout : {"out_in", "in_out"}
         The orientation in which `weight_tensor` is stored.
     magnitude : Tensor or None
-        The stored magnitudes of the rows of `weight`, None without weight normalisation.
+        The stored lengths of the rows of `weight`, None without weight normalisation.
     factor, bias_factor : float
         Fixed factors of weights and biases in the forward pass. Balances ignore them.
     """
 
     name: str
-    weight: NDArray[Any]
-    bias: NDArray[Any] | None
     weight_tensor: Tensor
     bias_tensor: Tensor | None
     layout: Orientation
     magnitude: Tensor | None = None
     factor: float = 1.0
     bias_factor: float = 1.0
+
+    @cached_property
+    def weight(self) -> NDArray[Any]:
+        """The weights, shape (outputs, inputs), with nan where a direction has length 0."""
+        weight = self.oriented(self.weight_tensor.array)
+        if self.magnitude is None:
+            return weight
+        weight = weight.astype(np.float64)
+        lengths = np.linalg.norm(weight, axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weight *= self.magnitude.array.astype(np.float64).reshape(-1, 1) / lengths
+        return weight
+
+    @property
+    def bias(self) -> NDArray[Any] | None:
+        """The biases, shape (outputs,), or None."""
+        return None if self.bias_tensor is None else self.bias_tensor.array.reshape(-1)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors in which the layer is stored."""
+        stored = (self.weight_tensor, self.bias_tensor, self.magnitude)
+        return [tensor for tensor in stored if tensor is not None]
 
     @property
     def outputs(self) -> int:
@@ -54,6 +73,23 @@ class Layer:
     def inputs(self) -> int:
         """The number of inputs."""
         return int(self.weight.shape[1])
+
+    def oriented(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of stored weights as (outputs, inputs), or of such weights as stored."""
+        return matrix if self.layout == "out_in" else matrix.T
+
+    def with_values(self, values: Mapping[str, NDArray[Any]]) -> Layer:
+        """Return a copy of the layer with new values, in stored shape, by the names of tensors."""
+
+        def new(tensor: Tensor) -> Tensor:
+            return replace(tensor, array=values.get(tensor.name, tensor.array))
+
+        return replace(
+            self,
+            weight_tensor=new(self.weight_tensor),
+            bias_tensor=self.bias_tensor and new(self.bias_tensor),
+            magnitude=self.magnitude and new(self.magnitude),
+        )
 
     def rescaled(
         self, rows: NDArray[np.float64] | None, columns: NDArray[np.float64] | None
@@ -90,25 +126,14 @@ class Layer:
                 weight *= rows[:, None]
             if columns is not None:
                 weight *= columns[None, :]
-            oriented = weight if self.layout == "out_in" else weight.T
             changes[self.weight_tensor.name] = self.weight_tensor.stored(
-                np.ascontiguousarray(oriented).reshape(self.weight_tensor.shape)
+                np.ascontiguousarray(self.oriented(weight))
             )
-        if rows is not None and self.bias is not None and self.bias_tensor is not None:
-            scaled = self.bias.astype(np.float64) * rows
-            changes[self.bias_tensor.name] = self.bias_tensor.stored(
-                scaled.reshape(self.bias_tensor.shape)
-            )
+        if rows is not None and self.bias_tensor is not None:
+            stored = self.bias_tensor
+            scaled = stored.array.astype(np.float64) * rows.reshape(stored.shape)
+            changes[stored.name] = stored.stored(scaled)
         return changes
-
-
-def weight_normalised(directions: NDArray[Any], magnitudes: NDArray[Any]) -> NDArray[np.float64]:
-    """Return rows of given directions and lengths; a direction of zeros gives nan."""
-    rows = directions.astype(np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rows *= magnitudes.astype(np.float64).reshape(-1, 1) / lengths
-    return rows
 
 
 @dataclass(frozen=True)

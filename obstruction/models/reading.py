@@ -16,6 +16,7 @@ from obstruction.models.options import NO_OPTIONS, ReadOptions
 from obstruction.models.readers.base import FileReader, ObjectReader
 
 _HEAD: Final = 4096
+_ORBAX: Final = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
 _LOAD_IT: Final = "load it yourself, if you trust it, and pass the object instead of the path"
 
 
@@ -25,9 +26,7 @@ def read(source: Any, options: ReadOptions = NO_OPTIONS) -> Model:
     Parameters
     ----------
     source : path or object
-        A file of any format that this package reads, recognised by its content; a sequence or
-        mapping of arrays, a ``torch.nn.Module``, a state dict, a Keras model, a tree of Flax or
-        Haiku parameters, or a network of scikit-learn.
+        A file or an object that matches one of the readers.
     options : ReadOptions, optional
         What the source does not say.
 
@@ -135,9 +134,7 @@ def _object_reader(source: Any) -> ObjectReader:
             return reader
     kind = f"{type(source).__module__}.{type(source).__qualname__}".removeprefix("builtins.")
     hint = ""
-    if kind.startswith("flax.") or any(
-        base.__module__.startswith("flax.nnx") for base in type(source).__mro__
-    ):
+    if any(base.__module__.startswith("flax.") for base in type(source).__mro__):
         hint = "; of Flax give the parameters: state.params, or nnx.state(model)"
     *others, last = [reader.OBJECTS for reader in OBJECT_READERS]
     allowed = f"a path, {', '.join(others)}, or {last}"
@@ -192,9 +189,7 @@ def _refusal_of_folder(path: Path) -> str:
 
     if (path / "saved_model.pb").exists():
         return "a TensorFlow SavedModel cannot be read: load it with Keras and save it as .keras"
-    if any(
-        (path / name).exists() for name in ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
-    ):
+    if any((path / name).exists() for name in _ORBAX):
         return "an Orbax checkpoint cannot be read: restore it yourself and pass the parameters"
     suffixes = tuple(suffix for reader in FILE_READERS for suffix in reader.SUFFIXES)
     inside = sorted(one.name for one in path.iterdir() if one.name.endswith(suffixes))
@@ -205,12 +200,10 @@ def _refusal_of_content(head: bytes, path: Path) -> str:
     """Return why a file of no known format is refused, and what to do."""
     from obstruction.models.readers.file_readers import FILE_READERS
 
-    if path.suffix == ".skops":
-        return f"a .skops file cannot be read: {_LOAD_IT}"
+    if path.suffix in (".skops", ".msgpack", ".eqx"):
+        return f"a {path.suffix} file cannot be read: {_LOAD_IT}"
     if path.suffix in (".joblib", ".pkl", ".pickle") or head[:1] == b"\x80":
         return f"a pickle is not opened, as it can run any program: {_LOAD_IT}"
-    if path.suffix in (".msgpack", ".eqx"):
-        return f"a {path.suffix} file cannot be read: {_LOAD_IT}"
     if path.suffix == ".index" or ".data-0" in path.name:
         return "a TensorFlow checkpoint cannot be read: load it and save it as .keras"
     *others, last = [f"{one.FORMAT} files ({', '.join(one.SUFFIXES)})" for one in FILE_READERS]

@@ -10,55 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Tensor
-from obstruction.models.model import Layer, Model, weight_normalised
+from obstruction.models.model import Layer, Model
 
 FloatArray = NDArray[np.float64]
 
 _EPSILON: Final = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
 _NORMAL: Final = {"float16": 2.0**-14, "bfloat16": 2.0**-126, "float32": 2.0**-126}
-
-
-def oriented(layer: Layer, stored: NDArray[Any]) -> NDArray[Any]:
-    """Return stored weights in the shape ``(outputs, inputs)``, as a view if possible."""
-    if layer.layout == "out_in":
-        return stored.reshape(layer.outputs, layer.inputs)
-    return stored.reshape(layer.inputs, layer.outputs).T
-
-
-def layer_with(layer: Layer, arrays: Mapping[str, NDArray[Any]]) -> Layer:
-    """Return a copy of a layer in which some tensors have new values.
-
-    Parameters
-    ----------
-    layer : Layer
-        The layer, which is not changed.
-    arrays : mapping of str to ndarray
-        New values, in stored shape, by the names of the tensors that change.
-    """
-
-    def new(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None or tensor.name not in arrays:
-            return tensor
-        return replace(tensor, array=arrays[tensor.name])
-
-    weight_tensor, bias_tensor = new(layer.weight_tensor), new(layer.bias_tensor)
-    magnitude = new(layer.magnitude)
-    assert weight_tensor is not None
-    weight, bias = layer.weight, layer.bias
-    if weight_tensor is not layer.weight_tensor or magnitude is not layer.magnitude:
-        weight = oriented(layer, weight_tensor.array)
-        if magnitude is not None:
-            weight = weight_normalised(weight, magnitude.array)
-    if bias_tensor is not None and bias_tensor is not layer.bias_tensor:
-        bias = bias_tensor.array.reshape(layer.outputs)
-    return replace(
-        layer,
-        weight=weight,
-        bias=bias,
-        weight_tensor=weight_tensor,
-        bias_tensor=bias_tensor,
-        magnitude=magnitude,
-    )
 
 
 def model_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
@@ -70,7 +27,7 @@ def model_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
         If one of its tensors is missing or has another shape than before.
     """
     for layer in model.layers:
-        for known in tensors_of(layer):
+        for known in layer.tensors:
             if known.name not in tensors:
                 raise ValueError(f"there is no tensor {known.name!r}")
             if tensors[known.name].shape != known.shape:
@@ -79,18 +36,12 @@ def model_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
                     f"not {known.shape}"
                 )
     arrays = {name: tensor.array for name, tensor in tensors.items()}
-    return replace(model, layers=tuple(layer_with(layer, arrays) for layer in model.layers))
-
-
-def tensors_of(layer: Layer) -> list[Tensor]:
-    """Return the tensors in which a layer is stored."""
-    found = (layer.weight_tensor, layer.bias_tensor, layer.magnitude)
-    return [tensor for tensor in found if tensor is not None]
+    return replace(model, layers=tuple(layer.with_values(arrays) for layer in model.layers))
 
 
 def stored_types(layers: Sequence[Layer]) -> set[str]:
     """Return the types in which the numbers of some layers are stored."""
-    return {tensor.dtype for layer in layers for tensor in tensors_of(layer)}
+    return {tensor.dtype for layer in layers for tensor in layer.tensors}
 
 
 def epsilon(dtype: str) -> float:
@@ -115,7 +66,7 @@ def rescaled_tensors(model: Model, factors: list[FloatArray]) -> dict[str, NDArr
         have to be scaled, or if values overflow or underflow their type.
     """
     moved = [bool(np.any(a != 1.0)) for a in factors] + [False]
-    names = [tensor.name for layer in model.layers for tensor in tensors_of(layer)]
+    names = [tensor.name for layer in model.layers for tensor in layer.tensors]
     changes: dict[str, NDArray[Any]] = {}
     for i, layer in enumerate(model.layers):
         rows = factors[i] if moved[i] else None
@@ -141,12 +92,13 @@ def _check_underflow(
     normal = _NORMAL.get(dtype, 2.0**-1022)
     if np.abs(values).min(initial=np.inf) >= normal:
         return
-    if not np.any((np.abs(oriented(layer, values)) < normal) & (layer.weight != 0.0)):
+    new = layer.oriented(values)
+    if not np.any((np.abs(new) < normal) & (layer.weight != 0.0)):
         return  # only zeros are that small, and they were zeros before
     exact = layer.weight.astype(np.float64)
     exact *= 1.0 if rows is None else rows[:, None]
     exact *= 1.0 if columns is None else columns[None, :]
-    lost = np.where(np.abs(exact) < normal, oriented(layer, values) - exact, 0.0)
+    lost = np.where(np.abs(exact) < normal, new - exact, 0.0)
     for axis in (0, 1):
         largest = np.abs(exact).max(axis=axis, initial=0.0, keepdims=True)
         unit = np.where(largest > 0.0, largest, 1.0)

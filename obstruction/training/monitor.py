@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from obstruction import models
 from obstruction.models import NothingAuditable, Orientation, ReadOptions, Tensor
 from obstruction.models.norms import norms_of
-from obstruction.models.updating import model_with, tensors_of
+from obstruction.models.readers.memory.tensors import as_tensors
+from obstruction.models.updating import model_with
 from obstruction.tools.checks import check_count
 
 if TYPE_CHECKING:
@@ -370,22 +371,16 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _reader(source: Any, model: Any) -> Callable[[], Mapping[str, Tensor]]:
-    """Return what reads the present tensors; a module's graph is not traced again."""
+    """Return the function that reads the present tensors, without tracing a module again."""
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(source, torch.nn.Module):
-        return lambda: models.read_contents(source).tensors
-    wanted = [tensor for layer in model.layers for tensor in tensors_of(layer)]
-    if not {tensor.name for tensor in wanted} <= set(source.state_dict()):
+    names = [tensor.name for layer in model.layers for tensor in layer.tensors]
+    is_module = torch is not None and isinstance(source, torch.nn.Module)
+    if not is_module or not set(names) <= set(source.state_dict()):
         return lambda: models.read_contents(source).tensors
 
     def read() -> dict[str, Tensor]:
         state = source.state_dict()
-        found = {}
-        for tensor in wanted:
-            now = state[tensor.name].detach().cpu()
-            now = now.float() if now.dtype is torch.bfloat16 else now
-            found[tensor.name] = Tensor(tensor.name, now.numpy(), tensor.dtype)
-        return found
+        return as_tensors({name: state[name] for name in names})
 
     return read
 

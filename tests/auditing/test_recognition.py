@@ -288,9 +288,9 @@ def test_weights_that_are_no_numbers_fit_nothing():
     for value in (math.nan, math.inf):
         model = replayed("torch_linear", 20, 30)
         first, second = model.layers
-        spoiled = first.weight.copy()
+        spoiled = first.weight_tensor.array.copy()
         spoiled[3, 4] = value
-        layers = (replace(first, weight=spoiled), second)
+        layers = (first.with_values({first.weight_tensor.name: spoiled}), second)
         assert recognise(replace(model, layers=layers)) == ()
 
 

@@ -170,7 +170,7 @@ def entry(**changed):
         ({**entry(), "__metadata__": []}, "metadata"),
         (b'{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8],"dtype":"F32"}}', "name twice"),
         (json.dumps(entry()).encode()[:-1] + b',"a":{}}', "name twice"),
-        (b'{"a":NaN}', "holds NaN"),
+        (b'{"a":NaN}', "holds 'NaN', which is no whole number"),
         (b"[1]", "no JSON object"),
         (b" {}", "no JSON object"),
         (b"{", "no JSON text"),

@@ -93,7 +93,8 @@ def _order_given(
 ) -> tuple[Orientation, ...]:
     """Return the orientations with which layers in a given order form a chain."""
     candidates = orientations.possible(chosen, contents, layout)
-    fitting = [one for one in candidates if ordering.chains(_widths(contents, chosen, one))]
+    forward = range(len(chosen))
+    fitting = [one for one in candidates if _chains(contents, chosen, one, forward)]
     if len(fitting) > 1:
         raise ask_for_layout(contents)
     if not fitting:
@@ -125,7 +126,7 @@ def _order_found(
             raise no_chain("layers", contents, [m.dense for m in matrices])
     if not found:
         for one in candidates:
-            tried = ordering.shape_order(_widths(contents, matrices, one))
+            tried = ordering.shape_order(orientations.widths(matrices, contents, one))
             if tried is not None:
                 found.append((one, tried[0]))
                 several = several or not tried[1] or known is not None
@@ -140,15 +141,8 @@ def _order_found(
 def _chains(
     contents: Contents, matrices: Sequence[Matrix], one: Sequence[Orientation], order: Sequence[int]
 ) -> bool:
-    widths = _widths(contents, matrices, one)
+    widths = orientations.widths(matrices, contents, one)
     return ordering.chains([widths[i] for i in order])
-
-
-def _widths(
-    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Orientation]
-) -> list[ordering.Width]:
-    shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
-    return [orientations.width(*pair) for pair in zip(shapes, one, strict=True)]
 
 
 # --- errors that ask for an option ----------------------------------------------------------

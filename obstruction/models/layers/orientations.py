@@ -116,6 +116,14 @@ def possible(
     return found
 
 
+def widths(
+    matrices: Sequence[Matrix], contents: Contents, chosen: Sequence[Orientation]
+) -> list[tuple[int, int]]:
+    """Return the numbers of inputs and of outputs of layers with given orientations."""
+    shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
+    return [width(*pair) for pair in zip(shapes, chosen, strict=True)]
+
+
 def width(shape: tuple[int, ...], layout: Orientation) -> tuple[int, int]:
     """Return the numbers of inputs and of outputs of a layer."""
     return (shape[1], shape[0]) if layout == "out_in" else (shape[0], shape[1])

@@ -29,7 +29,7 @@ from obstruction.models.contents import (
 from obstruction.models.layers import ordering, orientations
 from obstruction.models.layers.arranging import UNKNOWN, arranged, ask_for_layout, no_chain
 from obstruction.models.layers.naming import Matrix, bag_of
-from obstruction.models.model import Layer, Link, Model, weight_normalised
+from obstruction.models.model import Layer, Link, Model
 from obstruction.models.options import NO_OPTIONS, ReadOptions
 
 _SLOPES: Final = {"linear": 1.0, "leaky_relu": 0.01, "prelu": 0.25}
@@ -109,7 +109,7 @@ def _model(
     if settled is None:
         only = chain.layers[0].name
         skipped.append((only, "the only fully connected layer: there are no hidden neurons"))
-        return Model((), (), tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
+        settled, chain = (), _Chain((), ())
     layers = tuple(
         layer_of(contents, dense, one) for dense, one in zip(chain.layers, settled, strict=True)
     )
@@ -129,16 +129,16 @@ def _settled(
         if contents.tensors[dense.weight].array.ndim != 2:
             shape = contents.tensors[dense.weight].shape
             raise UnreadableModel(f"{dense.weight} has the shape {shape}: must be a matrix")
-    candidates = orientations.possible([Matrix(dense) for dense in chain.layers], contents, asked)
+    matrices = [Matrix(dense) for dense in chain.layers]
+    candidates = orientations.possible(matrices, contents, asked)
     if len(candidates) == 1 and all(dense.layout is not None for dense in chain.layers):
         return candidates[0]
     if len(chain.layers) == 1:
         return candidates[0] if len(candidates) == 1 else None
-    shapes = [contents.tensors[dense.weight].shape for dense in chain.layers]
     joined = [not any(isinstance(s, Barrier) for s in gap) for gap in chain.gaps[1:-1]]
     fitting = []
     for one in candidates:
-        widths = [orientations.width(*pair) for pair in zip(shapes, one, strict=True)]
+        widths = orientations.widths(matrices, contents, one)
         pairs = zip(joined, itertools.pairwise(widths), strict=True)
         if all(ordering.chains(pair) for together, pair in pairs if together):
             fitting.append(one)
@@ -161,22 +161,10 @@ def layer_of(contents: Contents, dense: Dense, layout: Orientation) -> Layer:
     weight = _checked(contents.tensors[dense.weight])
     bias = None if dense.bias is None else _checked(contents.tensors[dense.bias])
     magnitude = None if dense.magnitude is None else _checked(contents.tensors[dense.magnitude])
-    array: NDArray[Any] = weight.array if layout == "out_in" else weight.array.T
-    if magnitude is not None:
-        array = weight_normalised(array, magnitude.array)
-        if not _is_finite(array):
-            raise UnreadableModel(f"{weight.name}: a row of zeros has no direction")
-    return Layer(
-        dense.name,
-        array,
-        None if bias is None else bias.array.reshape(-1),
-        weight,
-        bias,
-        layout,
-        magnitude,
-        dense.factor,
-        dense.bias_factor,
-    )
+    found = Layer(dense.name, weight, bias, layout, magnitude, dense.factor, dense.bias_factor)
+    if magnitude is not None and not _is_finite(found.weight):
+        raise UnreadableModel(f"{weight.name}: a row of zeros has no direction")
+    return found
 
 
 def _checked(tensor: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def read(path: Path) -> Contents:
     with told_as(UnreadableModel, path):
         data = mapped(path)
         if data[: len(_MAGIC)].tobytes() == _MAGIC:
-            return _contents("npy", {path.stem: data})
+            return _contents("npy", {path.stem: data}, [])
         archive = Archive(path)
         names = [name for name in archive.members if name.endswith(".npy")]
         members = {name.removesuffix(".npy"): archive.view(name) for name in names}
@@ -97,8 +97,8 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
             spliced(data, [(0, data.size, new) for new in news.values()], stream)
 
 
-def _contents(form: str, members: Mapping[str, Bytes], notes: list[str] | None = None) -> Contents:
-    tensors, notes = {}, list(notes or ())
+def _contents(form: str, members: Mapping[str, Bytes], notes: list[str]) -> Contents:
+    tensors = {}
     for name, data in members.items():
         try:
             header = _header(data)

@@ -10,6 +10,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
@@ -49,27 +50,6 @@ _BITS: Final = ("<f2", "bfloat16")  # forms whose separate numbers are bit patte
 _EXTERNAL: Final = 1
 _FEW: Final = 500_000
 _MOST_BYTES: Final = 2**31 - 1
-
-# the kinds of the messages in the fields of a message, if a file may have very many of them
-_MESSAGES: Final[dict[str, dict[int, str]]] = {
-    "model": {7: "graph", 8: "other", 14: "other", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph", 3: "other", 4: "other"},
-    "graph": {
-        **{1: "node", 5: "tensor", 11: "value", 12: "value", 13: "value", 14: "other"},
-        **{15: "sparse", 16: "other"},
-    },
-    "function": {7: "node", 9: "other", 11: "attribute", 12: "value", 14: "other"},
-    "node": {5: "attribute", 9: "other"},
-    "attribute": {
-        **{5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 14: "type", 15: "type"},
-        **{22: "sparse", 23: "sparse"},
-    },
-    "tensor": {3: "other", 13: "other", 16: "other"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "value": {2: "type", 4: "other"},
-    "type": {1: "type", 2: "other", 4: "type", 5: "type", 8: "type", 9: "type"},
-    "other": {},
-}
 
 
 class Store:
@@ -272,9 +252,9 @@ def _parsed(path: Path) -> Any:
     if data.size > _MOST_BYTES:
         raise ValueError("is no ONNX model, which has at most 2 GiB (its numbers can be beside it)")
     text = data.tobytes()
-    if not _is_frugal(text):
-        raise ValueError("holds more parts than a model of its size has")
     model = onnx.ModelProto()
+    if not _is_frugal(text, model.DESCRIPTOR):
+        raise ValueError("holds more parts than a model of its size has")
     try:
         model.ParseFromString(text)
     except Exception:  # protobuf raises errors of its own, a type per implementation
@@ -312,10 +292,16 @@ def _texts_of(tensor: Any) -> Iterator[Any]:
         yield from (entry.key, entry.value)
 
 
-def _is_frugal(text: bytes) -> bool:
-    """Return whether the number of messages in a model is in proportion to its size."""
+@cache
+def _messages_in(kind: Any) -> dict[int, Any]:
+    """Return the kinds of the fields of a message that are messages, by their numbers."""
+    return {field.number: field.message_type for field in kind.fields if field.message_type}
+
+
+def _is_frugal(text: bytes, kind: Any) -> bool:
+    """Return whether the number of parts of a message of a kind is in proportion to its size."""
     left = max(_FEW, len(text) // 100)
-    todo = [(0, len(text), "model")]  # the unread part of each open message, and its kind
+    todo = [(0, len(text), kind)]  # the unread part of each open message, and its kind
     while todo:
         at, stop, kind = todo.pop()
         while at < stop:
@@ -330,7 +316,7 @@ def _is_frugal(text: bytes) -> bool:
                 end = at + length
                 if end > stop:
                     raise ValueError("damaged, or no ONNX model")
-                inner = _MESSAGES[kind].get(tag >> 3)
+                inner = _messages_in(kind).get(tag >> 3)
                 if inner is not None and length:
                     todo.append((end, stop, kind))
                     stop, kind = end, inner

@@ -23,6 +23,7 @@ from obstruction.models.contents import (
     Step,
     Tensor,
     UnreadableModel,
+    overlapping,
 )
 from obstruction.models.readers.files import fitting, replacing, shown, told_as
 from obstruction.models.readers.torch import layers as torch_layers
@@ -39,14 +40,7 @@ MOST_PARTS: Final = 200_000
 DEEPEST: Final = 100
 """The largest depth to which modules and dictionaries may be nested."""
 
-WELL_KNOWN: Final = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "module",
-    "net",
-    "network",
-)
+WELL_KNOWN: Final = ("state_dict", "model_state_dict", "model", "module", "net", "network")
 """The keys under which checkpoints keep the model, in the order in which they are tried."""
 
 _NO_MODEL: Final = re.compile(r"optim|sched|scaler|rng|random|callback|loops|history|hyper", re.I)
@@ -325,28 +319,14 @@ def _is_optimiser(value: Any) -> bool:
 
 def _shared(views: Mapping[str, View], tensors: Mapping[str, Tensor]) -> tuple[frozenset[str], ...]:
     """Return the sets of the names of tensors that share numbers."""
-    groups: list[set[str]] = []
-    last, key, stop = "", "", 0  # the tensor that ends last, its storage, and its end in bytes
-    full = {name: view for name, view in views.items() if 0 not in view.shape}
-    for name in sorted(full, key=lambda name: (views[name].key, _start(views[name]))):
-        found = views[name]
-        mine = (found.last + 1) * found.itemsize
-        if groups and found.key == key and _start(found) < stop and _meet(tensors, name, last):
-            groups[-1].add(name)
-        else:
-            groups.append({name})
-        if found.key != key or mine > stop:
-            last, key, stop = name, found.key, mine
-    return tuple(frozenset(group) for group in groups if len(group) > 1)
 
+    def share(name: str, other: str) -> bool:
+        try:
+            work: Any = 1_000  # NumPy's stubs allow 0 and -1 only
+            return np.shares_memory(tensors[name].array, tensors[other].array, max_work=work)
+        except np.exceptions.TooHardError:
+            return True
 
-def _start(view: View) -> int:
-    return view.offset * view.itemsize
-
-
-def _meet(tensors: Mapping[str, Tensor], name: str, other: str) -> bool:
-    try:
-        work: Any = 1_000  # NumPy's stubs allow 0 and -1 only
-        return np.shares_memory(tensors[name].array, tensors[other].array, max_work=work)
-    except np.exceptions.TooHardError:
-        return True
+    full = [(name, view) for name, view in views.items() if 0 not in view.shape]
+    spans = [(v.key, v.offset * v.itemsize, (v.last + 1) * v.itemsize, name) for name, v in full]
+    return overlapping(spans, share)

@@ -16,7 +16,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Dataflow, Orientation, Step, UnreadableModel
+from obstruction.models.contents import (
+    Contents,
+    Dataflow,
+    Orientation,
+    Step,
+    UnreadableModel,
+    overlapping,
+)
 from obstruction.models.readers.memory.tensors import (
     as_tensors,
     check_changes,
@@ -156,24 +163,13 @@ def _read_module(module: Any) -> Contents:
 
 def _overlapping(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:
     """Return the sets of the names of tensors that share memory."""
-    spans: list[tuple[str, int, int, str]] = []
+    spans = []
     for name, value in held:
         reach = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
         if value.numel():
-            start = value.data_ptr()
-            spans.append(
-                (str(value.device), start, start + (reach + 1) * value.element_size(), name)
-            )
-    groups: list[set[str]] = []
-    device, end = "", 0
-    for place, start, stop, name in sorted(spans):
-        if place == device and start < end:
-            groups[-1].add(name)
-            end = max(end, stop)
-        else:
-            groups.append({name})
-            device, end = place, stop
-    return tuple(frozenset(group) for group in groups if len(group) > 1)
+            start, size = value.data_ptr(), (reach + 1) * value.element_size()
+            spans.append((str(value.device), start, start + size, name))
+    return overlapping(spans, lambda name, other: True)
 
 
 def _copied(module: Any) -> Any:

@@ -1,11 +1,10 @@
 """Pickles read as data: nothing that they name is imported, and nothing is called.
 
 A pickle is a program for a small stack machine. This module runs the program without its effects:
-it makes a `Global` where Python would import a name, a `Call` where it would call a function, and a
-`Persistent` where it would fetch an object from outside the pickle. These three only record what
-the pickle says. The binary operations of protocols 1 to 5 are known, and the two operations of
-protocol 0 that import names; any other is refused. Limits on the number of operations, on integers
-and on keys keep time and memory in proportion to the pickle.
+it makes a `Global` where Python would import a name, and a `Call` where it would call a function.
+Both only record what the pickle says. The binary operations of protocols 1 to 5 are known, and the
+two operations of protocol 0 that import names; any other is refused. Limits on the number of
+operations, on integers and on keys keep time and memory in proportion to the pickle.
 """
 
 from __future__ import annotations
@@ -85,19 +84,12 @@ class Call:
         return self.function.path if isinstance(self.function, Global) else ""
 
 
-@dataclass(slots=True, eq=False)
-class Persistent:
-    """An object that is kept outside the pickle under an id."""
-
-    pid: Any
-
-
 def load(
     data: Any,
     start: int = 0,
     *,
     most: int = MOST_OPERATIONS,
-    fetch: Callable[[Any], Any] = Persistent,
+    fetch: Callable[[Any], Any] = lambda pid: pid,
 ) -> tuple[Any, int]:
     """Read one pickle.
 
@@ -110,13 +102,13 @@ def load(
     most : int
         The largest number of operations.
     fetch : callable
-        A function of an id that returns the object to put in place of an object outside.
+        The function that returns what stands for an object outside the pickle, given its id.
 
     Returns
     -------
     value : object
-        An object of numbers, strings, bytes, tuples, lists, dicts, `Global`, `Call` and
-        `Persistent`. It may be nested to any depth, and may contain itself.
+        An object of numbers, strings, bytes, tuples, lists, dicts, `Global` and `Call`. It may be
+        nested to any depth, and may contain itself.
     stop : int
         The position after the last byte of the pickle.
 
