@@ -55,8 +55,8 @@ def arranged(
             continue
         follows = [
             i
-            for i, (shape, one) in enumerate(zip(shapes[:-1], settled or (), strict=False))
-            if orientations.width(shape, one)[1] == vector.width
+            for i, (shape, layout) in enumerate(zip(shapes[:-1], settled or (), strict=False))
+            if orientations.width(shape, layout)[1] == vector.width
         ]
         for i in follows:
             between[i + 1].append(Barrier(vector.name, f"{vector.what} of this width may follow"))
@@ -93,8 +93,7 @@ def _order_given(
 ) -> tuple[Orientation, ...]:
     """Return the orientations with which layers in a given order form a chain."""
     candidates = orientations.possible(chosen, contents, layout)
-    forward = range(len(chosen))
-    fitting = [one for one in candidates if _chains(contents, chosen, one, forward)]
+    fitting = _chaining(contents, chosen, candidates, range(len(chosen)))
     if len(fitting) > 1:
         raise ask_for_layout(contents)
     if not fitting:
@@ -117,32 +116,40 @@ def _order_found(
     found: list[tuple[tuple[Orientation, ...], list[int]]] = []
     several = False
     if known is not None:
-        found = [(one, known) for one in candidates if _chains(contents, matrices, one, known)]
+        found = [(fit, known) for fit in _chaining(contents, matrices, candidates, known)]
         if not found and bag.ordered:  # the order is certain, the usual orientation is not
             plain = [replace(m, convention=None) for m in matrices]
             candidates = orientations.possible(plain, contents, layout)
-            found = [(one, known) for one in candidates if _chains(contents, matrices, one, known)]
+            found = [(fit, known) for fit in _chaining(contents, matrices, candidates, known)]
         if not found and bag.ordered:
             raise no_chain("layers", contents, [m.dense for m in matrices])
     if not found:
-        for one in candidates:
-            tried = ordering.shape_order(orientations.widths(matrices, contents, one))
+        for candidate in candidates:
+            tried = ordering.shape_order(orientations.widths(matrices, contents, candidate))
             if tried is not None:
-                found.append((one, tried[0]))
+                found.append((candidate, tried[0]))
                 several = several or not tried[1] or known is not None
     if bag.unsure or several or not found:
         raise _ask_for_layers(contents, bag, candidates, [order for _, order in found])
     if len(found) > 1:
         raise ask_for_layout(contents)
-    one, order = found[0]
-    return [matrices[i] for i in order], tuple(one[i] for i in order)
+    settled, order = found[0]
+    return [matrices[i] for i in order], tuple(settled[i] for i in order)
 
 
-def _chains(
-    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Orientation], order: Sequence[int]
-) -> bool:
-    widths = orientations.widths(matrices, contents, one)
-    return ordering.chains([widths[i] for i in order])
+def _chaining(
+    contents: Contents,
+    matrices: Sequence[Matrix],
+    candidates: Sequence[tuple[Orientation, ...]],
+    order: Sequence[int],
+) -> list[tuple[Orientation, ...]]:
+    """Return the orientations with which layers form a chain in an order."""
+    found = []
+    for candidate in candidates:
+        widths = orientations.widths(matrices, contents, candidate)
+        if ordering.chains([widths[i] for i in order]):
+            found.append(candidate)
+    return found
 
 
 # --- errors that ask for an option ----------------------------------------------------------
@@ -202,11 +209,9 @@ def _suggestion(
         name = matrices[i].dense.name
         parts.setdefault(name[: max(name.rfind("."), name.rfind("/")) + 1], []).append(i)
     for order in (by_number, *orders, *parts.values()):
-        if not 2 <= len(order) <= _LONGEST_SUGGESTION:
-            continue
-        for one in candidates:
-            if _chains(contents, matrices, one, order):
-                return [matrices[i].dense.name for i in order]
+        short = 2 <= len(order) <= _LONGEST_SUGGESTION
+        if short and _chaining(contents, matrices, candidates, order):
+            return [matrices[i].dense.name for i in order]
     return []
 
 

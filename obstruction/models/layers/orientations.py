@@ -101,7 +101,7 @@ def possible(
     alike = shown.pop() if len(shown) == 1 else None
     found: list[tuple[Orientation, ...]] = []
     for other in ORIENTATIONS:
-        one = tuple(
+        candidate = tuple(
             m.dense.layout
             or proof
             or asked
@@ -111,8 +111,8 @@ def possible(
             or other
             for m, proof in zip(matrices, evidence, strict=True)
         )
-        if one not in found:
-            found.append(one)
+        if candidate not in found:
+            found.append(candidate)
     return found
 
 

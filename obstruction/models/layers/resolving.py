@@ -110,9 +110,7 @@ def _model(
         only = chain.layers[0].name
         skipped.append((only, "the only fully connected layer: there are no hidden neurons"))
         settled, chain = (), _Chain((), ())
-    layers = tuple(
-        layer_of(contents, dense, one) for dense, one in zip(chain.layers, settled, strict=True)
-    )
+    layers = tuple(layer_of(contents, *pair) for pair in zip(chain.layers, settled, strict=True))
     pairs = range(max(0, len(layers) - 1))
     links = tuple(_link(contents, chain, layers, i, options.activation) for i in pairs)
     return Model(layers, links, tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
@@ -137,11 +135,11 @@ def _settled(
         return candidates[0] if len(candidates) == 1 else None
     joined = [not any(isinstance(s, Barrier) for s in gap) for gap in chain.gaps[1:-1]]
     fitting = []
-    for one in candidates:
-        widths = orientations.widths(matrices, contents, one)
+    for candidate in candidates:
+        widths = orientations.widths(matrices, contents, candidate)
         pairs = zip(joined, itertools.pairwise(widths), strict=True)
         if all(ordering.chains(pair) for together, pair in pairs if together):
-            fitting.append(one)
+            fitting.append(candidate)
     if len(fitting) > 1:
         raise ask_for_layout(contents)
     if not fitting:
@@ -239,7 +237,7 @@ def _composed(
         why = why_not(this)
         if why is not None:
             return this, 0.0, why
-        if this != "linear" and name != "relu":  # with a ReLU before or after it, it is one
+        if this != "linear" and name != "relu":  # a ReLU stays one before or behind the others
             name = this
         slope *= factor
     return name, slope, None
