@@ -27,6 +27,7 @@ import obstruction as ob
 from obstruction import models
 from obstruction.auditing.origin.recognition import misfit, recognise
 from obstruction.models import Link, Model
+from obstruction.models.options import ReadOptions
 from obstruction.schemes.laws import NORMAL, TRUNCATED, UNIFORM
 
 LABELS = (
@@ -78,7 +79,7 @@ def network(label: str, sizes: tuple[int, ...], seed: int) -> Model:
         arrays.append(drawn(rule, fans, fans[::-1]))
         if scheme.bias is not None:
             arrays.append(drawn(scheme.bias, fans, (fans[1],)))
-    return models.read(arrays, activation="relu", layout="out_in")
+    return models.read(arrays, ReadOptions("relu", layout="out_in"))
 
 
 def p_values(label: str, sizes: tuple[int, ...], networks: int) -> np.ndarray:
@@ -126,7 +127,7 @@ def trained(label: str, steps: int, *, adam: bool) -> tuple[Model, float]:
     hidden, output, bias = weights
     arrays = [hidden, output] if b1 is None else [hidden, bias, output, np.zeros(1)]
     moved = float(np.linalg.norm(hidden - w1) / np.linalg.norm(w1))
-    return models.read(arrays, activation="relu", layout="out_in"), moved
+    return models.read(arrays, ReadOptions("relu", layout="out_in")), moved
 
 
 def cost() -> Iterator[str]:
@@ -134,7 +135,7 @@ def cost() -> Iterator[str]:
     square = rng.standard_normal((4096, 4096), dtype=np.float32) * np.float32(math.sqrt(2 / 4096))
     zeros = np.zeros(4096, np.float32)
     arrays = [square, zeros, square[:1].copy(), zeros[:1]]
-    layers = models.read(arrays, activation="relu", layout="out_in").layers
+    layers = models.read(arrays, ReadOptions("relu", layout="out_in")).layers
     model = Model((*[layers[0]] * 10, layers[1]), (Link("relu"),) * 10, (), "")
     times = []
     for _ in range(7):

@@ -298,23 +298,23 @@ _BLOCKED = """
 import sys
 for name in ("keras", "tf_keras", "torch", "tensorflow", "jax", "sklearn", "flax", "skl2onnx"):
     sys.modules[name] = None
-import importlib, pickle
+import pickle
 from pathlib import Path
-reader = importlib.import_module("obstruction.models.readers." + sys.argv[1])
+from obstruction.models import read_contents
 found = []
-for name in sys.argv[3:]:
-    contents = reader.read(Path(name))
+for name in sys.argv[2:]:
+    contents = read_contents(name)
     arrays = {n: (t.array, t.dtype) for n, t in contents.tensors.items()}
     found.append((arrays, contents.steps, contents.layout, contents.notes))
-Path(sys.argv[2]).write_bytes(pickle.dumps(found))
+Path(sys.argv[1]).write_bytes(pickle.dumps(found))
 """
 
 
-def read_blocked(reader: str, out: Path, *paths: Path) -> list[Any]:
+def read_blocked(out: Path, *paths: Path) -> list[Any]:
     """Return tensors, steps, layout and notes of files, read where no framework can be imported."""
     import pickle
 
-    words = [sys.executable, "-c", _BLOCKED, reader, str(out), *map(str, paths)]
+    words = [sys.executable, "-c", _BLOCKED, str(out), *map(str, paths)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return pickle.loads(out.read_bytes())

@@ -15,7 +15,7 @@ from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
 from obstruction.auditing.origin import luck
 from obstruction.auditing.report import Report
-from obstruction.models import Layout, Model, NothingAuditable, UnreadableModel
+from obstruction.models import Model, NothingAuditable, Orientation, ReadOptions, UnreadableModel
 from obstruction.models.model import Layer, Link
 from obstruction.models.norms import NeuronNorms, hidden_norms
 from obstruction.schemes import InitScheme
@@ -31,7 +31,7 @@ FREE, PATHOLOGICAL, BOUNDARY, DEAD = range(len(STATUSES))
 def audit(
     source: Any,
     activation: str | None = None,
-    layout: Layout | None = None,
+    layout: Orientation | None = None,
     scheme: str | InitScheme | None = "auto",
     rtol: float = 1e-6,
     *,
@@ -88,7 +88,7 @@ def audit(
     ['free', 'pathological']
     """
     tolerance = check_rtol(rtol)
-    model = models.read(source, activation=activation, layout=layout, layers=layers)
+    model = models.read(source, ReadOptions(activation, layout, layers))
     _check_auditable(model)
     norms = hidden_norms(model)
     _check_norms(model, norms)
@@ -109,7 +109,8 @@ def audit(
         layer if layer is not None else _skipped(model.layers[i], model.layers[i + 1], link)
         for i, (layer, link) in enumerate(zip(hidden, model.links, strict=True))
     )
-    assessed = None if scheme is None else _luck(model, told, scheme)
+    flagged = told[-1].count("pathological")
+    assessed = None if scheme is None else luck.assess(model, flagged, scheme=scheme)
     return Report(_name(source, model), model, told, components, effective, assessed, tolerance)
 
 
@@ -215,13 +216,6 @@ def _sizes(layer: Layer, following: Layer, link: Link) -> dict[str, Any]:
         "bias": layer.bias is not None,
         "reason": link.reason,
     }
-
-
-def _luck(
-    model: Model, hidden: Sequence[HiddenLayer], scheme: str | InitScheme
-) -> luck.Luck | None:
-    observed = hidden[-1].count("pathological")
-    return luck.assess(model, observed, scheme=scheme)
 
 
 def _name(source: Any, model: Model) -> str:

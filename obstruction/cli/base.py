@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -96,28 +96,36 @@ level_option: Callable[[Any], Any] = click.option(
 )
 
 
-activation_option: Callable[[Any], Any] = click.option(
-    "--activation",
-    metavar="NAME",
-    help="The activation after each layer, if the file does not say: relu, leaky_relu, ...",
-)
-layout_option: Callable[[Any], Any] = click.option(
-    "--layout",
-    metavar="out_in|in_out",
-    help="How weight matrices are stored, if the file does not say: (outputs, inputs) as PyTorch "
-    "or (inputs, outputs) as Keras and Flax.",
-)
-layers_option: Callable[[Any], Any] = click.option(
-    "--layers",
-    metavar="NAME,NAME,...",
-    help="The fully connected layers in forward order, if the file does not say.",
+def _split(_context: click.Context, _option: click.Parameter, text: str | None) -> Any:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+_READ_OPTIONS: Final = (
+    click.option(
+        "--activation",
+        metavar="NAME",
+        help="The activation after each layer, if the file does not say: relu, leaky_relu, ...",
+    ),
+    click.option(
+        "--layout",
+        metavar="out_in|in_out",
+        help="How weight matrices are stored, if the file does not say: (outputs, inputs) as "
+        "PyTorch or (inputs, outputs) as Keras and Flax.",
+    ),
+    click.option(
+        "--layers",
+        metavar="NAME,NAME,...",
+        callback=_split,
+        help="The fully connected layers in forward order, if the file does not say.",
+    ),
 )
 
 
-def reading(activation: str | None, layout: str | None, layers: str | None) -> dict[str, Any]:
-    """Return the options that say what a file does not."""
-    names = None if layers is None else [name.strip() for name in layers.split(",")]
-    return {"activation": activation, "layout": layout, "layers": names}
+def read_options(command: Any) -> Any:
+    """Add the options that say what a file does not, by the names of `models.ReadOptions`."""
+    for option in reversed(_READ_OPTIONS):
+        command = option(command)
+    return command
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

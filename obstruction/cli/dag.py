@@ -12,13 +12,10 @@ import click
 from obstruction.cli.base import (
     EXIT_FINDINGS,
     EXIT_NOTHING,
-    activation_option,
     cli,
     complain,
     echo_columns,
-    layers_option,
-    layout_option,
-    reading,
+    read_options,
 )
 
 DEFAULT_MAX = 10
@@ -51,9 +48,7 @@ _EDGES = ("inputs", "outputs")
     default=None,
     help="Whether the hidden nodes of --mlp or --edges have biases. [default: if the scheme has]",
 )
-@activation_option
-@layout_option
-@layers_option
+@read_options
 @click.option(
     "--scheme",
     metavar="NAME[:OPTION=VALUE,...]",
@@ -146,13 +141,14 @@ def _network(file: str | None, options: dict[str, Any]) -> tuple[Any, Any, dict[
     from obstruction.dag import Network
     from obstruction.dag.from_models.edge_lists import read_edges
     from obstruction.dag.from_models.from_model import read_model
+    from obstruction.models import ReadOptions
     from obstruction.schemes import as_scheme
     from obstruction.tools.parsing import parse_count
 
     if file is not None:
-        told = read_model(file, **reading(*(options[name] for name in _FILE)))
-        about = {"model": file, "format": told.format, "layers": list(told.chain)}
-        return told.network, told.weights, {**about, "notes": list(told.notes)}
+        found = read_model(file, ReadOptions(**{name: options[name] for name in _FILE}))
+        about = {"model": file, "format": found.format, "layers": list(found.chain)}
+        return found.network, found.weights, {**about, "notes": list(found.notes)}
     bias = options["bias"]
     if bias is None:
         bias = options["scheme"] is not None and as_scheme(options["scheme"]).has_bias

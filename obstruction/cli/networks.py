@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from obstruction.cli.base import (
     EXIT_FINDINGS,
     EXIT_NOTHING,
-    activation_option,
     cli,
     complain,
     echo_columns,
-    layers_option,
-    layout_option,
-    reading,
+    read_options,
 )
 
 DEFAULT_MAX = 10
@@ -27,9 +26,7 @@ def _count(name: str, text: str | None, least: int = 0) -> int | None:
 
 @cli.command()
 @click.argument("file")
-@activation_option
-@layout_option
-@layers_option
+@read_options
 @click.option(
     "--scheme",
     default="auto",
@@ -77,9 +74,6 @@ def _count(name: str, text: str | None, least: int = 0) -> int | None:
 )
 def audit(
     file: str,
-    activation: str | None,
-    layout: str | None,
-    layers: str | None,
     scheme: str,
     rtol: float,
     form: str,
@@ -87,6 +81,7 @@ def audit(
     most: str | None,
     positive: str | None,
     negative: str | None,
+    **said: Any,
 ) -> int:
     """Tell which neurons of a saved network are frozen.
 
@@ -108,12 +103,7 @@ def audit(
         "negative": _count("negative", negative) or 0,
     }
     try:
-        report = examine(
-            file,
-            scheme=None if scheme == "none" else scheme,
-            rtol=rtol,
-            **reading(activation, layout, layers),
-        )
+        report = examine(file, scheme=None if scheme == "none" else scheme, rtol=rtol, **said)
     except NothingAuditable as error:
         complain(str(error))
         return EXIT_NOTHING
@@ -152,9 +142,7 @@ def audit(
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the file --out names if it is there.")
-@activation_option
-@layout_option
-@layers_option
+@read_options
 def repair(
     file: str,
     out: str | None,
@@ -162,9 +150,7 @@ def repair(
     scope: str,
     dry_run: bool,
     overwrite: bool,
-    activation: str | None,
-    layout: str | None,
-    layers: str | None,
+    **said: Any,
 ) -> int:
     """Rescale neurons so that none is frozen.
 
@@ -177,7 +163,7 @@ def repair(
     from pathlib import Path
 
     from obstruction.auditing.repair.repair import plan_repair, write_repair
-    from obstruction.models import NothingAuditable, check_target
+    from obstruction.models import NothingAuditable, ReadOptions, check_target
 
     if out is None and not dry_run:
         raise click.UsageError("give --out FILE, or --dry-run to write nothing")
@@ -186,12 +172,7 @@ def repair(
     if out is not None:
         check_target(file, out)
     try:
-        plan = plan_repair(
-            file,
-            margin=margin,
-            scope=scope,
-            **reading(activation, layout, layers),
-        )
+        plan = plan_repair(file, options=ReadOptions(**said), margin=margin, scope=scope)
     except NothingAuditable as error:
         complain(str(error))
         return EXIT_NOTHING
@@ -205,15 +186,13 @@ def repair(
 
 @cli.command()
 @click.argument("file")
-@activation_option
-@layout_option
-@layers_option
-def inspect(file: str, activation: str | None, layout: str | None, layers: str | None) -> int:
+@read_options
+def inspect(file: str, **said: Any) -> int:
     """Show the tensors and layers in a weight file.
 
     If the file does not say all that is needed, the missing option is named.
     """
-    from obstruction.models import read_contents, resolve
+    from obstruction.models import ReadOptions, read_contents, resolve
 
     found = read_contents(file)
     click.echo(f"{file}: {found.format}, {len(found.tensors):,} tensors")
@@ -224,9 +203,8 @@ def inspect(file: str, activation: str | None, layout: str | None, layers: str |
     for note in found.notes:
         click.echo(note)
     click.echo()
-    given = reading(activation, layout, layers)
     try:
-        model = resolve(found, **given)
+        model = resolve(found, ReadOptions(**said))
     except ValueError as error:
         click.echo(f"Layers cannot be told yet: {error}")
         return 0

@@ -1,4 +1,4 @@
-"""Activations: which of them let a neuron be rescaled, and why the others do not."""
+"""Names of activations, and which activations allow a neuron to be rescaled."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import difflib
 from typing import Final
 
 HOMOGENEOUS: Final = ("relu", "leaky_relu", "prelu", "linear")
-"""Canonical names of activations with ``f(a x) = a f(x)`` for all ``a > 0``. For these a neuron's
-inputs can be scaled up and its outputs down, and gradient flow keeps its balance."""
+"""Canonical names of the activations that are positively homogeneous: ``f(a x) = a f(x)`` for all
+``a > 0``. Gradient flow keeps the balance of a neuron with such an activation."""
 
 _SPELLINGS: Final = {
     "relu": ("relu", "torch.relu", "rectify", "rectifier"),
@@ -48,7 +48,7 @@ _KNOWN: Final = {
 
 
 def canonical(name: str) -> str:
-    """Return the one name of an activation for any spelling, the spelling itself if unknown.
+    """Return the canonical name of an activation, or the given name if it is unknown.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def canonical(name: str) -> str:
 
 
 def why_not(name: str) -> str | None:
-    """Return why neurons with this activation keep no balance, None if they keep it.
+    """Return why neurons with this activation keep no balance, or None if they keep it.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def check_activation(name: str) -> str:
     Raises
     ------
     ValueError
-        If it is not one that this module knows.
+        If the activation is unknown.
     """
     if isinstance(name, str) and canonical(name) in (*_SPELLINGS, *_OTHERS):
         return canonical(name)

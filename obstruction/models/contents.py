@@ -6,18 +6,18 @@ the layers of a network of them. A reader never guesses: what its format does no
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Layout: TypeAlias = Literal["out_in", "in_out"]
+Orientation: TypeAlias = Literal["out_in", "in_out"]
 """How a weight matrix is stored: ``(outputs, inputs)`` as PyTorch does, or ``(inputs, outputs)``
 as Keras, Flax and scikit-learn do."""
 
-LAYOUTS: Final[tuple[Layout, ...]] = ("out_in", "in_out")
+ORIENTATIONS: Final[tuple[Orientation, ...]] = ("out_in", "in_out")
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 """The types of numbers that weights may have, by the names `Tensor.dtype` gives them."""
@@ -90,7 +90,7 @@ class Dense:
     name: str
     weight: str
     bias: str | None = None
-    layout: Layout | None = None
+    layout: Orientation | None = None
     magnitude: str | None = None
     trained: bool = True
     factor: float = 1.0
@@ -207,11 +207,35 @@ class Contents:
 
     format: str
     tensors: Mapping[str, Tensor]
-    layout: Layout | None = None
+    layout: Orientation | None = None
     steps: tuple[Step, ...] | None = None
     shared: tuple[frozenset[str], ...] = ()
     notes: tuple[str, ...] = ()
     dataflow: Dataflow | None = None
+
+
+def overlapping(
+    spans: Iterable[tuple[str, int, int, str]], share: Callable[[str, str], bool]
+) -> tuple[frozenset[str], ...]:
+    """Return the sets of names of tensors that share memory.
+
+    Parameters
+    ----------
+    spans : iterable of (str, int, int, str)
+        The memory in which each tensor lies, its start and end there, and its name.
+    share : callable
+        Whether two tensors of given names, whose spans overlap, have a number in common.
+    """
+    groups: list[set[str]] = []
+    memory, end, widest = "", 0, ""
+    for place, start, stop, name in sorted(spans):
+        if place == memory and start < end and share(name, widest):
+            groups[-1].add(name)
+        else:
+            groups.append({name})
+        if place != memory or stop > end:
+            memory, end, widest = place, stop, name
+    return tuple(frozenset(group) for group in groups if len(group) > 1)
 
 
 def round_bfloat16(values: NDArray[np.float64]) -> NDArray[np.float32]:

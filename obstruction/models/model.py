@@ -1,14 +1,16 @@
-"""A network as the audit sees it: fully connected layers in order, and what links them."""
+"""Fully connected layers in forward order, and the activations that link them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Layout, Tensor
+from obstruction.models.contents import Orientation, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,32 +20,49 @@ class Layer:
     Attributes
     ----------
     name : str
-        What the source calls it.
-    weight : ndarray, shape (outputs, inputs)
-        The weights, usually a view of the stored tensor.
-    bias : ndarray, shape (outputs,), or None
-        The biases.
+        The name of the layer in the source.
     weight_tensor : Tensor
-        The stored weights; with `magnitude`, their directions.
+        The stored weights. With weight normalisation it holds their directions.
     bias_tensor : Tensor or None
         The stored biases.
     layout : {"out_in", "in_out"}
-        How `weight_tensor` is stored.
+        The orientation in which `weight_tensor` is stored.
     magnitude : Tensor or None
-        With weight normalisation, the stored magnitudes of the rows of `weight`.
+        The stored lengths of the rows of `weight`, None without weight normalisation.
     factor, bias_factor : float
-        Fixed factors of the forward pass; balances are those of the stored weights.
+        Fixed factors of weights and biases in the forward pass. Balances ignore them.
     """
 
     name: str
-    weight: NDArray[Any]
-    bias: NDArray[Any] | None
     weight_tensor: Tensor
     bias_tensor: Tensor | None
-    layout: Layout
+    layout: Orientation
     magnitude: Tensor | None = None
     factor: float = 1.0
     bias_factor: float = 1.0
+
+    @cached_property
+    def weight(self) -> NDArray[Any]:
+        """The weights, shape (outputs, inputs), with nan where a direction has length 0."""
+        weight = self.oriented(self.weight_tensor.array)
+        if self.magnitude is None:
+            return weight
+        weight = weight.astype(np.float64)
+        lengths = np.linalg.norm(weight, axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weight *= self.magnitude.array.astype(np.float64).reshape(-1, 1) / lengths
+        return weight
+
+    @property
+    def bias(self) -> NDArray[Any] | None:
+        """The biases, shape (outputs,), or None."""
+        return None if self.bias_tensor is None else self.bias_tensor.array.reshape(-1)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors in which the layer is stored."""
+        stored = (self.weight_tensor, self.bias_tensor, self.magnitude)
+        return [tensor for tensor in stored if tensor is not None]
 
     @property
     def outputs(self) -> int:
@@ -55,28 +74,44 @@ class Layer:
         """The number of inputs."""
         return int(self.weight.shape[1])
 
+    def oriented(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of stored weights as (outputs, inputs), or of such weights as stored."""
+        return matrix if self.layout == "out_in" else matrix.T
+
+    def with_values(self, values: Mapping[str, NDArray[Any]]) -> Layer:
+        """Return a copy of the layer with new values, in stored shape, by the names of tensors."""
+
+        def new(tensor: Tensor) -> Tensor:
+            return replace(tensor, array=values.get(tensor.name, tensor.array))
+
+        return replace(
+            self,
+            weight_tensor=new(self.weight_tensor),
+            bias_tensor=self.bias_tensor and new(self.bias_tensor),
+            magnitude=self.magnitude and new(self.magnitude),
+        )
+
     def rescaled(
         self, rows: NDArray[np.float64] | None, columns: NDArray[np.float64] | None
     ) -> dict[str, NDArray[Any]]:
-        """Return the tensors after rows (with biases) and columns are multiplied by factors.
+        """Return the tensors of the layer with its rows and columns multiplied by factors.
 
         Parameters
         ----------
         rows : ndarray of float64, shape (outputs,), or None
-            Factors > 0 of the rows of the weights and of the biases, None to leave them.
+            Factors > 0 of the rows of the weights and of the biases, or None for ones.
         columns : ndarray of float64, shape (inputs,), or None
-            Factors > 0 of the columns of the weights, None to leave them.
+            Factors > 0 of the columns of the weights, or None for ones.
 
         Returns
         -------
         dict of str to ndarray
-            New values by name of tensor, in stored shape and precision; only what changes.
+            New values, in stored shape and precision, by the names of the tensors that change.
 
         Raises
         ------
         ValueError
-            If columns of a layer with weight normalisation are to be scaled, which no factor of
-            its parameters can do.
+            If `columns` is given and the layer has weight normalisation.
         """
         changes: dict[str, NDArray[Any]] = {}
         if columns is not None and self.magnitude is not None:
@@ -91,30 +126,28 @@ class Layer:
                 weight *= rows[:, None]
             if columns is not None:
                 weight *= columns[None, :]
-            oriented = weight if self.layout == "out_in" else weight.T
             changes[self.weight_tensor.name] = self.weight_tensor.stored(
-                np.ascontiguousarray(oriented).reshape(self.weight_tensor.shape)
+                np.ascontiguousarray(self.oriented(weight))
             )
-        if rows is not None and self.bias is not None and self.bias_tensor is not None:
-            scaled = self.bias.astype(np.float64) * rows
-            changes[self.bias_tensor.name] = self.bias_tensor.stored(
-                scaled.reshape(self.bias_tensor.shape)
-            )
+        if rows is not None and self.bias_tensor is not None:
+            stored = self.bias_tensor
+            scaled = stored.array.astype(np.float64) * rows.reshape(stored.shape)
+            changes[stored.name] = stored.stored(scaled)
         return changes
 
 
 @dataclass(frozen=True)
 class Link:
-    """What lies between a layer and the next: the hidden neurons, if the layers are consecutive.
+    """The hidden neurons between a layer and the next.
 
     Attributes
     ----------
     activation : str
-        The canonical name of the activation, "" if it is not known.
+        The canonical name of their activation, "" if it is unknown.
     slope : float
-        Its factor on negative inputs.
+        The slope of the activation for negative inputs.
     reason : str or None
-        Why these neurons keep no balance and are not audited, None if they are.
+        Why the neurons keep no balance, None if they keep one and are audited.
     """
 
     activation: str
@@ -131,13 +164,13 @@ class Model:
     layers : tuple of Layer
         In the order of the forward pass.
     links : tuple of Link
-        One fewer than layers: ``links[i]`` is between ``layers[i]`` and ``layers[i + 1]``.
+        ``links[i]`` lies between ``layers[i]`` and ``layers[i + 1]``.
     skipped : tuple of (str, str)
-        What else was found and not audited, each with its reason.
+        The name of everything else in the source, with the reason why it is not audited.
     format : str
-        Where it comes from: ``"safetensors"``, ``"PyTorch module"``.
+        The kind of the source, such as ``"safetensors"`` or ``"PyTorch module"``.
     notes : tuple of str
-        What a reader remarks that is no reason to skip anything, a sentence each.
+        Remarks of the reader, a sentence each.
     """
 
     layers: tuple[Layer, ...]
@@ -147,11 +180,12 @@ class Model:
     notes: tuple[str, ...] = ()
 
     def segments(self) -> list[range]:
-        """Return the runs of layers between which all neurons are audited, two layers or more.
+        """Return the longest runs of two or more layers between which all neurons are audited.
 
         Examples
         --------
-        A model of four layers whose middle link is no ReLU has ``[range(0, 2), range(2, 4)]``.
+        If the activation in the middle of four layers is not homogeneous, the segments are
+        ``[range(0, 2), range(2, 4)]``.
         """
         found, start = [], 0
         for i, link in enumerate((*self.links, Link("", reason="the end"))):

@@ -1,4 +1,4 @@
-"""Norms of a network's neurons: what comes in, what goes out."""
+"""Norms of the incoming and of the outgoing weights of hidden neurons."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from obstruction.models.model import Layer, Model
 FloatArray = NDArray[np.float64]
 
 _BLOCK: Final = 2**16
-"""Weights that are squared at a time: few enough to stay in a core's cache."""
+"""The number of weights that are squared at a time, so that they fit into a core's cache."""
 
 _SAFE: Final = (1e-280, 1e300)
-"""Sums of squares between these lost nothing to overflow or underflow that matters."""
+"""Between these bounds a sum of squares is accurate: overflow and underflow did not matter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +26,9 @@ class NeuronNorms:
     Attributes
     ----------
     incoming : ndarray of float64, shape (neurons,)
-        Norm of each neuron's incoming weights and bias.
+        The norm of each neuron's incoming weights and bias.
     outgoing : ndarray of float64, shape (neurons,)
-        Norm of its outgoing weights.
+        The norm of each neuron's outgoing weights.
     """
 
     incoming: FloatArray
@@ -41,13 +41,13 @@ def row_and_column_norms(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
     Parameters
     ----------
     weight : ndarray of floats, shape (rows, columns)
-        Of any floating type and memory layout; it is read once and never copied as a whole.
+        A matrix of any floating type, in any order in memory. It is never copied as a whole.
 
     Returns
     -------
     rows, columns : ndarray of float64
-        Accurate to about 1e-15 whatever the size of the weights: neither squares that overflow nor
-        such that underflow spoil them. Infinite only if the norm itself is above 1.8e308.
+        The norms, with a relative error of about 1e-15 even where squares of weights overflow or
+        underflow. A norm is infinite only if it is above 1.8e308 itself.
 
     Examples
     --------
@@ -108,15 +108,12 @@ def sums_of_squares(
 
 
 def hidden_norms(model: Model) -> tuple[NeuronNorms | None, ...]:
-    """Return the norms of the neurons of each link, None for links that are not audited.
-
-    Every matrix is read once.
-    """
+    """Return the norms of the neurons of each link, or None where they are not audited."""
     return norms_of([link.reason is None for link in model.links], model.layers)
 
 
 def norms_of(audited: list[bool], layers: tuple[Layer, ...]) -> tuple[NeuronNorms | None, ...]:
-    """Return the norms of the neurons between layers where ``audited`` says so."""
+    """Return the norms of the neurons after each layer, or None where ``audited`` is False."""
     incoming: list[FloatArray | None] = []
     outgoing: list[FloatArray | None] = []
     for i, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""A network with other numbers in its tensors: after a repair, or later in training."""
+"""Networks whose tensors have new values, from a repair or from training."""
 
 from __future__ import annotations
 
@@ -18,64 +18,16 @@ _EPSILON: Final = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23
 _NORMAL: Final = {"float16": 2.0**-14, "bfloat16": 2.0**-126, "float32": 2.0**-126}
 
 
-def oriented(layer: Layer, stored: NDArray[Any]) -> NDArray[Any]:
-    """Return weights in their stored shape as ``(outputs, inputs)``, a view if possible."""
-    if layer.layout == "out_in":
-        return stored.reshape(layer.outputs, layer.inputs)
-    return stored.reshape(layer.inputs, layer.outputs).T
-
-
-def layer_with(layer: Layer, arrays: Mapping[str, NDArray[Any]]) -> Layer:
-    """Return the layer with other numbers.
-
-    Parameters
-    ----------
-    layer : Layer
-        It stays as it is.
-    arrays : mapping of str to ndarray
-        New numbers by name of tensor, in stored shape; tensors without a name here stay.
-    """
-
-    def put(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None or tensor.name not in arrays:
-            return tensor
-        return replace(tensor, array=arrays[tensor.name])
-
-    weight_tensor, bias_tensor = put(layer.weight_tensor), put(layer.bias_tensor)
-    magnitude = put(layer.magnitude)
-    assert weight_tensor is not None
-    weight, bias = layer.weight, layer.bias
-    if weight_tensor is not layer.weight_tensor or magnitude is not layer.magnitude:
-        weight = oriented(layer, weight_tensor.array)
-        if magnitude is not None:
-            weight = weight.astype(np.float64)
-            lengths = np.sqrt((weight * weight).sum(axis=1, keepdims=True))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                weight *= magnitude.array.astype(np.float64).reshape(-1, 1) / lengths
-    if bias_tensor is not None and bias_tensor is not layer.bias_tensor:
-        bias = bias_tensor.array.reshape(layer.outputs)
-    return replace(
-        layer,
-        weight=weight,
-        bias=bias,
-        weight_tensor=weight_tensor,
-        bias_tensor=bias_tensor,
-        magnitude=magnitude,
-    )
-
-
 def model_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
-    """Return the model with the numbers that its tensors have now.
+    """Return a copy of a model with the present values of its tensors.
 
     Raises
     ------
     ValueError
-        If one of its tensors is not there or has another shape.
+        If one of its tensors is missing or has another shape than before.
     """
     for layer in model.layers:
-        for known in (layer.weight_tensor, layer.bias_tensor, layer.magnitude):
-            if known is None:
-                continue
+        for known in layer.tensors:
             if known.name not in tensors:
                 raise ValueError(f"there is no tensor {known.name!r}")
             if tensors[known.name].shape != known.shape:
@@ -84,36 +36,37 @@ def model_with(model: Model, tensors: Mapping[str, Tensor]) -> Model:
                     f"not {known.shape}"
                 )
     arrays = {name: tensor.array for name, tensor in tensors.items()}
-    return replace(model, layers=tuple(layer_with(layer, arrays) for layer in model.layers))
-
-
-def tensors_of(layer: Layer) -> list[Tensor]:
-    """Return the tensors that a layer is stored in."""
-    found = (layer.weight_tensor, layer.bias_tensor, layer.magnitude)
-    return [tensor for tensor in found if tensor is not None]
+    return replace(model, layers=tuple(layer.with_values(arrays) for layer in model.layers))
 
 
 def stored_types(layers: Sequence[Layer]) -> set[str]:
-    """Return the types of the numbers of some layers."""
-    return {tensor.dtype for layer in layers for tensor in tensors_of(layer)}
+    """Return the types in which the numbers of some layers are stored."""
+    return {tensor.dtype for layer in layers for tensor in layer.tensors}
 
 
 def epsilon(dtype: str) -> float:
-    """Return the distance from 1 to the next number of a type."""
+    """Return the distance from 1 to the next larger number of a type."""
     return _EPSILON.get(dtype, 2.0**-52)
 
 
 def rescaled_tensors(model: Model, factors: list[FloatArray]) -> dict[str, NDArray[Any]]:
-    """Return the tensors that change, as stored.
+    """Return the stored values of all tensors that change when hidden neurons are rescaled.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    factors : list of ndarray of float64
+        The factors of the neurons of each hidden layer.
 
     Raises
     ------
     ValueError
-        If layers share one of them, if a layer with weight normalisation would need its columns
-        scaled, or if a number overflows its type or is lost to underflow.
+        If layers share such a tensor, if the columns of a layer with weight normalisation would
+        have to be scaled, or if values overflow or underflow their type.
     """
     moved = [bool(np.any(a != 1.0)) for a in factors] + [False]
-    names = [tensor.name for layer in model.layers for tensor in tensors_of(layer)]
+    names = [tensor.name for layer in model.layers for tensor in layer.tensors]
     changes: dict[str, NDArray[Any]] = {}
     for i, layer in enumerate(model.layers):
         rows = factors[i] if moved[i] else None
@@ -134,17 +87,18 @@ def rescaled_tensors(model: Model, factors: list[FloatArray]) -> dict[str, NDArr
 def _check_underflow(
     layer: Layer, rows: FloatArray | None, columns: FloatArray | None, values: NDArray[Any]
 ) -> None:
-    """Refuse if a row or column loses more to underflow than it may to rounding."""
+    """Raise a ValueError if a row or column loses more to underflow than to rounding."""
     dtype = layer.weight_tensor.dtype
     normal = _NORMAL.get(dtype, 2.0**-1022)
     if np.abs(values).min(initial=np.inf) >= normal:
         return
-    if not np.any((np.abs(oriented(layer, values)) < normal) & (layer.weight != 0.0)):
-        return  # only zeros, which stay what they are
+    new = layer.oriented(values)
+    if not np.any((np.abs(new) < normal) & (layer.weight != 0.0)):
+        return  # only zeros are that small, and they were zeros before
     exact = layer.weight.astype(np.float64)
     exact *= 1.0 if rows is None else rows[:, None]
     exact *= 1.0 if columns is None else columns[None, :]
-    lost = np.where(np.abs(exact) < normal, oriented(layer, values) - exact, 0.0)
+    lost = np.where(np.abs(exact) < normal, new - exact, 0.0)
     for axis in (0, 1):
         largest = np.abs(exact).max(axis=axis, initial=0.0, keepdims=True)
         unit = np.where(largest > 0.0, largest, 1.0)

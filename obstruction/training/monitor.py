@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction import models
-from obstruction.models.contents import Layout, NothingAuditable, Tensor
+from obstruction.models import NothingAuditable, Orientation, ReadOptions, Tensor
 from obstruction.models.norms import norms_of
-from obstruction.models.updating import model_with, tensors_of
+from obstruction.models.readers.memory.tensors import as_tensors
+from obstruction.models.updating import model_with
 from obstruction.tools.checks import check_count
 
 if TYPE_CHECKING:
@@ -74,12 +75,12 @@ class Monitor:
         model: Any,
         *,
         activation: str | None = None,
-        layout: Layout | None = None,
+        layout: Orientation | None = None,
         layers: Sequence[str] | None = None,
         every: int = 1,
     ) -> None:
         self.every = check_count("every", every)
-        known = models.read(model, activation=activation, layout=layout, layers=layers)
+        known = models.read(model, ReadOptions(activation, layout, layers))
         audited = [link.reason is None for link in known.links]
         if not any(audited):
             reasons = dict.fromkeys(str(link.reason) for link in known.links)
@@ -375,20 +376,14 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 def _reader(source: Any, model: Any) -> Callable[[], Mapping[str, Tensor]]:
     """Return a function that reads the present tensors without tracing a module again."""
     torch = sys.modules.get("torch")
-    if torch is None or not isinstance(source, torch.nn.Module):
-        return lambda: models.read_contents(source).tensors
-    wanted = [tensor for layer in model.layers for tensor in tensors_of(layer)]
-    if not {tensor.name for tensor in wanted} <= set(source.state_dict()):
+    names = [tensor.name for layer in model.layers for tensor in layer.tensors]
+    is_module = torch is not None and isinstance(source, torch.nn.Module)
+    if not is_module or not set(names) <= set(source.state_dict()):
         return lambda: models.read_contents(source).tensors
 
     def read() -> dict[str, Tensor]:
         state = source.state_dict()
-        found = {}
-        for tensor in wanted:
-            now = state[tensor.name].detach().cpu()
-            now = now.float() if now.dtype is torch.bfloat16 else now
-            found[tensor.name] = Tensor(tensor.name, now.numpy(), tensor.dtype)
-        return found
+        return as_tensors({name: state[name] for name in names})
 
     return read
 

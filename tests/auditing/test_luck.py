@@ -13,19 +13,20 @@ import obstruction as ob
 from obstruction import models
 from obstruction.auditing.origin.luck import LEVEL, assess
 from obstruction.models.model import Link, Model
+from obstruction.models.options import ReadOptions
 
 
 def network(scheme: str, d: int, l: int, number: int = 0, outputs: int = 1) -> Model:
     w1, w2, b1 = ob.replay(3, network=number, d=d, l=l, scheme=scheme)
     w2 = w2.repeat(outputs, axis=0)
     arrays = [w1, w2] if b1 is None else [w1, b1, w2, np.zeros(outputs)]
-    return models.read(arrays, activation="relu", layout="out_in")
+    return models.read(arrays, ReadOptions("relu", layout="out_in"))
 
 
 def chain(*shapes: tuple[int, int], seed: int = 0, std: float = 1.0) -> Model:
     rng = np.random.default_rng(seed)
     weights = [std * rng.normal(size=shape) for shape in shapes]
-    return models.read(weights, activation="relu", layout="out_in")
+    return models.read(weights, ReadOptions("relu", layout="out_in"))
 
 
 # --- the numbers --------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def test_the_p_value_is_as_frequent_as_it_says():
     for number in range(400):
         w1, w2, _ = ob.replay(8, network=number, d=3, l=12, scheme="xavier_normal")
         observed = int(np.count_nonzero((w1**2).sum(axis=1) < w2[0] ** 2))
-        model = models.read([w1, w2], activation="relu", layout="out_in")
+        model = models.read([w1, w2], ReadOptions("relu", layout="out_in"))
         p_values.append(assess(model, observed, scheme="xavier_normal").p_value)
     values = sorted(set(p_values))
     assert len(values) > 4

@@ -24,6 +24,7 @@ from obstruction.auditing.origin.recognition import candidates, misfit, recognis
 from obstruction.auditing.origin.tensor_tests import TensorSample, compare
 from obstruction.models.contents import round_bfloat16
 from obstruction.models.model import Link, Model
+from obstruction.models.options import ReadOptions
 from obstruction.schemes import LayerRule
 from obstruction.schemes.laws import NORMAL, TRUNCATED, UNIFORM
 
@@ -44,7 +45,7 @@ def read(*weights: np.ndarray, biases: list | None = None, layout: str = "out_in
         arrays.append(weight)
         if biases is not None:
             arrays.append(biases[i] if i < len(biases) else np.zeros(1))
-    return models.read(arrays, activation="relu", layout=layout)
+    return models.read(arrays, ReadOptions("relu", layout=layout))
 
 
 def replayed(scheme, d: int, l: int, network: int = 0, seed: int = 0) -> Model:
@@ -155,7 +156,7 @@ def test_a_deep_network_is_recognised_by_all_its_layers():
             every = [a for layer in layers for a in (layer.weight, layer.bias)]
             every[2 * i : 2 * i + 2] = parts["weight"], parts["bias"]
             every[-1] = np.zeros(1)
-            changed = models.read(every, activation="relu", layout="out_in")
+            changed = models.read(every, ReadOptions("relu", layout="out_in"))
             assert recognise(changed) == ()
 
 
@@ -175,7 +176,7 @@ def test_layers_that_are_not_audited_are_not_looked_at():
     layers = list(model.layers)
     wild = np.full_like(layers[0].weight, 7.0)
     arrays = [wild, layers[0].bias, *(a for y in layers[1:] for a in (y.weight, y.bias))]
-    spoiled = models.read(arrays, activation="relu", layout="out_in")
+    spoiled = models.read(arrays, ReadOptions("relu", layout="out_in"))
     assert recognise(spoiled) == ()
     links = (Link("tanh", reason="tanh"), *spoiled.links[1:])
     assert labels(Model(spoiled.layers, links, (), "")) == [("torch_linear",)]
@@ -287,9 +288,9 @@ def test_weights_that_are_no_numbers_fit_nothing():
     for value in (math.nan, math.inf):
         model = replayed("torch_linear", 20, 30)
         first, second = model.layers
-        spoiled = first.weight.copy()
+        spoiled = first.weight_tensor.array.copy()
         spoiled[3, 4] = value
-        layers = (replace(first, weight=spoiled), second)
+        layers = (first.with_values({first.weight_tensor.name: spoiled}), second)
         assert recognise(replace(model, layers=layers)) == ()
 
 
@@ -555,7 +556,7 @@ def test_keras_networks_are_recognised(label, name):
             layer = keras.layers.Dense(units, kernel_initializer=name)
             layer.build((None, fan_in))
             arrays += [keras.ops.convert_to_numpy(v) for v in (layer.kernel, layer.bias)]
-    model = models.read(arrays, activation="relu", layout="in_out")
+    model = models.read(arrays, ReadOptions("relu", layout="in_out"))
     assert labels(model)[0][0] == label
 
 
@@ -565,7 +566,7 @@ def test_flax_networks_are_recognised():
     for seed, (fan_in, units) in enumerate(((D, L), (L, L), (L, 1))):
         made = linen.Dense(units).init(jax.random.key(seed), np.ones((1, fan_in)))["params"]
         arrays += [np.asarray(made["kernel"]), np.asarray(made["bias"])]
-    model = models.read(arrays, activation="relu", layout="in_out")
+    model = models.read(arrays, ReadOptions("relu", layout="in_out"))
     assert labels(model)[0] == ("flax_dense",)
 
 
@@ -580,6 +581,6 @@ def test_sklearn_networks_are_recognised(activation):
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         net.fit(rng.normal(size=(20, D)), rng.normal(size=20))
     arrays = [a for pair in zip(net.coefs_, net.intercepts_, strict=True) for a in pair]
-    model = models.read(arrays, activation="relu", layout="in_out")
+    model = models.read(arrays, ReadOptions("relu", layout="in_out"))
     label = "sklearn_mlp" if activation == "relu" else "sklearn_mlp:activation=logistic"
     assert labels(model)[0] == (label,)

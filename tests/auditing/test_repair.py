@@ -17,6 +17,7 @@ from obstruction.auditing.repair.repair import plan_repair, repair, write_repair
 from obstruction.models.contents import NothingAuditable, round_bfloat16
 from obstruction.models.model import Layer, Link, Model, Tensor
 from obstruction.models.norms import hidden_norms
+from obstruction.models.options import ReadOptions
 
 TYPES = ("float16", "bfloat16", "float32", "float64")
 EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
@@ -38,11 +39,9 @@ def network(*weights, biases=None, dtype="float64", reasons=None, activation="re
         weight = np.asarray(weight, dtype=np.float64)
         layout = "out_in" if i % 2 == 0 else "in_out"
         held = tensor(f"{i}.weight", weight if layout == "out_in" else weight.T.copy(), dtype)
-        view = held.array if layout == "out_in" else held.array.T
         bias = None if biases is None or biases[i] is None else biases[i]
         bias = None if bias is None else tensor(f"{i}.bias", bias, dtype)
-        values = None if bias is None else bias.array
-        layers.append(Layer(f"fc{i + 1}", view, values, held, bias, layout))
+        layers.append(Layer(f"fc{i + 1}", held, bias, layout))
     reasons = reasons or [None] * (len(weights) - 1)
     links = tuple(Link(activation, slope, reason) for reason in reasons)
     return Model(tuple(layers), links, (), "test")
@@ -69,11 +68,9 @@ def with_changes(model, changes):
             assert array.dtype == layer.weight_tensor.array.dtype
             assert array.shape == layer.weight_tensor.shape
             new["weight_tensor"] = dataclasses.replace(layer.weight_tensor, array=array)
-            new["weight"] = array if layer.layout == "out_in" else array.T
         if layer.bias_tensor is not None and layer.bias_tensor.name in changes:
             array = changes[layer.bias_tensor.name]
             new["bias_tensor"] = dataclasses.replace(layer.bias_tensor, array=array)
-            new["bias"] = array
         layers.append(dataclasses.replace(layer, **new))
     return dataclasses.replace(model, layers=tuple(layers))
 
@@ -353,18 +350,16 @@ def test_a_change_of_the_function_is_refused(monkeypatch):
 def test_weight_normalisation_scales_rows_by_the_magnitudes():
     rng = np.random.default_rng(0)
     v, g = rng.standard_normal((6, 2)), np.full((6, 1), 0.2)
-    weight = g * v / np.linalg.norm(v, axis=1, keepdims=True)
-    first = Layer("fc1", weight, None, Tensor("v", v, "float64"), None, "out_in",
-                  magnitude=Tensor("g", g, "float64"))  # fmt: skip
+    directions, lengths = Tensor("v", v, "float64"), Tensor("g", g, "float64")
+    first = Layer("fc1", directions, None, "out_in", magnitude=lengths)
+    np.testing.assert_allclose(first.weight, g * v / np.linalg.norm(v, axis=1, keepdims=True))
     out = Tensor("w", np.ones((1, 6)), "float64")
-    model = Model(
-        (first, Layer("fc2", out.array, None, out, None, "out_in")), (Link("relu"),), (), ""
-    )
+    model = Model((first, Layer("fc2", out, None, "out_in")), (Link("relu"),), (), "")
     plan = plan_repair(model)
     assert set(plan.changes) == {"g", "w"}
     np.testing.assert_allclose(plan.changes["g"] / plan.changes["w"].T, 1.1, rtol=1e-9)
     before = Tensor("u", np.full((2, 3), 0.01), "float64")
-    ahead = Layer("fc0", before.array, None, before, None, "out_in")
+    ahead = Layer("fc0", before, None, "out_in")
     model = Model((ahead, first), (Link("relu"),), (), "")
     with pytest.raises(ValueError, match="fc1: weight normalisation cannot take a factor per col"):
         plan_repair(model)
@@ -448,7 +443,7 @@ def test_files_are_written_to_out(tmp_path):
     np.savez(path, **held)
     before = path.read_bytes()
     report = ob.audit(path, "relu", "out_in", scheme=None)
-    with pytest.raises(ValueError, match="out = None: must be the path of the repaired file"):
+    with pytest.raises(ValueError, match="out = None: must be the path to write to"):
         repair(path, report)
     with pytest.raises(ValueError, match="inplace = True: must be False for a file"):
         repair(path, report, out=out, inplace=True)
@@ -462,9 +457,9 @@ def test_files_are_written_to_out(tmp_path):
         k: (v.dtype, v.shape) for k, v in held.items()
     }
     options = {"activation": "relu", "layout": "out_in"}
-    norms = hidden_norms(models.read(out, **options))[0]
+    norms = hidden_norms(models.read(out, ReadOptions(**options)))[0]
     assert np.all(norms.incoming >= 1.1 * norms.outgoing)
-    again = plan_repair(out, **options)
+    again = plan_repair(out, options=ReadOptions(**options))
     assert (again.changed, again.changes) == (0, {})
     assert write_repair(again, out, out=path) == path  # a copy, unchanged
     assert {k: v.tobytes() for k, v in np.load(path).items()} == {
@@ -489,7 +484,7 @@ def test_ten_layers_of_4096_take_seconds():
     for i in range(10):
         weight = rng.standard_normal((4096, 4096), dtype=np.float32) * np.float32(2.0**-5.5)
         held = Tensor(f"{i}.weight", weight, "float32")
-        layers.append(Layer(f"fc{i}", weight, None, held, None, "out_in"))
+        layers.append(Layer(f"fc{i}", held, None, "out_in"))
     model = Model(tuple(layers), (Link("relu"),) * 9, (), "test")
     start = time.perf_counter()
     plan = plan_repair(model)

@@ -10,6 +10,7 @@ from obstruction import audit, models
 from obstruction.cli import cli
 from obstruction.dag import from_model, sample_dag
 from obstruction.dag.from_models.dataflows import from_dataflow, has_branches
+from obstruction.models import ReadOptions
 from obstruction.models.contents import (
     Activation,
     Barrier,
@@ -417,16 +418,16 @@ def test_an_activation_that_is_not_told_is_asked_for():
     told = contents(nodes, ["y"], a=(3, 4), o=(1, 3))
     with pytest.raises(ValueError, match=r"^activation = None: must be given"):
         from_dataflow(told)
-    assert len(from_dataflow(told, "relu").network.hidden) == 3
+    assert len(from_dataflow(told, ReadOptions("relu")).network.hidden) == 3
 
 
 def test_an_activation_that_the_model_does_not_have_is_refused():
     told = contents(SKIP, ["y"], **SIZES)
-    assert len(from_dataflow(told, "ReLU").network.hidden) == 8
+    assert len(from_dataflow(told, ReadOptions("ReLU")).network.hidden) == 8
     with pytest.raises(ValueError, match=r"^activation = 'tanh': the test has relu$"):
-        from_dataflow(told, "tanh")
+        from_dataflow(told, ReadOptions("tanh"))
     with pytest.raises(ValueError, match=r"^activation = 'nothing': must be one of"):
-        from_dataflow(told, "nothing")
+        from_dataflow(told, ReadOptions("nothing"))
 
 
 def test_a_returned_hidden_layer_is_told():

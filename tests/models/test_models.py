@@ -16,7 +16,7 @@ import pytest
 from conftest import framework
 
 from obstruction import models
-from obstruction.models import UnreadableModel
+from obstruction.models import ReadOptions, UnreadableModel
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def saved(net, tmp_path):
 
 def test_a_file_and_its_arrays_are_the_same_model(net, saved):
     for source in (saved, str(saved), os.fspath(saved)):
-        model = models.read(source, activation="relu")
+        model = models.read(source, ReadOptions("relu"))
         for layer, array in zip(model.layers, net.values(), strict=True):
             np.testing.assert_array_equal(layer.weight, array)
     assert set(models.read_contents(saved).tensors) == set(net)
@@ -42,14 +42,15 @@ def test_a_file_and_its_arrays_are_the_same_model(net, saved):
 def test_the_content_tells_the_format_not_the_name(saved):
     renamed = saved.rename(saved.with_name("net.pt"))
     assert models.read_contents(renamed).format == "npz"
-    assert [layer.name for layer in models.read(renamed, activation="relu").layers] == ["W1", "W2"]
+    layers = models.read(renamed, ReadOptions("relu")).layers
+    assert [layer.name for layer in layers] == ["W1", "W2"]
 
 
 def test_options_reach_the_resolver(saved):
     with pytest.raises(ValueError, match=r"^activation = None"):
         models.read(saved)
     with pytest.raises(ValueError, match=r"^layers: there is no layer 'W3'"):
-        models.read(saved, activation="relu", layers=["W1", "W3"])
+        models.read(saved, ReadOptions("relu", layers=["W1", "W3"]))
 
 
 def test_a_file_is_written_to_out(net, saved, tmp_path):
@@ -215,8 +216,9 @@ def test_reading_arrays_and_files_loads_no_framework(saved):
     }
     package = Path(models.__file__).parents[2]
     assert not heavy & loaded_by("import obstruction.models", cwd=package)
-    code = f"from obstruction import models; models.read({str(saved)!r}, activation='relu')"
+    code = "from obstruction.models import ReadOptions, read\n"
+    code += f"read({str(saved)!r}, ReadOptions('relu'))"
     assert not heavy & loaded_by(code, cwd=package)
     code = "import numpy as np; from obstruction import models\n"
-    code += "models.read([np.ones((3, 2)), np.ones((1, 3))], activation='relu')"
+    code += "models.read([np.ones((3, 2)), np.ones((1, 3))], models.ReadOptions('relu'))"
     assert not heavy & loaded_by(code, cwd=package)

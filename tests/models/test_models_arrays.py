@@ -8,6 +8,7 @@ import pytest
 import obstruction as ob
 from obstruction import models
 from obstruction.models.contents import UnreadableModel
+from obstruction.models.options import ReadOptions
 from obstruction.models.readers.memory import arrays
 
 
@@ -32,7 +33,7 @@ def forms(net):
 @pytest.mark.parametrize("form", forms(dict.fromkeys(("W1", "b1", "W2", "b2"), np.zeros((1, 1)))))
 def test_every_form_gives_the_same_network(net, form):
     source = forms(net)[form]
-    model = models.read(source, activation="relu")
+    model = models.read(source, ReadOptions("relu"))
     assert [layer.name for layer in model.layers] == ["W1", "W2"]
     for layer, number in zip(model.layers, "12", strict=True):
         np.testing.assert_array_equal(layer.weight, net[f"W{number}"])
@@ -44,7 +45,7 @@ def test_every_form_gives_the_same_network(net, form):
 def test_biases_may_be_missing(net, form):
     W1, b1, W2, b2 = net.values()
     source = [(W1, W2), [W1, None, W2, b2], [(W1, None), (W2, b2)], [W1, b1, W2]][form]
-    model = models.read(source, activation="relu")
+    model = models.read(source, ReadOptions("relu"))
     assert model.layers[0].bias is (b1 if form == 3 else None) or form == 3
     assert (model.layers[1].bias is None) == (form in (0, 3))
     assert [layer.layout for layer in model.layers] == ["out_in", "out_in"]
@@ -52,12 +53,12 @@ def test_biases_may_be_missing(net, form):
 
 def test_the_order_of_a_sequence_is_kept_and_its_layout_told_by_the_shapes(net):
     W1, _, W2, _ = net.values()
-    assert models.read((W1.T, W2.T), activation="relu").layers[0].layout == "in_out"
+    assert models.read((W1.T, W2.T), ReadOptions("relu")).layers[0].layout == "in_out"
     with pytest.raises(ValueError, match=r"^layers: the outputs of each layer must be the inputs"):
-        models.read((W2.T, W1), activation="relu")
+        models.read((W2.T, W1), ReadOptions("relu"))
     with pytest.raises(ValueError, match=r"^layout = None: sequence of arrays does not say"):
-        models.read((np.eye(4), np.eye(4)), activation="relu")
-    model = models.read((np.eye(4), np.eye(4)), activation="relu", layout="in_out")
+        models.read((np.eye(4), np.eye(4)), ReadOptions("relu"))
+    model = models.read((np.eye(4), np.eye(4)), ReadOptions("relu", layout="in_out"))
     assert model.layers[0].layout == "in_out"
     with pytest.raises(ValueError, match=r"^activation = None: sequence of arrays"):
         models.read((W1, W2))
@@ -92,15 +93,15 @@ def test_replayed_weights_say_all_that_is_needed():
 )
 def test_weights_must_be_matrices(source, message):
     with pytest.raises(UnreadableModel, match=message):
-        models.read(source, activation="relu")
+        models.read(source, ReadOptions("relu"))
 
 
 def test_the_same_array_twice_is_shared(net):
     square = np.ones((7, 7))
-    model = models.read([net["W1"], square, square, net["W2"]], activation="relu")
+    model = models.read([net["W1"], square, square, net["W2"]], ReadOptions("relu"))
     assert all("weights are shared between W2 and W3" in link.reason for link in model.links)
     both = np.ones((14, 7))  # halves of one array have nothing in common
-    model = models.read([both[:7], both[7:]], activation="relu", layout="out_in")
+    model = models.read([both[:7], both[7:]], ReadOptions("relu", layout="out_in"))
     assert model.links[0].reason is None
 
 
@@ -120,7 +121,7 @@ def test_a_changed_copy_is_of_the_same_type(net, form):
 @pytest.mark.parametrize("form", ["flat", "pairs", "tuple", "mapping", "turned"])
 def test_arrays_are_changed_in_place(net, form):
     source = forms(net)[form]
-    model = models.read(source, activation="relu")
+    model = models.read(source, ReadOptions("relu"))
     changes = model.layers[0].rescaled(np.arange(1.0, 8.0), None)
     expected = net["W1"] * np.arange(1.0, 8.0)[:, None]
     assert models.write(source, changes, inplace=True) is source
@@ -141,7 +142,7 @@ def test_an_open_npz_file_is_a_mapping(net, tmp_path):
     np.savez(tmp_path / "net.npz", **net)
     with np.load(tmp_path / "net.npz") as opened:
         assert arrays.matches(opened)
-        model = models.read(opened, activation="relu")
+        model = models.read(opened, ReadOptions("relu"))
         new = models.write(opened, {"b1": np.zeros(7)})
     np.testing.assert_array_equal(model.layers[0].weight, net["W1"])
     assert not new["b1"].any()
@@ -150,7 +151,7 @@ def test_an_open_npz_file_is_a_mapping(net, tmp_path):
 def test_types_are_kept_and_bfloat16_is_rounded():
     ml_dtypes = pytest.importorskip("ml_dtypes")
     source = {"W1": np.ones((7, 5), ml_dtypes.bfloat16), "W2": np.ones((1, 7), np.float16)}
-    model = models.read(source, activation="relu")
+    model = models.read(source, ReadOptions("relu"))
     assert [layer.weight_tensor.dtype for layer in model.layers] == ["bfloat16", "float16"]
     changes = model.layers[0].rescaled(np.full(7, 1.00390625), None)
     new = models.write(source, changes)

@@ -14,6 +14,7 @@ from conftest import framework
 
 from obstruction import models
 from obstruction.dag.from_models.from_model import read_model
+from obstruction.models import ReadOptions
 
 torch = framework("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -412,7 +413,7 @@ def test_weights_that_an_exporter_stores_twice_are_shared(tmp_path):
 
 
 def test_a_branch_by_chance_is_told():
-    notes = read_model(MODULES["by chance"][0](), activation="relu", layers=["a", "b"]).notes
+    notes = read_model(MODULES["by chance"][0](), ReadOptions("relu", layers=["a", "b"])).notes
     assert any("depends on random numbers" in note for note in notes)
 
 

@@ -145,7 +145,7 @@ def test_files(keras, tmp_path, build):
             paths.pop()
         else:
             model.save(paths[2])
-    found = read_blocked("keras.files", tmp_path / "found", *paths)
+    found = read_blocked(tmp_path / "found", *paths)
     for path, (arrays, steps, layout, notes) in zip(paths, found, strict=True):
         tensors = {name: array for name, (array, _) in arrays.items()}
         assert layout == "in_out"

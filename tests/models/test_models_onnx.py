@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from obstruction.models.contents import (
 )
 from obstruction.models.operations.chains import BRANCHES
 from obstruction.models.readers.onnx import graph as reader
-from obstruction.models.readers.onnx import tensors as onnx_tensors
 
 onnx = framework("onnx")
 make = onnx.helper.make_node
@@ -515,8 +515,9 @@ def test_many_parts_in_few_bytes_are_not_parsed(tmp_path):
 
 
 def test_without_onnx(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_tensors.importlib.util, "find_spec", lambda name: None)
-    assert refused(tmp_path, onnx_mlp(3, 2)).endswith(
+    model = onnx_mlp(3, 2)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert refused(tmp_path, model).endswith(
         "reading ONNX files needs onnx: pip install 'obstruction[onnx]'"
     )
 
@@ -613,7 +614,7 @@ def test_pytorch_exports(exported, tmp_path):
     ort = framework("onnxruntime")
     weights = [layer.weight.detach().numpy() for layer in net if hasattr(layer, "weight")]
     biases = [layer.bias.detach().numpy() for layer in net if hasattr(layer, "weight")]
-    found = read_blocked("onnx.graph", tmp_path / "found", *paths.values())
+    found = read_blocked(tmp_path / "found", *paths.values())
     for (name, path), (tensors, steps, _, _) in zip(paths.items(), found, strict=True):
         layers = [step for step in steps if isinstance(step, Dense)]
         assert [type(step) for step in steps] == [Dense, Activation, Dense, Activation, Dense]
@@ -649,7 +650,7 @@ def test_scikit_learn_exports(tmp_path):
             warnings.simplefilter("ignore")
             fitted = getattr(sklearn, kind)(hidden_layer_sizes=(7, 4), max_iter=2).fit(x, y)
             path = put(tmp_path, skl2onnx.to_onnx(fitted, x[:1]), f"{kind}.onnx")
-        ((tensors, steps, _, _),) = read_blocked("onnx.graph", tmp_path / "found", path)
+        ((tensors, steps, _, _),) = read_blocked(tmp_path / "found", path)
         layers = [step for step in steps if isinstance(step, Dense)]
         assert not [step for step in steps[:5] if isinstance(step, Barrier)]
         assert not isinstance(steps[-1], Barrier)

@@ -19,7 +19,8 @@ from obstruction.models.contents import (
     UnreadableModel,
 )
 from obstruction.models.layers.ordering import chains, positions, shape_order
-from obstruction.models.layers.resolving import layer_names, resolve
+from obstruction.models.layers.resolving import resolve
+from obstruction.models.options import ReadOptions
 
 
 def bag(shapes, *, layout=None, shared=(), format="safetensors", dtype="float32"):
@@ -108,7 +109,7 @@ def test_a_bag_is_ordered_by_its_shapes_however_it_is_stored(order):
     for i in order:
         name, shape = stored[i]
         shapes |= {f"{name}.weight": shape, f"{name}.bias": (shape[0],)}
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert names(model) == ["a", "b", "c"]
     assert [layer.weight.shape for layer in model.layers] == [(7, 5), (3, 7), (1, 3)]
     assert reasons(model) == [None, None]
@@ -123,7 +124,7 @@ def test_auto_numbering_is_not_trusted():
         "params/Dense_1/kernel": (5, 7),
         "params/Dense_1/bias": (7,),
     }
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert names(model) == ["params/Dense_1", "params/Dense_0"]
     assert [layer.layout for layer in model.layers] == ["in_out", "in_out"]
 
@@ -135,26 +136,26 @@ def test_square_layers_with_numbered_names_are_asked_for():
     with pytest.raises(
         ValueError, match=r"^layers = None: the shapes allow several orders"
     ) as told:
-        resolve(bag(shapes, layout="out_in"), activation="relu")
+        resolve(bag(shapes, layout="out_in"), ReadOptions("relu"))
     assert str(told.value).endswith("such as layers=['fc9', 'fc10'] (--layers fc9,fc10)")
     pasted = re.search(r"layers=(\[.*?\])", str(told.value))[1]
-    model = resolve(bag(shapes, layout="out_in"), activation="relu", layers=eval(pasted))
+    model = resolve(bag(shapes, layout="out_in"), ReadOptions("relu", layers=eval(pasted)))
     assert names(model) == ["fc9", "fc10"]
 
 
 def test_places_in_a_sequence_decide_among_square_layers():
     shapes = {f"{i}.weight": (4, 4) for i in (10, 0, 2)}
-    model = resolve(bag(shapes, layout="out_in"), activation="relu")
+    model = resolve(bag(shapes, layout="out_in"), ReadOptions("relu"))
     assert names(model) == ["0", "2", "10"]
     with pytest.raises(ValueError, match=r"^layout = None"):
-        resolve(bag(shapes), activation="relu")
+        resolve(bag(shapes), ReadOptions("relu"))
 
 
 def test_places_that_contradict_the_shapes_decide_nothing():
     shapes = {"0.weight": (1, 7), "2.weight": (7, 5)}
     with pytest.raises(ValueError, match=r"layers=\['2', '0'\]"):
-        resolve(bag(shapes, layout="out_in"), activation="relu")
-    model = resolve(bag(shapes), activation="relu")  # in the other layout they agree
+        resolve(bag(shapes, layout="out_in"), ReadOptions("relu"))
+    model = resolve(bag(shapes), ReadOptions("relu"))  # in the other layout they agree
     assert [layer.layout for layer in model.layers] == ["in_out"] * 2
 
 
@@ -165,10 +166,10 @@ def test_two_networks_in_one_file_are_asked_for():
         for i, s in ((0, (8, 3)), (2, (e, 8)))
     }
     with pytest.raises(ValueError, match=r"make no single chain") as told:
-        resolve(bag(shapes), activation="relu")
+        resolve(bag(shapes), ReadOptions("relu"))
     assert "layers=['actor.0', 'actor.2']" in str(told.value)
     model = resolve(
-        bag(shapes), activation="relu", layout="out_in", layers=["critic.0", "critic.2"]
+        bag(shapes), ReadOptions("relu", layout="out_in", layers=["critic.0", "critic.2"])
     )
     assert names(model) == ["critic.0", "critic.2"]
     assert ("actor.0", "not named in layers") in model.skipped
@@ -177,7 +178,7 @@ def test_two_networks_in_one_file_are_asked_for():
 def test_own_names_are_in_order_and_out_in():
     shapes = {"W2": (4, 4), "b1": (4,), "W1": (4, 4), "W10": (1, 4)}
     shapes |= {f"W{i}": (4, 4) for i in range(3, 10)}
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert names(model) == [f"W{i}" for i in range(1, 11)]
     assert {layer.layout for layer in model.layers} == {"out_in"}
     assert model.layers[0].bias is not None
@@ -186,16 +187,16 @@ def test_own_names_are_in_order_and_out_in():
 
 def test_own_names_keep_their_order_if_they_are_stored_the_other_way():
     """Read as (out, in) these would chain backwards: W2, W1."""
-    model = resolve(bag({"W1": (5, 7), "W2": (7, 1)}), activation="relu")
+    model = resolve(bag({"W1": (5, 7), "W2": (7, 1)}), ReadOptions("relu"))
     assert names(model) == ["W1", "W2"]
     assert [layer.weight.shape for layer in model.layers] == [(7, 5), (1, 7)]
     with pytest.raises(ValueError, match=r"the outputs of each layer must be the inputs"):
-        resolve(bag({"W1": (5, 7), "W2": (6, 1)}), activation="relu")
+        resolve(bag({"W1": (5, 7), "W2": (6, 1)}), ReadOptions("relu"))
 
 
 def test_arrays_that_savez_numbered():
     shapes = {"arr_0": (7, 5), "arr_1": (7,), "arr_2": (1, 7), "arr_3": (1,)}
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert [layer.bias_tensor.name for layer in model.layers] == ["arr_1", "arr_3"]
 
 
@@ -205,32 +206,32 @@ def test_arrays_that_savez_numbered():
 def test_a_chain_read_backwards_is_a_chain():
     shapes = {"fc1.weight": (7, 5), "fc2.weight": (1, 7)}
     with pytest.raises(ValueError, match=r"^layout = None.*layout='out_in'.*\(--layout out_in\)"):
-        resolve(bag(shapes), activation="relu")
-    assert names(resolve(bag(shapes), activation="relu", layout="out_in")) == ["fc1", "fc2"]
-    assert names(resolve(bag(shapes), activation="relu", layout="in_out")) == ["fc2", "fc1"]
+        resolve(bag(shapes), ReadOptions("relu"))
+    assert names(resolve(bag(shapes), ReadOptions("relu", layout="out_in"))) == ["fc1", "fc2"]
+    assert names(resolve(bag(shapes), ReadOptions("relu", layout="in_out"))) == ["fc2", "fc1"]
 
 
 def test_biases_tell_the_layout():
     turned = {name: shape[::-1] for name, shape in TORCH.items()}
-    assert {x.layout for x in resolve(bag(TORCH), activation="relu").layers} == {"out_in"}
-    assert {x.layout for x in resolve(bag(turned), activation="relu").layers} == {"in_out"}
+    assert {x.layout for x in resolve(bag(TORCH), ReadOptions("relu")).layers} == {"out_in"}
+    assert {x.layout for x in resolve(bag(turned), ReadOptions("relu")).layers} == {"in_out"}
     with pytest.raises(ValueError, match=r"^layout = 'in_out': fc1.weight .* stored out_in"):
-        resolve(bag(TORCH), activation="relu", layout="in_out")
+        resolve(bag(TORCH), ReadOptions("relu", layout="in_out"))
 
 
 def test_biases_of_some_layers_tell_the_layout_of_the_square_ones():
     shapes = {**TORCH, "fc3.weight": (7, 7), "fc3.bias": (7,)}
-    assert names(resolve(bag(shapes), activation="relu")) == ["fc1", "fc3", "fc2"]
+    assert names(resolve(bag(shapes), ReadOptions("relu"))) == ["fc1", "fc3", "fc2"]
 
 
 def test_a_known_layout_must_not_be_contradicted():
     shapes = {"a.weight": (4, 4), "b.weight": (1, 4)}
     with pytest.raises(ValueError, match=r"^layout = 'in_out': safetensors stores weights out_in"):
-        resolve(bag(shapes, layout="out_in"), activation="relu", layout="in_out")
+        resolve(bag(shapes, layout="out_in"), ReadOptions("relu", layout="in_out"))
     with pytest.raises(ValueError, match=r"^layout = 'in_out': safetensors stores a out_in"):
-        resolve(with_steps(shapes, dense("a"), RELU, dense("b")), layout="in_out")
+        resolve(with_steps(shapes, dense("a"), RELU, dense("b")), ReadOptions(layout="in_out"))
     with pytest.raises(ValueError, match=r"^layout = 'oi': must be one of out_in, in_out"):
-        resolve(bag(shapes), layout="oi")
+        resolve(bag(shapes), ReadOptions(layout="oi"))
 
 
 def test_gpt2_stores_in_out_in_a_pytorch_file():
@@ -241,36 +242,38 @@ def test_gpt2_stores_in_out_in_a_pytorch_file():
         "h.0.mlp.c_proj.bias": (4,),
     }
     layers = ["h.0.mlp.c_fc", "h.0.mlp.c_proj"]
-    model = resolve(bag(shapes, layout="out_in"), activation="relu", layers=layers)
+    model = resolve(bag(shapes, layout="out_in"), ReadOptions("relu", layers=layers))
     assert [layer.weight.shape for layer in model.layers] == [(16, 4), (4, 16)]
     assert {layer.layout for layer in model.layers} == {"in_out"}
-    given = resolve(bag(shapes, layout="out_in"), activation="relu", layers=layers, layout="in_out")
+    given = resolve(
+        bag(shapes, layout="out_in"), ReadOptions("relu", layers=layers, layout="in_out")
+    )
     assert given.layers[0].weight.shape == (16, 4)
 
 
 def test_biases_may_prove_one_layout_here_and_another_there():
     shapes = {"a.weight": (7, 5), "a.bias": (7,), "b.weight": (7, 1), "b.bias": (1,)}
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert [layer.layout for layer in model.layers] == ["out_in", "in_out"]
 
 
 def test_custom_falls_if_a_bias_disproves_it():
     shapes = {"a/kernel": (7, 5), "a/bias": (7,), "b/kernel": (1, 7)}
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert [layer.layout for layer in model.layers] == ["out_in", "out_in"]
 
 
 def test_kernels_are_in_out_by_custom_unless_the_caller_says_so():
     shapes = {"a/kernel": (4, 4), "b/kernel": (4, 1)}
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert (names(model), model.layers[0].layout) == (["a", "b"], "in_out")
-    model = resolve(bag(shapes), activation="relu", layout="out_in")
+    model = resolve(bag(shapes), ReadOptions("relu", layout="out_in"))
     assert names(model) == ["b", "a"]
 
 
 def test_weights_are_views_in_the_right_orientation():
     found = bag({"a/kernel": (5, 7), "b/kernel": (7, 1)})
-    model = resolve(found, activation="relu")
+    model = resolve(found, ReadOptions("relu"))
     stored = found.tensors["a/kernel"].array
     assert np.shares_memory(model.layers[0].weight, stored)
     np.testing.assert_array_equal(model.layers[0].weight, stored.T)
@@ -279,7 +282,7 @@ def test_weights_are_views_in_the_right_orientation():
 def test_biases_that_fit_neither_side():
     shapes = {**TORCH, "fc1.bias": (6,)}
     with pytest.raises(UnreadableModel, match=r"^fc1.bias has 6 numbers, which fits neither side"):
-        resolve(bag(shapes), activation="relu")
+        resolve(bag(shapes), ReadOptions("relu"))
 
 
 # --- names ---------------------------------------------------------------------------------
@@ -305,7 +308,7 @@ def test_weights_and_biases_are_paired(weight, bias):
     for name, rows, columns in (("hid", 7, 5), ("out", 1, 7)):
         shapes[bias.replace("X", name)] = (rows,)
         shapes[weight.replace("X", name)] = (rows, columns)
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert names(model) == ["hid", "out"]
     assert [layer.bias_tensor.name for layer in model.layers] == [
         bias.replace("X", "hid"),
@@ -319,7 +322,7 @@ def test_weights_and_biases_are_paired(weight, bias):
 )
 def test_numbered_pairs(weight, bias):
     shapes = {f"{weight}0": (5, 7), f"{bias}0": (7,), f"{weight}1": (7, 1), f"{bias}1": (1,)}
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert names(model) == [f"{weight}0", f"{weight}1"]
     assert [layer.bias_tensor.name for layer in model.layers] == [f"{bias}0", f"{bias}1"]
     assert model.layers[0].layout == "in_out"
@@ -327,7 +330,8 @@ def test_numbered_pairs(weight, bias):
 
 def test_prefixes_stay_if_two_layers_would_have_one_name():
     shapes = {name: s for key, s in TORCH.items() for name in (key, f"module.{key}")}
-    assert layer_names(bag(shapes)) == ["fc1", "module.fc1", "fc2", "module.fc2"]
+    with pytest.raises(ValueError, match=r"'none' among fc1, module.fc1, fc2, module.fc2$"):
+        resolve(bag(shapes), ReadOptions(layers=["none", "fc1"]))
 
 
 def test_what_is_no_layer_is_skipped_with_its_reason():
@@ -341,7 +345,7 @@ def test_what_is_no_layer_is_skipped_with_its_reason():
     }
     shapes = {**TORCH, **{name: shape for name, (shape, _) in others.items()}}
     shapes |= {"conv.bias": (4,), "lstm.weight_hh_l0": (12, 3), "lstm.bias_ih_l0": (12,)}
-    model = resolve(bag(shapes), activation="relu")
+    model = resolve(bag(shapes), ReadOptions("relu"))
     assert names(model) == ["fc1", "fc2"]
     assert reasons(model) == [None]
     skipped = dict(model.skipped)
@@ -353,25 +357,25 @@ def test_what_is_no_layer_is_skipped_with_its_reason():
 def test_an_embedding_with_a_bias_is_a_layer():
     shapes = {"time_embed.0.weight": (7, 5), "time_embed.0.bias": (7,)}
     shapes |= {"time_embed.2.weight": (1, 7), "time_embed.2.bias": (1,)}
-    assert names(resolve(bag(shapes), activation="relu")) == ["time_embed.0", "time_embed.2"]
+    assert names(resolve(bag(shapes), ReadOptions("relu"))) == ["time_embed.0", "time_embed.2"]
 
 
 def test_a_matrix_of_unknown_name_is_asked_about():
     shapes = {**TORCH, "x_train": (5, 7)}
     with pytest.raises(ValueError, match=r"^layers = None: .* whether x_train belongs") as told:
-        resolve(bag(shapes), activation="relu")
+        resolve(bag(shapes), ReadOptions("relu"))
     assert "layers=['fc1', 'fc2']" in str(told.value)
-    assert names(resolve(bag(shapes), activation="relu", layers=["fc1", "fc2"])) == ["fc1", "fc2"]
+    assert names(resolve(bag(shapes), ReadOptions("relu", layers=["fc1", "fc2"]))) == ["fc1", "fc2"]
 
 
 def test_matrices_of_any_names_are_layers_if_there_is_nothing_else():
-    model = resolve(bag({"hidden": (7, 5), "out": (1, 7)}), activation="relu", layout="out_in")
+    model = resolve(bag({"hidden": (7, 5), "out": (1, 7)}), ReadOptions("relu", layout="out_in"))
     assert names(model) == ["hidden", "out"]
 
 
 def test_a_vector_of_unknown_use_might_be_a_bias():
     shapes = {"hidden": (7, 5), "out": (1, 7), "shift": (7,)}
-    model = resolve(bag(shapes), activation="relu", layout="out_in")
+    model = resolve(bag(shapes), ReadOptions("relu", layout="out_in"))
     assert reasons(model) == ["shift: a vector of unknown use of this width may follow"]
 
 
@@ -379,7 +383,7 @@ def test_counters_and_positions_are_no_layers():
     found = bag({**TORCH, "bn.num_batches_tracked": (), "position_ids": (1, 512)})
     ids = Tensor("position_ids", np.zeros((1, 512), np.int64), "int64")
     found = Contents("safetensors", {**found.tensors, "position_ids": ids})
-    assert names(resolve(found, activation="relu")) == ["fc1", "fc2"]
+    assert names(resolve(found, ReadOptions("relu"))) == ["fc1", "fc2"]
 
 
 # --- normalisation in a bag ----------------------------------------------------------------
@@ -398,14 +402,14 @@ DEEP = {"fc1.weight": (7, 5), "fc2.weight": (6, 7), "fc3.weight": (1, 6)}
     ],
 )
 def test_a_normalisation_may_follow_every_layer_of_its_width(layer):
-    model = resolve(bag({**DEEP, **layer}, layout="out_in"), activation="relu")
+    model = resolve(bag({**DEEP, **layer}, layout="out_in"), ReadOptions("relu"))
     assert reasons(model) == ["bn1: a normalisation layer of this width may follow", None]
     assert model.segments() == [range(1, 3)]
 
 
 def test_a_normalisation_of_another_width_is_skipped():
     shapes = {**DEEP, "norm.weight": (5,), "norm.bias": (5,)}
-    model = resolve(bag(shapes, layout="out_in"), activation="relu")
+    model = resolve(bag(shapes, layout="out_in"), ReadOptions("relu"))
     assert reasons(model) == [None, None]
     assert ("norm", "a normalisation layer") in model.skipped
 
@@ -413,14 +417,17 @@ def test_a_normalisation_of_another_width_is_skipped():
 def test_a_normalisation_with_a_place_is_where_it_is():
     shapes = {"0.weight": (7, 5), "2.weight": (7, 7), "3.weight": (7,), "3.bias": (7,)}
     shapes |= {"5.weight": (1, 7)}
-    model = resolve(bag(shapes, layout="out_in"), activation="relu")
+    model = resolve(bag(shapes, layout="out_in"), ReadOptions("relu"))
     assert reasons(model) == [None, "3: a normalisation layer follows"]
 
 
 def test_slopes_of_a_prelu_are_no_normalisation():
     shapes = {**DEEP, "act.weight": (7,)}
-    assert reasons(resolve(bag(shapes, layout="out_in"), activation="prelu")) == [None, None]
-    why = reasons(resolve(bag(shapes, layout="out_in"), activation="relu"))[0]
+    assert reasons(resolve(bag(shapes, layout="out_in"), ReadOptions(activation="prelu"))) == [
+        None,
+        None,
+    ]
+    why = reasons(resolve(bag(shapes, layout="out_in"), ReadOptions("relu")))[0]
     assert why == "act: a normalisation layer or a PReLU of this width may follow"
 
 
@@ -441,7 +448,7 @@ def normalised(prefix, magnitude, direction, rows, columns):
 def test_weight_normalisation(parts):
     shapes = normalised("a", *parts, 7, 5) | {"a.bias": (7,), "b.weight": (1, 7)}
     found = bag(shapes, layout="out_in")
-    model = resolve(found, activation="relu")
+    model = resolve(found, ReadOptions("relu"))
     assert reasons(model) == [None]
     g, v = (found.tensors[f"a.{part}"].array.astype(float) for part in parts)
     norms = np.sqrt((v * v).sum(axis=1))
@@ -449,7 +456,7 @@ def test_weight_normalisation(parts):
     assert model.layers[0].magnitude.name == f"a.{parts[0]}"
 
     shapes = {"a.weight": (7, 5), "a.bias": (7,)} | normalised("b", *parts, 1, 7)
-    why = reasons(resolve(bag(shapes), activation="relu"))
+    why = reasons(resolve(bag(shapes), ReadOptions("relu")))
     assert why == ["the weights of b are normalised, which hides their scale"]
 
 
@@ -464,7 +471,7 @@ def test_weight_normalisation(parts):
 )
 def test_weights_computed_from_others(extra):
     model = resolve(
-        bag({**extra, "a.bias": (7,), "b.weight": (1, 7), "b.bias": (1,)}), activation="relu"
+        bag({**extra, "a.bias": (7,), "b.weight": (1, 7), "b.bias": (1,)}), ReadOptions("relu")
     )
     assert names(model) == ["a", "b"]
     assert reasons(model)[0].startswith("a: its weights are ")
@@ -476,9 +483,9 @@ def test_weights_computed_from_others(extra):
 def test_shared_weights_stop_the_neurons_on_both_sides():
     found = bag(DEEP, layout="out_in", shared=[("fc2.weight", "tied.weight")])
     why = "weights are shared between fc2.weight and tied.weight"
-    assert reasons(resolve(found, activation="relu")) == [why, why]
+    assert reasons(resolve(found, ReadOptions("relu"))) == [why, why]
     found = bag(DEEP, layout="out_in", shared=[("fc1.weight", "wte.weight")])
-    assert reasons(resolve(found, activation="relu"))[1] is None
+    assert reasons(resolve(found, ReadOptions("relu")))[1] is None
 
 
 def test_a_layer_used_twice():
@@ -489,7 +496,7 @@ def test_a_layer_used_twice():
     assert reasons(model) == ["weights are shared: h is used 2 times"] * 3
     part = resolve(
         with_steps({"fc1.weight": (7, 5), "h.weight": (7, 7), "fc2.weight": (1, 7)}, *steps),
-        layers=["fc1", "h"],
+        ReadOptions(layers=["fc1", "h"]),
     )
     assert reasons(part) == ["weights are shared: h is used 2 times"]
 
@@ -507,13 +514,13 @@ def test_numbers_must_be_finite(name, bad):
     array[(0,) * array.ndim] = bad
     array[(-1,) * array.ndim] = -bad  # which may cancel
     with pytest.raises(UnreadableModel, match=f"^{name} holds numbers that are infinite or not"):
-        resolve(found, activation="relu")
+        resolve(found, ReadOptions("relu"))
 
 
 def test_large_numbers_are_finite_even_if_their_sum_is_not():
     found = bag(TORCH)
     found.tensors["fc1.weight"].array[:] = 3e38
-    assert len(resolve(found, activation="relu").layers) == 2
+    assert len(resolve(found, ReadOptions("relu")).layers) == 2
 
 
 def test_numbers_must_be_floating_point():
@@ -523,14 +530,14 @@ def test_numbers_must_be_floating_point():
         "fc1.weight": Tensor("fc1.weight", np.ones((7, 5), np.int8), "int8"),
     }
     with pytest.raises(UnreadableModel, match=r"^fc1.weight holds numbers of type int8: weights"):
-        resolve(Contents("npz", tensors), activation="relu")
+        resolve(Contents("npz", tensors), ReadOptions("relu"))
 
 
 def test_layers_without_numbers():
     with pytest.raises(UnreadableModel, match=r"^fc1.weight has the shape \(0, 5\)"):
         resolve(
             bag({**TORCH, "fc1.weight": (0, 5), "fc1.bias": (0,), "fc2.weight": (1, 0)}),
-            activation="relu",
+            ReadOptions("relu"),
         )
 
 
@@ -542,11 +549,13 @@ def test_an_unknown_activation_is_asked_for():
         ValueError, match=r"^activation = None: safetensors does not say.*\(--activation relu\)"
     ):
         resolve(bag(TORCH))
-    assert resolve(bag(TORCH), activation="LeakyReLU").links[0].activation == "leaky_relu"
+    assert (
+        resolve(bag(TORCH), ReadOptions(activation="LeakyReLU")).links[0].activation == "leaky_relu"
+    )
     with pytest.raises(
         ValueError, match=r"^activation = 'rleu': must be one of .*did you mean relu"
     ):
-        resolve(bag(TORCH), activation="rleu")
+        resolve(bag(TORCH), ReadOptions(activation="rleu"))
 
 
 def test_an_activation_is_not_asked_for_where_nothing_is_audited():
@@ -556,15 +565,15 @@ def test_an_activation_is_not_asked_for_where_nothing_is_audited():
 
 def test_an_activation_must_agree_with_the_source():
     found = with_steps(TORCH, dense("fc1"), RELU, dense("fc2"))
-    assert resolve(found, activation="relu").links[0].activation == "relu"
+    assert resolve(found, ReadOptions("relu")).links[0].activation == "relu"
     with pytest.raises(
         ValueError, match=r"^activation = 'tanh': between fc1 and fc2 the .* has relu"
     ):
-        resolve(found, activation="tanh")
+        resolve(found, ReadOptions(activation="tanh"))
 
 
 def test_activations_that_are_not_homogeneous():
-    why = reasons(resolve(bag(TORCH), activation="gelu"))[0]
+    why = reasons(resolve(bag(TORCH), ReadOptions(activation="gelu")))[0]
     assert why.startswith("gelu is not positively homogeneous")
     found = with_steps(TORCH, dense("fc1"), RELU, Activation("Tanh"), dense("fc2"))
     assert reasons(resolve(found))[0].startswith("tanh is not positively homogeneous")
@@ -611,18 +620,18 @@ def test_layers_that_do_not_fit_have_something_between_them():
 
 def test_a_part_of_a_chain_is_picked_by_name():
     found = with_steps(DEEP, dense("fc1"), RELU, dense("fc2"), RELU, dense("fc3"))
-    model = resolve(found, layers=["fc2", "fc3"])
+    model = resolve(found, ReadOptions(layers=["fc2", "fc3"]))
     assert (names(model), reasons(model)) == (["fc2", "fc3"], [None])
     assert model.skipped == (("fc1", "not named in layers"),)
-    model = resolve(found, layers=["fc1", "fc3"])
+    model = resolve(found, ReadOptions(layers=["fc1", "fc3"]))
     assert reasons(model) == ["fc2: not named in layers"]
     with pytest.raises(ValueError, match=r"^layers = \['fc3', 'fc1'\]: .* order fc1, fc2, fc3"):
-        resolve(found, layers=["fc3", "fc1"])
+        resolve(found, ReadOptions(layers=["fc3", "fc1"]))
 
 
 def test_layers_that_the_steps_do_not_tell_of_are_found_among_the_tensors():
     found = with_steps({**TORCH, "in.weight": (5, 3)}, dense("in"), Barrier("rest", "unknown"))
-    model = resolve(found, layers=["fc1", "fc2"], activation="relu")
+    model = resolve(found, ReadOptions(layers=["fc1", "fc2"], activation="relu"))
     assert (names(model), reasons(model)) == (["fc1", "fc2"], [None])
 
 
@@ -638,11 +647,11 @@ def test_layers_that_the_steps_do_not_tell_of_are_found_among_the_tensors():
 )
 def test_layers_that_cannot_be(layers, message):
     with pytest.raises(ValueError, match=message):
-        resolve(bag(TORCH), activation="relu", layers=layers)
+        resolve(bag(TORCH), ReadOptions("relu", layers=layers))
 
 
 def test_layers_may_be_named_by_their_tensors():
-    model = resolve(bag(TORCH), activation="relu", layers=["fc1.weight", "fc2.weight"])
+    model = resolve(bag(TORCH), ReadOptions("relu", layers=["fc1.weight", "fc2.weight"]))
     assert names(model) == ["fc1", "fc2"]
 
 
@@ -664,7 +673,7 @@ def test_factors_of_the_forward_pass_are_handed_on():
 def test_notes_are_kept():
     found = bag(TORCH)
     found = Contents(found.format, found.tensors, notes=("the graph is not read",))
-    model = resolve(found, activation="relu")
+    model = resolve(found, ReadOptions("relu"))
     assert (model.notes, model.skipped) == (("the graph is not read",), ())
 
 

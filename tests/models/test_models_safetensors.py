@@ -84,7 +84,7 @@ def test_bfloat16(tmp_path):
     reader.write(path, {"a": new}, path)
     assert np.array_equal(reader.read(path).tensors["a"].array, new)
     assert np.array_equal(library.load_file(path)["a"].astype(np.float32), new)
-    with pytest.raises(ValueError, match="holds numbers that bfloat16 cannot"):
+    with pytest.raises(ValueError, match="holds numbers that are no bfloat16 numbers"):
         reader.write(path, {"a": (values["a"] / 3).astype(np.float32)}, path)
 
 
@@ -170,7 +170,7 @@ def entry(**changed):
         ({**entry(), "__metadata__": []}, "metadata"),
         (b'{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8],"dtype":"F32"}}', "name twice"),
         (json.dumps(entry()).encode()[:-1] + b',"a":{}}', "name twice"),
-        (b'{"a":NaN}', "holds NaN"),
+        (b'{"a":NaN}', "holds 'NaN', which is no whole number"),
         (b"[1]", "no JSON object"),
         (b" {}", "no JSON object"),
         (b"{", "no JSON text"),

@@ -7,6 +7,7 @@ import pytest
 from conftest import framework
 
 from obstruction import models
+from obstruction.models.options import ReadOptions
 from obstruction.models.readers.memory import sklearn as reader
 
 
@@ -50,7 +51,7 @@ def test_other_activations(data, activation, auditable):
     model = models.read(fitted(data, activation=activation))
     assert all((link.reason is None) == auditable for link in model.links)
     with pytest.raises(ValueError, match=r"^activation = 'relu': between coefs_0 and coefs_1"):
-        models.read(fitted(data, activation=activation), activation="relu")
+        models.read(fitted(data, activation=activation), ReadOptions("relu"))
 
 
 def test_square_layers_need_no_option():

@@ -13,6 +13,7 @@ from conftest import framework
 import obstruction as ob
 from obstruction import models
 from obstruction.models.contents import UnreadableModel
+from obstruction.models.options import ReadOptions
 
 torch = framework("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -20,7 +21,7 @@ nn, F = torch.nn, torch.nn.functional
 
 def linked(source, **options):
     """The names of layers, and of each link its activation or the reason why it is not audited."""
-    model = models.read(source, **options)
+    model = models.read(source, ReadOptions(**options))
     names = [layer.name for layer in model.layers]
     return names, [link.reason or link.activation for link in model.links]
 
@@ -234,7 +235,7 @@ def test_control_flow_makes_a_bag_of_tensors():
     with pytest.raises(ValueError, match=r"^activation = None: PyTorch module does not say"):
         models.read(net)
     assert linked(net, activation="relu") == (["fc1", "fc2"], ["relu"])
-    assert "cannot be followed" in models.read(net, activation="relu").notes[0]
+    assert "cannot be followed" in models.read(net, ReadOptions("relu")).notes[0]
 
 
 def test_control_flow_in_a_part_hides_that_part_only():
@@ -503,7 +504,7 @@ def test_torchscript_is_refused():
 @pytest.mark.parametrize("layers", [5, 1.5, True, b"ab", "ab", [1, 2]])
 def test_names_of_layers_are_checked(layers):
     with pytest.raises(ValueError, match=r"^layers = .*: must be a sequence of names"):
-        models.read(small(), layers=layers)
+        models.read(small(), ReadOptions(layers=layers))
 
 
 # --- sharing and training ------------------------------------------------------------------
@@ -621,9 +622,9 @@ def test_conv1d_of_hugging_face_is_stored_transposed():
 
 
 def test_lazy_and_meta_tensors_hold_no_numbers():
-    with pytest.raises(UnreadableModel, match=r"^0.weight: not initialised yet"):
+    with pytest.raises(UnreadableModel, match=r"^0.weight: is not initialised"):
         models.read(nn.Sequential(nn.LazyLinear(7), nn.Linear(7, 1)))
-    with pytest.raises(UnreadableModel, match=r"^0.weight: on the device 'meta'"):
+    with pytest.raises(UnreadableModel, match=r"^0.weight: is on the device 'meta'"):
         models.read(mlp(device="meta"))
     with pytest.raises(UnreadableModel, match=r"^ReLU: the PyTorch module has no parameters"):
         models.read(nn.ReLU())
@@ -650,10 +651,10 @@ def test_quantised_weights_are_refused():
     state = mlp().state_dict()
     state["0.weight"] = torch.quantize_per_tensor(state["0.weight"], 0.1, 0, torch.qint8)
     with pytest.raises(UnreadableModel, match=r"^0.weight holds numbers of type qint8"):
-        models.read(state, activation="relu")
+        models.read(state, ReadOptions("relu"))
     state["0.weight"] = torch.ones(7, 5).to(torch.float8_e4m3fn)
     with pytest.raises(UnreadableModel, match=r"^0.weight holds numbers of type float8_e4m3fn"):
-        models.read(state, activation="relu")
+        models.read(state, ReadOptions("relu"))
 
 
 def test_the_memory_of_the_model_is_read_only():
@@ -707,10 +708,10 @@ def test_state_dicts():
     net = mlp()
     assert linked(net.state_dict(), activation="relu") == (["0", "2"], ["relu"])
     assert linked({"epoch": 3, "model": net.state_dict()}, activation="relu")[0] == ["0", "2"]
-    model = models.read(mlp(bias=False).state_dict(), activation="relu")  # no option needed
+    model = models.read(mlp(bias=False).state_dict(), ReadOptions("relu"))  # no option needed
     assert model.layers[0].weight.shape == (7, 5)
     with pytest.raises(ValueError, match=r"^layout = 'in_out'"):
-        models.read(net.state_dict(), activation="relu", layout="in_out")
+        models.read(net.state_dict(), ReadOptions("relu", layout="in_out"))
 
 
 def test_a_state_dict_of_tied_weights_says_so():
@@ -807,7 +808,7 @@ def test_another_function_than_the_layers_show_is_found_out(inplace):
     state = copy.deepcopy(net.state_dict())
     generators = torch.random.get_rng_state(), random.getstate()
     legacy = np.random.get_state()[1].tolist()  # noqa: NPY002
-    with pytest.raises(ValueError, match=r"^Hidden: the module computes something else than"):
+    with pytest.raises(ValueError, match=r"^Hidden: the module computes another function than"):
         models.write(net, doubled(net, "fc1", "fc2"), inplace=inplace)
     assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
     assert (net.seen, net.calls, net.training) == ([], 0, True)
@@ -825,7 +826,7 @@ def test_rounding_is_no_other_function(dtype):
     changes = layers[0].rescaled(factors, None) | layers[1].rescaled(None, 1 / factors)
     models.write(net, changes)
     changes["2.weight"] = changes["2.weight"] * 1.2
-    with pytest.raises(ValueError, match=r"^Sequential: the module computes something else than"):
+    with pytest.raises(ValueError, match=r"^Sequential: the module computes another function than"):
         models.write(net, changes)
 
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import framework
 
 from obstruction import models
+from obstruction.models.options import ReadOptions
 from obstruction.models.readers.memory import trees
 
 
@@ -25,7 +26,7 @@ def flax_like(d=5, l=7, e=1):
 
 def test_a_tree_is_read_by_joined_names():
     tree = flax_like()
-    model = models.read(tree, activation="relu")
+    model = models.read(tree, ReadOptions("relu"))
     assert [layer.name for layer in model.layers] == ["params/Dense_1", "params/Dense_0"]
     assert np.shares_memory(model.layers[0].weight, tree["params"]["Dense_1"]["kernel"])
     assert model.layers[0].weight.shape == (7, 5)
@@ -35,27 +36,27 @@ def test_a_tree_is_read_by_joined_names():
 def test_square_layers_of_flax_have_its_layout_but_no_order():
     tree = flax_like(7, 7, 7)
     with pytest.raises(ValueError, match=r"^layers = None: .*'params/Dense_0', 'params/Dense_1'"):
-        models.read(tree, activation="relu")
+        models.read(tree, ReadOptions("relu"))
     layers = ["params/Dense_1", "params/Dense_0"]
-    model = models.read(tree, activation="relu", layers=layers)
+    model = models.read(tree, ReadOptions("relu", layers=layers))
     assert {layer.layout for layer in model.layers} == {"in_out"}
     with pytest.raises(
         ValueError, match=r"^layout = 'out_in': tree of arrays stores weights in_out"
     ):
-        models.read(tree, activation="relu", layers=layers, layout="out_in")
+        models.read(tree, ReadOptions("relu", layers=layers, layout="out_in"))
 
 
 def test_batch_statistics_tell_of_a_normalisation():
     tree = flax_like()
     tree["batch_stats"] = {"BatchNorm_0": {"mean": np.zeros(7), "var": np.ones(7)}}
-    reason = models.read(tree, activation="relu").links[0].reason
+    reason = models.read(tree, ReadOptions("relu")).links[0].reason
     assert reason == "batch_stats/BatchNorm_0: a normalisation layer of this width may follow"
 
 
 def test_lists_of_mappings_are_in_order():
     random = np.random.default_rng(0)
     tree = [{"w": random.normal(size=(4, 4)), "b": np.zeros(4)} for _ in range(3)]
-    model = models.read(tree, activation="relu")
+    model = models.read(tree, ReadOptions("relu"))
     assert [layer.name for layer in model.layers] == ["0", "1", "2"]
     assert model.layers[0].layout == "in_out"
 
@@ -63,7 +64,7 @@ def test_lists_of_mappings_are_in_order():
 def test_w_alone_does_not_tell_the_layout_of_ones_own_arrays():
     tree = {"a": {"w": np.ones((7, 5))}, "b": {"w": np.ones((1, 7))}}
     with pytest.raises(ValueError, match=r"^layout = None"):
-        models.read(tree, activation="relu")
+        models.read(tree, ReadOptions("relu"))
 
 
 def test_a_changed_copy_leaves_the_tree_alone():
@@ -111,7 +112,7 @@ def test_flax_linen():
 
     x = np.ones((3, 5), np.float32)
     params = Net().init(jax.random.key(0), x)
-    model = models.read(params, activation="relu")
+    model = models.read(params, ReadOptions("relu"))
     assert [layer.weight.shape for layer in model.layers] == [(7, 5), (1, 7)]
     hidden = np.maximum(0, x @ model.layers[0].weight.T + model.layers[0].bias)
     out = hidden @ model.layers[1].weight.T + model.layers[1].bias
@@ -133,7 +134,7 @@ def test_flax_sequential_and_frozen_dict():
     frozen = framework("flax.core").FrozenDict
     net = nn.Sequential([nn.Dense(5), nn.relu, nn.Dense(5), nn.relu, nn.Dense(5)])
     params = frozen(net.init(jax.random.key(0), np.ones((1, 5), np.float32)))
-    model = models.read(params, activation="relu")
+    model = models.read(params, ReadOptions("relu"))
     assert [layer.name[-8:] for layer in model.layers] == ["layers_0", "layers_2", "layers_4"]
     name = model.layers[0].weight_tensor.name
     new = models.write(params, {name: np.zeros((5, 5), np.float32)})
@@ -148,7 +149,7 @@ def test_haiku_numbers_by_construction():
     net = hk.transform(lambda x: hk.Linear(1)(jax.nn.relu(hk.Linear(7)(x))))
     x = np.ones((2, 5), np.float32)
     params = net.init(jax.random.PRNGKey(0), x)
-    model = models.read(params, activation="relu")
+    model = models.read(params, ReadOptions("relu"))
     assert [layer.weight.shape for layer in model.layers] == [(7, 5), (1, 7)]
     name = model.layers[0].name
     new = models.write(params, {f"{name}/b": np.ones(7, np.float32)})
@@ -160,7 +161,7 @@ def test_haiku_numbers_by_construction():
 def test_haiku_without_biases_is_in_out():
     jnp = framework("jax.numpy")
     tree = {"linear": {"w": jnp.ones((7, 1))}, "linear_1": {"w": jnp.ones((5, 7))}}
-    model = models.read(tree, activation="relu")
+    model = models.read(tree, ReadOptions("relu"))
     assert [layer.name for layer in model.layers] == ["linear_1", "linear"]
 
 
@@ -170,7 +171,7 @@ def test_flax_nnx_state():
         nnx.Linear(5, 7, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(7, 1, rngs=nnx.Rngs(1))
     )
     state = nnx.state(net)
-    model = models.read(state, activation="relu")
+    model = models.read(state, ReadOptions("relu"))
     assert [layer.weight.shape for layer in model.layers] == [(7, 5), (1, 7)]
     name = model.layers[0].weight_tensor.name
     before = np.array(model.layers[0].weight_tensor.array)
@@ -189,7 +190,7 @@ def test_bfloat16_of_jax():
         "a": {"kernel": jnp.ones((5, 7), jnp.bfloat16), "bias": jnp.ones(7, jnp.bfloat16)},
         "b": {"kernel": jnp.ones((7, 1), jnp.bfloat16)},
     }
-    model = models.read(tree, activation="relu")
+    model = models.read(tree, ReadOptions("relu"))
     assert model.layers[0].weight_tensor.dtype == "bfloat16"
     changes = model.layers[0].rescaled(np.full(7, 1.5), None)
     new = models.write(tree, changes)

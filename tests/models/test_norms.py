@@ -63,7 +63,7 @@ def test_rows_of_very_different_size():
 def layer(name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> Layer:
     tensor = Tensor(f"{name}.weight", weight, "float64")
     other = None if bias is None else Tensor(f"{name}.bias", bias, "float64")
-    return Layer(name, weight, bias, tensor, other, "out_in")
+    return Layer(name, tensor, other, "out_in")
 
 
 def test_neurons_own_rows_with_biases_and_columns():

@@ -1,5 +1,5 @@
-"""The repair of a network: neurons are rescaled so that nothing is frozen.
+"""The repair of a network, which rescales neurons until no output weight is frozen.
 
-Its modules may import the report of an audit, models and topology. They must never change the
-function that a network computes, nor know how its file is laid out.
+The folder may import the report of an audit, models and topology. It must never change the function
+that a network computes. It must never know how a file is written.
 """

@@ -1,17 +1,18 @@
-"""By how much neurons must be rescaled for none to be pathological, and the tensors that gives.
+"""The least factors by which neurons must be rescaled so that none is pathological.
 
-Neuron ``k`` of hidden layer ``h`` has its incoming weights and bias multiplied by a factor
-``alpha > 0`` and its outgoing weights divided by it. With ``x = log alpha`` the demand
-``in_norm >= (1 + margin) * out_norm`` reads ``x >= F(x)``, where ``F`` of a neuron is half the
-logarithm of ``(1 + margin) * out_norm / in_norm`` with this neuron at ``alpha = 1`` and its
-neighbours at theirs. ``F`` is monotone, because scaling up a neighbour makes the neuron's outgoing
-weights larger or its incoming ones smaller; and if a neighbouring layer moves by ``t``, ``F``
-moves by at most ``t / 2`` (less with biases, which do not take part). So in a chain of ``N``
-matrices ``max(0, F)`` contracts the norm ``max over h, k of |x_hk| / sin(pi h / N)``,
-``h = 1..N-1``, by the factor ``cos(pi / N)``: there is exactly one fixed point, iteration reaches
-it from everywhere, and it is the least ``x >= 0`` that meets all demands. (That they can be met is
-also plain to see: any profile of ``x`` that is concave enough over the depth does.) A dead neuron,
-which has in-norm 0 and out-norm not, is the one thing that cannot be helped.
+The incoming weights and the bias of neuron ``k`` of hidden layer ``h`` are multiplied by a factor
+``alpha > 0``, and its outgoing weights are divided by it. In terms of ``x = log alpha``, the demand
+``in_norm >= (1 + margin) * out_norm`` reads ``x >= F(x)``. Here ``F`` of a neuron is half the
+logarithm of ``(1 + margin) * out_norm / in_norm``, where the factor of this neuron is 1 and those
+of its neighbours are as they are.
+
+``F`` is monotone, because a larger factor of a neighbour makes the outgoing weights of the neuron
+larger or its incoming weights smaller. If ``x`` of a neighbouring layer changes by ``t``, ``F``
+changes by at most ``t / 2``, and by less if there are biases, which do not change. In a chain of
+``N`` matrices the map ``max(0, F)`` is therefore a contraction with the factor ``cos(pi / N)`` in
+the norm ``max over h, k of |x_hk| / sin(pi h / N)``, ``h = 1..N-1``. So it has exactly one fixed
+point. Iteration converges to it from every start, and it is the least ``x >= 0`` that meets all
+demands. They can be met unless a neuron is dead: its in-norm is 0 and its out-norm is not.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ Masks: TypeAlias = list[NDArray[np.bool_]]
 
 SCOPES: Final = ("all", "frozen")
 
-_FLOOR: Final = 2.0**-43  # the relative error that sums of squares may always have
-_RANGE: Final = (1e-140, 1e140)  # norms whose squares, scaled, neither overflow nor underflow
+_FLOOR: Final = 2.0**-43  # a bound on the relative error of sums of squares
+_RANGE: Final = (1e-140, 1e140)  # norms whose scaled squares neither overflow nor underflow
 _LARGEST_SCALE: Final = 1e100
 _MOST_PASSES: Final = 100_000
-_PATIENCE: Final = 8  # leaps without gain before a plain step
+_PATIENCE: Final = 8  # accelerated steps without progress before a plain step
 _MEMORY: Final = 10  # points that the acceleration looks back on
 _LOG2: Final = math.log(2.0)
 
 
 def check(margin: float, scope: str) -> None:
-    """Complain about a margin that is not a finite number > 0, or an unknown scope."""
+    """Raise a ValueError if a margin is not a finite number > 0, or if a scope is unknown."""
     number = isinstance(margin, (int, float, np.number)) and not isinstance(margin, bool)
     if not number or not 0.0 < margin < math.inf:
         raise ValueError(f"margin = {margin!r}: must be a finite number greater than 0")
@@ -54,11 +55,11 @@ def check(margin: float, scope: str) -> None:
 
 
 def looked_after(model: Model, scope: str) -> list[bool]:
-    """Return for every link whether its neurons are looked after.
+    """Return for every link whether its neurons are looked after, which means repaired if needed.
 
-    With ``"frozen"`` these are the neurons with one outgoing weight. Where a layer of one neuron
-    has one outgoing weight, the balances of all layers before decide together (docs/topology.md),
-    so all of these are looked after too.
+    The scope ``"frozen"`` means the neurons with one outgoing weight. If a layer of one neuron has
+    one outgoing weight, the balances of all layers before it decide together whether the weight is
+    frozen (docs/topology.md), so that all of them are looked after too.
     """
     inside = [link.reason is None for link in model.links]
     if scope == "all":
@@ -74,7 +75,7 @@ def looked_after(model: Model, scope: str) -> list[bool]:
 
 
 def lacking(norms: Norms, inside: list[bool], margin: float) -> Masks:
-    """Return for every link which of its neurons are looked after and lack the margin."""
+    """Return for every link which of its neurons are looked after and do not have the margin."""
     return [
         found.incoming < (1.0 + margin) * found.outgoing
         if wanted and found is not None
@@ -84,7 +85,7 @@ def lacking(norms: Norms, inside: list[bool], margin: float) -> Masks:
 
 
 def check_neurons(model: Model, norms: Norms, inside: list[bool]) -> None:
-    """Refuse dead neurons, which no factor helps, and norms that cannot be worked with."""
+    """Raise a ValueError if a neuron is dead, or if its norms are too large or too small."""
     for layer, found, wanted in zip(model.layers[:-1], norms, inside, strict=True):
         if not wanted or found is None:
             continue
@@ -113,16 +114,16 @@ def solve(
     active: Masks,
     extra: float = 1.0,
 ) -> tuple[list[FloatArray], int]:
-    """Find the fixed point.
+    """Return the fixed point of the map.
 
     Parameters
     ----------
     model, norms, inside, margin
-        The network, its norms, and the demand.
+        The network, its norms, the links that are looked after, and the margin.
     active : list of ndarray of bool
-        Neurons known to lack the margin; those that come to lack it are found.
+        The neurons that do not have the margin. Others that lose it are found.
     extra : float
-        Times the usual slack for rounding.
+        A factor of the usual allowance for rounding.
 
     Returns
     -------
@@ -131,12 +132,12 @@ def solve(
         layer. They are 1 where neurons are not looked after or nothing is needed, and powers of two
         where a neuron touches a tensor of 16 bits.
     passes : int
-        How often the demands were worked out.
+        The number of evaluations of the map.
     """
     demands = _Demands(model, norms, inside, margin, active, extra)
     x = [np.zeros(layer.outputs) for layer in model.layers[:-1]]
     image, passes = demands(x), 1
-    # An error of x moves the ratio of the norms by twice as much: that stays inside the slack.
+    # An error of x changes the ratio of the norms by twice as much, which is within the slack.
     enough = min(demands.slack, default=1.0) / 8.0
     residual, error = _residual(image, x)
     if not any(a and b for a, b in pairwise(inside)):
@@ -145,7 +146,7 @@ def solve(
     while error > max(enough, 2.0**-50 * max(a.max(initial=0.0) for a in image)):
         x = history.leap(x, demands.shift(residual), demands.active)
         if tries == _PATIENCE or any(np.any(a > math.log(_LARGEST_SCALE)) for a in x):
-            history, tries, x = _History(), 0, good[1]  # a plain step always gains
+            history, tries, x = _History(), 0, good[1]  # a plain step always makes progress
             _check_size(model, x, demands.limits)
             good = (x, x, math.inf)
         image, passes, tries = demands(x), passes + 1, tries + 1
@@ -165,7 +166,7 @@ def solve(
 
 
 def _residual(image: list[FloatArray], x: list[FloatArray]) -> tuple[list[FloatArray], float]:
-    """Return how far the map moves a point, and that in the norm that the map contracts."""
+    """Return the step of the map from a point, and its size in the norm of the contraction."""
     found = [new - old for new, old in zip(image, x, strict=True)]
     weights = np.sin(np.pi * np.arange(1, len(x) + 1) / (len(x) + 1))
     sizes = [np.abs(r).max(initial=0.0) for r in found]
@@ -173,7 +174,7 @@ def _residual(image: list[FloatArray], x: list[FloatArray]) -> tuple[list[FloatA
 
 
 class _Demands:
-    """The map ``max(0, F)``; of the weights it reads only matrices beside layers that moved."""
+    """The map ``max(0, F)``, which reads only the matrices beside layers that have moved."""
 
     def __init__(
         self,
@@ -190,7 +191,7 @@ class _Demands:
         self.at = [np.zeros(layer.outputs) for layer in model.layers[:-1]]
         self.active = [np.zeros(len(x), dtype=bool) for x in self.at]
         for mask, known in zip(self.active, active, strict=True):
-            mask[: len(known)] = known  # of links that are not looked after none is known
+            mask[: len(known)] = known  # links that are not looked after have empty masks
         self.plain = 2.0 * math.log1p(margin)
         self.halves: list[bool] = []
         self.slack: list[float] = []
@@ -198,14 +199,14 @@ class _Demands:
         for h in range(len(inside)):
             touched = stored_types(model.layers[h : h + 2])
             half = bool(touched & {"float16", "bfloat16"})
-            # Rounding moves each norm by at most half an epsilon; a power of two needs none.
+            # Rounding changes a norm by at most half an epsilon; powers of two cause no rounding.
             ulps = 0.0 if half else 4.0 * max(map(epsilon, touched))
             self.halves.append(half)
             self.slack.append(extra * (ulps + _FLOOR))
             self.limits.append(2.0**15 if "float16" in touched else _LARGEST_SCALE)
 
     def __call__(self, x: list[FloatArray]) -> list[FloatArray]:
-        """Return the image of ``x``; neurons that never lack the margin keep 0."""
+        """Return the image of ``x``, which is 0 for neurons that have always had the margin."""
         self._move(x)
         found = []
         for h, wanted in enumerate(self.inside):
@@ -220,7 +221,7 @@ class _Demands:
         return found
 
     def _move(self, x: list[FloatArray]) -> None:
-        """Bring the sums of squares up to date."""
+        """Update the sums of squares."""
         moved = [bool(np.any(new != old)) for new, old in zip(x, self.at, strict=True)]
         last = len(self.model.layers) - 1
         for i, layer in enumerate(self.model.layers):
@@ -237,9 +238,10 @@ class _Demands:
         self.at = x
 
     def shift(self, residual: list[FloatArray]) -> list[FloatArray]:
-        """Return Newton's step as if neurons saw but the mean of the layers beside them.
+        """Return Newton's step for a simpler map, in which neurons depend on means of layers.
 
-        In wide layers they nearly do; then such a step gains digits where a plain one gains a bit.
+        In wide layers this is nearly so. The step then gains several digits, and a plain step one
+        bit.
         """
         share = np.array([mask.mean() if mask.size else 0.0 for mask in self.active])
         mean = np.array(
@@ -258,14 +260,14 @@ class _Demands:
 
 
 class _History:
-    """Earlier points and the steps tried there: Anderson's acceleration of an iteration."""
+    """Earlier points and steps, for Anderson's acceleration of the iteration."""
 
     def __init__(self) -> None:
         self.points: list[FloatArray] = []
         self.steps: list[FloatArray] = []
 
     def leap(self, x: list[FloatArray], step: list[FloatArray], active: Masks) -> list[FloatArray]:
-        """Return the next point: where the step would vanish, were it linear."""
+        """Return the next point, at which the step would be 0 if it were a linear function."""
         self.points = [*self.points[-_MEMORY:], np.concatenate(x)]
         self.steps = [*self.steps[-_MEMORY:], np.concatenate(step)]
         there = self.points[-1] + self.steps[-1]
@@ -283,9 +285,9 @@ class _History:
 def _to_powers_of_two(
     model: Model, demands: _Demands, x: list[FloatArray], enough: float
 ) -> tuple[list[FloatArray], int]:
-    """Return the least point with powers of two where they must be, and the passes it took.
+    """Return the least point with powers of two in 16-bit layers, and the number of passes.
 
-    The fixed point is below all such points; from there iteration goes up by whole steps.
+    The fixed point is a lower bound of that point. Iteration from it only goes up.
     """
 
     def up(values: list[FloatArray]) -> list[FloatArray]:

@@ -1,8 +1,9 @@
-"""Repair: rescale neurons so that none stays pathological, while the network's function stays.
+"""The repair of a network: no neuron stays pathological, and the function stays the same.
 
-A neuron whose incoming weights and bias are multiplied by ``alpha > 0`` and whose outgoing weights
-are divided by it leaves the network what it computes, but moves its balance (prop. 4 of Nurisso,
-Leroy, Vaccarino, NeurIPS 2024). So no output weight's sign needs to stay frozen.
+If the incoming weights and the bias of a neuron are multiplied by ``alpha > 0`` and its outgoing
+weights are divided by ``alpha``, the network computes the same function, but the balance of the
+neuron changes (prop. 4 of Nurisso, Leroy, Vaccarino, NeurIPS 2024). A suitable factor makes it
+positive, and the sign of the output weight is no longer frozen.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from obstruction import models
 from obstruction.auditing.repair.factors import check, check_neurons, lacking, looked_after, solve
 from obstruction.auditing.repair.same_function import largest_difference
 from obstruction.models.activations import HOMOGENEOUS
-from obstruction.models.contents import Layout, NothingAuditable
+from obstruction.models.contents import NothingAuditable, Orientation
 from obstruction.models.model import Model
 from obstruction.models.norms import hidden_norms, norms_of
-from obstruction.models.updating import layer_with, model_with, rescaled_tensors
+from obstruction.models.options import NO_OPTIONS, ReadOptions
+from obstruction.models.updating import model_with, rescaled_tensors
 
 if TYPE_CHECKING:
     from obstruction.auditing.report import Report
@@ -33,34 +34,34 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Repair:
-    """What a repair changes, and how well the function is kept.
+    """The changes that a repair makes, and how accurately it keeps the function.
 
     Attributes
     ----------
     margin : float
-        Every neuron looked after ends with ``in_norm >= (1 + margin) * out_norm``.
+        Every repaired neuron has ``in_norm >= (1 + margin) * out_norm``.
     scope : {"all", "frozen"}
-        Which neurons are looked after.
+        Which neurons are repaired.
     layers : tuple of str
-        The names of the hidden layers, whether they are looked after or not.
+        The names of all hidden layers.
     scales : tuple of ndarray of float64
-        For every hidden layer the factors, >= 1, of its neurons: incoming weights and bias are
-        multiplied by them, outgoing weights divided.
+        The factors, >= 1, of the neurons of every hidden layer. They multiply the incoming weights
+        and the bias, and divide the outgoing weights.
     changed : int
-        The number of neurons with a factor other than 1.
+        The number of neurons whose factor is not 1.
     largest_scale : float
         The largest factor.
     difference, relative_difference : float
-        The largest absolute difference of an output on random inputs (standard normal, computed
-        in float64 from the weights as stored), and that relative to the largest output.
+        The largest absolute difference of an output, and its ratio to the largest output. They are
+        computed in float64 from the stored weights, for standard normal inputs.
     inputs : int
-        The number of random inputs, 0 if nothing was changed.
+        The number of these inputs, 0 if nothing was changed.
     iterations : int
-        How often the chains were gone through to find the factors.
+        The number of iterations that found the factors.
     changes : mapping of str to ndarray
-        New values of the tensors that change, in stored shape and precision.
+        The new values of the tensors that change, in stored shape and precision.
     untouched : tuple of (str, str)
-        Hidden layers that were not looked after, each with the reason.
+        The hidden layers that are not repaired, each with the reason.
     notes : tuple of str
         What the repair does not achieve, a sentence each.
     """
@@ -119,29 +120,30 @@ def repair(
     inplace: bool = False,
     out: str | os.PathLike[str] | None = None,
     activation: str | None = None,
-    layout: Layout | None = None,
+    layout: Orientation | None = None,
     layers: Sequence[str] | None = None,
 ) -> Any:
-    """Return the model with its neurons rescaled so that none is pathological; same function.
+    """Return a model that computes the same function and has no pathological neuron.
 
     Parameters
     ----------
     model : model or path
-        Whatever `obstruction.audit` takes.
+        Everything that `obstruction.audit` takes.
     report : Report, optional
-        What the audit of this model said; it answers `activation`, `layout` and `layers`.
+        The audit of this model, in place of `activation`, `layout` and `layers`.
     margin : float, > 0
-        Afterwards ``in_norm >= (1 + margin) * out_norm`` for every audited hidden neuron, bias
-        included, also as rounded to the stored precision. So a second repair changes nothing.
+        Afterwards ``in_norm >= (1 + margin) * out_norm`` holds for every repaired neuron, where
+        ``in_norm`` includes the bias. It holds in the stored precision, so that a second repair
+        changes nothing.
     scope : {"all", "frozen"}
-        Look after all audited hidden neurons, or change least: only those whose sign can be
-        frozen, with a single outgoing weight.
+        Repair all audited hidden neurons, or only those with a single outgoing weight, whose sign
+        can be frozen.
     inplace : bool
-        Change the object itself and return it, instead of a copy of the same type.
+        Whether to change and return the object itself. Otherwise it is copied.
     out : path
-        Where the repaired copy of a file is written, in its format; may be the file itself.
+        Where to write the repaired copy of a file, in the same format. It may be the file itself.
     activation, layout, layers
-        As for `obstruction.audit`: what the model does not say of itself.
+        What the model does not say, as for `obstruction.audit`.
 
     Returns
     -------
@@ -151,10 +153,9 @@ def repair(
     Raises
     ------
     ValueError
-        If a dead neuron (no incoming weight, no bias) or one with shared weights is all that needs
-        repair or stands in its way, if the stored precision cannot hold the result or the
-        function, if the report belongs to another model, or if an argument is out of range.
-        Nothing is written or changed then.
+        If a neuron without incoming weights or with shared weights would have to be rescaled, if
+        the stored precision does not suffice for the margin or the function, if the report belongs
+        to another model, or if an argument is out of range. Nothing is written or changed then.
 
     Examples
     --------
@@ -163,57 +164,49 @@ def repair(
     >>> fixed["1.weight"].round(3).tolist()
     [[3.764, 3.764]]
     """
-    _check_out(model, out, inplace)
-    plan = plan_repair(
-        model,
-        report,
-        margin=margin,
-        scope=scope,
-        activation=activation,
-        layout=layout,
-        layers=layers,
-    )
+    models.check_target(model, out, inplace=inplace)
+    options = ReadOptions(activation, layout, layers)
+    plan = plan_repair(model, report, options, margin=margin, scope=scope)
     return write_repair(plan, model, out=out, inplace=inplace)
 
 
 def plan_repair(
     source: Any,
     report: Report | None = None,
+    options: ReadOptions = NO_OPTIONS,
     *,
     margin: float = 0.1,
     scope: str = "all",
-    activation: str | None = None,
-    layout: Layout | None = None,
-    layers: Sequence[str] | None = None,
 ) -> Repair:
-    """Work a repair out and check that it keeps the function; change nothing.
+    """Find a repair and check that it keeps the function, without changing the model.
 
     Parameters
     ----------
-    source : Model, or whatever `obstruction.audit` takes
+    source : Model, or everything that `obstruction.audit` takes
         The network.
-    report, margin, scope, activation, layout, layers
+    report, margin, scope
         As for `repair`.
+    options : ReadOptions, optional
+        What the source does not say.
 
     Returns
     -------
     Repair
-        For `write_repair`; printing it says what it does.
+        The repair, which `write_repair` carries out.
 
     Raises
     ------
     ValueError
-        As `repair`.
+        As for `repair`.
     """
     check(margin, scope)
-    told = {"activation": activation, "layout": layout, "layers": layers}
-    for name, value in told.items():
+    for name, value in vars(options).items():
         if report is not None and value is not None:
             raise ValueError(f"{name} = {value!r}: must be None with a report, which says it")
     if isinstance(source, Model):
         model = source
     elif report is None:
-        model = models.read(source, activation=activation, layout=layout, layers=layers)
+        model = models.read(source, options)
     else:
         model = _reread(source, report)
     inside = looked_after(model, scope)
@@ -227,13 +220,13 @@ def plan_repair(
     factors, passes = [np.ones(layer.outputs) for layer in model.layers[:-1]], 0
     changes: dict[str, NDArray[Any]] = {}
     extra = 1.0
-    while any(mask.any() for mask in left):  # a second time if rounding was worse than its bound
+    while any(mask.any() for mask in left):  # repeated if rounding exceeds the expected error
         if extra > 1e4:
             raise ValueError(f"margin = {margin!r}: cannot be held in the stored precision")
         factors, more = solve(model, norms, inside, margin, active, extra)
         passes, extra = passes + more, 8.0 * extra
         changes = rescaled_tensors(model, factors)
-        after = tuple(layer_with(layer, changes) for layer in model.layers)
+        after = tuple(layer.with_values(changes) for layer in model.layers)
         left = lacking(norms_of(inside, after), inside, margin)
         active = [a | b for a, b in zip(active, left, strict=True)]
     difference, relative, inputs = largest_difference(model, changes) if changes else (0.0, 0.0, 0)
@@ -262,28 +255,18 @@ def write_repair(
     out: str | os.PathLike[str] | None = None,
     inplace: bool = False,
 ) -> Any:
-    """Carry a repair out; parameters, result and errors are those of `repair`."""
-    _check_out(source, out, inplace)
-    if out is not None:
-        models.write(source, plan.changes, out=out)
-        return Path(out)
-    return models.write(source, plan.changes, inplace=inplace)
-
-
-def _check_out(source: Any, out: str | os.PathLike[str] | None, inplace: bool) -> None:
-    if not isinstance(source, (str, os.PathLike)):
-        if out is not None:
-            raise ValueError(f"out = {os.fspath(out)!r}: must be None unless the model is a file")
-    elif out is None:
-        raise ValueError("out = None: must be the path of the repaired file")
-    elif inplace:
-        raise ValueError("inplace = True: must be False for a file, whose path can be out")
-    else:
-        models.check_target(source, out)
+    """Carry out a repair, with the parameters, the result and the errors of `repair`."""
+    return models.write(source, plan.changes, out=out, inplace=inplace)
 
 
 def _reread(source: Any, report: Report) -> Model:
-    """Return the report's model with the present numbers of the source, if it is the same."""
+    """Return the model of a report with the present values of its source.
+
+    Raises
+    ------
+    ValueError
+        If the report is not an audit of this source, or the source has changed.
+    """
     try:
         model = model_with(report.model, models.read_contents(source).tensors)
     except ValueError as error:
@@ -318,7 +301,7 @@ def _notes(model: Model, inside: list[bool]) -> tuple[str, ...]:
 
 
 def _check_shared(model: Model, margin: float) -> None:
-    """Refuse if neurons with a single outgoing weight lack the margin and share their weights."""
+    """Raise a ValueError if a neuron with one outgoing weight lacks the margin and shares it."""
     shared = [
         link.reason is not None
         and after.outputs == 1

@@ -1,4 +1,4 @@
-"""What a network computes before and after its neurons are rescaled."""
+"""The outputs of a network before and after its neurons are rescaled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.model import Layer, Link, Model
-from obstruction.models.updating import epsilon, layer_with, stored_types, tensors_of
+from obstruction.models.updating import epsilon, stored_types
 
 FloatArray = NDArray[np.float64]
 
@@ -19,39 +19,39 @@ _LARGEST: Final = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "
 def largest_difference(
     model: Model, changes: Mapping[str, NDArray[Any]]
 ) -> tuple[float, float, int]:
-    """Return by how much new tensors change the outputs, and refuse more than rounding explains.
+    """Return by how much new tensors change the outputs of a network.
 
-    Each run of audited layers is computed in float64 for 32 to 256 inputs (fewer for large
-    networks) from the standard normal law. What rounding explains is measured, not estimated: the
-    original weights, moved at random in their last place, show how much the outputs answer to it.
+    Each run of audited layers is computed in float64 for 32 to 256 standard normal inputs, the
+    fewer the larger the network. The effect of rounding is measured: the outputs are computed once
+    more with random errors in the last places of the original weights.
 
     Parameters
     ----------
     model : Model
-        The network as it is.
+        The network.
     changes : mapping of str to ndarray
-        New numbers by name of tensor, in stored shape and precision.
+        New values, in stored shape and precision, by the names of tensors.
 
     Returns
     -------
     difference : float
-        The largest of an output.
+        The largest absolute difference of an output.
     relative : float
-        The largest difference relative to the largest output.
+        The largest ratio of that difference to the largest output of the same run.
     inputs : int
         The number of inputs.
 
     Raises
     ------
     ValueError
-        If it is more than 32 times what moving the last places does, or if a neuron's new output
-        is more than its stored type can hold.
+        If an output changes by more than 32 times the effect of rounding, or if the new output of
+        a neuron overflows the stored type.
     """
     size = sum(layer.weight.size for layer in model.layers)
     inputs = int(np.clip(4e9 / max(1, size), 32, 256))
     worst, relative = 0.0, 0.0
     for part in model.segments():
-        if not {t.name for i in part for t in tensors_of(model.layers[i])} & set(changes):
+        if not {t.name for i in part for t in model.layers[i].tensors} & set(changes):
             continue
         was, moved, now = _outputs(model, part, changes, inputs)
         name = model.layers[part[-1]].name
@@ -71,17 +71,17 @@ def largest_difference(
 def _outputs(
     model: Model, part: range, changes: Mapping[str, NDArray[Any]], inputs: int
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the outputs as they are, with the weights' last places moved, and changed."""
+    """Return the outputs as they are, with random rounding errors, and with the changes."""
     rng = np.random.default_rng(0)
     was = rng.standard_normal((inputs, model.layers[part[0]].inputs))
     moved = now = was
     for i in part:
         layer = model.layers[i]
-        new = layer_with(layer, changes)
+        new = layer.with_values(changes)
         weight = layer.weight.astype(np.float64)
         was, before, moved = _apply(layer, weight, was), moved, _apply(layer, weight, moved)
         now = _apply(new, new.weight.astype(np.float64), now)
-        # Half a place of the stored type, and what sums in float64 lose.
+        # half a unit in the last place of the stored type, and the error of sums in float64
         place = max(map(epsilon, stored_types([layer]))) / 2.0 + 2.0**-51
         weight *= weight
         spread = layer.factor**2 * (before**2 @ weight.T)

@@ -17,11 +17,12 @@ import numpy as np
 from obstruction.dag.from_models.assembling import Assembly, ModelNetwork, Segment, Sum, size_of
 from obstruction.dag.from_models.widths import matrix_of, widths_of
 from obstruction.dag.graph.graph import FloatArray
-from obstruction.models.activations import canonical, check_activation, why_not
+from obstruction.models.activations import canonical, why_not
 from obstruction.models.contents import Activation, Barrier, Contents, Dense, Join
 from obstruction.models.contents import Node as Operation
 from obstruction.models.layers.resolving import layer_of
 from obstruction.models.operations.chains import makers, ordered
+from obstruction.models.options import NO_OPTIONS, ReadOptions
 
 _FIXED = (
     "values are added without weights of their own (a skip connection with the fixed weight 1), "
@@ -53,15 +54,15 @@ def has_branches(contents: Contents) -> bool:
     return any(count + (value in results) > 1 for value, count in ahead.items())
 
 
-def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNetwork:
+def from_dataflow(contents: Contents, options: ReadOptions = NO_OPTIONS) -> ModelNetwork:
     """Return the network that a model's operations make.
 
     Parameters
     ----------
     contents : Contents
         With a dataflow.
-    activation : str, optional
-        What is applied where the source does not say.
+    options : ReadOptions, optional
+        The activation where the source does not name it; nothing else is used.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def from_dataflow(contents: Contents, activation: str | None = None) -> ModelNet
     assert contents.dataflow is not None
     nodes, results = contents.dataflow.nodes, contents.dataflow.results
     order = [nodes[i] for i in ordered(nodes, makers(nodes), results)]
-    builder = _Builder(contents, activation, widths_of(order, contents.tensors))
+    builder = _Builder(contents, options.activation, widths_of(order, contents.tensors))
     builder.find_uses(order, results)
     for node in order:
         builder.add(node)
@@ -96,7 +97,7 @@ class _Builder:
         self.format = contents.format
         self.tensors = contents.tensors
         self.shared = frozenset().union(*contents.shared)
-        self.activation = None if activation is None else check_activation(activation)
+        self.activation = activation
         self.activations: set[str] = set()  # that the model names
         self.widths = widths
         self.signals: dict[Hashable, list[Segment]] = {}

@@ -12,15 +12,15 @@ from obstruction import models
 from obstruction.dag.from_models.assembling import ModelNetwork
 from obstruction.dag.from_models.dataflows import from_dataflow, has_branches
 from obstruction.dag.network import Network
-from obstruction.models import Layer, Layout, Model, NothingAuditable
+from obstruction.models import Layer, Model, NothingAuditable, Orientation, ReadOptions
 from obstruction.models.contents import Contents, Dense
-from obstruction.models.layers.resolving import check_layout
+from obstruction.models.options import NO_OPTIONS
 
 
 def from_model(
     source: Any,
     activation: str | None = None,
-    layout: Layout | None = None,
+    layout: Orientation | None = None,
     layers: Sequence[str] | None = None,
 ) -> tuple[Network, NDArray[np.float64]]:
     """Return the fully connected layers of a model as a network, and its weights.
@@ -62,37 +62,32 @@ def from_model(
     >>> net.frozen_edges(weights)[0].edge
     ('h1.0', 'y0')
     """
-    told = read_model(source, activation, layout, layers)
-    return told.network, told.weights
+    found = read_model(source, ReadOptions(activation, layout, layers))
+    return found.network, found.weights
 
 
-def read_model(
-    source: Any,
-    activation: str | None = None,
-    layout: Layout | None = None,
-    layers: Sequence[str] | None = None,
-) -> ModelNetwork:
+def read_model(source: Any, options: ReadOptions = NO_OPTIONS) -> ModelNetwork:
     """Return what `from_model` does, with the source's format, its layers and remarks."""
     contents = models.read_contents(source)
-    if layers is None and has_branches(contents):
-        return _branching(contents, activation, layout)
-    model = models.resolve(contents, activation=activation, layout=layout, layers=layers)
-    if layers is None and contents.dataflow is not None and len(model.segments()) > 1:
-        return _branching(contents, activation, layout)
+    if options.layers is None and has_branches(contents):
+        return _branching(contents, options)
+    model = models.resolve(contents, options)
+    if options.layers is None and contents.dataflow is not None and len(model.segments()) > 1:
+        return _branching(contents, options)
     return _chain(model)
 
 
-def _branching(contents: Contents, activation: str | None, layout: Layout | None) -> ModelNetwork:
+def _branching(contents: Contents, options: ReadOptions) -> ModelNetwork:
     """Return the network of a source that says what its operations are."""
     assert contents.dataflow is not None
-    if layout is not None:
-        check_layout(layout)
+    if options.layout is not None:
         for dense in (s for node in contents.dataflow.nodes for s in node.steps):
-            if isinstance(dense, Dense) and dense.layout != layout:
+            if isinstance(dense, Dense) and dense.layout != options.layout:
                 raise ValueError(
-                    f"layout = {layout!r}: {contents.format} stores {dense.name} {dense.layout}"
+                    f"layout = {options.layout!r}: {contents.format} stores {dense.name} "
+                    f"{dense.layout}"
                 )
-    return from_dataflow(contents, activation)
+    return from_dataflow(contents, options)
 
 
 def _chain(model: Model) -> ModelNetwork:

@@ -1,4 +1,5 @@
-"""Which tensors are fully connected layers, how they are stored, and in which order they follow.
+"""The search for fully connected layers among tensors: their names, orientations and order.
 
-Its modules may import what readers return. They must never know a file format or a framework.
+The folder may import the contents that readers return and the options of a user. It must never know
+a file format or a framework.
 """

@@ -1,4 +1,4 @@
-"""Layers of a bag of tensors put in forward order, and what must be asked for to do so."""
+"""The forward order of layers that were found by names and shapes."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from obstruction.models.contents import Activation, Barrier, Contents, Dense, Layout, Step
-from obstruction.models.layers import layouts, ordering
+from obstruction.models.contents import Activation, Barrier, Contents, Dense, Orientation, Step
+from obstruction.models.layers import ordering, orientations
 from obstruction.models.layers.naming import Bag, Matrix
+from obstruction.models.options import ReadOptions
 
 UNKNOWN: Final = Activation("")
-"""An activation of which the source says nothing."""
+"""An activation that the source does not name."""
 
 _LONGEST_SUGGESTION: Final = 40
 
 
 def arranged(
-    contents: Contents,
-    bag: Bag,
-    activation: str | None,
-    layout: Layout | None,
-    layers: tuple[str, ...] | None,
+    contents: Contents, bag: Bag, options: ReadOptions
 ) -> tuple[tuple[Step, ...], list[tuple[str, str]]]:
-    """Return the layers of a bag as steps in forward order, and what else it holds."""
+    """Return layers as steps in forward order, and the names and reasons of what is left out.
+
+    Raises
+    ------
+    ValueError
+        If an option contradicts the source, or must be given.
+    """
     skipped = [*bag.skipped, *((m.dense.name, what) for m, what in bag.others)]
-    if layers is not None:
-        chosen, unnamed = _named(bag, layers)
+    settled: tuple[Orientation, ...] | None
+    if options.layers is not None:
+        matrices, unnamed = _named(bag, options.layers)
         skipped += [(m.dense.name, "not named in layers") for m in unnamed]
-        matrices = chosen
-        settled: tuple[Layout, ...] | None = _order_given(contents, chosen, layout, layers)
+        settled = _order_given(contents, matrices, options.layout, options.layers)
     else:
-        matrices, settled = _order_found(contents, bag, layout)
+        matrices, settled = _order_found(contents, bag, options.layout)
     shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
     between: list[list[Barrier]] = [[] for _ in range(len(matrices) + 1)]
     for i, matrix in enumerate(matrices):
@@ -44,7 +47,7 @@ def arranged(
     if places is not None and places[: len(matrices)] != sorted(places[: len(matrices)]):
         places = None
     for k, vector in enumerate(bag.vectors):
-        if vector.slopes and activation == "prelu":
+        if vector.slopes and options.activation == "prelu":
             continue
         if places is not None:
             at = sum(place < places[len(matrices) + k] for place in places[: len(matrices)])
@@ -52,8 +55,8 @@ def arranged(
             continue
         follows = [
             i
-            for i, (shape, one) in enumerate(zip(shapes[:-1], settled or (), strict=False))
-            if layouts.width(shape, one)[1] == vector.width
+            for i, (shape, layout) in enumerate(zip(shapes[:-1], settled or (), strict=False))
+            if orientations.width(shape, layout)[1] == vector.width
         ]
         for i in follows:
             between[i + 1].append(Barrier(vector.name, f"{vector.what} of this width may follow"))
@@ -67,8 +70,8 @@ def arranged(
     return tuple(steps), skipped
 
 
-def _named(bag: Bag, layers: tuple[str, ...]) -> tuple[list[Matrix], list[Matrix]]:
-    """Return the matrices that a caller names, and the layers that are not named."""
+def _named(bag: Bag, layers: Sequence[str]) -> tuple[list[Matrix], list[Matrix]]:
+    """Return the layers that a user names, and those that the user does not name."""
     everything = [*bag.layers, *bag.unsure, *(m for m, _ in bag.others)]
     chosen: list[Matrix] = []
     for name in layers:
@@ -86,11 +89,11 @@ def _named(bag: Bag, layers: tuple[str, ...]) -> tuple[list[Matrix], list[Matrix
 
 
 def _order_given(
-    contents: Contents, chosen: list[Matrix], layout: Layout | None, layers: tuple[str, ...]
-) -> tuple[Layout, ...]:
-    """Return the layouts with which layers in a given order chain."""
-    options = layouts.possible(chosen, contents, layout)
-    fitting = [one for one in options if ordering.chains(_widths(contents, chosen, one))]
+    contents: Contents, chosen: list[Matrix], layout: Orientation | None, layers: Sequence[str]
+) -> tuple[Orientation, ...]:
+    """Return the orientations with which layers in a given order form a chain."""
+    candidates = orientations.possible(chosen, contents, layout)
+    fitting = _chaining(contents, chosen, candidates, range(len(chosen)))
     if len(fitting) > 1:
         raise ask_for_layout(contents)
     if not fitting:
@@ -99,56 +102,57 @@ def _order_given(
 
 
 def _order_found(
-    contents: Contents, bag: Bag, layout: Layout | None
-) -> tuple[list[Matrix], tuple[Layout, ...] | None]:
-    """Return the layers of a bag in the one order that is possible."""
+    contents: Contents, bag: Bag, layout: Orientation | None
+) -> tuple[list[Matrix], tuple[Orientation, ...] | None]:
+    """Return the layers in the only possible order, and their orientations if they are known."""
     matrices = list(bag.layers)
-    options = layouts.possible(matrices, contents, layout)
+    candidates = orientations.possible(matrices, contents, layout)
     if len(matrices) < 2:
-        return matrices, options[0] if len(options) == 1 else None
+        return matrices, candidates[0] if len(candidates) == 1 else None
     place = ordering.positions([m.dense.name for m in matrices])
-    told = list(range(len(matrices))) if bag.ordered else None
+    known = list(range(len(matrices))) if bag.ordered else None
     if place is not None and not bag.ordered:
-        told = sorted(range(len(matrices)), key=lambda i: place[i])
-    found: list[tuple[tuple[Layout, ...], list[int]]] = []
+        known = sorted(range(len(matrices)), key=lambda i: place[i])
+    found: list[tuple[tuple[Orientation, ...], list[int]]] = []
     several = False
-    if told is not None:
-        found = [(one, told) for one in options if _chains(contents, matrices, one, told)]
-        if not found and bag.ordered:  # the names' order holds, their layout was custom only
+    if known is not None:
+        found = [(fit, known) for fit in _chaining(contents, matrices, candidates, known)]
+        if not found and bag.ordered:  # the order is certain, the usual orientation is not
             plain = [replace(m, convention=None) for m in matrices]
-            options = layouts.possible(plain, contents, layout)
-            found = [(one, told) for one in options if _chains(contents, matrices, one, told)]
+            candidates = orientations.possible(plain, contents, layout)
+            found = [(fit, known) for fit in _chaining(contents, matrices, candidates, known)]
         if not found and bag.ordered:
             raise no_chain("layers", contents, [m.dense for m in matrices])
     if not found:
-        for one in options:
-            tried = ordering.shape_order(_widths(contents, matrices, one))
+        for candidate in candidates:
+            tried = ordering.shape_order(orientations.widths(matrices, contents, candidate))
             if tried is not None:
-                found.append((one, tried[0]))
-                several = several or not tried[1] or told is not None
+                found.append((candidate, tried[0]))
+                several = several or not tried[1] or known is not None
     if bag.unsure or several or not found:
-        raise _ask_for_layers(contents, bag, options, [order for _, order in found])
+        raise _ask_for_layers(contents, bag, candidates, [order for _, order in found])
     if len(found) > 1:
         raise ask_for_layout(contents)
-    one, order = found[0]
-    return [matrices[i] for i in order], tuple(one[i] for i in order)
+    settled, order = found[0]
+    return [matrices[i] for i in order], tuple(settled[i] for i in order)
 
 
-def _chains(
-    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Layout], order: Sequence[int]
-) -> bool:
-    widths = _widths(contents, matrices, one)
-    return ordering.chains([widths[i] for i in order])
+def _chaining(
+    contents: Contents,
+    matrices: Sequence[Matrix],
+    candidates: Sequence[tuple[Orientation, ...]],
+    order: Sequence[int],
+) -> list[tuple[Orientation, ...]]:
+    """Return the orientations with which layers form a chain in an order."""
+    found = []
+    for candidate in candidates:
+        widths = orientations.widths(matrices, contents, candidate)
+        if ordering.chains([widths[i] for i in order]):
+            found.append(candidate)
+    return found
 
 
-def _widths(
-    contents: Contents, matrices: Sequence[Matrix], one: Sequence[Layout]
-) -> list[ordering.Width]:
-    shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
-    return [layouts.width(*pair) for pair in zip(shapes, one, strict=True)]
-
-
-# --- what must be asked for -----------------------------------------------------------------
+# --- errors that ask for an option ----------------------------------------------------------
 
 
 def ask_for_layout(contents: Contents) -> ValueError:
@@ -163,10 +167,10 @@ def ask_for_layout(contents: Contents) -> ValueError:
 def _ask_for_layers(
     contents: Contents,
     bag: Bag,
-    options: Sequence[tuple[Layout, ...]],
+    candidates: Sequence[tuple[Orientation, ...]],
     orders: Sequence[Sequence[int]],
 ) -> ValueError:
-    """Return the error that asks for the order, with one that can be pasted."""
+    """Return the error that asks for the layers and suggests an order that can be pasted."""
     matrices = bag.layers
     if bag.unsure:
         odd = ", ".join(m.dense.name for m in bag.unsure[:3])
@@ -179,7 +183,7 @@ def _ask_for_layers(
         )
         more = ", ..." if len(matrices) > 4 else ""
         why = f"the {len(matrices)} layers ({listed}{more}) make no single chain in any order"
-    names = _suggestion(contents, matrices, options, orders)
+    names = _suggestion(contents, matrices, candidates, orders)
     example = ""
     if names:
         quoted = ", ".join(repr(name) for name in names)
@@ -190,10 +194,13 @@ def _ask_for_layers(
 def _suggestion(
     contents: Contents,
     matrices: Sequence[Matrix],
-    options: Sequence[tuple[Layout, ...]],
+    candidates: Sequence[tuple[Orientation, ...]],
     orders: Sequence[Sequence[int]],
 ) -> list[str]:
-    """Return names in an order that chains, in that of their numbers or as stored if it does."""
+    """Return the names of layers in an order in which they form a chain, or none.
+
+    The order of the numbers in the names, or else the stored order, comes first.
+    """
     by_number = list(range(len(matrices)))
     if len({re.sub(r"[\d_]", "", matrix.dense.name) for matrix in matrices}) == 1:
         by_number.sort(key=lambda i: ordering.natural(matrices[i].dense.name))
@@ -202,16 +209,14 @@ def _suggestion(
         name = matrices[i].dense.name
         parts.setdefault(name[: max(name.rfind("."), name.rfind("/")) + 1], []).append(i)
     for order in (by_number, *orders, *parts.values()):
-        if not 2 <= len(order) <= _LONGEST_SUGGESTION:
-            continue
-        for one in options:
-            if _chains(contents, matrices, one, order):
-                return [matrices[i].dense.name for i in order]
+        short = 2 <= len(order) <= _LONGEST_SUGGESTION
+        if short and _chaining(contents, matrices, candidates, order):
+            return [matrices[i].dense.name for i in order]
     return []
 
 
 def no_chain(argument: str, contents: Contents, layers: Sequence[Dense]) -> ValueError:
-    """Return the error of layers in a given order that do not fit to each other."""
+    """Return the error that says that layers form no chain in the order given."""
     shapes = ", ".join(f"{d.name} {contents.tensors[d.weight].shape}" for d in layers)
     return ValueError(
         f"{argument}: the outputs of each layer must be the inputs of the next one, "

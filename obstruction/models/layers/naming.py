@@ -1,4 +1,4 @@
-"""Names of tensors: which weights and biases make a layer, and what the other tensors are."""
+"""Fully connected layers among named tensors, told by names and shapes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from obstruction.models.contents import Contents, Dense, Layout, Tensor, UnreadableModel
+from obstruction.models.contents import Contents, Dense, Orientation, Tensor, UnreadableModel
 
 _OWNER: Final = r"(?:(?P<owner>.*)[./])?"
-_END: Final = r"(?::\d+)?(?:[./]value)?"  # TensorFlow's "kernel:0", Flax nnx's "kernel/value"
+_END: Final = r"(?::\d+)?(?:[./]value)?"  # as in TensorFlow's "kernel:0", nnx's "kernel/value"
 
 _ROLES: Final = tuple(
     (role, re.compile(pattern + _END))
@@ -64,32 +64,32 @@ class Matrix:
     Attributes
     ----------
     dense : Dense
-        The layer; its layout is None.
+        The layer, whose layout is None.
     convention : {"out_in", "in_out"} or None
-        The layout that goes by custom with a name such as ``kernel``.
+        The orientation that is usual for a name such as ``kernel``.
     reason : str or None
-        Why neurons on either side of this layer keep no balance.
+        Why the neurons before and after this layer keep no balance, None if they may keep one.
     """
 
     dense: Dense
-    convention: Layout | None = None
+    convention: Orientation | None = None
     reason: str | None = None
 
 
 @dataclass(frozen=True)
 class Vector:
-    """One number per neuron that is no bias of a layer found, such as those of a normalisation.
+    """A vector that may act on the neurons after some layer, such as that of a normalisation.
 
     Attributes
     ----------
     name : str
         The name of its layer.
     width : int
-        How many numbers.
+        The number of its elements.
     what : str
-        What it is: ``"a normalisation layer"``.
+        What it is, such as ``"a normalisation layer"``.
     slopes : bool
-        Whether it may be the slopes of a PReLU.
+        Whether it may hold the slopes of a PReLU.
     """
 
     name: str
@@ -100,22 +100,22 @@ class Vector:
 
 @dataclass(frozen=True)
 class Bag:
-    """What the names and shapes of tensors say when nothing else does.
+    """What names and shapes tell of the tensors of a source that says no more.
 
     Attributes
     ----------
     layers : tuple of Matrix
-        Matrices whose names are those of layers' weights; of any name if there are none such.
+        The matrices that are named like weights of layers. If there are none, all matrices.
     unsure : tuple of Matrix
-        Other matrices, which may be layers or not.
-    others : mapping of str to Matrix
-        Matrices with names of something else, such as embeddings, by what they are.
+        Other matrices, which may or may not be layers.
+    others : tuple of (Matrix, str)
+        Matrices that are named like something else, such as an embedding, and what that is.
     vectors : tuple of Vector
-        What may act on the neurons between layers.
+        Vectors that may act on the neurons between layers.
     skipped : tuple of (str, str)
-        Everything else, with what it is.
+        The name of everything else, and what it is.
     ordered : bool
-        Whether `layers` stand in forward order.
+        Whether `layers` are in forward order.
     """
 
     layers: tuple[Matrix, ...]
@@ -127,7 +127,7 @@ class Bag:
 
 
 def bag_of(contents: Contents) -> Bag:
-    """Return the layers among tensors, told by names and shapes."""
+    """Return the layers among the tensors of a source, and what the other tensors are."""
     tensors = contents.tensors
     if tensors and all(_OURS.fullmatch(name) for name in tensors):
         bag = _own_names(tensors)
@@ -139,7 +139,7 @@ def bag_of(contents: Contents) -> Bag:
 
 
 def _own_names(tensors: Mapping[str, Tensor]) -> Bag | None:
-    """Return layers ``W1``, ``b1``, ``W2``, ... of this package, None if a number is missing."""
+    """Return the layers ``W1``, ``b1``, ``W2``, ..., or None if a number is missing."""
     depth = sum(name[0] == "W" for name in tensors)
     biases = {name for name in tensors if name[0] == "b"}
     weights = [f"W{i}" for i in range(1, depth + 1)]
@@ -160,7 +160,10 @@ def _own_names(tensors: Mapping[str, Tensor]) -> Bag | None:
 
 
 def _unnamed(tensors: Mapping[str, Tensor]) -> Bag | None:
-    """Return layers of arrays that ``np.savez`` numbered as they were given: W, b, W, b."""
+    """Return the layers among arrays that ``np.savez`` numbered, or None if they are no layers.
+
+    The arrays must be weights in forward order, each of which may be followed by its biases.
+    """
     names = sorted(tensors, key=lambda name: int(name[4:]))
     layers: list[Matrix] = []
     for name in names:
@@ -214,7 +217,10 @@ def _by_names(tensors: Mapping[str, Tensor]) -> Bag:
 
 
 def _role(name: str) -> tuple[tuple[str, str], str]:
-    """Return the layer to which a name belongs, as kind of name and label, and its role there."""
+    """Return the layer to which a tensor belongs, and the role of the tensor in it.
+
+    The layer is a pair: the kind of the name, and the name of the layer or "" if it has none.
+    """
     for role, pattern in _ROLES:
         if match := pattern.fullmatch(name):
             return ("path", match["owner"] or ""), role
@@ -232,13 +238,13 @@ def _role(name: str) -> tuple[tuple[str, str], str]:
 
 
 def _only_name(group: Mapping[str, Tensor]) -> str:
-    """Return the name of a layer without one of its own: that of its weights."""
+    """Return the name of the weights of a layer, to serve as the name of the layer."""
     best = [t for role, t in group.items() if role in ("weight", "kernel")] or [*group.values()]
     return best[0].name
 
 
 def _labels(owners: set[str]) -> dict[str, str]:
-    """Return names of layers without the prefixes that wrappers add, unless two would be one."""
+    """Return the names of layers without the prefixes of wrappers, if they remain distinct."""
     plain = {
         owner: re.sub(r"^(?:module[./])+|(?<![^./])_orig_mod[./]", "", owner) for owner in owners
     }
@@ -247,14 +253,14 @@ def _labels(owners: set[str]) -> dict[str, str]:
 
 
 def _is_passive(tensor: Tensor, role: str) -> bool:
-    """Return whether a tensor is a counter, a table of positions or a single number."""
+    """Return whether a tensor is a single number or holds integers that are no weights."""
     whole = "int" in tensor.dtype or tensor.dtype == "bool"
     named = role in ("weight", "kernel", "direction", "hidden weight")
     return tensor.array.ndim == 0 or (whole and not named)
 
 
 def _matrix(name: str, group: Mapping[str, Tensor]) -> Matrix | None:
-    """Return the layer that a group of tensors makes, None if it has no matrix of weights."""
+    """Return the layer that a group of tensors forms, or None if no matrix of weights is in it."""
     known = ("weight", "kernel", "direction", "hidden weight")
     role = next((r for r in known if r in group and group[r].array.ndim == 2), None)
     if role is None:
@@ -279,7 +285,7 @@ def _matrix(name: str, group: Mapping[str, Tensor]) -> Matrix | None:
 
 
 def _something_else(name: str, matrix: Matrix, group: Mapping[str, Tensor]) -> str | None:
-    """Return what else than a fully connected layer a matrix is by its name, None if nothing."""
+    """Return what a matrix is if its name shows that it is no fully connected layer, else None."""
     parts = re.split(r"[./]", name)
     if any(_ATTENTION.fullmatch(part) for part in parts):
         return "attention, whose matrices are multiplied with each other"

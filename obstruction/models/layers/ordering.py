@@ -1,4 +1,4 @@
-"""Orders of layers: which ones their shapes allow, which one their names tell."""
+"""The order of layers, from their shapes or from their names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 Width: TypeAlias = tuple[int, int]
-"""The inputs and outputs of a layer."""
+"""The numbers of inputs and of outputs of a layer."""
 
 _SEQUENTIAL: Final = re.compile(r"(?:layers_)?(\d+)")
 
@@ -26,23 +26,24 @@ def chains(widths: Sequence[Width]) -> bool:
 
 
 def shape_order(widths: Sequence[Width]) -> tuple[list[int], bool] | None:
-    """Return an order in which layers chain, and whether it is the only one.
+    """Return an order in which layers form a chain, and whether it is the only one.
 
     Parameters
     ----------
     widths : sequence of (int, int)
-        The inputs and outputs of every layer, in any order.
+        The numbers of inputs and of outputs of every layer, in any order.
 
     Returns
     -------
     (list of int, bool) or None
-        Indices of `widths` in forward order and whether no other order chains; None if none does.
+        The indices of `widths` in forward order, and whether no other order is possible. None if
+        the layers form no chain in any order.
 
     Notes
     -----
-    Widths are the nodes of a graph and layers its edges: an order in which they chain is an
-    Eulerian trail. A step is taken only if a trail through all that remains exists, so nothing is
-    ever tried in vain: the work grows with the square of the number of layers.
+    Let every width be a node of a graph and every layer an edge. Layers then form a chain in the
+    order of an Eulerian trail. The search takes an edge only if a trail through all remaining edges
+    exists, so it never goes back, and its work grows with the square of the number of layers.
 
     Examples
     --------
@@ -74,7 +75,7 @@ def shape_order(widths: Sequence[Width]) -> tuple[list[int], bool] | None:
 
 
 def _has_trail(widths: Sequence[Width], edges: set[int], start: int) -> bool:
-    """Return whether a trail from a node runs through all edges once (Euler)."""
+    """Return whether a trail from a node passes every edge once, by Euler's theorem."""
     if not edges:
         return True
     surplus: Counter[int] = Counter()
@@ -97,15 +98,15 @@ def _has_trail(widths: Sequence[Width], edges: set[int], start: int) -> bool:
 
 
 def positions(names: Sequence[str]) -> list[tuple[int, ...]] | None:
-    """Return the places of layers in an ``nn.Sequential``, None if names are no such places.
+    """Return the positions of layers in an ``nn.Sequential``, or None if the names tell none.
 
-    Numbers that a framework or a user gave to names (``Dense_0``, ``linear_1``, ``fc2``) follow
-    the order of construction, not that of the forward pass, and are no places.
+    Other numbers in names, as in ``Dense_0``, ``linear_1`` or ``fc2``, are no positions: they
+    follow the order in which the layers were made, which may differ from the forward pass.
 
     Parameters
     ----------
     names : sequence of str
-        Names of layers, two or more: ``"net.0"``, ``"net.2"`` or Flax's ``"layers_0"``.
+        The names of two or more layers: ``"net.0"``, ``"net.2"`` or Flax's ``"layers_0"``.
 
     Examples
     --------
@@ -131,7 +132,7 @@ def positions(names: Sequence[str]) -> list[tuple[int, ...]] | None:
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts names as people do, numbers by their value.
+    """Return a key that sorts names alphabetically and the numbers in them by value.
 
     Examples
     --------

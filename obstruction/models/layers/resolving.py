@@ -1,118 +1,77 @@
-"""Layers of a network made of what a reader found: their order, orientation and links.
+"""From what a reader found to the layers of a network, their order, orientation and links.
 
-Nothing is guessed. What the source does not say and the shapes do not decide is asked for: the
-error names the option.
+Nothing is guessed. If neither the source nor the shapes decide, an error names the option that the
+user must give.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.activations import canonical, check_activation, why_not
+from obstruction.models.activations import canonical, why_not
 from obstruction.models.contents import (
     FLOATS,
-    LAYOUTS,
     Activation,
     Barrier,
     Contents,
     Dense,
-    Layout,
+    Orientation,
     Step,
     Tensor,
     UnreadableModel,
 )
-from obstruction.models.layers import layouts, ordering
+from obstruction.models.layers import ordering, orientations
 from obstruction.models.layers.arranging import UNKNOWN, arranged, ask_for_layout, no_chain
 from obstruction.models.layers.naming import Matrix, bag_of
 from obstruction.models.model import Layer, Link, Model
+from obstruction.models.options import NO_OPTIONS, ReadOptions
 
 _SLOPES: Final = {"linear": 1.0, "leaky_relu": 0.01, "prelu": 0.25}
 _UNNAMED: Final = "not named in layers"
 
 
-def resolve(
-    contents: Contents,
-    *,
-    activation: str | None = None,
-    layout: Layout | None = None,
-    layers: Sequence[str] | None = None,
-) -> Model:
+def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
     """Return the fully connected layers of a network in forward order.
 
     Parameters
     ----------
     contents : Contents
         What a reader found.
-    activation : str, optional
-        What follows every hidden layer. Needed if the source does not say; if it does, both must
-        agree.
-    layout : {"out_in", "in_out"}, optional
-        How weights are stored. Needed if neither the source nor the shapes say.
-    layers : sequence of str, optional
-        Names of the layers to look at, in forward order. Needed if several orders are possible;
-        also to pick a part of the network.
+    options : ReadOptions, optional
+        What the source does not say. The activation is needed if the source does not name it, the
+        layout if neither the source nor the shapes tell it, and the layers if several orders of
+        them are possible.
 
     Returns
     -------
     Model
-        Of any number of layers, none included; what was passed over is in its `skipped`.
+        A network of any number of layers, even of none.
 
     Raises
     ------
     UnreadableModel
-        If weights are no finite floating-point numbers or contradict each other.
+        If weights are not finite floating-point numbers, or if shapes contradict each other.
     ValueError
-        If an argument contradicts the source, or must be given.
+        If an option contradicts the source, or must be given.
     """
-    if activation is not None:
-        activation = check_activation(activation)
-    if layout is not None:
-        check_layout(layout)
-    layers = _check_layers(layers)
     steps = contents.steps
     skipped: list[tuple[str, str]] = []
-    if steps is not None and layers is not None:
-        steps, skipped = _picked(contents, steps, layers)
+    if steps is not None and options.layers is not None:
+        steps, skipped = _picked(contents, steps, options.layers)
     if steps is None:
         try:
-            steps, skipped = arranged(contents, bag_of(contents), activation, layout, layers)
+            steps, skipped = arranged(contents, bag_of(contents), options)
         except UnreadableModel:
             raise
-        except ValueError as problem:  # what a reader could not follow is why it must be told
+        except ValueError as problem:  # the notes say why the reader found no order
             raise ValueError("; ".join((str(problem), *contents.notes))) from None
-    return _model(contents, _Chain.of(steps), skipped, activation, layout)
-
-
-def check_layout(layout: str) -> None:
-    """Raise a ValueError if a layout has no such name."""
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout = {layout!r}: must be one of {', '.join(LAYOUTS)}")
-
-
-def layer_names(contents: Contents) -> list[str]:
-    """Return the names that ``layers=`` accepts, in forward order if the source tells it."""
-    if contents.steps is not None:
-        return list(dict.fromkeys(s.name for s in contents.steps if isinstance(s, Dense)))
-    bag = bag_of(contents)
-    return [m.dense.name for m in (*bag.layers, *bag.unsure)]
-
-
-def _check_layers(layers: Sequence[str] | None) -> tuple[str, ...] | None:
-    if layers is None:
-        return None
-    named = not isinstance(layers, (str, bytes)) and isinstance(layers, Iterable)
-    given = tuple(layers) if named else ()
-    if not named or not all(isinstance(name, str) for name in given):
-        raise ValueError(f"layers = {layers!r}: must be a sequence of names of layers")
-    if len(given) < 2:
-        raise ValueError(f"layers = {list(given)!r}: must name two layers or more")
-    return given
+    return _model(contents, _Chain.of(steps), skipped, options)
 
 
 # --- from steps to a model ------------------------------------------------------------------
@@ -120,7 +79,7 @@ def _check_layers(layers: Sequence[str] | None) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Layers in forward order and what lies before, between and after them."""
+    """Layers in forward order, and the steps before, between and after them."""
 
     layers: tuple[Dense, ...]
     gaps: tuple[tuple[Activation | Barrier, ...], ...]
@@ -142,27 +101,25 @@ def _model(
     contents: Contents,
     chain: _Chain,
     skipped: list[tuple[str, str]],
-    activation: str | None,
-    layout: Layout | None,
+    options: ReadOptions,
 ) -> Model:
-    settled = _settled(contents, chain, layout)
+    settled = _settled(contents, chain, options.layout)
     outside = chain.gaps if len(chain.gaps) == 1 else (chain.gaps[0], chain.gaps[-1])
     skipped += [(s.name, s.reason) for s in itertools.chain(*outside) if isinstance(s, Barrier)]
     if settled is None:
         only = chain.layers[0].name
         skipped.append((only, "the only fully connected layer: there are no hidden neurons"))
-        return Model((), (), tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
-    layers = tuple(
-        layer_of(contents, dense, one) for dense, one in zip(chain.layers, settled, strict=True)
-    )
-    links = tuple(
-        _link(contents, chain, layers, i, activation) for i in range(max(0, len(layers) - 1))
-    )
+        settled, chain = (), _Chain((), ())
+    layers = tuple(layer_of(contents, *pair) for pair in zip(chain.layers, settled, strict=True))
+    pairs = range(max(0, len(layers) - 1))
+    links = tuple(_link(contents, chain, layers, i, options.activation) for i in pairs)
     return Model(layers, links, tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
 
 
-def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[Layout, ...] | None:
-    """Return how each layer is stored, None if that is open and of no interest."""
+def _settled(
+    contents: Contents, chain: _Chain, asked: Orientation | None
+) -> tuple[Orientation, ...] | None:
+    """Return how each layer is stored, or None for a single layer if that is unknown."""
     for dense in chain.layers:
         for name in (dense.weight, dense.bias, dense.magnitude):
             if name is not None and name not in contents.tensors:
@@ -170,19 +127,19 @@ def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[L
         if contents.tensors[dense.weight].array.ndim != 2:
             shape = contents.tensors[dense.weight].shape
             raise UnreadableModel(f"{dense.weight} has the shape {shape}: must be a matrix")
-    options = layouts.possible([Matrix(dense) for dense in chain.layers], contents, asked)
-    if len(options) == 1 and all(dense.layout is not None for dense in chain.layers):
-        return options[0]
+    matrices = [Matrix(dense) for dense in chain.layers]
+    candidates = orientations.possible(matrices, contents, asked)
+    if len(candidates) == 1 and all(dense.layout is not None for dense in chain.layers):
+        return candidates[0]
     if len(chain.layers) == 1:
-        return options[0] if len(options) == 1 else None
-    shapes = [contents.tensors[dense.weight].shape for dense in chain.layers]
+        return candidates[0] if len(candidates) == 1 else None
     joined = [not any(isinstance(s, Barrier) for s in gap) for gap in chain.gaps[1:-1]]
     fitting = []
-    for option in options:
-        widths = [layouts.width(*pair) for pair in zip(shapes, option, strict=True)]
+    for candidate in candidates:
+        widths = orientations.widths(matrices, contents, candidate)
         pairs = zip(joined, itertools.pairwise(widths), strict=True)
         if all(ordering.chains(pair) for together, pair in pairs if together):
-            fitting.append(option)
+            fitting.append(candidate)
     if len(fitting) > 1:
         raise ask_for_layout(contents)
     if not fitting:
@@ -190,45 +147,26 @@ def _settled(contents: Contents, chain: _Chain, asked: Layout | None) -> tuple[L
     return fitting[0]
 
 
-def layer_of(contents: Contents, dense: Dense, layout: Layout) -> Layer:
+def layer_of(contents: Contents, dense: Dense, layout: Orientation) -> Layer:
     """Return a layer with its arrays.
 
     Raises
     ------
     UnreadableModel
-        If its weights are no finite floating-point numbers, or have no direction.
+        If its weights are not finite floating-point numbers, or if it has weight normalisation
+        and a row of zeros.
     """
     weight = _checked(contents.tensors[dense.weight])
     bias = None if dense.bias is None else _checked(contents.tensors[dense.bias])
     magnitude = None if dense.magnitude is None else _checked(contents.tensors[dense.magnitude])
-    array: NDArray[Any] = weight.array if layout == "out_in" else weight.array.T
-    if magnitude is not None:
-        rows = array.astype(np.float64)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        if not norms.all():
-            raise UnreadableModel(f"{weight.name}: a row of zeros has no direction")
-        array = rows * (magnitude.array.reshape(-1, 1) / norms)
-    return Layer(
-        dense.name,
-        array,
-        None if bias is None else bias.array.reshape(-1),
-        weight,
-        bias,
-        layout,
-        magnitude,
-        dense.factor,
-        dense.bias_factor,
-    )
+    found = Layer(dense.name, weight, bias, layout, magnitude, dense.factor, dense.bias_factor)
+    if magnitude is not None and not _is_finite(found.weight):
+        raise UnreadableModel(f"{weight.name}: a row of zeros has no direction")
+    return found
 
 
 def _checked(tensor: Tensor) -> Tensor:
-    """Return a tensor of finite numbers of which weights are made.
-
-    Raises
-    ------
-    UnreadableModel
-        If it is none.
-    """
+    """Return a tensor, or raise UnreadableModel if its numbers cannot be weights."""
     if tensor.dtype not in FLOATS:
         raise UnreadableModel(
             f"{tensor.name} holds numbers of type {tensor.dtype}: weights must be "
@@ -242,9 +180,9 @@ def _checked(tensor: Tensor) -> Tensor:
 
 
 def _is_finite(array: NDArray[Any]) -> bool:
-    """Return whether all numbers are finite, without memory for as many truth values."""
+    """Return whether all numbers are finite, without an array of as many truth values."""
     with np.errstate(all="ignore"):
-        if np.isfinite(array.sum()):  # no sum can hide what is not finite; one pass
+        if np.isfinite(array.sum()):  # a sum with a number that is not finite is not finite
             return True
     return bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
@@ -281,7 +219,7 @@ def _link(
 def _composed(
     known: Sequence[Activation], asked: str | None, *, must: bool, contents: Contents, at: str
 ) -> tuple[str, float, str | None]:
-    """Return activations one after the other as one: name, slope, why it keeps no balance."""
+    """Return the composition of activations: its name, its slope, and why it keeps no balance."""
     name, slope = "linear", 1.0
     for one in known:
         if one.name:
@@ -299,14 +237,14 @@ def _composed(
         why = why_not(this)
         if why is not None:
             return this, 0.0, why
-        if this != "linear" and name != "relu":  # whatever follows or precedes a ReLU, it is one
+        if this != "linear" and name != "relu":  # a ReLU stays one before or behind the others
             name = this
         slope *= factor
     return name, slope, None
 
 
 def _sharing(contents: Contents, chain: _Chain, i: int) -> list[str]:
-    """Return why the neurons between layers i and i + 1 have weights that are used elsewhere."""
+    """Return the reasons of neurons between layers i and i + 1 whose weights are shared."""
     here, after = chain.layers[i], chain.layers[i + 1]
     everywhere = [s for s in contents.steps or chain.layers if isinstance(s, Dense)]
     touching = [n for n in (here.weight, here.bias, here.magnitude, after.weight) if n is not None]
@@ -326,9 +264,12 @@ def _sharing(contents: Contents, chain: _Chain, i: int) -> list[str]:
 
 
 def _picked(
-    contents: Contents, steps: tuple[Step, ...], layers: tuple[str, ...]
+    contents: Contents, steps: tuple[Step, ...], layers: Sequence[str]
 ) -> tuple[tuple[Step, ...] | None, list[tuple[str, str]]]:
-    """Return the steps of the layers named, None if the source does not tell of all of them."""
+    """Return the steps between the first and the last layer named, and what is left out.
+
+    The steps are None if a name is not that of a step.
+    """
     dense = {i: step for i, step in enumerate(steps) if isinstance(step, Dense)}
     places: list[int] = []
     for name in layers:

@@ -1,5 +1,5 @@
-"""One reader a format; each returns the same contents, whatever the format.
+"""The readers of all formats, listed in `file_readers` and `object_readers`.
 
-Its modules may import operations, contents and tools. They must never know an audit, and never
-guess what their format does not say.
+Every reader returns the same `Contents`, whatever its format. Readers may import operations,
+contents and tools. They must never know an audit, and never guess what their format does not say.
 """

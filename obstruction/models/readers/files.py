@@ -1,4 +1,4 @@
-"""Files that may be made to attack, and files written whole or not at all."""
+"""Bytes of files that may have been made to do harm, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,41 +10,45 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias
+from typing import IO, Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from obstruction.models.contents import Tensor, decode_bfloat16, encode_bfloat16
+
 SMALL: Final = 64 * 2**20
-"""Bytes that any file may expand to, however small it is."""
+"""The number of bytes to which every file may expand, however small it is."""
 
 Bytes: TypeAlias = NDArray[np.uint8]
 
 Splice: TypeAlias = tuple[int, int, Any]
-"""Where in a file how many bytes are replaced, and by what."""
+"""The position and the number of bytes in a file, and the bytes that replace them."""
 
 
 def most_expanded(size: int) -> int:
-    """Return how many bytes may be made of a file of ``size`` bytes: 3 times as many, or `SMALL`.
+    """Return the number of bytes to which a file of ``size`` bytes may expand.
 
-    With the file itself, memory then stays within 4 times its size.
+    That is 3 times its size, or `SMALL` if that is more. Together with the file itself, memory then
+    stays within 4 times the size of a large file.
     """
     return max(3 * size, SMALL)
 
 
 def shown(name: str) -> str:
-    """Return a name from a file as an error shows it: quoted, escaped and not too long."""
+    """Return a name from a file in quotes for an error, escaped and shortened."""
     return repr(name if len(name) <= 100 else name[:97] + "...")
 
 
 @contextlib.contextmanager
 def told_as(error: type[ValueError], path: Path) -> Iterator[None]:
-    """Turn whatever is wrong with a file into one error of the given type that names the file.
+    """Turn every problem with a file into an error of the given type that names the file.
 
     Raises
     ------
     ValueError
-        Of type ``error``, for every `ValueError`, and for what the system or a decoder reports.
+        An error of the type ``error``, in place of any other `ValueError` and of the errors of the
+        system and of decoders.
     """
     try:
         yield
@@ -63,14 +67,14 @@ def told_as(error: type[ValueError], path: Path) -> Iterator[None]:
 
 
 def mapped(path: Path) -> Bytes:
-    """Return the bytes of a file as a read-only array that is read as it is used.
+    """Return the bytes of a file as a read-only array, mapped into memory.
 
     Raises
     ------
     ValueError
-        If it is no ordinary file, or empty.
+        If the file is not an ordinary file, or is empty.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     """
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
@@ -78,6 +82,46 @@ def mapped(path: Path) -> Bytes:
     if state.st_size == 0:
         raise ValueError("is empty")
     return np.asarray(np.memmap(path, np.uint8, "r"))
+
+
+def stored_type(form: str) -> np.dtype[Any]:
+    """Return the NumPy type in which a file holds numbers: ``"bfloat16"`` as bit patterns."""
+    return np.dtype("<u2" if form == "bfloat16" else form)
+
+
+def tensor_of(
+    name: str, raw: Bytes, form: str, shape: tuple[int, ...], order: Literal["C", "F"] = "C"
+) -> Tensor:
+    """Return bytes of a file as a tensor, as a view if they are aligned for their type.
+
+    Parameters
+    ----------
+    name : str
+        The name of the tensor.
+    raw : ndarray of uint8
+        All bytes of its numbers and no others.
+    form : str
+        The type of its numbers: ``"bfloat16"``, or as NumPy writes it, such as ``"<f4"``.
+    shape : tuple of int
+        The shape of the tensor.
+    order : {"C", "F"}
+        Whether the last or the first index changes fastest in the file.
+    """
+    kind = stored_type(form)
+    if raw.ctypes.data % kind.alignment:
+        raw = raw.copy()
+    numbers: NDArray[Any] = raw.view(kind)
+    if form == "bfloat16":
+        return Tensor(name, decode_bfloat16(numbers).reshape(shape, order=order), form)
+    return Tensor(name, numbers.reshape(shape, order=order), kind.name)
+
+
+def bytes_of(values: NDArray[Any], form: str, order: Literal["C", "F"] = "C") -> bytes:
+    """Return the bytes for which `tensor_of` returns a tensor of these values."""
+    flat = values.reshape(-1, order=order)
+    if form == "bfloat16":
+        flat = encode_bfloat16(flat)
+    return flat.astype(stored_type(form)).tobytes()
 
 
 # --- writing -------------------------------------------------------------------------------
@@ -125,7 +169,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def spliced(data: Bytes, splices: Iterable[Splice], stream: IO[bytes]) -> None:
-    """Write bytes to a stream with some of them replaced."""
+    """Write the bytes of a file to a stream with some of them replaced."""
     done = 0
     for start, length, new in sorted(splices, key=lambda splice: splice[0]):
         stream.write(data[done:start].data)
@@ -135,19 +179,19 @@ def spliced(data: Bytes, splices: Iterable[Splice], stream: IO[bytes]) -> None:
 
 
 def fitting(changes: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return new values for tensors, if they are what the file can hold.
+    """Return the new values of tensors as arrays, if the file can hold them.
 
     Parameters
     ----------
     changes : mapping of str to array_like
-        New values by name.
+        New values by the names of tensors.
     tensors : mapping of str to Tensor
-        What is in the file.
+        The tensors in the file.
 
     Raises
     ------
     ValueError
-        If a name is not there, or a shape or type is not the stored one.
+        If the file has no tensor of a name, or if a shape or type is not the stored one.
     """
     checked = {}
     for name, values in changes.items():
@@ -160,6 +204,6 @@ def fitting(changes: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str,
             kind = old.array.dtype.name
             raise ValueError(f"changes[{name!r}] has type {new.dtype}: must be of type {kind}")
         if old.dtype == "bfloat16" and (np.atleast_1d(new).view(np.uint32) & 0xFFFF).any():
-            raise ValueError(f"changes[{name!r}]: holds numbers that bfloat16 cannot")
+            raise ValueError(f"changes[{name!r}]: holds numbers that are no bfloat16 numbers")
         checked[name] = new
     return checked

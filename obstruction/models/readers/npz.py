@@ -1,6 +1,7 @@
-"""NumPy's files, ``.npz`` and ``.npy``, read without ever unpickling.
+"""Files of NumPy, ``.npz`` and ``.npy``, in which pickled objects are never opened.
 
-The header of each array is compared with the bytes that there are before anything is allocated.
+The header of each array is compared with the number of bytes in the file before anything is
+allocated.
 """
 
 from __future__ import annotations
@@ -10,28 +11,28 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import (
-    Contents,
-    Tensor,
-    UnreadableModel,
-    decode_bfloat16,
-    encode_bfloat16,
-)
+from obstruction.models.contents import Contents, Tensor, UnreadableModel
 from obstruction.models.readers.files import (
     Bytes,
+    bytes_of,
     fitting,
     mapped,
     replacing,
     shown,
     spliced,
+    stored_type,
+    tensor_of,
     told_as,
 )
-from obstruction.models.readers.zip_archives import Archive
+from obstruction.models.readers.zip_archives import Archive, first_member
+
+FORMAT: Final = "NumPy"
+SUFFIXES: Final = (".npz", ".npy")
 
 MOST_DIMENSIONS: Final = 32
 
@@ -42,44 +43,36 @@ _ENTRY: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NUMBERS: Final = re.compile(r"[<>|=]?([biufc])(\d{1,2})|[<>|=]?(\?)")
-_BFLOAT16: Final = ("|V2", "<V2")  # how NumPy names the type of ml_dtypes, which it does not know
+_BFLOAT16: Final = ("|V2", "<V2")  # NumPy does not know the type of ml_dtypes and writes this
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What precedes the numbers of an array; ``kind`` is None if they are no numbers."""
+    """The header of an array; ``form`` is None if the array does not hold numbers."""
 
-    kind: str | None
+    form: str | None
     described: str
     shape: tuple[int, ...]
-    fortran: bool
-    start: int
+    order: Literal["C", "F"]
+    start: int  # of the numbers
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is, or claims to be, of one of these formats."""
+    """Return whether a file is an array, or an archive whose first member is one."""
     if head.startswith(_MAGIC):
         return True
-    if head.startswith(b"PK\x03\x04") and len(head) >= 30:
-        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-        return name.endswith(b".npy") or path.suffix == ".npz"
-    return path.suffix in (".npz", ".npy")
+    member = first_member(head)
+    if member is not None:
+        return member.endswith(b".npy") or path.suffix == ".npz"
+    return path.suffix in SUFFIXES
 
 
 def read(path: Path) -> Contents:
-    """Read a file; arrays that are not compressed are views of it, except those of type bfloat16.
-
-    The array of a ``.npy`` file has the name of the file.
-
-    Raises
-    ------
-    UnreadableModel
-        If it is damaged, or expands out of proportion to its size.
-    """
+    """Return the arrays of a file; that of a ``.npy`` file has the name of the file."""
     with told_as(UnreadableModel, path):
         data = mapped(path)
         if data[: len(_MAGIC)].tobytes() == _MAGIC:
-            return _contents("npy", {path.stem: data})
+            return _contents("npy", {path.stem: data}, [])
         archive = Archive(path)
         names = [name for name in archive.members if name.endswith(".npy")]
         members = {name.removesuffix(".npy"): archive.view(name) for name in names}
@@ -90,17 +83,7 @@ def read(path: Path) -> Contents:
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy with some arrays replaced.
-
-    Order, names, headers, kinds of compression, and the bytes of all others stay as they are.
-
-    Raises
-    ------
-    UnreadableModel
-        If ``path`` cannot be read.
-    ValueError
-        If a change does not fit, or ``out`` cannot be written.
-    """
+    """Write a copy with new numbers in some arrays; headers and compression stay as they are."""
     checked = fitting(changes, read(path).tensors)
     with told_as(UnreadableModel, path):
         data = mapped(path)
@@ -114,12 +97,12 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
             spliced(data, [(0, data.size, new) for new in news.values()], stream)
 
 
-def _contents(form: str, members: Mapping[str, Bytes], notes: list[str] | None = None) -> Contents:
-    tensors, notes = {}, list(notes or ())
+def _contents(form: str, members: Mapping[str, Bytes], notes: list[str]) -> Contents:
+    tensors = {}
     for name, data in members.items():
         try:
             header = _header(data)
-            tensor = None if header.kind is None else _tensor(name, header, data)
+            tensor = None if header.form is None else _tensor(name, header, header.form, data)
         except ValueError as error:
             raise ValueError(f"array {shown(name)}: {error}") from None
         if tensor is not None:
@@ -131,32 +114,19 @@ def _contents(form: str, members: Mapping[str, Bytes], notes: list[str] | None =
     return Contents(format=form, tensors=tensors, notes=tuple(notes))
 
 
-def _tensor(name: str, header: _Header, data: Bytes) -> Tensor:
+def _tensor(name: str, header: _Header, form: str, data: Bytes) -> Tensor:
     raw = data[header.start :]
-    kind = np.dtype("<u2" if header.kind in _BFLOAT16 else header.kind)
-    expected = math.prod(header.shape) * kind.itemsize
+    expected = math.prod(header.shape) * stored_type(form).itemsize
     if raw.size != expected:
         raise ValueError(f"damaged (it has {raw.size:,} bytes where its shape needs {expected:,})")
-    if raw.ctypes.data % kind.alignment:
-        raw = raw.copy()
-    numbers: NDArray[Any] = raw.view(kind)
-    order: Any = "F" if header.fortran else "C"
-    if header.kind in _BFLOAT16:
-        decoded = decode_bfloat16(numbers).reshape(header.shape, order=order)
-        return Tensor(name, decoded, "bfloat16")
-    return Tensor(name, numbers.reshape(header.shape, order=order), kind.name)
+    return tensor_of(name, raw, form, header.shape, header.order)
 
 
 def _stored(old: Bytes, new: NDArray[Any]) -> bytes:
     """Return the bytes of an array file with new numbers."""
     header = _header(old)
-    order: Any = "F" if header.fortran else "C"
-    flat = new.reshape(-1, order=order)
-    if header.kind in _BFLOAT16:
-        raw = encode_bfloat16(flat).astype("<u2").tobytes()
-    else:
-        raw = flat.astype(header.kind).tobytes()
-    return old[: header.start].tobytes() + raw
+    assert header.form is not None
+    return old[: header.start].tobytes() + bytes_of(new, header.form, header.order)
 
 
 def _header(data: Bytes) -> _Header:
@@ -189,14 +159,14 @@ def _header(data: Bytes) -> _Header:
     if not plain or len(shape) > MOST_DIMENSIONS or any(size >= 2**63 for size in shape):
         raise ValueError("damaged (it has no possible shape)")
     described = found["descr"].strip("'\"")
-    fortran = found["fortran_order"] == "True"
-    return _Header(_kind(described), described[:40], shape, fortran, stop)
+    order: Literal["C", "F"] = "F" if found["fortran_order"] == "True" else "C"
+    return _Header(_form(described), described[:40], shape, order, stop)
 
 
-def _kind(described: str) -> str | None:
-    """Return a type that holds numbers, None for others."""
+def _form(described: str) -> str | None:
+    """Return the form of a type that holds numbers, or None for another type."""
     if described in _BFLOAT16:
-        return described
+        return "bfloat16"
     if not _NUMBERS.fullmatch(described):
         return None
     try:

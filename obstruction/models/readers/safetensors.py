@@ -1,8 +1,8 @@
-"""Files of the safetensors format: a header in JSON, then the numbers.
+"""Files of the safetensors format: a header in JSON, followed by numbers.
 
-Written from the format's description (https://huggingface.co/docs/safetensors): eight bytes give
-the length of the header, which gives type, shape and place of every tensor; the places must fill
-the rest of the file without holes or overlaps.
+This reader follows the description of the format, https://huggingface.co/docs/safetensors. The
+first eight bytes give the length of the header. The header gives the type, shape and place of every
+tensor. The places must fill the rest of the file without holes or overlaps.
 """
 
 from __future__ import annotations
@@ -14,35 +14,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import (
-    Contents,
-    Tensor,
-    UnreadableModel,
-    decode_bfloat16,
-    encode_bfloat16,
-)
+from obstruction.models.contents import Contents, Tensor, UnreadableModel
 from obstruction.models.readers.files import (
     Bytes,
+    bytes_of,
     fitting,
     mapped,
     replacing,
     shown,
     spliced,
+    stored_type,
+    tensor_of,
     told_as,
 )
 
+FORMAT: Final = "safetensors"
+SUFFIXES: Final = (".safetensors",)
+
 LARGEST_HEADER: Final = 100_000_000
-"""Bytes that a header may have, as in the format's own library."""
+"""The largest number of bytes of a header, as in the format's own library."""
 
 SMALL_HEADER: Final = 2 * 2**20
-"""Bytes that a header may always have; a larger one must be less than a tenth of its file, since
-what is made of it takes many times its size."""
+"""The largest number of bytes of a header that is more than a tenth of its file. The objects made
+of a header need many times its size."""
 
 MOST_DIMENSIONS: Final = 64
-_MOST_DIGITS: Final = 30  # of any number; sizes have 19 at most
+_MOST_DIGITS: Final = 30  # of any number; a size has 19 at most
 
 _TYPES: Final = {
     "BOOL": "?",
@@ -55,19 +54,14 @@ _TYPES: Final = {
     "U64": "<u8",
     "I64": "<i8",
     "F16": "<f2",
-    "BF16": "<u2",
+    "BF16": "bfloat16",
     "F32": "<f4",
     "F64": "<f8",
     "C64": "<c8",
 }
 _BITS: Final = {
-    "F8_E4M3": 8,
-    "F8_E5M2": 8,
-    "F8_E8M0": 8,
-    "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6,
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }  # types that NumPy does not have
 
@@ -81,41 +75,25 @@ class _Entry:
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is, or claims to be, of this format."""
-    return head[8:9] == b"{" or path.suffix == ".safetensors"
+    """Return whether the header of a file starts as one in JSON does."""
+    return head[8:9] == b"{" or path.suffix in SUFFIXES
 
 
 def read(path: Path) -> Contents:
-    """Read a file; its tensors are views of it, except those of type bfloat16.
-
-    Raises
-    ------
-    UnreadableModel
-        If it is damaged or breaks the format's rules.
-    """
+    """Return the tensors of a file."""
     with told_as(UnreadableModel, path):
         return _read(mapped(path))[0]
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy with some tensors replaced; the header and all other bytes stay as they are.
-
-    Raises
-    ------
-    UnreadableModel
-        If ``path`` cannot be read.
-    ValueError
-        If a change does not fit, or ``out`` cannot be written.
-    """
+    """Write a copy with new numbers in some tensors; the header stays as it is."""
     with told_as(UnreadableModel, path):
         data = mapped(path)
         contents, entries = _read(data)
     splices = []
     for name, new in fitting(changes, contents.tensors).items():
         entry = entries[name]
-        stored = encode_bfloat16(new.reshape(-1)) if entry.kind == "BF16" else new
-        kind = _TYPES.get(entry.kind, "u1")
-        raw = np.ascontiguousarray(stored, dtype=kind).tobytes()
+        raw = bytes_of(new, _TYPES.get(entry.kind, "u1"))
         splices.append((entry.start, entry.stop - entry.start, raw))
     with replacing(out) as stream:
         spliced(data, splices, stream)
@@ -136,17 +114,11 @@ def _read(data: Bytes) -> tuple[Contents, dict[str, _Entry]]:
 def _tensor(name: str, entry: _Entry, raw: Bytes) -> Tensor:
     if entry.kind in _BITS:
         return Tensor(name, raw.reshape(entry.shape), entry.kind.lower())
-    kind = np.dtype(_TYPES[entry.kind])
-    if raw.ctypes.data % kind.alignment:
-        raw = raw.copy()
-    numbers: NDArray[Any] = raw.view(kind)
-    if entry.kind == "BF16":
-        return Tensor(name, decode_bfloat16(numbers).reshape(entry.shape), "bfloat16")
-    return Tensor(name, numbers.reshape(entry.shape), kind.name)
+    return tensor_of(name, raw, _TYPES[entry.kind], entry.shape)
 
 
 def _header(data: Bytes) -> dict[str, _Entry]:
-    """Return the entries of a header, ordered as in it, after all of the format's checks."""
+    """Return the entries of a header in their order, after all checks of the format."""
     if data.size < 8:
         raise ValueError("damaged (the file is cut off)")
     length = int.from_bytes(data[:8].tobytes(), "little")
@@ -164,7 +136,7 @@ def _header(data: Bytes) -> dict[str, _Entry]:
         found = json.loads(
             text.decode("utf-8"),
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
+            parse_constant=_no_fraction,
             parse_int=_whole,
             parse_float=_no_fraction,
         )
@@ -194,10 +166,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"damaged (the header holds {name})")
-
-
 def _whole(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"damaged (the header holds a number of {len(text):,} digits)")
@@ -222,12 +190,12 @@ def _entry(name: str, about: Any, base: int) -> _Entry:
         raise ValueError(f"damaged (tensor {shown(name)} has no possible shape)")
     if not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"damaged (tensor {shown(name)} has no possible place)")
-    bits = _BITS[kind] if kind in _BITS else 8 * np.dtype(_TYPES[kind]).itemsize
+    bits = _BITS[kind] if kind in _BITS else 8 * stored_type(_TYPES[kind]).itemsize
     if math.prod(shape) * bits != 8 * (offsets[1] - offsets[0]):
         raise ValueError(f"damaged (the place of tensor {shown(name)} does not fit its shape)")
     return _Entry(kind, tuple(shape), base + offsets[0], base + offsets[1])
 
 
 def _sizes(values: Any) -> bool:
-    """Return whether these are whole numbers that can be sizes (`True` is none)."""
+    """Return whether a value is a list of whole numbers that can be sizes."""
     return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)

@@ -1,9 +1,9 @@
-"""Zip archives that may be made to attack, read by a parser of its own.
+"""Zip archives that may have been made to do harm.
 
-It needs the places of sizes and checksums to replace a member within a copy that is otherwise the
-same, and it believes no size: members must lie within the file, apart from each other, with headers
-that say the same as the directory does; what expands is counted as it expands. Nothing is ever
-extracted to the disk.
+Python's own module ``zipfile`` does not tell where an archive keeps sizes and checksums, which must
+be known to replace a member in a copy that is otherwise the same. The parser here trusts no size.
+Members must lie within the file and must not overlap, and their own headers must agree with the
+directory. Bytes are counted while they are decompressed. Nothing is ever extracted to the disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from obstruction.models.readers.files import Bytes, Splice, mapped, most_expanded, shown, spliced
 
 MOST_MEMBERS: Final = 100_000
-"""The largest number of members: each costs a few hundred bytes before anything is read."""
+"""The largest number of members. Each needs some hundred bytes of memory."""
 
 STORED: Final = 0
 DEFLATED: Final = 8
@@ -36,31 +36,29 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _DESCRIPTOR: Final = 0x8
 _UTF8: Final = 0x800
-_WIDE: Final = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # stand for numbers given with 64 bits
+_WIDE: Final = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # say that the number has 64 bits, elsewhere
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of an archive; ``sizes`` are the places of the sizes that its headers hold.
+    """A member of an archive, and the positions in the file of what is said about it.
 
     Attributes
     ----------
     name : str
-        Its path within the archive, never used as a path on the disk.
+        Its path within the archive, which is never used as a path on the disk.
     method : int
         `STORED` or `DEFLATED`.
     crc, packed, size : int
-        The checksum and the bytes before and after expansion, as the directory declares them.
+        Its checksum and the numbers of its bytes, compressed and not, as the directory says.
+    header : int
+        The position of its header.
     start, stop : int
-        Where in the file the bytes are, before expansion.
-    header, directory : int
-        Where its entry in the directory and its own header are.
+        The positions where its compressed bytes start and end.
     checksums : tuple of int
-        Where its checksum is written.
-    lengths : tuple of (int, str)
-        Where ``packed`` is written, and in which `struct` format.
-    moves : tuple of (int, str)
-        Where the place of its header is written.
+        The positions of its checksum.
+    lengths, moves : tuple of (int, str)
+        The positions of the numbers ``packed`` and ``header``, with their `struct` formats.
     """
 
     name: str
@@ -89,7 +87,7 @@ class Archive:
     data : ndarray of uint8
         The whole file, mapped.
     members : dict of str to Member
-        By name, in the order of the directory, without folders.
+        The members by name, in the order of the directory, without folders.
 
     Raises
     ------
@@ -112,12 +110,12 @@ class Archive:
         self.checked = any(member.crc for member in found)
 
     def view(self, name: str) -> Bytes:
-        """Return the bytes of a member: a view of the file if they are stored as they are.
+        """Return the bytes of a member, as a view of the file if they are not compressed.
 
         Raises
         ------
         ValueError
-            If it is missing, damaged, or expands out of proportion to the file.
+            If the member is missing or damaged, or expands out of proportion to the file.
         """
         if name not in self.members:
             raise ValueError(f"damaged ({shown(name)} is missing)")
@@ -144,7 +142,7 @@ class Archive:
 
     def _expanded(self, member: Member, packed: Bytes) -> Bytes:
         self._take(member.size, member.name)
-        # no more is allocated than what is declared and allowed, whatever comes out
+        # no more is allocated than is declared and allowed, however many bytes there are
         data = np.empty(member.size, np.uint8)
         stream, done = zlib.decompressobj(-zlib.MAX_WBITS), 0
         for start in range(0, packed.size, _PIECE):
@@ -165,7 +163,7 @@ class Archive:
     # --- the directory at the end -----------------------------------------------------------
 
     def _directory(self) -> list[Member]:
-        """Return what the directory lists."""
+        """Return the members that the directory lists."""
         data, size = self.data, self.data.size
         tail = data[max(0, size - _END.size - 0xFFFF) :].tobytes()
         at = tail.rfind(b"PK\x05\x06")
@@ -209,7 +207,10 @@ class Archive:
         return found
 
     def _entry(self, at: int, first: int, stop: int) -> tuple[Member | None, int]:
-        """Read an entry of the directory, and the header of the member that it lists."""
+        """Return the member in an entry of the directory, or None for a folder, and the next entry.
+
+        Entries are given by their positions.
+        """
         fields = self._unpack(_CENTRAL, at)
         mark, _, _, flags, method, _, _, crc, packed, size = fields[:10]
         name_size, extra_size, comment_size, disk, _, _, header = fields[10:]
@@ -243,13 +244,13 @@ class Archive:
             raise ValueError(f"damaged (the header of {shown(name)} does not fit the directory)")
         checksums = [at + 16]
         narrow = self._wide(extra, local[10], (local[8], local[7], 0))
-        if flags & _DESCRIPTOR:  # sizes and checksum come after the data, perhaps only there
+        if flags & _DESCRIPTOR:  # sizes and checksum follow the data, and may be only there
             checksum, packed_after = self._descriptor(start + packed, first, (crc, packed, size))
             checksums.append(checksum)
             lengths.append(packed_after)
-        told = local[6], narrow[1][0], narrow[0][0]
-        if not flags & _DESCRIPTOR or told != (0, 0, 0):
-            if told != (crc, packed, size):
+        declared = local[6], narrow[1][0], narrow[0][0]
+        if not flags & _DESCRIPTOR or declared != (0, 0, 0):
+            if declared != (crc, packed, size):
                 raise ValueError(
                     f"damaged (the header of {shown(name)} does not fit the directory)"
                 )
@@ -275,7 +276,7 @@ class Archive:
     def _descriptor(
         self, at: int, first: int, sizes: tuple[int, int, int]
     ) -> tuple[int, tuple[int, str]]:
-        """Return where checksum and packed size stand that follow the data of a member."""
+        """Return the positions of the checksum and of the compressed size behind the data."""
         tail = self.data[at : min(at + 24, first)].tobytes()
         skip = 4 if tail[:4] == b"PK\x07\x08" else 0
         for form, width in (("<LLL", "<L"), ("<LQQ", "<Q")):
@@ -287,7 +288,7 @@ class Archive:
     def _wide(
         self, at: int, length: int, values: tuple[int, int, int]
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """Return sizes of 64 bits where 32 do not suffice, and their places (0 if narrow)."""
+        """Return numbers with their positions if they have 64 bits, else with 0."""
         if at + length > self.data.size:
             raise ValueError("damaged (a header of the archive is cut off)")
         extra, position = self.data[at : at + length].tobytes(), 0
@@ -313,7 +314,7 @@ class Archive:
         return form.unpack(self.data[at : at + form.size].tobytes())
 
     def _check_overlaps(self, found: list[Member]) -> None:
-        """Refuse members that share bytes, of which a small file makes much."""
+        """Refuse members that overlap, with which a small file could expand to a large one."""
         done = 0
         for member in sorted(found, key=lambda member: member.header):
             if member.header < done:
@@ -323,18 +324,17 @@ class Archive:
     # --- a copy with members replaced ------------------------------------------------------
 
     def write(self, changes: Mapping[str, Any], stream: IO[bytes]) -> None:
-        """Write a copy of the archive to a stream, with new bytes for some members.
-
-        Order, names, kinds of compression, and the bytes of all others stay as they are.
+        """Write a copy of the archive with new bytes in some members; all else stays as it is.
 
         Parameters
         ----------
         changes : mapping of str to bytes-like
-            New bytes by name of member, as many as there were.
+            New bytes, as many as before, by the names of members.
         stream : binary stream
+            The stream to which the copy is written.
         """
         splices: list[Splice] = []
-        grown: list[tuple[int, int]] = []  # where members grew, and by how much
+        grown: list[tuple[int, int]] = []  # the position of a member, and by how much it grows
         for name, new in changes.items():
             member = self.members[name]
             if len(new) != member.size:
@@ -364,6 +364,19 @@ class Archive:
             for at, form in member.moves
         ]
         return [_number(at, form, to + by) for at, form, to in pointers if (by := shift(to))]
+
+
+def first_member(head: bytes) -> bytes | None:
+    """Return the name of the first member of a zip archive, or None for another file.
+
+    Parameters
+    ----------
+    head : bytes
+        The first bytes of the file.
+    """
+    if not head.startswith(b"PK\x03\x04") or len(head) < _LOCAL.size:
+        return None
+    return head[_LOCAL.size : _LOCAL.size + int.from_bytes(head[26:28], "little")]
 
 
 def _deflated(data: Any) -> bytes:

@@ -21,6 +21,9 @@ from obstruction.models.readers.keras import config as keras_config
 from obstruction.models.readers.keras.datasets import WEIGHTS, Found, ask, listing, opened
 from obstruction.models.readers.zip_archives import Archive
 
+FORMAT: Final = "Keras"
+SUFFIXES: Final = (".keras", ".weights.h5", ".h5")
+
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _MOST_CONFIG: Final = 2**26
 

@@ -25,6 +25,8 @@ from obstruction.models.contents import (
 from obstruction.models.readers.files import fitting
 from obstruction.models.readers.keras import config as keras_config
 
+OBJECTS: Final = "a Keras model"
+
 _PACKAGES: Final = ("keras", "tf_keras")
 _CALLS: Final = ("call", "__call__")
 

@@ -1,24 +1,33 @@
-"""Plain arrays: weights in a sequence or a flat mapping."""
+"""Weights as plain arrays in a sequence or in a flat mapping."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Activation, Contents, Dense, Layout, Step, UnreadableModel
+from obstruction.models.contents import (
+    Activation,
+    Contents,
+    Dense,
+    Orientation,
+    Step,
+    UnreadableModel,
+)
 from obstruction.models.readers.memory.tensors import (
-    as_tensor,
+    as_tensors,
     check_changes,
     is_array,
     is_jax,
     like,
     overwrite,
 )
+
+OBJECTS: Final = "a sequence or mapping of arrays"
 
 
 def matches(source: Any) -> bool:
@@ -37,23 +46,23 @@ def read(source: Any) -> Contents:
     Parameters
     ----------
     source : tuple, list, mapping or what `obstruction.replay` returns
-        In forward order ``(W1, W2, ...)``, ``[W1, b1, W2, b2, ...]`` with None for biases that
-        there are not, or ``[(W1, b1), (W2, b2), ...]``; as a mapping by names, which tell what is
-        what as those in a file do, and of which ``W1``, ``b1``, ``W2``, ... are in forward order.
-        Weights are matrices; with one output the last is ``(1, l)`` or ``(l, 1)``, never ``(l,)``.
+        A sequence holds the layers in forward order, as ``(W1, W2, ...)``, as
+        ``[W1, b1, W2, b2, ...]`` with None for missing biases, or as ``[(W1, b1), (W2, b2), ...]``.
+        A mapping holds arrays by names, as a file does; ``W1``, ``b1``, ``W2``, ... are in forward
+        order. Weights must be matrices: for one output, the last is ``(1, l)`` or ``(l, 1)``.
 
     Raises
     ------
     UnreadableModel
-        If weights are no matrices, or biases no vectors.
+        If weights are not matrices, or if biases are not vectors.
     """
     held = {name: value for name, value in _slots(source) if value is not None}
-    tensors = {name: as_tensor(name, value) for name, value in held.items()}
+    tensors = as_tensors(held)
     if isinstance(source, Mapping):
         return Contents("mapping of arrays", tensors)
     ours = _is_replayed(source)
-    between = Activation("relu") if ours else Activation("")  # no name: the caller must say it
-    layout: Layout | None = "out_in" if ours else None
+    between = Activation("relu" if ours else "")  # without a name, the user must give it
+    layout: Orientation | None = "out_in" if ours else None
     steps: list[Step] = []
     for name in sorted(
         (name for name in tensors if name[0] == "W"), key=lambda name: int(name[1:])
@@ -66,28 +75,12 @@ def read(source: Any) -> Contents:
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
-    """Return arrays in a container of the same type in which some have other values.
-
-    Parameters
-    ----------
-    source : tuple, list or mapping
-        What was read.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`.
-    inplace : bool
-        Whether to change the arrays themselves, which only those of NumPy and PyTorch allow.
-
-    Raises
-    ------
-    ValueError
-        If a change does not fit, or an array cannot be changed.
-    """
+    """Return a container of the same type with new values; arrays of JAX allow no ``inplace``."""
     slots = _slots(source)
     held = {name: value for name, value in slots if value is not None}
     check_changes(changes, held)
     if inplace:
-        for name, array in changes.items():
-            overwrite(name, held[name], array)
+        overwrite(held, changes)
         return source
     new = {name: like(held[name], array) for name, array in changes.items()}
     if isinstance(source, MutableMapping):
@@ -105,7 +98,7 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
 
 
 def _slots(source: Any) -> list[tuple[str, Any]]:
-    """Return a name and an array, or None, for every place that can hold one."""
+    """Return a name and an array for every place in a source, or None where it holds no array."""
     if isinstance(source, Mapping):
         return [(str(name), value) for name, value in source.items()]
     if _is_replayed(source):
@@ -126,7 +119,7 @@ def _slots(source: Any) -> list[tuple[str, Any]]:
         else:
             what = "None" if part is None else f"the shape {tuple(part.shape)}"
             raise UnreadableModel(
-                f"array {len(slots)} has {what} where weights are due: they must be matrices, "
+                f"array {len(slots)} has {what} where weights are expected: they must be matrices, "
                 "(1, l) or (l, 1) for one output"
             )
     for name, value in slots:
@@ -137,14 +130,14 @@ def _slots(source: Any) -> list[tuple[str, Any]]:
             raise UnreadableModel(f"{name} has the shape {shape}: biases must be vectors")
     if layer == 1:
         raise UnreadableModel(
-            "one matrix is one layer: give the weights of two layers or more, output weights as "
-            "a matrix too, (1, l) or (l, 1) for one output"
+            "one matrix is one layer: give the weights of two layers or more, where the output "
+            "weights are a matrix too, (1, l) or (l, 1) for one output"
         )
     return slots
 
 
 def _is_pair(part: Any) -> bool:
-    """Return whether a part of a sequence is weights with biases."""
+    """Return whether a part of a sequence holds the weights and the biases of a layer."""
     if not isinstance(part, (tuple, list)) or len(part) not in (1, 2):
         return False
     return is_array(part[0]) and all(one is None or is_array(one) for one in part)
@@ -158,12 +151,12 @@ def _is_replayed(source: Any) -> bool:
 
 def _made(source: Any, parts: list[Any]) -> Any:
     """Return parts in a sequence of the same type as another."""
-    make = getattr(source, "_make", type(source))  # a named tuple has its own way
+    make = getattr(source, "_make", type(source))  # which named tuples have
     return make(parts)
 
 
 def _shared(held: Mapping[str, Any]) -> tuple[frozenset[str], ...]:
-    """Return the pairs of NumPy arrays that have memory in common."""
+    """Return the pairs of NumPy arrays that share memory."""
     arrays = [(name, value) for name, value in held.items() if isinstance(value, np.ndarray)]
     return tuple(
         frozenset({one, other})

@@ -1,20 +1,22 @@
 """Networks of scikit-learn in memory: ``MLPClassifier`` and ``MLPRegressor``.
 
-scikit-learn is never imported here: an object can only be one of its own if it is loaded already.
+This module never imports scikit-learn, which must be loaded already if an object is of it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Activation, Contents, Dense, Step, UnreadableModel
-from obstruction.models.readers.memory.tensors import as_tensor, check_changes, overwrite
+from obstruction.models.readers.memory.tensors import as_tensors, check_changes, overwrite
 
-_NETWORKS = ("MLPClassifier", "MLPRegressor")
+OBJECTS: Final = "a network of scikit-learn"
+
+_NETWORKS: Final = ("MLPClassifier", "MLPRegressor")
 
 
 def matches(source: Any) -> bool:
@@ -23,23 +25,12 @@ def matches(source: Any) -> bool:
 
 
 def read(source: Any) -> Contents:
-    """Return the layers of a fitted or partially fitted network.
-
-    Parameters
-    ----------
-    source : MLPClassifier, MLPRegressor or Pipeline
-        A pipeline must end in one of the networks.
-
-    Raises
-    ------
-    UnreadableModel
-        If the network has not been fitted.
-    """
+    """Return the layers of a network that has been fitted, at least partially."""
     network = _last(source)
     if not hasattr(network, "coefs_"):
         name = type(network).__name__
         raise UnreadableModel(f"{name} has no weights yet: call fit or partial_fit first")
-    tensors = {name: as_tensor(name, array) for name, array in _held(network).items()}
+    tensors = as_tensors(_held(network))
     steps: list[Step] = []
     for i in range(len(network.coefs_)):
         steps += [Activation(network.activation)] if steps else []
@@ -48,33 +39,15 @@ def read(source: Any) -> Contents:
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
-    """Return a network or pipeline in which some weights have other values.
-
-    Parameters
-    ----------
-    source : MLPClassifier, MLPRegressor or Pipeline
-        What was read.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`.
-    inplace : bool
-        Whether to change the arrays of the network itself, so that ``partial_fit`` goes on with
-        them. If not, a deep copy is changed.
-
-    Raises
-    ------
-    ValueError
-        If a change does not fit.
-    """
+    """Return a network or pipeline with new weights, with which ``partial_fit`` goes on."""
     check_changes(changes, _held(_last(source)))
     target = source if inplace else copy.deepcopy(source)
-    held = _held(_last(target))
-    for name, array in changes.items():
-        overwrite(name, held[name], array)
+    overwrite(_held(_last(target)), changes)
     return target
 
 
 def _is(value: Any, package: str, names: tuple[str, ...]) -> bool:
-    """Return whether a value is of one of some classes, told by their names."""
+    """Return whether a value is of a class of one of some names, or of a subclass."""
     return any(
         kind.__name__ in names and kind.__module__.startswith(package)
         for kind in type(value).__mro__
@@ -82,7 +55,7 @@ def _is(value: Any, package: str, names: tuple[str, ...]) -> bool:
 
 
 def _last(source: Any) -> Any:
-    """Return the last step of a pipeline, or what is no pipeline."""
+    """Return the last step of a pipeline, or the source itself if it is no pipeline."""
     while _is(source, "sklearn.pipeline", ("Pipeline",)) and source.steps:
         source = source.steps[-1][1]
     return source

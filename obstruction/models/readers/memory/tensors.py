@@ -1,4 +1,4 @@
-"""Arrays of any framework as tensors of a model and back, without importing the framework."""
+"""Conversion of arrays of any framework to tensors and back, without importing the framework."""
 
 from __future__ import annotations
 
@@ -29,13 +29,18 @@ def is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic)) or is_torch(value) or is_jax(value)
 
 
+def as_tensors(held: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return arrays of NumPy, PyTorch or JAX as tensors of the same names."""
+    return {name: as_tensor(name, value) for name, value in held.items()}
+
+
 def as_tensor(name: str, value: Any) -> Tensor:
-    """Return an array of NumPy, PyTorch or JAX as a tensor, without a copy where that is possible.
+    """Return an array of NumPy, PyTorch or JAX as a tensor, without a copy if that is possible.
 
     Raises
     ------
     UnreadableModel
-        If a PyTorch tensor holds no numbers (lazy, or on the device ``meta``) or is sparse.
+        If it is a PyTorch tensor that is lazy, on the device ``meta``, or sparse.
     """
     if is_torch(value):
         return _from_torch(name, value)
@@ -48,11 +53,11 @@ def as_tensor(name: str, value: Any) -> Tensor:
 def _from_torch(name: str, value: Any) -> Tensor:
     torch = sys.modules["torch"]
     if torch.nn.parameter.is_lazy(value):
-        raise UnreadableModel(f"{name}: not initialised yet: run the module on one batch first")
+        raise UnreadableModel(f"{name}: is not initialised: run the module on one batch first")
     if value.is_meta:
-        raise UnreadableModel(f"{name}: on the device 'meta', where tensors hold no numbers")
+        raise UnreadableModel(f"{name}: is on the device 'meta', where tensors hold no numbers")
     if value.layout is not torch.strided:
-        raise UnreadableModel(f"{name}: sparse tensors cannot be read: give it as a dense one")
+        raise UnreadableModel(f"{name}: is sparse, which cannot be read: give it as a dense tensor")
     dtype = str(value.dtype).removeprefix("torch.")
     held = value.detach().cpu()
     if held.is_quantized:
@@ -60,14 +65,14 @@ def _from_torch(name: str, value: Any) -> Tensor:
     elif dtype == "bfloat16":
         held = held.float()
     elif dtype.startswith("float8"):
-        held = held.view(torch.uint8)  # NumPy has no such type; the name of the type is kept
+        held = held.view(torch.uint8)  # NumPy has no such type
     array = held.numpy().view()
-    array.flags.writeable = False  # it is the memory of the user's model
+    array.flags.writeable = False  # as it is the memory of the user's model
     return Tensor(name, array, dtype)
 
 
 def like(value: Any, array: NDArray[Any]) -> Any:
-    """Return numbers as an array of the same framework, type and device as another."""
+    """Return numbers as an array of the framework, type and device of another array."""
     if is_torch(value):
         torch = sys.modules["torch"]
         made = torch.from_numpy(np.array(array)).to(device=value.device, dtype=value.dtype)
@@ -78,32 +83,28 @@ def like(value: Any, array: NDArray[Any]) -> Any:
     return sys.modules["jax"].device_put(typed, value.sharding) if is_jax(value) else typed
 
 
-def overwrite(name: str, value: Any, array: NDArray[Any]) -> None:
-    """Replace the numbers of an array of NumPy or PyTorch in place.
+def overwrite(held: Mapping[str, Any], changes: Mapping[str, NDArray[Any]]) -> None:
+    """Write new numbers into some of the arrays of NumPy or PyTorch that are held.
 
     Raises
     ------
     ValueError
-        If the array cannot be changed.
+        If an array cannot be changed.
     """
-    if is_torch(value):
-        torch = sys.modules["torch"]
-        with torch.no_grad():
-            value.copy_(torch.from_numpy(np.array(array)))
-    elif isinstance(value, np.ndarray) and value.flags.writeable:
-        value[...] = array
-    else:
-        raise ValueError(f"inplace = True: {name} cannot be changed in place")
+    for name, array in changes.items():
+        value = held[name]
+        if is_torch(value):
+            torch = sys.modules["torch"]
+            with torch.no_grad():
+                value.copy_(torch.from_numpy(np.array(array)))
+        elif isinstance(value, np.ndarray) and value.flags.writeable:
+            value[...] = array
+        else:
+            raise ValueError(f"inplace = True: {name} cannot be changed in place")
 
 
 def check_changes(changes: Mapping[str, NDArray[Any]], held: Mapping[str, Any]) -> None:
-    """Check that all changes are of tensors that there are, in their shapes.
-
-    Raises
-    ------
-    ValueError
-        If one is not.
-    """
+    """Raise a ValueError unless all changes have the name and the shape of an array."""
     for name, array in changes.items():
         if name not in held:
             raise ValueError(f"changes: there is no tensor {name!r}")

@@ -1,16 +1,16 @@
-"""Nested mappings of arrays: the parameters of Flax and Haiku, or of one's own JAX code."""
+"""Nested mappings and lists of arrays, such as the parameters of Flax and Haiku."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Layout
+from obstruction.models.contents import Contents, Orientation
 from obstruction.models.readers.memory.tensors import (
-    as_tensor,
+    as_tensors,
     check_changes,
     is_array,
     is_jax,
@@ -18,11 +18,13 @@ from obstruction.models.readers.memory.tensors import (
     overwrite,
 )
 
+OBJECTS: Final = "a tree of Flax or Haiku parameters"
+
 _Leaves: TypeAlias = Iterator[tuple[tuple[Any, ...], Any]]
 
 
 def matches(source: Any) -> bool:
-    """Return whether an object is a tree of arrays: mappings and lists in each other."""
+    """Return whether an object consists of nested mappings and lists that hold only arrays."""
     if not isinstance(source, (Mapping, tuple, list)):
         return False
     found = False
@@ -34,36 +36,22 @@ def matches(source: Any) -> bool:
 
 
 def read(source: Any) -> Contents:
-    """Return the arrays of a tree, by names joined by ``/``.
+    """Return the arrays of a tree, whose names are the keys that lead to them, joined by ``/``.
 
     Parameters
     ----------
     source : mapping or list
-        Such as ``{"params": {"Dense_0": {"kernel": ..., "bias": ...}}}`` of Flax, or
-        ``{"linear": {"w": ..., "b": ...}}`` of Haiku; also ``nnx.state(model)``.
+        For example ``{"params": {"Dense_0": {"kernel": ..., "bias": ...}}}`` of Flax,
+        ``nnx.state(model)``, or ``{"linear": {"w": ..., "b": ...}}`` of Haiku.
     """
     held = _named(source)
-    tensors = {name: as_tensor(name, value) for name, value in held.items()}
-    return Contents("tree of arrays", tensors, _layout(held))
+    return Contents("tree of arrays", as_tensors(held), _layout(held))
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
-    """Return a tree of the same types in which some arrays have other values.
+    """Return a tree of the same types in which some arrays have new values.
 
-    Parameters
-    ----------
-    source : mapping or list
-        What was read.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`.
-    inplace : bool
-        Whether to change the mappings and lists themselves; arrays of NumPy are then overwritten,
-        arrays of JAX, which cannot change, replaced.
-
-    Raises
-    ------
-    ValueError
-        If a change does not fit, or a mapping or array cannot be changed.
+    With ``inplace``, arrays of NumPy are overwritten and those of JAX replaced in their containers.
     """
     check_changes(changes, _named(source))
     paths = {_name(path): path for path, leaf in _leaves(source, ()) if is_array(leaf)}
@@ -72,7 +60,7 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
 
 
 def _leaves(tree: Any, path: tuple[Any, ...]) -> _Leaves:
-    """Yield all that is no mapping or list, with the keys that lead there."""
+    """Yield the leaves of a tree, each with the keys that lead to it."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from _leaves(value, (*path, key))
@@ -84,7 +72,7 @@ def _leaves(tree: Any, path: tuple[Any, ...]) -> _Leaves:
 
 
 def _content(leaf: Any) -> Any:
-    """Return the array in a box such as Flax's ``nnx.Param``, or what there is."""
+    """Return the array in a variable such as Flax's ``nnx.Param``, or the leaf itself."""
     if is_array(leaf) or not hasattr(leaf, "replace"):
         return leaf
     inner = leaf.get_value() if hasattr(leaf, "get_value") else getattr(leaf, "value", leaf)
@@ -99,8 +87,8 @@ def _named(source: Any) -> dict[str, Any]:
     return {_name(path): leaf for path, leaf in _leaves(source, ()) if is_array(leaf)}
 
 
-def _layout(held: Mapping[str, Any]) -> Layout | None:
-    """Return the layout of Flax and Haiku if it is theirs, None if it may be another."""
+def _layout(held: Mapping[str, Any]) -> Orientation | None:
+    """Return the orientation of Flax and Haiku if the names are theirs, else None."""
     matrices = [(name, one) for name, one in held.items() if one.ndim == 2]
     parts = [(name.rpartition("/"), one) for name, one in matrices]
     if not parts or any(name[2] not in ("kernel", "w") for name, _ in parts):
@@ -117,7 +105,7 @@ def _replaced(
     wanted: Mapping[tuple[Any, ...], tuple[str, NDArray[Any]]],
     inplace: bool,
 ) -> Any:
-    """Return a tree with some of its leaves replaced, itself if nothing in it changes."""
+    """Return a tree with new arrays in some leaves, or the tree itself if none is in it."""
     if not any(one[: len(path)] == path for one in wanted):
         return tree
     if path in wanted:
@@ -134,7 +122,7 @@ def _replaced(
         return tree
     if isinstance(tree, (tuple, list)):
         return getattr(tree, "_make", type(tree))(new.values())
-    if not isinstance(tree, dict):  # copies of others may share what they hold
+    if not isinstance(tree, dict):  # a shallow copy of another mapping may share its entries
         return type(tree)(new)
     target = copy.copy(tree)
     for key, value in changed.items():
@@ -143,10 +131,10 @@ def _replaced(
 
 
 def _leaf(leaf: Any, name: str, array: NDArray[Any], inplace: bool) -> Any:
-    """Return new numbers in place of a leaf, in the same kind of array and box."""
+    """Return a leaf of the same kind with new numbers."""
     held = _content(leaf)
     if inplace and not is_jax(held):
-        overwrite(name, held, array)
+        overwrite({name: held}, {name: array})
         return leaf
     made = like(held, array)
     return made if held is leaf else leaf.replace(made)

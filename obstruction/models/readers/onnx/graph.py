@@ -34,6 +34,9 @@ from obstruction.models.operations.regrouping import Regrouping
 from obstruction.models.readers.files import fitting, told_as
 from obstruction.models.readers.onnx.tensors import Store
 
+FORMAT: Final = "ONNX"
+SUFFIXES: Final = (".onnx",)
+
 Axis: TypeAlias = Literal["last", "rows"] | None
 """Which axis of a value belongs to the neurons: the last, the one before, or not known yet."""
 

@@ -1,7 +1,7 @@
-"""The numbers in an ONNX file and beside it, and copies of the file with other numbers.
+"""The tensors in an ONNX file and in files beside it, and copies with new numbers.
 
-The message is measured before the protobuf library sees it: a few bytes can stand for an object of
-a hundred. Numbers in files beside the model are only read from its own folder.
+The parts of the file are counted before the protobuf library parses it, which makes an object of a
+hundred bytes of a part of few bytes. Files beside the model are only read from its own folder.
 """
 
 from __future__ import annotations
@@ -10,55 +10,46 @@ import importlib.util
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Tensor, UnreadableModel, decode_bfloat16, encode_bfloat16
-from obstruction.models.readers.files import Bytes, Splice, mapped, replacing, spliced, told_as
+from obstruction.models.contents import Tensor, UnreadableModel
+from obstruction.models.readers.files import (
+    Bytes,
+    Splice,
+    bytes_of,
+    mapped,
+    replacing,
+    spliced,
+    stored_type,
+    tensor_of,
+    told_as,
+)
 
-# by the numbers of TensorProto.DataType: name, type in raw bytes, field of separate numbers
+# the form of raw bytes and the field of separate numbers, by the values of TensorProto.DataType
 KINDS: Final = {
-    1: ("float32", "<f4", "float_data"),
-    2: ("uint8", "u1", "int32_data"),
-    3: ("int8", "i1", "int32_data"),
-    4: ("uint16", "<u2", "int32_data"),
-    5: ("int16", "<i2", "int32_data"),
-    6: ("int32", "<i4", "int32_data"),
-    7: ("int64", "<i8", "int64_data"),
-    9: ("bool", "?", "int32_data"),
-    10: ("float16", "<f2", "int32_data"),
-    11: ("float64", "<f8", "double_data"),
-    12: ("uint32", "<u4", "uint64_data"),
-    13: ("uint64", "<u8", "uint64_data"),
-    16: ("bfloat16", "<u2", "int32_data"),
+    1: ("<f4", "float_data"),
+    2: ("u1", "int32_data"),
+    3: ("i1", "int32_data"),
+    4: ("<u2", "int32_data"),
+    5: ("<i2", "int32_data"),
+    6: ("<i4", "int32_data"),
+    7: ("<i8", "int64_data"),
+    9: ("?", "int32_data"),
+    10: ("<f2", "int32_data"),
+    11: ("<f8", "double_data"),
+    12: ("<u4", "uint64_data"),
+    13: ("<u8", "uint64_data"),
+    16: ("bfloat16", "int32_data"),
 }
+_BITS: Final = ("<f2", "bfloat16")  # forms whose separate numbers are bit patterns
 _EXTERNAL: Final = 1
 _FEW: Final = 500_000
 _MOST_BYTES: Final = 2**31 - 1
-
-# which fields of a message are messages, for those of which a file may have very many
-_MESSAGES: Final[dict[str, dict[int, str]]] = {
-    "model": {7: "graph", 8: "other", 14: "other", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph", 3: "other", 4: "other"},
-    "graph": {
-        **{1: "node", 5: "tensor", 11: "value", 12: "value", 13: "value", 14: "other"},
-        **{15: "sparse", 16: "other"},
-    },
-    "function": {7: "node", 9: "other", 11: "attribute", 12: "value", 14: "other"},
-    "node": {5: "attribute", 9: "other"},
-    "attribute": {
-        **{5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 14: "type", 15: "type"},
-        **{22: "sparse", 23: "sparse"},
-    },
-    "tensor": {3: "other", 13: "other", 16: "other"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "value": {2: "type", 4: "other"},
-    "type": {1: "type", 2: "other", 4: "type", 5: "type", 8: "type", 9: "type"},
-    "other": {},
-}
 
 
 class Store:
@@ -74,11 +65,11 @@ class Store:
     model : onnx.ModelProto
         The parsed file.
     protos : dict of str to onnx.TensorProto
-        Initialisers and the values of ``Constant`` nodes, by the name that the graph uses.
+        The initialisers and the values of ``Constant`` nodes, by their names in the graph.
     tensors : dict of str to Tensor
-        Their numbers.
+        The same tensors with their numbers.
     notes : list of str
-        What was passed over.
+        What is not read, a sentence each.
 
     Raises
     ------
@@ -120,42 +111,48 @@ class Store:
         if proto.data_type not in KINDS:
             self.notes.append(f"{name}: holds no numbers that are read (type {proto.data_type})")
             return None
-        dtype, form, field = KINDS[proto.data_type]
+        form, field = KINDS[proto.data_type]
         shape = tuple(proto.dims)
         if any(length < 0 for length in shape):
             raise ValueError(f"damaged (the shape of {name!r} is {shape})")
-        count, kind = math.prod(shape), np.dtype(form)
+        count, kind = math.prod(shape), stored_type(form)
+        size = count * kind.itemsize
         if proto.data_location == _EXTERNAL:
-            location, offset = self.place(name, proto, count * kind.itemsize)
-            raw = self._beside[location][offset : offset + count * kind.itemsize]
-            aligned = raw.size == 0 or raw.ctypes.data % kind.itemsize == 0
-            values = (raw if aligned else raw.copy()).view(kind)
+            location, offset = self.place(name, proto, size)
+            raw = self._beside[location][offset : offset + size]
         elif proto.HasField("raw_data"):
-            data = proto.raw_data
-            if len(data) != count * kind.itemsize:
-                raise ValueError(f"damaged ({name!r} has {len(data)} bytes for shape {shape})")
-            values = np.frombuffer(data, kind)
+            raw = np.frombuffer(proto.raw_data, np.uint8)
+            if raw.size != size:
+                raise ValueError(f"damaged ({name!r} has {raw.size} bytes for shape {shape})")
         else:
             numbers = getattr(proto, field)
             if len(numbers) != count:
                 raise ValueError(f"damaged ({name!r} has {len(numbers)} numbers for shape {shape})")
-            if dtype in ("float16", "bfloat16"):  # their bits, as integers
-                values = np.array(numbers, np.int64).astype(np.uint16).view(kind)
+            if form in _BITS:
+                raw = np.array(numbers, np.int64).astype("<u2").view(np.uint8)
             else:
-                values = np.array(numbers).astype(kind)
-        values = decode_bfloat16(values) if dtype == "bfloat16" else values
-        return Tensor(name, values.reshape(shape), dtype)
+                raw = np.array(numbers).astype(kind).view(np.uint8)
+        return tensor_of(name, raw, form, shape)
 
     def place(self, name: str, proto: Any, size: int | None) -> tuple[str, int]:
-        """Return in which file beside the model, and where in it, a tensor of some size is.
+        """Return the file beside the model that holds a tensor, and the position in it.
+
+        Parameters
+        ----------
+        name : str
+            The name of the tensor.
+        proto : onnx.TensorProto
+            The message that describes it.
+        size : int or None
+            The number of its bytes, None if that does not matter.
 
         Raises
         ------
         ValueError
-            If that is not within the model's folder, or not within the file.
+            If the file is not in the folder of the model, or if the tensor is not in the file.
         """
-        told = {entry.key: entry.value for entry in proto.external_data}
-        location = told.get("location", "")
+        entries = {entry.key: entry.value for entry in proto.external_data}
+        location = entries.get("location", "")
         for kind in (PurePosixPath, PureWindowsPath):
             plain = kind(location)
             if plain.is_absolute() or plain.drive or plain.root or ".." in plain.parts:
@@ -173,7 +170,7 @@ class Store:
                 raise ValueError(
                     f"{location!r}, which holds {name!r}, cannot be read ({problem})"
                 ) from None
-        texts = told.get("offset") or "0", told.get("length") or str(size or 0)
+        texts = entries.get("offset") or "0", entries.get("length") or str(size or 0)
         if not all(text.isascii() and text.isdigit() and len(text) < 20 for text in texts):
             raise ValueError(f"damaged (the place of {name!r} in {location!r})")
         offset, length = (int(text) for text in texts)
@@ -182,23 +179,21 @@ class Store:
         return location, offset
 
     def write(self, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-        """Write a copy with other numbers; ``changes`` must fit.
+        """Write a copy with new numbers, which must fit, in some tensors.
 
-        If ``out`` is another file than the model, copies of files beside it are named after
-        ``out``, so that they never replace those of another model. If it is the same, these files
-        are replaced before the model.
+        If ``out`` is another file than the model, the files beside it are copied under names that
+        begin with that of ``out``, so that they never replace those of another model. If ``out`` is
+        the model, the files beside it are replaced before the model.
         """
         for proto in _tensors_of(self.model):
-            if proto.data_location == _EXTERNAL:  # those that no layer uses go along
+            if proto.data_location == _EXTERNAL:  # tensors that no layer uses are copied too
                 with told_as(UnreadableModel, self.path):
                     self.place(proto.name, proto, None)
         splices: dict[str, list[Splice]] = {location: [] for location in self._beside}
         inside = False
         for name, values in changes.items():
             proto = self.protos[name]
-            kind = np.dtype(KINDS[proto.data_type][1])
-            stored = encode_bfloat16(values) if self.tensors[name].dtype == "bfloat16" else values
-            raw = stored.astype(kind).tobytes()
+            raw = bytes_of(values, KINDS[proto.data_type][0])
             if proto.data_location == _EXTERNAL:
                 location, offset = self.place(name, proto, len(raw))
                 splices[location].append((offset, len(raw), raw))
@@ -224,18 +219,18 @@ class Store:
 
 
 def _put(proto: Any, raw: bytes) -> None:
-    """Replace the numbers within a message, in the field that holds them."""
+    """Replace the numbers of a tensor in the field of the message that holds them."""
     if proto.HasField("raw_data"):
         proto.raw_data = raw
         return
-    dtype, form, field = KINDS[proto.data_type]
-    numbers = np.frombuffer(raw, "<u2" if dtype == "float16" else form)
+    form, field = KINDS[proto.data_type]
+    numbers = np.frombuffer(raw, "<u2" if form in _BITS else form)
     del getattr(proto, field)[:]
     getattr(proto, field).extend(numbers.tolist())
 
 
 def _tensors_of(message: Any) -> Iterator[Any]:
-    """Yield every tensor in a message, those of inner graphs too."""
+    """Yield every tensor in a message, with those of inner graphs."""
     if message.DESCRIPTOR.name == "TensorProto":
         yield message
         return
@@ -257,9 +252,9 @@ def _parsed(path: Path) -> Any:
     if data.size > _MOST_BYTES:
         raise ValueError("is no ONNX model, which has at most 2 GiB (its numbers can be beside it)")
     text = data.tobytes()
-    if not _is_frugal(text):
-        raise ValueError("holds more parts than a model of its size has")
     model = onnx.ModelProto()
+    if not _is_frugal(text, model.DESCRIPTOR):
+        raise ValueError("holds more parts than a model of its size has")
     try:
         model.ParseFromString(text)
     except Exception:  # protobuf raises errors of its own, a type per implementation
@@ -272,7 +267,7 @@ def _parsed(path: Path) -> Any:
 
 
 def _texts(model: Any) -> Iterator[Any]:
-    """Yield the names in a model, which protobuf leaves as bytes if they are no text."""
+    """Yield the names in a model, which are bytes if they are no valid text."""
     for function in model.functions:
         yield from (function.name, function.domain)
     graphs = [model.graph]
@@ -297,10 +292,16 @@ def _texts_of(tensor: Any) -> Iterator[Any]:
         yield from (entry.key, entry.value)
 
 
-def _is_frugal(text: bytes) -> bool:
-    """Return whether the messages within a model are not too many for its size."""
+@cache
+def _messages_in(kind: Any) -> dict[int, Any]:
+    """Return the kinds of the fields of a message that are messages, by their numbers."""
+    return {field.number: field.message_type for field in kind.fields if field.message_type}
+
+
+def _is_frugal(text: bytes, kind: Any) -> bool:
+    """Return whether the number of parts of a message of a kind is in proportion to its size."""
     left = max(_FEW, len(text) // 100)
-    todo = [(0, len(text), "model")]  # what is left of the messages that are open
+    todo = [(0, len(text), kind)]  # the unread part of each open message, and its kind
     while todo:
         at, stop, kind = todo.pop()
         while at < stop:
@@ -315,7 +316,7 @@ def _is_frugal(text: bytes) -> bool:
                 end = at + length
                 if end > stop:
                     raise ValueError("damaged, or no ONNX model")
-                inner = _MESSAGES[kind].get(tag >> 3)
+                inner = _messages_in(kind).get(tag >> 3)
                 if inner is not None and length:
                     todo.append((end, stop, kind))
                     stop, kind = end, inner

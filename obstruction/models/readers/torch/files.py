@@ -1,8 +1,8 @@
-"""What ``torch.save`` writes, ``.pt``, ``.pth``, ``.bin`` and ``.ckpt``, read without PyTorch.
+"""Files that ``torch.save`` wrote, read without PyTorch.
 
-The pickle within is read as data: nothing that it names is imported or called. Where it holds a
-state dict, that is a bag of tensors; where it holds a module, its classes tell layers and
-activations as well.
+The pickle in such a file is read as data, and nothing that it names is imported or called. It may
+hold a state dict, which has only tensors, or a module, whose classes tell its layers and
+activations too.
 """
 
 from __future__ import annotations
@@ -23,68 +23,46 @@ from obstruction.models.contents import (
     Step,
     Tensor,
     UnreadableModel,
+    overlapping,
 )
 from obstruction.models.readers.files import fitting, replacing, shown, told_as
 from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch.pickles import Call
 from obstruction.models.readers.torch.storages import LEGACY, TorchFile, View, is_tensor, view
+from obstruction.models.readers.zip_archives import first_member
+
+FORMAT: Final = "PyTorch"
+SUFFIXES: Final = (".pt", ".pth", ".bin", ".ckpt")
 
 MOST_PARTS: Final = 200_000
-"""The largest number of parts of a model: a part that contains another twice counts it twice."""
+"""The largest number of parts of a model; a part counts once for each place where it is."""
 
 DEEPEST: Final = 100
-"""How deeply modules and dictionaries may be nested."""
+"""The largest depth to which modules and dictionaries may be nested."""
 
-WELL_KNOWN: Final = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "module",
-    "net",
-    "network",
-)
-"""Keys of checkpoints under which the model is, the likeliest first."""
+WELL_KNOWN: Final = ("state_dict", "model_state_dict", "model", "module", "net", "network")
+"""The keys under which checkpoints keep the model, in the order in which they are tried."""
 
-_SUFFIXES: Final = (".pt", ".pth", ".ckpt", ".bin")
 _NO_MODEL: Final = re.compile(r"optim|sched|scaler|rng|random|callback|loops|history|hyper", re.I)
 _AVERAGED: Final = re.compile(r"(^|_)(ema|swa)(_|$)", re.I)
 _IN_OUT: Final = re.compile(r"(^|\.)c_(fc|attn)\.weight$")
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is, or claims to be, one that ``torch.save`` wrote."""
-    if head.startswith(LEGACY):
+    """Return whether a file starts as one that ``torch.save`` wrote."""
+    if head.startswith(LEGACY) or (first_member(head) or b"").endswith(b"data.pkl"):
         return True
-    if head.startswith(b"PK\x03\x04") and len(head) >= 30:
-        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-        return name.endswith(b"data.pkl") or path.suffix in _SUFFIXES
-    return path.suffix in _SUFFIXES and not head.startswith(b"\x89HDF")
+    return path.suffix in SUFFIXES and not head.startswith(b"\x89HDF")
 
 
 def read(path: Path) -> Contents:
-    """Read a file; its tensors are views of it where that can be.
-
-    Raises
-    ------
-    UnreadableModel
-        If it is damaged, holds no tensors, or what it holds is out of proportion to it.
-    """
+    """Return the tensors of the model in a file, and its layers if it holds a module."""
     with told_as(UnreadableModel, path):
         return _Reading(TorchFile(path)).contents()
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy with some tensors replaced; all that is not their numbers stays as it is.
-
-    Tensors that share memory in the file change together.
-
-    Raises
-    ------
-    UnreadableModel
-        If ``path`` cannot be read.
-    ValueError
-        If a change does not fit, or ``out`` cannot be written.
-    """
+    """Write a copy with new numbers in some tensors, and in all tensors that share them."""
     with told_as(UnreadableModel, path):
         file = TorchFile(path)
         reading = _Reading(file)
@@ -96,7 +74,7 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
 
 
 class _Reading:
-    """The model in a file, found among all that it holds."""
+    """The search for the model among everything that a file holds."""
 
     def __init__(self, file: TorchFile) -> None:
         self.file = file
@@ -118,7 +96,7 @@ class _Reading:
         steps = self._sequence(found[0][1], tensors) if len(found) == 1 else None
         odd = any(_IN_OUT.search(name) for name in tensors)
         if odd:
-            self.notes.append("GPT-2 names its layers so, and stores them the other way round")
+            self.notes.append("its layers have names of GPT-2, which stores them (inputs, outputs)")
         return Contents(
             format="PyTorch file",
             tensors=tensors,
@@ -135,10 +113,10 @@ class _Reading:
         if self._parts > MOST_PARTS:
             raise ValueError(f"has more than {MOST_PARTS:,} parts: no more are read")
 
-    # --- which of all that is there is the model ---
+    # --- which part of the file is the model ---
 
     def _model(self, value: Any) -> list[tuple[str, Any]]:
-        """Return what belongs to the model, with the beginnings of its tensors' names."""
+        """Return the parts of the model, each with the prefix of its tensors' names."""
         for _ in range(DEEPEST):
             if is_tensor(value):
                 return [("tensor", value)]
@@ -170,7 +148,7 @@ class _Reading:
         raise ValueError(f"is nested more than {DEEPEST} deep")
 
     def _kept(self, held: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Leave out optimisers and the like, and averaged copies unless there is nothing else."""
+        """Return the entries that are no optimisers and, if any remain, no averaged copies."""
         mine = {
             key: part
             for key, part in held.items()
@@ -212,7 +190,7 @@ class _Reading:
     # --- its layers ---
 
     def _sequence(self, value: Any, tensors: Mapping[str, Tensor]) -> tuple[Step, ...] | None:
-        """Return the steps of a module whose class says them, None for others."""
+        """Return the steps of a module of a class that applies its parts in order, else None."""
         name, state = "", _module(value)
         while state is not None:
             self._count(0)
@@ -284,11 +262,11 @@ class _Reading:
         return Activation(kind, float(slope) if known else 0.0)
 
 
-# --- inert objects ----------------------------------------------------------------------------
+# --- objects of a pickle, as data -------------------------------------------------------------
 
 
 def _entries(value: Any) -> dict[Any, Any] | None:
-    """Return what a mapping or a sequence holds, None for anything else."""
+    """Return the entries of a mapping or a sequence, or None for another object."""
     if isinstance(value, dict):
         return value
     if isinstance(value, (list, tuple)):
@@ -300,7 +278,7 @@ def _entries(value: Any) -> dict[Any, Any] | None:
     ):
         found: dict[Any, Any] = {}
         pairs = value.args[-1] if isinstance(value.args, tuple) and value.args else ()
-        for pair in pairs if isinstance(pairs, (list, tuple)) else ():  # as Python 2 wrote
+        for pair in pairs if isinstance(pairs, (list, tuple)) else ():  # Python 2 wrote these
             if isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str):
                 found[pair[0]] = pair[1]
         found.update(value.items or {})
@@ -309,7 +287,7 @@ def _entries(value: Any) -> dict[Any, Any] | None:
 
 
 def _module(value: Any) -> dict[Any, Any] | None:
-    """Return the attributes of a pickled ``torch.nn.Module``, None for anything else."""
+    """Return the attributes of a pickled ``torch.nn.Module``, or None for another object."""
     for state in (value.states or ()) if isinstance(value, Call) else ():
         attributes = state[0] if isinstance(state, tuple) and state else state
         if isinstance(attributes, dict) and {"_modules", "_parameters"} <= attributes.keys():
@@ -318,13 +296,13 @@ def _module(value: Any) -> dict[Any, Any] | None:
 
 
 def _hooks(state: Mapping[Any, Any]) -> list[Any]:
-    """Return what is called before or after a module."""
+    """Return the hooks that are called before or after a module."""
     kinds = ("_forward_pre_hooks", "_forward_hooks")
     return [hook for kind in kinds for hook in (_entries(state.get(kind)) or {}).values()]
 
 
 def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield what may hold tensors within an object, with its name there."""
+    """Yield the parts of an object that may hold tensors, with their names."""
     attributes = _module(value)
     if attributes is not None:
         for kind in ("_parameters", "_buffers", "_modules"):
@@ -340,29 +318,15 @@ def _is_optimiser(value: Any) -> bool:
 
 
 def _shared(views: Mapping[str, View], tensors: Mapping[str, Tensor]) -> tuple[frozenset[str], ...]:
-    """Return the names of tensors that have numbers in common."""
-    groups: list[set[str]] = []
-    last, key, stop = "", "", 0  # the tensor that reaches furthest, its storage and end in bytes
-    full = {name: view for name, view in views.items() if 0 not in view.shape}
-    for name in sorted(full, key=lambda name: (views[name].key, _start(views[name]))):
-        found = views[name]
-        mine = (found.last + 1) * found.itemsize
-        if groups and found.key == key and _start(found) < stop and _meet(tensors, name, last):
-            groups[-1].add(name)
-        else:
-            groups.append({name})
-        if found.key != key or mine > stop:
-            last, key, stop = name, found.key, mine
-    return tuple(frozenset(group) for group in groups if len(group) > 1)
+    """Return the sets of the names of tensors that share numbers."""
 
+    def share(name: str, other: str) -> bool:
+        try:
+            work: Any = 1_000  # NumPy's stubs allow 0 and -1 only
+            return np.shares_memory(tensors[name].array, tensors[other].array, max_work=work)
+        except np.exceptions.TooHardError:
+            return True
 
-def _start(view: View) -> int:
-    return view.offset * view.itemsize
-
-
-def _meet(tensors: Mapping[str, Tensor], name: str, other: str) -> bool:
-    try:
-        work: Any = 1_000  # NumPy's stubs allow 0 and -1 only
-        return np.shares_memory(tensors[name].array, tensors[other].array, max_work=work)
-    except np.exceptions.TooHardError:
-        return True
+    full = [(name, view) for name, view in views.items() if 0 not in view.shape]
+    spans = [(v.key, v.offset * v.itemsize, (v.last + 1) * v.itemsize, name) for name, v in full]
+    return overlapping(spans, share)

@@ -1,4 +1,4 @@
-"""What the classes of ``torch.nn`` are for an audit, told by their names alone."""
+"""The roles of the classes of ``torch.nn`` in an audit, found by the names of the classes."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _REASONS: Final = {
     "pooling": "pooling mixes neurons",
     "sparse": "an embedding is no fully connected layer",
     "dropout": "alpha dropout shifts its inputs",
-}  # by the module of torch.nn.modules in which a class is
+}  # by the module in torch.nn.modules that defines the class
 
 
 def role(path: str) -> Role:
-    """Return what a class is for an audit.
+    """Return the role of a class in an audit.
 
     Parameters
     ----------
@@ -48,8 +48,9 @@ def role(path: str) -> Role:
     Returns
     -------
     {"linear", "chain", "wrapper", "activation", "nothing", "barrier"}
-        A ``"chain"`` applies what it contains in order, a ``"wrapper"`` the one module it contains;
-        ``"nothing"`` does not bear on balances; of a ``"barrier"`` `reason` tells more.
+        A ``"chain"`` applies its modules in order, and a ``"wrapper"`` its only module. The role
+        ``"nothing"`` does not affect balances. Across a ``"barrier"`` no balance is kept; `reason`
+        says why.
 
     Examples
     --------

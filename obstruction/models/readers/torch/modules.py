@@ -1,6 +1,6 @@
 """PyTorch modules and state dicts in memory.
 
-PyTorch is never imported here: an object can only be one of its own if it is loaded already.
+This module never imports PyTorch, which must be loaded already if an object is of it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Dataflow, Layout, Step, UnreadableModel
+from obstruction.models.contents import (
+    Contents,
+    Dataflow,
+    Orientation,
+    Step,
+    UnreadableModel,
+    overlapping,
+)
 from obstruction.models.readers.memory.tensors import (
-    as_tensor,
+    as_tensors,
     check_changes,
     is_torch,
     like,
@@ -28,12 +35,16 @@ from obstruction.models.readers.torch import graphs as torch_graphs
 from obstruction.models.readers.torch import leaves as torch_leaves
 from obstruction.models.readers.torch import tracing as torch_tracing
 
+OBJECTS: Final = "a torch.nn.Module or state dict"
+
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "net")
-"""Keys under which checkpoints keep the state dict of the model."""
+"""The keys under which checkpoints keep the state dict of a model."""
 
 _ROWS: Final = 8
-_WIDTHS: Final = 3  # of inputs to try
-_TOLERANCES: Final = {"torch.float64": 1e-8, "torch.float32": 1e-3}  # of the largest output
+_WIDTHS: Final = 3
+"""The number of random inputs, and how many widths of inputs are tried."""
+
+_TOLERANCES: Final = {"torch.float64": 1e-8, "torch.float32": 1e-3}  # times the largest output
 
 
 def matches(source: Any) -> bool:
@@ -42,62 +53,48 @@ def matches(source: Any) -> bool:
 
 
 def read(source: Any) -> Contents:
-    """Return the parameters of a module with the steps of its forward pass, or a state dict's.
+    """Return the parameters and the steps of a module, or the tensors of a state dict.
 
-    The forward pass is followed without data and leaves the module as it was. If it cannot be
-    followed, because of control flow for instance, there are no steps.
+    The forward pass is traced without data and does not change the module. If it cannot be traced,
+    for instance because of control flow, there are no steps.
 
     Parameters
     ----------
     source : torch.nn.Module or mapping of str to torch.Tensor
-        Also a checkpoint: a mapping that holds a state dict under a key such as ``"state_dict"``.
-
-    Raises
-    ------
-    UnreadableModel
-        If there are no parameters, or they are not initialised yet.
+        A module, a state dict, or a checkpoint that holds a state dict under a key such as
+        ``"state_dict"``.
     """
     state = None if _is_module(source) else _state_dict(source)
     if state is None:
         return _read_module(_unwrapped(source))
     held = {str(name): value for name, value in state.items() if is_torch(value)}
-    tensors = {name: as_tensor(name, value) for name, value in held.items()}
-    return Contents("PyTorch state dict", tensors, "out_in", None, _overlapping(held.items()))
+    shared = _overlapping(held.items())
+    return Contents("PyTorch state dict", as_tensors(held), "out_in", None, shared)
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
-    """Return a module or state dict in which some tensors have other values.
+    """Return a module or state dict with new values, on which optimisers go on if it is in place.
 
-    The values given for a module must leave what it computes as it was. That is checked with copies
-    of the module on random inputs, where it can be run on vectors and copied, and has no hooks.
-
-    Parameters
-    ----------
-    source : torch.nn.Module or mapping of str to torch.Tensor
-        What was read.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`.
-    inplace : bool
-        Whether to change the tensors themselves, so that optimisers go on with them. If not, a
-        module is copied whole; of a state dict the changed tensors only.
+    A module must compute the same function before and after. This is checked on random inputs with
+    copies of the module, unless it has hooks, cannot be copied or takes no vectors. A copy of a
+    state dict shares the tensors that do not change.
 
     Raises
     ------
     ValueError
-        If a change does not fit, the module cannot be copied, or would compute something else.
+        If a change does not fit, if the module cannot be copied, or if its function would change.
     """
     if _is_module(source):
         check_changes(changes, _held(_unwrapped(source)))
         _check_function(_unwrapped(source), changes)
         target = source if inplace else _copied(source)
-        _change(target, changes)
+        overwrite(_held(_unwrapped(target)), changes)
         return target
     state = _state_dict(source)
     assert state is not None
     check_changes(changes, {name: value for name, value in state.items() if is_torch(value)})
     if inplace:
-        for name, array in changes.items():
-            overwrite(name, state[name], array)
+        overwrite(state, changes)
         return source
     new = copy.copy(state)
     for name, array in changes.items():
@@ -109,19 +106,13 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     return target
 
 
-def _change(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
-    held = _held(_unwrapped(module))
-    for name, array in changes.items():
-        overwrite(name, held[name], array)
-
-
 def _is_module(source: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.nn.Module)
 
 
 def _state_dict(source: Any) -> Any:
-    """Return the mapping of names to tensors that a source is or holds, None if there is none."""
+    """Return the state dict that a mapping is or holds, or None if there is none."""
     if not isinstance(source, Mapping):
         return None
     for one in (source, *(source.get(key) for key in _NESTED)):
@@ -131,14 +122,14 @@ def _state_dict(source: Any) -> Any:
 
 
 def _unwrapped(module: Any) -> Any:
-    """Return the module inside DataParallel and what torch.compile returns."""
+    """Return the module within the wrappers of ``DataParallel`` and ``torch.compile``."""
     while (inner := torch_leaves.wrapped(module)) is not None:
         module = inner
     return module
 
 
 def _held(module: Any) -> dict[str, Any]:
-    """Return the parameters and buffers of a module, each module's once."""
+    """Return the parameters and buffers of a module and, once each, of the modules in it."""
     return {
         f"{path}.{name}" if path else name: value
         for path, one in module.named_modules()
@@ -156,7 +147,7 @@ def _read_module(module: Any) -> Contents:
     held = _held(module)
     if not held:
         raise UnreadableModel(f"{type(module).__name__}: the PyTorch module has no parameters")
-    tensors = {name: as_tensor(name, value) for name, value in held.items()}
+    tensors = as_tensors(held)
     steps: tuple[Step, ...] | None = None
     flow: Dataflow | None = None
     notes: tuple[str, ...] = ()
@@ -165,31 +156,20 @@ def _read_module(module: Any) -> Contents:
     except torch_graphs.NotFollowed as problem:
         name = type(module).__name__
         notes = (f"the forward pass of {name} cannot be followed ({problem})",)
-    layout: Layout | None = "out_in" if steps is None else None
+    layout: Orientation | None = "out_in" if steps is None else None
     shared = _overlapping(held.items())
     return Contents("PyTorch module", tensors, layout, steps, shared, notes, flow)
 
 
 def _overlapping(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:
-    """Return the sets of tensors that share memory."""
-    spans: list[tuple[str, int, int, str]] = []
+    """Return the sets of the names of tensors that share memory."""
+    spans = []
     for name, value in held:
         reach = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
         if value.numel():
-            start = value.data_ptr()
-            spans.append(
-                (str(value.device), start, start + (reach + 1) * value.element_size(), name)
-            )
-    groups: list[set[str]] = []
-    device, end = "", 0
-    for place, start, stop, name in sorted(spans):
-        if place == device and start < end:
-            groups[-1].add(name)
-            end = max(end, stop)
-        else:
-            groups.append({name})
-            device, end = place, stop
-    return tuple(frozenset(group) for group in groups if len(group) > 1)
+            start, size = value.data_ptr(), (reach + 1) * value.element_size()
+            spans.append((str(value.device), start, start + size, name))
+    return overlapping(spans, lambda name, other: True)
 
 
 def _copied(module: Any) -> Any:
@@ -198,11 +178,11 @@ def _copied(module: Any) -> Any:
     for one in module.modules():
         for value in vars(one).values():
             if isinstance(value, torch.Tensor) and not value.is_leaf:
-                # what the older weight normalisation computes; PyTorch refuses to copy such
+                # PyTorch does not copy such tensors, which the older weight normalisation makes
                 memo[id(value)] = value.detach().clone()
     try:
         return copy.deepcopy(module, memo)
-    except Exception as problem:  # modules may hold anything
+    except Exception as problem:  # copying may run code of the user
         raise ValueError(
             f"inplace = False: {type(module).__name__} cannot be copied ({problem}); "
             "inplace=True changes the module itself"
@@ -213,15 +193,10 @@ def _copied(module: Any) -> Any:
 
 
 def _check_function(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
-    """Check on random inputs that a module with other weights computes the same.
+    """Raise a ValueError if new weights change the function of a module on random inputs.
 
-    Only copies are run, each once, as ``forward`` may store or count. Hooks may write elsewhere,
-    so that a module with hooks is not run.
-
-    Raises
-    ------
-    ValueError
-        If it computes something else.
+    Each copy is run only once, as ``forward`` may change the state of a module. A module with hooks
+    is not run, as hooks may write to other places.
     """
     if any(torch_leaves.has_hooks(one) for one in module.modules()):
         return
@@ -230,16 +205,16 @@ def _check_function(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
     for width in itertools.islice(widths, _WIDTHS):
         try:
             before = _outputs(module, {}, matrices[0], width)
-        except Exception:  # it is the user's code, and may take no such inputs
+        except Exception:  # the user's code may not take such inputs
             continue
         try:
             after = _outputs(module, changes, matrices[0], width)
-        except Exception:  # what ran before may fail for reasons of its own
+        except Exception:  # the user's code may fail for reasons of its own
             return
         if not _agree(before, after):
             raise ValueError(
-                f"{type(module).__name__}: the module computes something else than its layers "
-                "show, so that other weights would change what it computes; it is left as it was"
+                f"{type(module).__name__}: the module computes another function than its layers "
+                "do, so that new weights would change its function; it is left as it was"
             )
         return
 
@@ -247,7 +222,7 @@ def _check_function(module: Any, changes: Mapping[str, NDArray[Any]]) -> None:
 def _outputs(
     module: Any, changes: Mapping[str, NDArray[Any]], matrix: Any, width: int
 ) -> list[Any]:
-    """Return the tensors that a copy of a module makes of random inputs in eval mode."""
+    """Return the outputs for random inputs of a copy of a module, in evaluation mode."""
     torch = sys.modules["torch"]
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(_ROWS, width, generator=generator, dtype=torch.float64)
@@ -257,7 +232,7 @@ def _outputs(
         with torch.random.fork_rng(dict.fromkeys(devices)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             copied = _copied(module).eval()
-            _change(copied, changes)
+            overwrite(_held(_unwrapped(copied)), changes)
             with torch.no_grad():
                 made = copied(inputs.to(matrix))
     finally:
@@ -275,7 +250,7 @@ def _tensors(made: Any) -> Iterator[Any]:
 
 
 def _agree(before: list[Any], after: list[Any]) -> bool:
-    """Return whether outputs differ by no more than rounding does, or hold no finite numbers."""
+    """Return whether outputs differ by at most the tolerance, where the first ones are finite."""
     for old, new in zip(before, after, strict=False):
         if old.is_floating_point() and old.numel() and old.isfinite().all():
             largest = float(old.abs().max())

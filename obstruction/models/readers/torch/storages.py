@@ -1,7 +1,7 @@
-"""Where the files of ``torch.save`` keep their numbers: storages, and tensors as views of them.
+"""The storages in files of ``torch.save``, and tensors as views of them.
 
-Two formats hold the same pickle: a zip archive with one member for each storage, since PyTorch 1.6,
-and before that one pickle after the other followed by the storages.
+PyTorch 1.6 and later write a zip archive that holds a pickle, and one member for each storage.
+Earlier versions write several pickles, followed by all storages.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from obstruction.models.readers.torch.pickles import Call, Global
 from obstruction.models.readers.zip_archives import Archive
 
 LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files before PyTorch 1.6 start: a pickle of the number 0x1950a86a20f9469cfc6c."""
+"""The start of files before PyTorch 1.6: a pickle of the number 0x1950a86a20f9469cfc6c."""
 
 MOST_DIMENSIONS: Final = 32
 
 _LEGACY_VERSION: Final = 1001
-_BYTES_PER_OPERATION: Final = 64  # so that what is made of a large pickle stays below its file
+_BYTES_PER_OPERATION: Final = 64  # of a file; an operation makes an object of about that size
 
 _STORAGES: Final = {
     "DoubleStorage": "float64",
@@ -65,7 +65,17 @@ _FROM_TYPE: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A run of numbers of one type, as a pickle refers to it."""
+    """A one-dimensional array to which a pickle refers.
+
+    Attributes
+    ----------
+    key : str
+        Its name in the file.
+    kind : str
+        The type of its numbers, by the name that `Tensor.dtype` gives it.
+    count : int
+        How many numbers it has.
+    """
 
     key: str
     kind: str
@@ -74,18 +84,18 @@ class Storage:
 
 @dataclass(frozen=True)
 class View:
-    """A tensor: which numbers of which storage it is.
+    """A tensor as a view of a storage.
 
     Attributes
     ----------
     key : str
-        The storage.
+        The name of the storage.
     kind : str
-        The type, by the name that `obstruction.models.contents.Tensor.dtype` gives it.
+        The type of the numbers, by the name that `Tensor.dtype` gives it.
     offset : int
-        The first number, counted in numbers from the start of the storage.
+        The index of the first number in the storage.
     shape, strides : tuple of int
-        In numbers.
+        The shape, and the steps between neighbours, counted in numbers.
     """
 
     key: str
@@ -96,42 +106,43 @@ class View:
 
     @property
     def last(self) -> int:
-        """The last number that belongs to the tensor, which must not be empty."""
+        """The index in the storage of the last number of a tensor that is not empty."""
         reach = zip(self.shape, self.strides, strict=True)
         return self.offset + sum((size - 1) * stride for size, stride in reach)
 
     @property
     def itemsize(self) -> int:
-        """The bytes of a number."""
+        """The number of bytes of a number."""
         return _raw_type(self.kind).itemsize
 
 
 def _raw_type(kind: str) -> np.dtype[Any]:
-    """Return the type in which numbers lie in the file."""
+    """Return the NumPy type in which the file holds numbers of a kind."""
     if kind.startswith("float8"):
         return np.dtype(np.uint8)
     return np.dtype("uint16" if kind == "bfloat16" else kind).newbyteorder("<")
 
 
 def is_tensor(value: Any) -> bool:
-    """Return whether an inert object stands for a tensor of any sort."""
+    """Return whether an object of a pickle stands for a tensor of any sort."""
     return isinstance(value, Call) and (
         value.path.startswith(_REBUILT) or value.path in _PARAMETERS
     )
 
 
 def view(value: Call) -> tuple[View | None, bool]:
-    """Return which numbers a tensor is, and whether training moves it.
+    """Return a tensor as a view of a storage, and whether it is trained.
 
-    None stands for tensors that are no views of plain numbers: sparse, quantised, empty of data.
+    The view is None if the tensor is no view of plain numbers, such as a sparse tensor, a quantised
+    one or one without data.
 
     Raises
     ------
     ValueError
-        If what the file says is not possible.
+        If the file describes an impossible tensor.
     """
     trained = True
-    for _ in range(8):  # parameters of parameters are not written
+    for _ in range(8):  # PyTorch nests parameters once
         args = value.args
         if not isinstance(args, tuple):
             raise ValueError("damaged (a tensor without a description)")
@@ -171,7 +182,7 @@ def _plain_view(function: str, args: tuple[Any, ...]) -> View | None:
         if found.last >= count:
             raise ValueError("damaged (a tensor reaches beyond its storage)")
         if math.prod(shape) > count:
-            return None  # one number stands for many, as after `expand`
+            return None  # numbers are used several times, as after `expand`
     return found
 
 
@@ -188,30 +199,31 @@ def _sizes(value: Any) -> tuple[int, ...] | None:
 
 
 class TorchFile:
-    """A file of either format.
+    """A file that ``torch.save`` wrote, of either format.
 
     Parameters
     ----------
     path : Path
+        The file.
 
     Attributes
     ----------
     value : object
-        What was saved, inert: with `Storage` where its numbers are kept in the file.
+        The saved object as data, with a `Storage` in place of each storage.
     notes : list of str
-        What is odd about the file.
+        Remarks about the file, a sentence each.
 
     Raises
     ------
     ValueError
-        If it is damaged, or of another format.
+        If the file is damaged, or of another format.
     """
 
     def __init__(self, path: Path) -> None:
         self.notes: list[str] = []
         self._archive: Archive | None = None
         self._root = ""
-        self._places: dict[str, tuple[int, int]] = {}  # of storages, in the older format
+        self._places: dict[str, tuple[int, int]] = {}  # starts and ends of storages before 1.6
         self._raw: dict[str, Bytes] = {}
         self._decoded: dict[str, NDArray[np.float32]] = {}
         self._storages: dict[str, Storage] = {}
@@ -279,12 +291,12 @@ class TorchFile:
         return value
 
     def _fetch(self, pid: Any) -> Any:
-        """Return what a pickle refers to: a storage, or the class of a module."""
+        """Return the object to which a pickle refers: a storage, or the class of a module."""
         kind = pid[0] if isinstance(pid, tuple) and pid else None
-        if kind == "module" and len(pid) > 1:  # the older format keeps the source of classes
+        if kind == "module" and len(pid) > 1:  # before 1.6 a class comes with its source
             return pid[1]
         if kind != "storage" or len(pid) not in (5, 6) or not isinstance(pid[1], Global):
-            raise ValueError("damaged (a reference to what is no storage)")
+            raise ValueError("damaged (a reference to something that is no storage)")
         _, made, key, _, count = pid[:5]
         if pid[5:] not in ((), (None,)):
             raise ValueError("its storages are views of each other, as PyTorch wrote before 0.4")
@@ -302,13 +314,13 @@ class TorchFile:
     # --- numbers ---
 
     def array(self, view: View) -> NDArray[Any]:
-        """Return the numbers of a tensor, as a read-only view of the file where that can be.
+        """Return the numbers of a tensor, as a read-only view of the file if that is possible.
 
         Raises
         ------
         ValueError
-            If its storage is missing or damaged, or if the tensors of the file, added up, are out
-            of proportion to it.
+            If its storage is missing or damaged, or if the tensors together are out of proportion
+            to the file.
         """
         raw_type = _raw_type(view.kind)
         if 0 in view.shape:
@@ -330,7 +342,7 @@ class TorchFile:
         return f"{self._root}data/{key}"
 
     def _storage(self, key: str) -> Bytes:
-        """Return the bytes of a storage, where numbers of any type may be seen in them."""
+        """Return the bytes of a storage, aligned for numbers of every type."""
         if key not in self._raw:
             if self._archive is not None:
                 raw = self._archive.view(self._member(key))
@@ -341,12 +353,12 @@ class TorchFile:
         return self._raw[key]
 
     def write(self, changes: Mapping[str, tuple[View, NDArray[Any]]], stream: IO[bytes]) -> None:
-        """Write a copy to a stream with new numbers for some tensors, given by name.
+        """Write a copy of the file with new numbers in the tensors of some names.
 
         Raises
         ------
         ValueError
-            If two tensors share numbers and are to get different ones.
+            If two tensors share numbers and get different ones.
         """
         new: dict[str, Bytes] = {}
         for again in (False, True):
@@ -363,16 +375,15 @@ class TorchFile:
                 if not again:
                     place[...] = values
                 elif place.tobytes() != values.astype(raw_type).tobytes():
-                    raise ValueError(f"changes[{name!r}]: shares numbers that change otherwise")
+                    raise ValueError(
+                        f"changes[{name!r}]: shares numbers with another tensor, which gets others"
+                    )
         if self._archive is not None:
             self._archive.write({self._member(k): raw.data for k, raw in new.items()}, stream)
         else:
-            places = {key: self._places[key] for key in new}
-            spliced(
-                self.data,
-                [(start, stop - start, new[k].data) for k, (start, stop) in places.items()],
-                stream,
-            )
+            places = [(*self._places[key], raw) for key, raw in new.items()]
+            splices = [(start, stop - start, raw.data) for start, stop, raw in places]
+            spliced(self.data, splices, stream)
 
 
 def _strided(numbers: NDArray[Any], view: View, *, writeable: bool) -> NDArray[Any]:

@@ -18,8 +18,8 @@ from obstruction.models.contents import (
     Dataflow,
     Dense,
     Join,
-    Layout,
     Node,
+    Orientation,
     Step,
 )
 from obstruction.models.operations.chains import chained, fenced
@@ -325,7 +325,7 @@ class _Follower:
                 return bias, after[0]
         return None, None
 
-    def _dense(self, weight: _Parameter, bias: _Parameter | None, layout: Layout) -> Dense:
+    def _dense(self, weight: _Parameter, bias: _Parameter | None, layout: Orientation) -> Dense:
         if weight.turned:
             layout = "in_out" if layout == "out_in" else "out_in"
         held = [weight.held] + ([bias.held] if bias else [])

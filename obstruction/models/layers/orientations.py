@@ -1,15 +1,24 @@
-"""Layouts of weights: what biases prove, what formats and names say, what must be asked for."""
+"""Orientations of stored weight matrices: ``(outputs, inputs)`` or ``(inputs, outputs)``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from obstruction.models.contents import LAYOUTS, Contents, Dense, Layout, Tensor, UnreadableModel
+from obstruction.models.contents import (
+    ORIENTATIONS,
+    Contents,
+    Dense,
+    Orientation,
+    Tensor,
+    UnreadableModel,
+)
 from obstruction.models.layers.naming import Matrix
 
 
-def proven(dense: Dense, tensors: Mapping[str, Tensor]) -> Layout | None:
-    """Return the layout that a layer's biases (or magnitudes) prove, None if they fit both.
+def proven(dense: Dense, tensors: Mapping[str, Tensor]) -> Orientation | None:
+    """Return the orientation that the shapes of a layer prove, or None if both are possible.
+
+    The number of biases is the number of outputs.
 
     Raises
     ------
@@ -18,7 +27,7 @@ def proven(dense: Dense, tensors: Mapping[str, Tensor]) -> Layout | None:
     """
     rows, columns = tensors[dense.weight].shape
     if dense.magnitude is not None and dense.layout is None:
-        return "out_in"  # only PyTorch stores one, by rows
+        return "out_in"  # only PyTorch stores magnitudes, one for each row
     if dense.bias is None:
         return None
     count = tensors[dense.bias].array.size
@@ -33,18 +42,34 @@ def proven(dense: Dense, tensors: Mapping[str, Tensor]) -> Layout | None:
 
 
 def possible(
-    matrices: Sequence[Matrix], contents: Contents, asked: Layout | None
-) -> list[tuple[Layout, ...]]:
-    """Return the layouts that layers can have: one set if it is known, two if it must be asked.
+    matrices: Sequence[Matrix], contents: Contents, asked: Orientation | None
+) -> list[tuple[Orientation, ...]]:
+    """Return the orientations that some layers can have.
 
-    A layout is known from the biases, else from the reader, else it is what the caller asks for,
-    what the format does, what goes by custom with the names, or what the biases of other layers
-    prove, in this order.
+    The orientation of a layer is the first of these that is known: what the reader found for this
+    layer, what its biases prove, what the user says, what the format always does, what is usual
+    for such a name, and what the biases of the other layers prove.
+
+    Parameters
+    ----------
+    matrices : sequence of Matrix
+        The layers.
+    contents : Contents
+        What holds their tensors.
+    asked : {"out_in", "in_out"} or None
+        What the user says.
+
+    Returns
+    -------
+    list of tuple of {"out_in", "in_out"}
+        The orientations of all layers, once if they are known, twice if the user must choose.
 
     Raises
     ------
+    UnreadableModel
+        If the biases of a layer contradict its weights.
     ValueError
-        If the layout that was asked for cannot be.
+        If what the user says contradicts the source.
     """
     evidence = [proven(m.dense, contents.tensors) for m in matrices]
     for matrix, proof in zip(matrices, evidence, strict=True):
@@ -65,7 +90,7 @@ def possible(
             )
     usual = contents.layout
     if usual is not None and any(proof not in (None, usual) for proof in evidence):
-        usual = None  # a producer of its own ways, such as GPT-2's Conv1D
+        usual = None  # some producers, such as GPT-2's Conv1D, deviate from their format
     if asked is not None and usual not in (None, asked):
         raise ValueError(f"layout = {asked!r}: {contents.format} stores weights {usual}")
     broken = any(
@@ -74,9 +99,9 @@ def possible(
     )
     shown = {proof for proof in evidence if proof}
     alike = shown.pop() if len(shown) == 1 else None
-    found: list[tuple[Layout, ...]] = []
-    for other in LAYOUTS:
-        one = tuple(
+    found: list[tuple[Orientation, ...]] = []
+    for other in ORIENTATIONS:
+        candidate = tuple(
             m.dense.layout
             or proof
             or asked
@@ -86,11 +111,19 @@ def possible(
             or other
             for m, proof in zip(matrices, evidence, strict=True)
         )
-        if one not in found:
-            found.append(one)
+        if candidate not in found:
+            found.append(candidate)
     return found
 
 
-def width(shape: tuple[int, ...], layout: Layout) -> tuple[int, int]:
-    """Return the inputs and outputs of a layer."""
+def widths(
+    matrices: Sequence[Matrix], contents: Contents, chosen: Sequence[Orientation]
+) -> list[tuple[int, int]]:
+    """Return the numbers of inputs and of outputs of layers with given orientations."""
+    shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
+    return [width(*pair) for pair in zip(shapes, chosen, strict=True)]
+
+
+def width(shape: tuple[int, ...], layout: Orientation) -> tuple[int, int]:
+    """Return the numbers of inputs and of outputs of a layer."""
     return (shape[1], shape[0]) if layout == "out_in" else (shape[0], shape[1])

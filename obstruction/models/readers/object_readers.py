@@ -1,0 +1,17 @@
+"""The readers of objects in memory, in one list.
+
+A new kind of objects is a module that fulfils the protocol `ObjectReader`, and its entry here. This
+list is loaded with the first object that is read, whatever it is, so no module may import the
+framework of its objects.
+"""
+
+from typing import Final
+
+from obstruction.models.readers.base import ObjectReader
+from obstruction.models.readers.keras import objects as keras
+from obstruction.models.readers.memory import arrays, sklearn, trees
+from obstruction.models.readers.torch import modules as torch
+
+OBJECT_READERS: Final[list[ObjectReader]] = [keras, torch, sklearn, arrays, trees]
+"""The first reader that matches an object reads it. With PyTorch as its backend, a Keras model is a
+``torch.nn.Module`` too, so Keras comes before PyTorch."""
