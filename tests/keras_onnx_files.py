@@ -300,12 +300,14 @@ for name in ("keras", "tf_keras", "torch", "tensorflow", "jax", "sklearn", "flax
     sys.modules[name] = None
 import importlib, pickle
 from pathlib import Path
+from obstruction.models.operations.chains import steps_of
 reader = importlib.import_module("obstruction.models.readers." + sys.argv[1])
 found = []
 for name in sys.argv[3:]:
     contents = reader.read(Path(name))
     arrays = {n: (t.array, t.dtype) for n, t in contents.tensors.items()}
-    found.append((arrays, contents.steps, contents.layout, contents.notes))
+    steps = None if contents.graph is None else steps_of(contents.graph)
+    found.append((arrays, steps, contents.layout, contents.notes))
 Path(sys.argv[2]).write_bytes(pickle.dumps(found))
 """
 

@@ -7,6 +7,7 @@ error names the option.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +32,7 @@ from obstruction.models.layers import layouts, ordering
 from obstruction.models.layers.arranging import UNKNOWN, arranged, ask_for_layout, no_chain
 from obstruction.models.layers.naming import Matrix, bag_of
 from obstruction.models.model import Layer, Link, Model
+from obstruction.models.operations.chains import steps_of
 
 _SLOPES: Final = {"linear": 1.0, "leaky_relu": 0.01, "prelu": 0.25}
 _UNNAMED: Final = "not named in layers"
@@ -75,7 +77,8 @@ def resolve(
     if layout is not None:
         check_layout(layout)
     layers = _check_layers(layers)
-    steps = contents.steps
+    steps = None if contents.graph is None else steps_of(contents.graph)
+    uses = _uses(steps or ())
     skipped: list[tuple[str, str]] = []
     if steps is not None and layers is not None:
         steps, skipped = _picked(contents, steps, layers)
@@ -86,7 +89,8 @@ def resolve(
             raise
         except ValueError as problem:  # what a reader could not follow is why it must be told
             raise ValueError("; ".join((str(problem), *contents.notes))) from None
-    return _model(contents, _Chain.of(steps), skipped, activation, layout)
+    chain = _Chain.of(steps, uses or _uses(steps))
+    return _model(contents, chain, skipped, activation, layout)
 
 
 def check_layout(layout: str) -> None:
@@ -97,8 +101,9 @@ def check_layout(layout: str) -> None:
 
 def layer_names(contents: Contents) -> list[str]:
     """Return the names that ``layers=`` accepts, in forward order if the source tells it."""
-    if contents.steps is not None:
-        return list(dict.fromkeys(s.name for s in contents.steps if isinstance(s, Dense)))
+    if contents.graph is not None:
+        steps = steps_of(contents.graph)
+        return list(dict.fromkeys(step.name for step in steps if isinstance(step, Dense)))
     bag = bag_of(contents)
     return [m.dense.name for m in (*bag.layers, *bag.unsure)]
 
@@ -120,13 +125,17 @@ def _check_layers(layers: Sequence[str] | None) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Layers in forward order and what lies before, between and after them."""
+    """Layers in forward order, with what lies before, between and after them.
+
+    `uses` counts, for each tensor, the layers of the whole model that use it.
+    """
 
     layers: tuple[Dense, ...]
     gaps: tuple[tuple[Activation | Barrier, ...], ...]
+    uses: Counter[str]
 
     @classmethod
-    def of(cls, steps: Sequence[Step]) -> _Chain:
+    def of(cls, steps: Sequence[Step], uses: Counter[str]) -> _Chain:
         layers: list[Dense] = []
         gaps: list[list[Activation | Barrier]] = [[]]
         for step in steps:
@@ -135,7 +144,15 @@ class _Chain:
                 gaps.append([])
             else:
                 gaps[-1].append(step)
-        return cls(tuple(layers), tuple(tuple(gap) for gap in gaps))
+        return cls(tuple(layers), tuple(tuple(gap) for gap in gaps), uses)
+
+
+def _uses(steps: Iterable[Step]) -> Counter[str]:
+    """Return how many of the layers among some steps use each tensor."""
+    layers = [step for step in steps if isinstance(step, Dense)]
+    return Counter(
+        name for one in layers for name in {one.weight, one.bias, one.magnitude} if name is not None
+    )
 
 
 def _model(
@@ -308,14 +325,12 @@ def _composed(
 def _sharing(contents: Contents, chain: _Chain, i: int) -> list[str]:
     """Return why the neurons between layers i and i + 1 have weights that are used elsewhere."""
     here, after = chain.layers[i], chain.layers[i + 1]
-    everywhere = [s for s in contents.steps or chain.layers if isinstance(s, Dense)]
     touching = [n for n in (here.weight, here.bias, here.magnitude, after.weight) if n is not None]
     reasons = []
     for name in touching:
-        uses = sum(name in (d.weight, d.bias, d.magnitude) for d in everywhere)
-        if uses > 1:
+        if chain.uses[name] > 1:
             owner = here.name if name in (here.weight, here.bias, here.magnitude) else after.name
-            reasons.append(f"weights are shared: {owner} is used {uses} times")
+            reasons.append(f"weights are shared: {owner} is used {chain.uses[name]} times")
         for group in contents.shared:
             if name in group:
                 reasons.append(f"weights are shared between {' and '.join(sorted(group))}")

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Dataflow, Layout, Step, UnreadableModel
+from obstruction.models.contents import Contents, Layout, OperationGraph, UnreadableModel
 from obstruction.models.readers.memory.tensors import (
     as_tensor,
     check_changes,
@@ -42,10 +42,10 @@ def matches(source: Any) -> bool:
 
 
 def read(source: Any) -> Contents:
-    """Return the parameters of a module with the steps of its forward pass, or a state dict's.
+    """Return the parameters of a module with the graph of its forward pass, or a state dict.
 
-    The forward pass is followed without data and leaves the module as it was. If it cannot be
-    followed, because of control flow for instance, there are no steps.
+    The forward pass is followed without data, which leaves the module as it was. If that fails, on
+    control flow for instance, there is no graph.
 
     Parameters
     ----------
@@ -157,17 +157,16 @@ def _read_module(module: Any) -> Contents:
     if not held:
         raise UnreadableModel(f"{type(module).__name__}: the PyTorch module has no parameters")
     tensors = {name: as_tensor(name, value) for name, value in held.items()}
-    steps: tuple[Step, ...] | None = None
-    flow: Dataflow | None = None
+    graph: OperationGraph | None = None
     notes: tuple[str, ...] = ()
     try:
-        steps, flow = torch_tracing.followed(module)
+        graph = torch_tracing.followed(module)
     except torch_graphs.NotFollowed as problem:
         name = type(module).__name__
         notes = (f"the forward pass of {name} cannot be followed ({problem})",)
-    layout: Layout | None = "out_in" if steps is None else None
+    layout: Layout | None = "out_in" if graph is None else None
     shared = _overlapping(held.items())
-    return Contents("PyTorch module", tensors, layout, steps, shared, notes, flow)
+    return Contents("PyTorch module", tensors, layout, graph, shared, notes)
 
 
 def _overlapping(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:
