@@ -301,11 +301,13 @@ for name in ("keras", "tf_keras", "torch", "tensorflow", "jax", "sklearn", "flax
 import pickle
 from pathlib import Path
 from obstruction.models import read_contents
+from obstruction.models.operations.chains import steps_of
 found = []
 for name in sys.argv[2:]:
     contents = read_contents(name)
     arrays = {n: (t.array, t.dtype) for n, t in contents.tensors.items()}
-    found.append((arrays, contents.steps, contents.layout, contents.notes))
+    steps = None if contents.graph is None else steps_of(contents.graph)
+    found.append((arrays, steps, contents.layout, contents.notes))
 Path(sys.argv[1]).write_bytes(pickle.dumps(found))
 """
 

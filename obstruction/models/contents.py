@@ -1,34 +1,34 @@
-"""What a reader finds in a file or an object: tensors by name, and what the source says of them.
+"""The result of reading a file or an object: its tensors and the graph of its operations.
 
-Every reader, whatever the format, returns `Contents`; `obstruction.models.layers.resolving` makes
-the layers of a network of them. A reader never guesses: what its format does not say stays None.
+Readers of all formats return `Contents`, from which `obstruction.models.layers.resolving` makes the
+layers of a network. A reader does not guess: what its source does not say is None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Orientation: TypeAlias = Literal["out_in", "in_out"]
-"""How a weight matrix is stored: ``(outputs, inputs)`` as PyTorch does, or ``(inputs, outputs)``
-as Keras, Flax and scikit-learn do."""
+"""How a weight matrix is stored: as ``(outputs, inputs)``, which is PyTorch's way, or as
+``(inputs, outputs)``, which is that of Keras, Flax and scikit-learn."""
 
 ORIENTATIONS: Final[tuple[Orientation, ...]] = ("out_in", "in_out")
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
-"""The types of numbers that weights may have, by the names `Tensor.dtype` gives them."""
+"""The types of numbers that weights may have, as `Tensor.dtype` names them."""
 
 
 class UnreadableModel(ValueError):
-    """A file or object that cannot be read, or not safely; the message says which and why."""
+    """A file or object cannot be read safely; the message names it and says why."""
 
 
 class NothingAuditable(ValueError):
-    """A model without a single hidden layer that keeps a balance; the message gives the reasons."""
+    """No hidden layer of a model keeps a balance; the message gives the reasons."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +38,12 @@ class Tensor:
     Attributes
     ----------
     name : str
-        The key in the file, or the path in the object, without losses.
+        The key in the file, or the path in the object.
     array : ndarray
-        The numbers in their stored shape. It may be a read-only view of the file. Numbers of type
-        bfloat16 are decoded to float32; other types are as stored.
+        The numbers in their stored shape, perhaps a read-only view of the file. Numbers of type
+        bfloat16 are decoded to float32. All other types are kept.
     dtype : str
-        The stored type: one of `FLOATS`, or the name of a type that holds no weights.
+        The stored type: one of `FLOATS`, or the name of a type that weights cannot have.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Dense:
     name : str
         What the source calls the layer, such as ``"fc1"``, ``"0"`` or ``"dense_1"``.
     weight : str
-        The tensor of its weights; with `magnitude`, that of their directions.
+        The tensor of its weights. With `magnitude` this tensor gives only their directions.
     bias : str or None
         The tensor of its biases.
     layout : {"out_in", "in_out"} or None
@@ -82,7 +82,7 @@ class Dense:
     magnitude : str or None
         With weight normalisation, the tensor of one magnitude per output, ``(outputs, 1)``.
     trained : bool
-        Whether training moves the layer; frozen layers keep no balance.
+        Whether training changes the layer. Neurons at a layer that is not trained keep no balance.
     factor, bias_factor : float
         Fixed factors of weights and biases in the forward pass (ONNX Gemm's alpha and beta).
     """
@@ -99,15 +99,17 @@ class Dense:
 
 @dataclass(frozen=True)
 class Activation:
-    """What is applied to each output of a layer, by the source's name for it.
+    """A function that is applied to each output of a layer.
 
     Attributes
     ----------
     name : str
-        Any spelling, such as ``"ReLU"``; `obstruction.models.activations` knows what it is. Empty
-        if something is applied and the source does not say what.
+        The source's name of it in any spelling, such as ``"ReLU"``, which
+        `obstruction.models.activations` understands. The name is empty if the source does not say
+        which function is applied.
     slope : float
-        The factor of negative inputs, 0 for ReLU; used to evaluate the network, never to judge it.
+        The factor of negative inputs, 0 for ReLU. It is used to evaluate the network and has no
+        part in the audit.
     """
 
     name: str
@@ -116,102 +118,115 @@ class Activation:
 
 @dataclass(frozen=True)
 class Barrier:
-    """Something between layers that keeps balances from being conserved, or hides what is there.
+    """An operation across which no balance is known to be conserved.
 
     Attributes
     ----------
     name : str
-        What the source calls it.
+        What the source calls the operation.
     reason : str
-        Why no balance is kept across it, in a few words without a full stop, such as
+        Why no balance is known to be conserved, in a few words without a full stop, such as
         ``"batch normalisation makes the outputs independent of the scale of the weights"``.
+    incidental : bool
+        Whether the operation is not worth mentioning where no fully connected layer follows, such
+        as one that turns the outputs of a classifier into labels.
     """
 
     name: str
     reason: str
+    incidental: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
 class Join(Barrier):
-    """A barrier where outputs of several layers meet in a way that a graph of neurons can show.
+    """An operation that combines outputs of several layers.
+
+    It ends a chain of layers, as every barrier does. A graph of neurons can follow it.
 
     Attributes
     ----------
     operation : {"sum", "concat"}
-        Whether they are added up, or put side by side as further neurons.
+        Whether the values are added, or concatenated so that the result has all their neurons.
+    second_axis : bool
+        Whether they are concatenated along the second axis, of which the source does not say
+        whether it is the last one.
     """
 
     operation: Literal["sum", "concat"]
+    second_axis: bool = False
 
 
 Step: TypeAlias = Dense | Activation | Barrier
 
 
 @dataclass(frozen=True)
-class Node:
-    """An operation of a graph, with the values it takes and makes.
+class Operation:
+    """One operation of a model.
 
     Attributes
     ----------
     inputs, outputs : tuple of hashable
-        Names of values that depend on the input of the network, so no weights.
+        The names of the values that it takes and of those that it makes. Only values that depend
+        on an input of the model count, so weights are not among them.
     steps : tuple of Step
-        What the operation is for the audit; nothing if it does not bear on balances.
+        What the operation does to the neurons, in order. It is empty if that does not matter to
+        balances, as for dropout or the identity.
+    reshapes : bool
+        Whether the operation may change the shape of its input.
     """
 
     inputs: tuple[Hashable, ...]
     outputs: tuple[Hashable, ...]
     steps: tuple[Step, ...] = ()
+    reshapes: bool = False
 
 
 @dataclass(frozen=True)
-class Dataflow:
-    """The operations of a network as the source has them, chain or not.
+class OperationGraph:
+    """The operations of a model and the values that pass between them.
+
+    `obstruction.models.operations.graphs` makes such graphs; it checks them and sorts them.
 
     Attributes
     ----------
-    nodes : tuple of Node
-        In any order.
+    operations : tuple of Operation
+        The operations on which the results depend, each after those that make its inputs. A value
+        that no operation makes is an input of the model.
     results : tuple of hashable
-        The values that the network returns.
+        The names of the values that the model returns.
     """
 
-    nodes: tuple[Node, ...]
+    operations: tuple[Operation, ...]
     results: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """All that a reader found.
+    """What a reader found in a file or an object.
 
     Attributes
     ----------
     format : str
         The format in words a user knows: ``"safetensors"``, ``"PyTorch module"``.
     tensors : mapping of str to Tensor
-        Every array of numbers that belongs to the model, in stored order; no optimiser state.
+        Every array of numbers that belongs to the model, in stored order. The state of an
+        optimiser is left out.
     layout : {"out_in", "in_out"} or None
         How this format stores every weight matrix, None if that depends on the producer.
-    steps : tuple of Step or None
-        Layers and what lies between them in the order of the forward pass, if the source says
-        so; None for a bag of tensors. What does not bear on balances (dropout, flattening,
-        identity) is left out. Where the graph is not a chain, the parts that are stand one after
-        the other with a `Barrier` between them.
+    graph : OperationGraph or None
+        What the model computes, None if the source holds tensors and does not say.
     shared : tuple of frozenset of str
-        Names of tensors that are one and the same in memory, two or more to a set.
+        Sets of two or more names of tensors that share memory.
     notes : tuple of str
-        What a reader passed over and why, a sentence each.
-    dataflow : Dataflow or None
-        The graph that `steps` was made from, if the source has one.
+        What the reader passed over and why, a sentence each.
     """
 
     format: str
     tensors: Mapping[str, Tensor]
     layout: Orientation | None = None
-    steps: tuple[Step, ...] | None = None
+    graph: OperationGraph | None = None
     shared: tuple[frozenset[str], ...] = ()
     notes: tuple[str, ...] = ()
-    dataflow: Dataflow | None = None
 
 
 def overlapping(

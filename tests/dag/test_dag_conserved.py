@@ -7,11 +7,11 @@ import pytest
 from test_dag_models import RELU, contents, dense, op
 
 from obstruction import models
-from obstruction.dag.from_models import assembling, dataflows
-from obstruction.dag.from_models.dataflows import from_dataflow
+from obstruction.dag.from_models import assembling
+from obstruction.dag.from_models import from_operations as operations
+from obstruction.dag.from_models.from_operations import from_operations
 from obstruction.models.contents import Activation, Barrier, Dense, Join, NothingAuditable
 from obstruction.models.layers import resolving
-from obstruction.models.operations.chains import chained
 
 SUM, CAT = Join("add", "meets", "sum"), Join("cat", "meets", "concat")
 NORM = Barrier("norm", "normalises")
@@ -20,9 +20,9 @@ NORM = Barrier("norm", "normalises")
 def values_of(told, arrays, x):
     """Return what a model makes of inputs, with other weights than it has."""
     known = {"x": x}
-    for node in told.dataflow.nodes:
-        value, *others = [known[name] for name in node.inputs]
-        for step in node.steps:
+    for operation in told.graph.operations:
+        value, *others = [known[name] for name in operation.inputs]
+        for step in operation.steps:
             if isinstance(step, Dense):
                 w = arrays[step.weight]
                 if step.magnitude is not None:
@@ -38,8 +38,8 @@ def values_of(told, arrays, x):
                 value = value / np.sqrt(1.0 + (value**2).sum(axis=1, keepdims=True))
             else:
                 value = np.maximum(value, 0.0) if step == RELU else np.tanh(value)
-        known[node.outputs[0]] = value
-    return np.hstack([known[name] for name in told.dataflow.results])
+        known[operation.outputs[0]] = value
+    return np.hstack([known[name] for name in told.graph.results])
 
 
 def gradient(told, x, target, size=1e-5):
@@ -125,7 +125,7 @@ def made_up(rng):
 def of_nodes(told):
     """Return the balances of the hidden nodes of a model's network."""
     try:
-        read = from_dataflow(told)
+        read = from_operations(told)
     except NothingAuditable:
         return np.zeros(0)
     return read.network.balances(read.weights)
@@ -133,8 +133,7 @@ def of_nodes(told):
 
 def of_neurons(told):
     """Return the balances of the neurons that the audit judges."""
-    steps = chained(told.dataflow.nodes, told.dataflow.results)
-    model = models.resolve(dataclasses.replace(told, steps=steps))
+    model = models.resolve(told)
     found = [np.zeros(0)]
     for here, after, link in zip(model.layers, model.layers[1:], model.links, strict=False):
         if link.reason is None:
@@ -169,18 +168,18 @@ def test_balances_are_conserved(balances):
 
 
 class Everything:
-    def __contains__(self, value):
+    def issuperset(self, values):
         return True
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "wrong", "balances"),
     [
-        (dataflows._Builder, "hindrance", lambda self, layer: None, of_nodes),
+        (operations._Builder, "hindrance", lambda self, layer: None, of_nodes),
         (
-            dataflows._Builder,
+            operations._Builder,
             "find_uses",
-            lambda self, order, results: setattr(self, "lone", Everything()),
+            lambda self: setattr(self, "exclusive", Everything()),
             of_nodes,
         ),
         (
@@ -204,7 +203,7 @@ def test_ties_are_among_what_is_made_up():
     tied = 0
     for _ in range(300):
         try:
-            tied += any("fixed weight 1" in note for note in from_dataflow(made_up(rng)).notes)
+            tied += any("fixed weight 1" in note for note in from_operations(made_up(rng)).notes)
         except ValueError:
             continue
     assert tied > 30

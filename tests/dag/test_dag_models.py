@@ -9,20 +9,20 @@ from scipy.optimize import linprog
 from obstruction import audit, models
 from obstruction.cli import cli
 from obstruction.dag import from_model, sample_dag
-from obstruction.dag.from_models.dataflows import from_dataflow, has_branches
+from obstruction.dag.from_models.from_operations import from_operations, has_branches
 from obstruction.models import ReadOptions
 from obstruction.models.contents import (
     Activation,
     Barrier,
     Contents,
-    Dataflow,
     Dense,
     Join,
-    Node,
     NothingAuditable,
+    Operation,
     Tensor,
     UnreadableModel,
 )
+from obstruction.models.operations.graphs import operation_graph
 
 
 def contents(nodes, results, **shapes):
@@ -32,7 +32,7 @@ def contents(nodes, results, **shapes):
     for name, shape in shapes.items():
         tensors[name] = Tensor(name, rng.standard_normal(shape), "float64")
         tensors[f"{name}.b"] = Tensor(f"{name}.b", rng.standard_normal(shape[:1]), "float64")
-    return Contents("test", tensors, None, (), (), (), Dataflow(tuple(nodes), tuple(results)))
+    return Contents("test", tensors, graph=operation_graph(nodes, list(results)))
 
 
 def dense(name, *, bias=True, **options):
@@ -43,7 +43,7 @@ RELU = Activation("relu")
 
 
 def op(inputs, output, *steps):
-    return Node(tuple(inputs.split()), (output,), steps)
+    return Operation(tuple(inputs.split()), (output,), steps)
 
 
 SKIP = (
@@ -68,7 +68,7 @@ SIZES = {
 def test_layers_that_are_added_up():
     told = contents(SKIP, ["y"], **SIZES)
     assert has_branches(told)
-    net, weights, _, _, notes = from_dataflow(told)
+    net, weights, _, _, notes = from_operations(told)
     assert (len(net.inputs), len(net.hidden), net.outputs, notes) == (4, 8, ("o.0",), ())
     assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4", "b+s.0", "b+s.1", "b+s.2")
     w = {name: tensor.array for name, tensor in told.tensors.items()}
@@ -88,7 +88,7 @@ def test_outputs_side_by_side():
         op("j", "y", dense("o", bias=False)),
     )
     told = contents(nodes, ["y"], a=(5, 4), o=(2, 9))
-    net, weights, *_ = from_dataflow(told)
+    net, weights, *_ = from_operations(told)
     assert (len(net.inputs), len(net.hidden), net.size) == (4, 5, 5 * 4 + 5 + 2 * 9)
     w = {name: tensor.array for name, tensor in told.tensors.items()}
     x = np.random.default_rng(1).standard_normal((9, 4))
@@ -107,7 +107,7 @@ def test_what_keeps_no_balance_ends_the_network_there():
     )
     told = contents(nodes, ["y", "k"], a=(5, 4), b=(3, 5), o=(2, 3), r=(1, 2), s=(3, 5))
     assert has_branches(told)
-    net, weights, _, _, notes = from_dataflow(told)
+    net, weights, _, _, notes = from_operations(told)
     # behind the sigmoid and the norm inputs come in; what enters the norm is used as it is
     assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4")
     assert (len(net.inputs), len(net.outputs)) == (4 + 3 + 2, 3 + 2 + 1 + 3)
@@ -127,7 +127,7 @@ def test_a_hidden_layer_that_is_returned_keeps_no_balance():
         op("g", "y", dense("o")),
     )
     told = contents(nodes, ["y", "g"], a=(5, 4), b=(3, 5), o=(1, 3))
-    net, *_ = from_dataflow(told)
+    net, *_ = from_operations(told)
     assert net.hidden == ("a.0", "a.1", "a.2", "a.3", "a.4")
     assert set(net.outputs) == {"b.0", "b.1", "b.2", "o.0"}
     assert net.inputs[-3:] == ("b.0'", "b.1'", "b.2'")
@@ -139,7 +139,7 @@ def test_layers_that_are_not_trained_are_given():
         op("h", "g", dense("b"), RELU),
         op("g", "y", dense("o")),
     )
-    net, _, _, _, notes = from_dataflow(contents(nodes, ["y"], a=(5, 4), b=(3, 5), o=(1, 3)))
+    net, _, _, _, notes = from_operations(contents(nodes, ["y"], a=(5, 4), b=(3, 5), o=(1, 3)))
     assert notes == ("a: it is not trained",)
     assert net.inputs == ("a.0", "a.1", "a.2", "a.3", "a.4")
     assert net.hidden == ("b.0", "b.1", "b.2")
@@ -154,7 +154,7 @@ def test_one_value_before_and_behind_the_activation_is_one_node():
         op("p q", "y", Join("add", "meets", "sum")),
     )
     told = contents(nodes, ["y"], a=(5, 4), b=(1, 5), s=(1, 5))
-    net, weights, *_ = from_dataflow(told)
+    net, weights, *_ = from_operations(told)
     assert len(net.hidden) == 5
     w = {name: tensor.array for name, tensor in told.tensors.items()}
     c = (w["a"] ** 2).sum(1) + w["a.b"] ** 2 - w["b"][0] ** 2 - w["s"][0] ** 2
@@ -173,7 +173,7 @@ def parallel():
         op("g", "y", dense("o", bias=False)),
     )
     told = contents(nodes, ["y"], l=(1, 2), a=(1, 1), b=(1, 1), o=(1, 1))
-    return from_dataflow(told).network
+    return from_operations(told).network
 
 
 def test_parallel_edges():
@@ -271,7 +271,7 @@ FIXED = "values are added without weights of their own (a skip connection with t
 )
 def test_ties_end_the_network_there(nodes, hidden, outputs, note):
     results = ["y", "w"] if any("w" in node.outputs for node in nodes) else ["y"]
-    net, weights, _, _, notes = from_dataflow(contents(nodes, results, **SIZES))
+    net, weights, _, _, notes = from_operations(contents(nodes, results, **SIZES))
     assert {node.split(".")[0] for node in net.hidden} == set(hidden)
     assert {node.split(".")[0] for node in net.outputs} == set(outputs)
     assert [told for told in notes if told.startswith(note)]
@@ -286,14 +286,14 @@ def test_fixed_factors_do_not_matter_to_balances():
             op("x h", "j", Join("cat", "meets", "concat")),
             op("j", "y", dense("c", factor=factor, bias_factor=bias_factor)),
         )
-        net, *_, notes = from_dataflow(contents(nodes, ["y"], a=(2, 4), c=(3, 6)))
+        net, *_, notes = from_operations(contents(nodes, ["y"], a=(2, 4), c=(3, 6)))
         assert (net.size, notes) == (size, ())
     nodes = (
         op("x", "h", dense("a"), RELU),
         op("h", "g", dense("b"), RELU),
         op("g", "y", dense("o", factor=0.0)),
     )
-    net, *_, notes = from_dataflow(contents(nodes, ["y"], **SIZES | {"o": (1, 3)}))
+    net, *_, notes = from_operations(contents(nodes, ["y"], **SIZES | {"o": (1, 3)}))
     assert notes == ("o: its weights are multiplied by 0",)
     assert {node.split(".")[0] for node in net.hidden} == {"a"}
 
@@ -333,7 +333,7 @@ def test_what_cannot_be_read_is_refused(nodes, error, words):
     told = contents(nodes, results, cube=(2, 4, 4), nan=(2, 4), **SIZES)
     told.tensors["nan"].array[0, 0] = np.nan
     with pytest.raises(error, match=words):
-        from_dataflow(told)
+        from_operations(told)
 
 
 def test_what_is_reshaped_is_another_value():
@@ -345,7 +345,7 @@ def test_what_is_reshaped_is_another_value():
         op("h", "z", dense("r2")),
     )
     shapes = SIZES | {"e": (4, 6), "f": (1, 4), "r2": (1, 5)}
-    net, _, _, _, notes = from_dataflow(contents(nodes, ["y", "z"], **shapes))
+    net, _, _, _, notes = from_operations(contents(nodes, ["y", "z"], **shapes))
     assert notes == ("e: has 6 inputs and is given 3: something changes them",)
     assert {node.split(".")[0] for node in net.hidden} == {"a", "e"}
     assert {node.split(".")[0] for node in net.outputs} == {"b", "f", "r2"}
@@ -362,7 +362,7 @@ def test_sums_that_repeat_one_neuron_end_the_network(inputs):
         op("s", "t", RELU),
         op("t", "y", dense("o")),
     )
-    net, _, _, _, notes = from_dataflow(contents(nodes, ["y"], one=(1, 4), **SIZES))
+    net, _, _, _, notes = from_operations(contents(nodes, ["y"], one=(1, 4), **SIZES))
     assert len(notes) == 1
     assert notes[0].startswith(f"add: {FIXED}")
     assert {node.split(".")[0] for node in net.hidden} == {"a"}
@@ -378,7 +378,7 @@ def test_neurons_side_by_side_of_which_some_are_unknown():
         op("j", "i", dense("c"), RELU),
         op("i", "y", dense("f")),
     )
-    net, *_, notes = from_dataflow(contents(nodes, ["y"], f=(1, 2), c=(2, 9), **SIZES))
+    net, *_, notes = from_operations(contents(nodes, ["y"], f=(1, 2), c=(2, 9), **SIZES))
     assert "cat: has 9 neurons, and only of 5 it is known whose" in notes
     assert {node.split(".")[0] for node in net.hidden} == {"c"}
     assert len(net.inputs) == 4 + 9
@@ -396,7 +396,7 @@ def test_sizes_are_found_where_they_can_be():
         op("h g", "i", Join("cat3", "meets", "concat")),
         op("i", "y", dense("f")),
     )
-    net, *_ = from_dataflow(contents(nodes, ["y"], c=(2, 8), e=(3, 7), f=(1, 5)))
+    net, *_ = from_operations(contents(nodes, ["y"], c=(2, 8), e=(3, 7), f=(1, 5)))
     assert len(net.inputs) == 4 + 7
     assert {node.split(".")[0] for node in net.inputs} == {"norm", "cat2"}
 
@@ -417,17 +417,17 @@ def test_an_activation_that_is_not_told_is_asked_for():
     nodes = (op("x", "h", dense("a"), Activation("")), op("h", "y", dense("o", bias=False)))
     told = contents(nodes, ["y"], a=(3, 4), o=(1, 3))
     with pytest.raises(ValueError, match=r"^activation = None: must be given"):
-        from_dataflow(told)
-    assert len(from_dataflow(told, ReadOptions("relu")).network.hidden) == 3
+        from_operations(told)
+    assert len(from_operations(told, ReadOptions("relu")).network.hidden) == 3
 
 
 def test_an_activation_that_the_model_does_not_have_is_refused():
     told = contents(SKIP, ["y"], **SIZES)
-    assert len(from_dataflow(told, ReadOptions("ReLU")).network.hidden) == 8
+    assert len(from_operations(told, ReadOptions("ReLU")).network.hidden) == 8
     with pytest.raises(ValueError, match=r"^activation = 'tanh': the test has relu$"):
-        from_dataflow(told, ReadOptions("tanh"))
+        from_operations(told, ReadOptions("tanh"))
     with pytest.raises(ValueError, match=r"^activation = 'nothing': must be one of"):
-        from_dataflow(told, ReadOptions("nothing"))
+        from_operations(told, ReadOptions("nothing"))
 
 
 def test_a_returned_hidden_layer_is_told():
@@ -437,7 +437,7 @@ def test_a_returned_hidden_layer_is_told():
         op("g", "y", dense("o")),
     )
     told = contents(nodes, ["y", "h"], a=(5, 4), b=(3, 5), o=(1, 3))
-    net, *_, notes = from_dataflow(told)
+    net, *_, notes = from_operations(told)
     assert notes == ("a: the model returns its values as they are",)
     assert len(net.inputs) == 4 + 5
 
@@ -487,7 +487,7 @@ def test_real_models_compute_the_same(name, kind, tmp_path):
         torch.onnx.export(model, (x,), str(source), dynamo=False, input_names=["x"])
     told = models.read_contents(source)
     assert has_branches(told)
-    net, weights, _, _, notes = from_dataflow(told)
+    net, weights, _, _, notes = from_operations(told)
     assert notes == ()
     with torch.no_grad():
         expected = model(x).numpy()
@@ -515,7 +515,7 @@ def test_the_sum_of_a_list_begins_with_nothing():
             return self.o(torch.relu(sum(way(x) for way in self.ways)))
 
     model, x = Branches(), torch.randn(9, 4)
-    net, weights, *_, notes = from_dataflow(models.read_contents(model))
+    net, weights, *_, notes = from_operations(models.read_contents(model))
     assert (len(net.hidden), net.size, notes) == (5, 3 * 25 + 6, ())
     with torch.no_grad():
         expected = model(x).numpy()
@@ -581,5 +581,5 @@ def test_a_chain_is_told_as_the_audit_tells_it():
         )  # fmt: skip
         told = models.read_contents(model)
         assert not has_branches(told)
-        net, weights, *_ = from_dataflow(told)
+        net, weights, *_ = from_operations(told)
         assert len(net.frozen_edges(weights, rtol=1e-6)) == audit(model, scheme=None).frozen_weights

@@ -33,11 +33,12 @@ from obstruction.models.contents import (
     Barrier,
     Contents,
     Dense,
-    Node,
+    Operation,
     UnreadableModel,
     round_bfloat16,
 )
-from obstruction.models.operations.chains import BRANCHES, chained
+from obstruction.models.operations.chains import BRANCHES, steps_of
+from obstruction.models.operations.graphs import operation_graph
 from obstruction.models.readers.keras import config as keras_config
 from obstruction.models.readers.keras import datasets as hdf5_datasets
 from obstruction.models.readers.keras import files as hdf5
@@ -73,14 +74,14 @@ def same(contents: Contents, expected: list[np.ndarray]) -> None:
 
 def brief(contents: Contents) -> list[str]:
     """Return steps as words: layers by name, activations and barriers by kind."""
-    assert contents.steps is not None, contents.notes
+    assert contents.graph is not None, contents.notes
     return [
         step.name
         if isinstance(step, Dense)
         else step.reason
         if isinstance(step, Barrier)
         else f"({step.name} {step.slope:g})"
-        for step in contents.steps
+        for step in steps_of(contents.graph)
     ]
 
 
@@ -93,7 +94,7 @@ def test_keras_archive(tmp_path, zipped):
     same(contents, arrays(*SIZES))
     assert contents.layout == "in_out"
     assert contents.format == "Keras .keras"
-    assert contents.steps == (
+    assert steps_of(contents.graph) == (
         Dense("layer0", "layers/dense/vars/0", "layers/dense/vars/1", "in_out"),
         Activation("relu"),
         Dense("layer1", "layers/dense_1/vars/0", "layers/dense_1/vars/1", "in_out"),
@@ -106,7 +107,7 @@ def test_keras_archive(tmp_path, zipped):
 def test_weights_alone_are_a_bag_in_the_order_of_their_numbers(tmp_path):
     sizes = [3] * 13  # so that dense_10 sorts before dense_2 as text
     contents = read(tmp_path, weights_h5(*sizes))
-    assert contents.steps is None
+    assert contents.graph is None
     same(contents, arrays(*sizes))
     assert not any("optimizer" in name for name in contents.tensors)
 
@@ -118,7 +119,9 @@ def test_whole_model(tmp_path, suffix, split):
     same(contents, arrays(*SIZES))
     first = f"model_weights/dense_0/dense_0/kernel{suffix}"
     assert next(iter(contents.tensors)) == first
-    assert contents.steps[0] == Dense("dense_0", first, first.replace("kernel", "bias"), "in_out")
+    assert steps_of(contents.graph)[0] == Dense(
+        "dense_0", first, first.replace("kernel", "bias"), "in_out"
+    )
     assert brief(contents) == ["dense_0", "(relu 0)", "dense_1", "(relu 0)", "dense_2"]
 
 
@@ -127,7 +130,7 @@ def test_old_weights_without_a_description_come_in_listed_order(tmp_path):
     layers = {"z": {"z/kernel:0": w1, "z/bias:0": b1}, "a": {"a/kernel:0": w2, "a/bias:0": b2}}
     data = whole_model_h5({}, layers, root="")
     contents = read(tmp_path, data)
-    assert contents.steps is None
+    assert contents.graph is None
     same(contents, [w1, b1, w2, b2])
 
 
@@ -160,7 +163,7 @@ def test_the_graph_decides_not_the_order_of_construction(tmp_path, generation):
     names = {"layers/dense/vars": "dense_1", "layers/dense_1/vars": "dense"}
     contents = read(tmp_path, keras_archive(described, h5(groups, names)))
     assert brief(contents) == ["dense_1", "(relu 0)", "dense"]
-    assert contents.steps[0].weight == "layers/dense/vars/0"
+    assert steps_of(contents.graph)[0].weight == "layers/dense/vars/0"
 
 
 def test_a_file_that_names_its_layers_otherwise_is_a_bag(tmp_path):
@@ -170,7 +173,7 @@ def test_a_file_that_names_its_layers_otherwise_is_a_bag(tmp_path):
     names = {"layers/dense/vars": "second", "layers/dense_1/vars": "first"}
     described = sequential(dense("first", 4, "relu"), dense("second", 4))
     contents = read(tmp_path, keras_archive(described, h5(groups, names)))
-    assert contents.steps is None
+    assert contents.graph is None
     assert "'layers/dense' is said to be 'second', not 'first'" in contents.notes[-1]
 
 
@@ -311,7 +314,7 @@ def test_frozen_constrained_and_penalised_layers(tmp_path):
     )
     held = "UnitNorm changes the weights after every step"
     assert brief(contents) == ["a", held, "b", "(relu 0)", held, "c"]
-    assert [step.trained for step in contents.steps if isinstance(step, Dense)] == [
+    assert [step.trained for step in steps_of(contents.graph) if isinstance(step, Dense)] == [
         False,
         True,
         True,
@@ -345,8 +348,8 @@ def test_shared_layer_skip_connection_and_nested_model(tmp_path, generation):
         *["first", "(relu 0)", "shared", "(relu 0)", "shared", "(relu 0)", BRANCHES],
         *["inner/p", "(relu 0)", "inner/q", skip, "last"],
     ]
-    assert contents.steps[2] == contents.steps[4]
-    assert contents.steps[7].weight == "layers/sequential/layers/dense/vars/0"
+    assert steps_of(contents.graph)[2] == steps_of(contents.graph)[4]
+    assert steps_of(contents.graph)[7].weight == "layers/sequential/layers/dense/vars/0"
 
     layers = {
         name: {f"{name}/kernel:0": found[2 * k], f"{name}/bias:0": found[2 * k + 1]}
@@ -359,7 +362,7 @@ def test_shared_layer_skip_connection_and_nested_model(tmp_path, generation):
     }
     old = read(tmp_path, whole_model_h5(described, layers))
     assert brief(old) == brief(contents)
-    assert old.steps[7].weight == "model_weights/inner/p/kernel:0"
+    assert steps_of(old.graph)[7].weight == "model_weights/inner/p/kernel:0"
 
 
 def test_subclassed_model_and_descriptions_that_make_no_sense_are_bags(tmp_path):
@@ -377,7 +380,7 @@ def test_subclassed_model_and_descriptions_that_make_no_sense_are_bags(tmp_path)
     ]
     files = [keras_archive(described, weights) for described, _ in cases]
     for contents, (_, told) in zip(read_each(tmp_path, files), cases, strict=True):
-        assert contents.steps is None
+        assert contents.graph is None
         assert told in " ".join(contents.notes)
         same(contents, arrays(4, 4, 4))
 
@@ -394,7 +397,7 @@ def test_models_nested_in_themselves_do_not_grow_without_end(tmp_path):
     weights = h5({f"{group}/vars/0": kernel, f"{group}/vars/1": bias})
     start = time.perf_counter()
     contents = read(tmp_path, keras_archive(described, weights))
-    assert contents.steps is None
+    assert contents.graph is None
     assert "more than 20,000 nodes" in contents.notes[-1]
     assert time.perf_counter() - start < 10
 
@@ -689,7 +692,7 @@ def test_other_members_stay_byte_for_byte(tmp_path, zipped, packed):
             assert archive.read(name) == whole.read(name)
         with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
             assert (file["layers/dense/vars/0"].compression == "gzip") == packed
-    assert hdf5.read(path).steps == contents.steps
+    assert steps_of(hdf5.read(path).graph) == steps_of(contents.graph)
 
 
 def test_every_type_is_written_as_it_was(tmp_path):
@@ -740,15 +743,18 @@ def test_changes_that_do_not_fit(tmp_path):
 
 
 def test_chains_of_a_graph():
+    def chained(operations, results):
+        return steps_of(operation_graph([Operation(*one) for one in operations], results))
+
     a, b, c = (Dense(name, name) for name in "abc")
     relu = Activation("relu")
-    line = [Node(("r",), ("y",), (b,)), Node(("x",), ("h",), (a,)), Node(("h",), ("r",), (relu,))]
+    line = [(("r",), ("y",), (b,)), (("x",), ("h",), (a,)), (("h",), ("r",), (relu,))]
     assert chained(line, ["y"]) == (a, relu, b)
-    branch = Barrier("graph", BRANCHES)
-    assert chained([*line, Node(("r",), ("z",), (c,))], ["y"]) == (a, relu, b)  # z is not used
-    assert chained([*line, Node(("r",), ("z",), (c,))], ["y", "z"])[:4] == (a, relu, branch, b)
+    branch = Barrier("graph", BRANCHES, incidental=True)
+    assert chained([*line, (("r",), ("z",), (c,))], ["y"]) == (a, relu, b)  # z is not used
+    assert chained([*line, (("r",), ("z",), (c,))], ["y", "z"])[:4] == (a, relu, branch, b)
     assert chained(line, ["y", "r"]) == (a, relu, branch, b)
-    for bad in ([Node(("y",), ("y",))], [*line, Node(("x",), ("y",))]):
+    for bad in ([(("y",), ("y",))], [*line, (("x",), ("y",))]):
         with pytest.raises(ValueError, match=r"depends on itself|makes the value 'y' twice"):
             chained(bad, ["y"])
 

@@ -41,7 +41,7 @@ def test_what_it_holds(compressed, tmp_path):
         assert np.array_equal(found.array, array)
         assert found.shape == array.shape
         assert found.dtype == array.dtype.name
-    assert (contents.format, contents.layout, contents.steps) == ("npz", None, None)
+    assert (contents.format, contents.layout, contents.graph) == ("npz", None, None)
 
 
 def test_a_single_array_has_the_name_of_its_file(tmp_path):

@@ -18,7 +18,7 @@ from obstruction.models.contents import (
     UnreadableModel,
     round_bfloat16,
 )
-from obstruction.models.operations.chains import BRANCHES
+from obstruction.models.operations.chains import BRANCHES, steps_of
 from obstruction.models.readers.onnx import graph as reader
 
 onnx = framework("onnx")
@@ -45,13 +45,13 @@ def brief(contents: Contents) -> list[str]:
         else step.reason
         if isinstance(step, Barrier)
         else f"({step.name} {step.slope:g})"
-        for step in contents.steps
+        for step in steps_of(contents.graph)
     ]
 
 
 def evaluated(contents: Contents, x: np.ndarray) -> np.ndarray:
     """Return what the steps compute, which has to be what the whole graph does."""
-    for step in contents.steps:
+    for step in steps_of(contents.graph):
         if isinstance(step, Activation):
             x = np.where(x > 0, x, step.slope * x)
             continue
@@ -85,7 +85,7 @@ def test_multilayer_perceptron(tmp_path, kind, layout, dtype, raw):
         assert contents.tensors[name].dtype == dtype
         assert contents.tensors[name].array.dtype == values.dtype
         assert (contents.tensors[name].array == values).all()
-    steps = contents.steps
+    steps = steps_of(contents.graph)
     assert contents.layout is None
     assert [type(step) for step in steps] == [Dense, Activation, Dense, Activation, Dense]
     assert {step.layout for step in steps if isinstance(step, Dense)} == {layout}
@@ -189,7 +189,7 @@ def test_ways_to_write_a_layer(tmp_path, layout, nodes, tensors):
     model = onnx_graph([*nodes, *SECOND], {"w1": W1, **tensors, "w2": W2})
     contents = read(tmp_path, model)
     assert brief(contents) == [f"w1 {layout}", "(Relu 0)", "w2 in_out"]
-    assert contents.steps[0].bias == ("b1" if "b1" in tensors else None)
+    assert steps_of(contents.graph)[0].bias == ("b1" if "b1" in tensors else None)
     x = np.random.default_rng(0).standard_normal((3, 4))
     np.testing.assert_allclose(evaluated(contents, x), run(model, x), rtol=1e-5, atol=1e-6)
 

@@ -20,6 +20,7 @@ from obstruction.models.contents import (
 )
 from obstruction.models.layers.ordering import chains, positions, shape_order
 from obstruction.models.layers.resolving import resolve
+from obstruction.models.operations.graphs import operation_chain
 from obstruction.models.options import ReadOptions
 
 
@@ -35,7 +36,8 @@ def bag(shapes, *, layout=None, shared=(), format="safetensors", dtype="float32"
 
 def with_steps(shapes, *steps, **options):
     found = bag(shapes, **options)
-    return Contents(found.format, found.tensors, found.layout, steps, found.shared)
+    graph = operation_chain(steps)
+    return Contents(found.format, found.tensors, found.layout, graph, found.shared)
 
 
 def names(model):

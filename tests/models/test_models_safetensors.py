@@ -44,7 +44,7 @@ def test_what_it_holds(tmp_path):
     contents = reader.read(put(tmp_path, safetensors(ARRAYS)))
     same(contents.tensors, ARRAYS)
     assert contents.tensors["half"].dtype == "float16"
-    assert (contents.format, contents.layout, contents.steps) == ("safetensors", None, None)
+    assert (contents.format, contents.layout, contents.graph) == ("safetensors", None, None)
     with pytest.raises(ValueError, match="read-only"):
         contents.tensors["0.weight"].array[0, 0] = 1.0
 

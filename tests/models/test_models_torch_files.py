@@ -35,6 +35,7 @@ from obstruction.models.contents import (
     UnreadableModel,
     round_bfloat16,
 )
+from obstruction.models.operations.chains import steps_of
 from obstruction.models.readers.torch import files as reader
 from obstruction.models.readers.torch import layers as torch_layers
 
@@ -61,7 +62,7 @@ def test_a_state_dict(write, tmp_path):
     contents = reader.read(path)
     same(contents.tensors, ARRAYS)
     assert (contents.format, contents.layout) == ("PyTorch file", "out_in")
-    assert (contents.steps, contents.shared, contents.notes) == (None, (), ())
+    assert (contents.graph, contents.shared, contents.notes) == (None, (), ())
     with pytest.raises(ValueError, match="read-only"):
         contents.tensors["0.weight"].array[0, 0] = 1.0
 
@@ -70,7 +71,7 @@ def test_a_state_dict(write, tmp_path):
 def test_a_pickled_chain_has_steps(write, tmp_path):
     contents = reader.read(put(tmp_path, write(sequential(ARRAYS), storages(ARRAYS))))
     same(contents.tensors, ARRAYS)
-    assert contents.steps == (
+    assert steps_of(contents.graph) == (
         Dense("0", "0.weight", "0.bias", "out_in"),
         Activation("ReLU"),
         Dense("2", "2.weight", "2.bias", "out_in"),
@@ -177,10 +178,10 @@ def test_other_pickled_modules_are_bags(tmp_path):
     inner = sequential(ARRAYS)
     own = module("my.Net", {"net": inner})
     contents = reader.read(put(tmp_path, torch_zip(own, storages(ARRAYS))))
-    assert contents.steps is None
+    assert contents.graph is None
     assert list(contents.tensors) == [f"net.{name}" for name in ARRAYS]
     wrapped = module("torch.nn.parallel.data_parallel.DataParallel", {"module": inner})
-    steps = reader.read(put(tmp_path, torch_zip(wrapped, storages(ARRAYS)))).steps
+    steps = steps_of(reader.read(put(tmp_path, torch_zip(wrapped, storages(ARRAYS)))).graph)
     assert steps[0] == Dense("module.0", "module.0.weight", "module.0.bias", "out_in")
 
 
@@ -196,7 +197,7 @@ def test_what_lies_between_layers(tmp_path):
     }
     made = module("container.Sequential", layers)
     data = torch_zip(made, {"0": np.array([0.5, 0.5]).tobytes()})
-    assert reader.read(put(tmp_path, data)).steps == (
+    assert steps_of(reader.read(put(tmp_path, data)).graph) == (
         Activation("LeakyReLU", 0.25),
         Barrier("c.0", torch_layers.reason("torch.nn.modules.batchnorm.BatchNorm1d")),
         Barrier("d", "what 'Own' does with its inputs is not known"),
@@ -213,10 +214,12 @@ def test_frozen_layers_are_told(tmp_path):
     )
     bias = tensor("1", ARRAYS["0.bias"])
     both = module("linear.Linear", parameters={"weight": frozen, "bias": bias})
-    assert not reader.read(put(tmp_path, torch_zip(both, storages(ARRAYS)))).steps[0].trained
+    assert not steps_of(reader.read(put(tmp_path, torch_zip(both, storages(ARRAYS)))).graph)[
+        0
+    ].trained
     made = module("linear.Linear", parameters={"weight": frozen, "bias": None})
     contents = reader.read(put(tmp_path, torch_zip(made, storages(ARRAYS))))
-    assert contents.steps == (Dense("Linear", "weight", None, "out_in", trained=False),)
+    assert steps_of(contents.graph) == (Dense("Linear", "weight", None, "out_in", trained=False),)
 
 
 def test_shared_memory_is_told(tmp_path):
@@ -321,11 +324,12 @@ import sys
 sys.modules["torch"] = None
 import numpy as np
 from obstruction.models import read_contents
+from obstruction.models.operations.chains import steps_of
 contents = read_contents(sys.argv[1])
 arrays = {name: tensor.array for name, tensor in contents.tensors.items()}
 np.savez(sys.argv[2], **arrays)
 print([tensor.dtype for tensor in contents.tensors.values()])
-print(contents.steps)
+print(contents.graph and steps_of(contents.graph))
 print(sorted(map(sorted, contents.shared)))
 """
 
@@ -455,7 +459,9 @@ def test_old_weight_norm_and_missing_checksums(tmp_path):
     finally:
         torch.serialization.set_crc32_options(True)
     contents = reader.read(path)
-    assert contents.steps == (Dense("0", "0.weight_v", "0.bias", "out_in", magnitude="0.weight_g"),)
+    assert steps_of(contents.graph) == (
+        Dense("0", "0.weight_v", "0.bias", "out_in", magnitude="0.weight_g"),
+    )
     reader.write(path, {"0.bias": np.ones(4, np.float32)}, path)
     assert np.array_equal(torch.load(path, weights_only=False)[0].bias.detach(), np.ones(4))
 

@@ -367,7 +367,7 @@ def test_a_forward_put_on_an_object(place):
     assert "relu" not in linked(nn.Sequential(net, nn.Linear(1, 1)))[1]
     whole = small()
     whole.forward = lambda x: whole[2](torch.tanh(whole[0](x)))
-    assert models.read_contents(whole).steps is None
+    assert models.read_contents(whole).graph is None
     assert "another forward than that of its class" in models.read_contents(whole).notes[0]
 
 

@@ -1,10 +1,10 @@
-"""Nodes and edges of a model's network, collected in the order of its operations."""
+"""Nodes and edges of the network of a model, collected one operation after the other."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from obstruction.models.contents import NothingAuditable
 
 Indices: TypeAlias = NDArray[np.int64]
 
-_LARGEST = 20_000_000
-"""Edges that are listed at most: about a gigabyte."""
+_LARGEST: Final = 20_000_000
+"""How many nodes and how many edges may be listed. So many edges take about a gigabyte."""
 
 
 class ModelNetwork(NamedTuple):
@@ -28,11 +28,12 @@ class ModelNetwork(NamedTuple):
     network : Network
     weights : ndarray, shape (size,)
     format : str
-        What it was read from: ``"ONNX"``, ``"PyTorch module"``.
+        The format of its source: ``"ONNX"``, ``"PyTorch module"``.
     chain : tuple of str
-        The names of its layers if they are a chain, else empty: nodes then have these names.
+        The names of its layers if they form a chain. It is empty if the nodes are named by their
+        layers.
     notes : tuple of str
-        Where the network ends though the model goes on, a sentence each.
+        Where the network ends although the model goes on, a sentence each.
     """
 
     network: Network
@@ -42,10 +43,19 @@ class ModelNetwork(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Sum(NamedTuple):
-    """Outputs of layers before an activation: for each neuron a sum over nodes.
+class Preactivations(NamedTuple):
+    """Neurons before their activation: weighted sums over nodes, plus biases.
 
-    ``parts`` are pairs of nodes and a matrix with one row a neuron; ``biases`` add up.
+    Attributes
+    ----------
+    name : str
+        The layer that the neurons are outputs of, several names with ``+`` for added layers.
+    size : int
+        The number of neurons.
+    parts : tuple of (ndarray of int64, ndarray of float64)
+        Nodes, and their weights with one row per neuron. The parts are added.
+    biases : tuple of ndarray of float64
+        One bias per neuron each. They are added too.
     """
 
     name: str
@@ -54,50 +64,61 @@ class Sum(NamedTuple):
     biases: tuple[FloatArray, ...]
 
 
-Segment: TypeAlias = "Sum | Indices"
-"""Neurons side by side: sums, or nodes."""
+Segment: TypeAlias = "Preactivations | Indices"
+"""Some neurons of a value, as weighted sums or as nodes. A value may have several segments."""
 
 
 class Assembly:
-    """Collects nodes and edges. Nodes are numbered as they come and sorted at the end.
+    """Collects nodes and edges. Nodes are numbered in the order in which they are made.
 
     Attributes
     ----------
     names : list of str
-        Of the nodes.
+        The name of each node.
     ended : set of int
-        Hidden nodes whose values are used as they are.
-    notes : list of str
-        Where the network ends though the model goes on.
+        Hidden nodes whose values leave the network.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.ended: set[int] = set()
-        self.notes: list[str] = []
+        self._notes: dict[str, None] = {}
         self._kinds: list[str] = []
         self._edges: list[tuple[Indices, Indices, FloatArray]] = []
         self._biases: list[tuple[Indices, FloatArray]] = []
-        self._made: dict[int, tuple[Sum, Indices]] = {}  # sums that became nodes, by identity
+        self._made: dict[int, tuple[Preactivations, Indices]] = {}  # those with nodes, by identity
         self._size = 0
 
     def note(self, text: str) -> None:
-        """Remember a remark, once."""
-        if text not in self.notes:
-            self.notes.append(text)
+        """Record where the network ends; a text that is recorded twice counts once."""
+        self._notes[text] = None
 
     def created(self, name: str, count: int, kind: str) -> Indices:
-        """Return new nodes."""
+        """Return new nodes.
+
+        Raises
+        ------
+        ValueError
+            If there are too many.
+        """
         start = len(self.names)
+        if start + count > _LARGEST:
+            raise ValueError(f"{name}: more than {_LARGEST:,} nodes, which are too many to list")
         self.names += [f"{name}.{i}" for i in range(count)]
         self._kinds += [kind] * count
         return np.arange(start, start + count)
 
     def nodes(self, segment: Segment, kind: str) -> Indices:
-        """Return the nodes that neurons are, made of sums if need be."""
+        """Return the nodes of neurons, new ones if these neurons have none yet.
+
+        Raises
+        ------
+        ValueError
+            If there are too many nodes or edges.
+        """
         if isinstance(segment, np.ndarray):
             return segment
-        if id(segment) in self._made:  # one node, whatever homogeneous functions are applied to it
+        if id(segment) in self._made:  # a neuron is one node, before and behind its activation
             _, nodes = self._made[id(segment)]
             if kind != self._kinds[nodes[0]]:
                 self.ended.update(nodes.tolist())
@@ -115,7 +136,7 @@ class Assembly:
         return nodes
 
     def end(self, given: Iterable[Segment]) -> None:
-        """Let values leave the network."""
+        """Let the values of neurons leave the network."""
         for segment in given:
             if isinstance(segment, np.ndarray):
                 self.ended.update(v for v in segment.tolist() if self._kinds[v] == "hidden")
@@ -123,15 +144,21 @@ class Assembly:
                 self.nodes(segment, "output")
 
     def ended_names(self, given: Iterable[Segment]) -> list[str]:
-        """Return which layers' values, of those given, leave the network and are used as well."""
+        """Return the names of layers whose hidden nodes, among those given, leave the network."""
         nodes = (v for one in given for v in self.nodes(one, "output").tolist())
         return sorted({self.names[v].rpartition(".")[0] for v in nodes if v in self.ended})
 
     def network(self, source: str) -> ModelNetwork:
         """Return the network of a source of this format.
 
-        A hidden node whose value leaves the network keeps no balance: its edges in lead to an
-        output, and those out, if any, come from an input.
+        A hidden node whose value leaves the network keeps no balance, so it is divided: its
+        incoming edges lead to an output, and its outgoing edges, if there are any, begin at an
+        input.
+
+        Raises
+        ------
+        NothingAuditable
+            If no hidden node is left.
         """
         tails_of = np.arange(len(self.names))
         leading = {v for tails, _, _ in self._edges for v in np.unique(tails).tolist()}
@@ -150,7 +177,7 @@ class Assembly:
         if not places["hidden"]:
             raise NothingAuditable(
                 f"this model ({source}) has no hidden neurons that keep a balance: "
-                + ("; ".join(self.notes) or "no layer follows another")
+                + ("; ".join(self._notes) or "no layer follows another")
             )
         order = [*places["input"], -1, *places["hidden"], *places["output"]]
         rank = np.zeros(len(self.names), dtype=np.int64)
@@ -170,7 +197,7 @@ class Assembly:
             np.concatenate(tails),
             np.concatenate(heads),
         )
-        return ModelNetwork(network, np.concatenate(weights), source, (), tuple(self.notes))
+        return ModelNetwork(network, np.concatenate(weights), source, (), tuple(self._notes))
 
 
 def size_of(segment: Segment) -> int:
@@ -179,7 +206,7 @@ def size_of(segment: Segment) -> int:
 
 
 def _distinct(names: list[str], bias: int) -> list[Node]:
-    """Return names of which none comes twice, nor is that of the constant node."""
+    """Return names in which no name is repeated or equal to that of the bias."""
     seen: Counter[str] = Counter({BIAS: 1})
     made: list[Node] = []
     for i, name in enumerate(names):

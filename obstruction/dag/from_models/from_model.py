@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 
 from obstruction import models
 from obstruction.dag.from_models.assembling import ModelNetwork
-from obstruction.dag.from_models.dataflows import from_dataflow, has_branches
+from obstruction.dag.from_models.from_operations import from_operations, has_branches
 from obstruction.dag.network import Network
 from obstruction.models import Layer, Model, NothingAuditable, Orientation, ReadOptions
-from obstruction.models.contents import Contents, Dense
+from obstruction.models.contents import Contents, Dense, Step
 from obstruction.models.options import NO_OPTIONS
 
 
@@ -72,22 +73,38 @@ def read_model(source: Any, options: ReadOptions = NO_OPTIONS) -> ModelNetwork:
     if options.layers is None and has_branches(contents):
         return _branching(contents, options)
     model = models.resolve(contents, options)
-    if options.layers is None and contents.dataflow is not None and len(model.segments()) > 1:
-        return _branching(contents, options)
+    if options.layers is None and contents.graph is not None and len(model.segments()) > 1:
+        return _branching(_with_layouts(contents, model), options)
     return _chain(model)
 
 
 def _branching(contents: Contents, options: ReadOptions) -> ModelNetwork:
-    """Return the network of a source that says what its operations are."""
-    assert contents.dataflow is not None
+    """Return the network of a source that holds a graph of operations."""
+    assert contents.graph is not None
     if options.layout is not None:
-        for dense in (s for node in contents.dataflow.nodes for s in node.steps):
+        for dense in (s for operation in contents.graph.operations for s in operation.steps):
             if isinstance(dense, Dense) and dense.layout != options.layout:
                 raise ValueError(
                     f"layout = {options.layout!r}: {contents.format} stores {dense.name} "
                     f"{dense.layout}"
                 )
-    return from_dataflow(contents, options)
+    return from_operations(contents, options)
+
+
+def _with_layouts(contents: Contents, model: Model) -> Contents:
+    """Return contents whose graph says how weights are stored, as the model's layers do."""
+    assert contents.graph is not None
+    layouts = {layer.weight_tensor.name: layer.layout for layer in model.layers}
+
+    def settled(step: Step) -> Step:
+        if not isinstance(step, Dense) or step.layout is not None:
+            return step
+        return replace(step, layout=layouts[step.weight])
+
+    operations = tuple(
+        replace(one, steps=tuple(map(settled, one.steps))) for one in contents.graph.operations
+    )
+    return replace(contents, graph=replace(contents.graph, operations=operations))
 
 
 def _chain(model: Model) -> ModelNetwork:

@@ -7,7 +7,8 @@ user must give.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from obstruction.models.layers import ordering, orientations
 from obstruction.models.layers.arranging import UNKNOWN, arranged, ask_for_layout, no_chain
 from obstruction.models.layers.naming import Matrix, bag_of
 from obstruction.models.model import Layer, Link, Model
+from obstruction.models.operations.chains import steps_of
 from obstruction.models.options import NO_OPTIONS, ReadOptions
 
 _SLOPES: Final = {"linear": 1.0, "leaky_relu": 0.01, "prelu": 0.25}
@@ -60,7 +62,8 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
     ValueError
         If an option contradicts the source, or must be given.
     """
-    steps = contents.steps
+    steps = None if contents.graph is None else steps_of(contents.graph)
+    uses = _uses(steps or ())
     skipped: list[tuple[str, str]] = []
     if steps is not None and options.layers is not None:
         steps, skipped = _picked(contents, steps, options.layers)
@@ -71,7 +74,7 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
             raise
         except ValueError as problem:  # the notes say why the reader found no order
             raise ValueError("; ".join((str(problem), *contents.notes))) from None
-    return _model(contents, _Chain.of(steps), skipped, options)
+    return _model(contents, _Chain.of(steps, uses or _uses(steps)), skipped, options)
 
 
 # --- from steps to a model ------------------------------------------------------------------
@@ -79,13 +82,17 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Layers in forward order, and the steps before, between and after them."""
+    """Layers in forward order, with what lies before, between and after them.
+
+    `uses` counts, for each tensor, the layers of the whole model that use it.
+    """
 
     layers: tuple[Dense, ...]
     gaps: tuple[tuple[Activation | Barrier, ...], ...]
+    uses: Counter[str]
 
     @classmethod
-    def of(cls, steps: Sequence[Step]) -> _Chain:
+    def of(cls, steps: Sequence[Step], uses: Counter[str]) -> _Chain:
         layers: list[Dense] = []
         gaps: list[list[Activation | Barrier]] = [[]]
         for step in steps:
@@ -94,7 +101,15 @@ class _Chain:
                 gaps.append([])
             else:
                 gaps[-1].append(step)
-        return cls(tuple(layers), tuple(tuple(gap) for gap in gaps))
+        return cls(tuple(layers), tuple(tuple(gap) for gap in gaps), uses)
+
+
+def _uses(steps: Iterable[Step]) -> Counter[str]:
+    """Return how many of the layers among some steps use each tensor."""
+    layers = [step for step in steps if isinstance(step, Dense)]
+    return Counter(
+        name for one in layers for name in {one.weight, one.bias, one.magnitude} if name is not None
+    )
 
 
 def _model(
@@ -109,7 +124,7 @@ def _model(
     if settled is None:
         only = chain.layers[0].name
         skipped.append((only, "the only fully connected layer: there are no hidden neurons"))
-        settled, chain = (), _Chain((), ())
+        settled, chain = (), _Chain((), (), Counter())
     layers = tuple(layer_of(contents, *pair) for pair in zip(chain.layers, settled, strict=True))
     pairs = range(max(0, len(layers) - 1))
     links = tuple(_link(contents, chain, layers, i, options.activation) for i in pairs)
@@ -246,14 +261,12 @@ def _composed(
 def _sharing(contents: Contents, chain: _Chain, i: int) -> list[str]:
     """Return the reasons of neurons between layers i and i + 1 whose weights are shared."""
     here, after = chain.layers[i], chain.layers[i + 1]
-    everywhere = [s for s in contents.steps or chain.layers if isinstance(s, Dense)]
     touching = [n for n in (here.weight, here.bias, here.magnitude, after.weight) if n is not None]
     reasons = []
     for name in touching:
-        uses = sum(name in (d.weight, d.bias, d.magnitude) for d in everywhere)
-        if uses > 1:
+        if chain.uses[name] > 1:
             owner = here.name if name in (here.weight, here.bias, here.magnitude) else after.name
-            reasons.append(f"weights are shared: {owner} is used {uses} times")
+            reasons.append(f"weights are shared: {owner} is used {chain.uses[name]} times")
         for group in contents.shared:
             if name in group:
                 reasons.append(f"weights are shared between {' and '.join(sorted(group))}")

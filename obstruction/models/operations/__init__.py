@@ -1,4 +1,4 @@
-"""The graph of operations that a reader found, and the chains of layers that follow from it.
+"""Graphs of operations, and the chains of layers that follow from them.
 
 Its modules may import what readers return. They must never know a file format or a framework.
 """

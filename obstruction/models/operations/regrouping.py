@@ -1,68 +1,53 @@
-"""Whether neurons are where they seem to be when values of a graph are reshaped and joined.
+"""Where reshaped or concatenated values may have their neurons on another axis than the last one.
 
-Graphs say nothing of shapes. A layer after a reshape takes what the layer before it makes only if
-the numbers of neurons agree, which they do only if the last axis stayed as it was. Where values are
-added or put side by side that cannot be seen from outside: what was reshaped is not joined.
+Graphs do not hold shapes. A layer behind a reshape is known to read the neurons of the layer before
+it if their numbers agree, which is checked when layers are resolved. Where values are added or
+concatenated there is no number to compare, so a value that was reshaped ends the analysis there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
 from typing import Final
 
-from obstruction.models.contents import Barrier, Dense, Join, Step
+from obstruction.models.contents import Barrier, Dense, Join, Operation
 
 _REGROUPED: Final = "what was reshaped is joined, so its neurons may be regrouped"
 
 
-class Regrouping:
-    """Follows which values hold the neurons of a layer, and may hold them on another axis."""
+def regrouped(operations: Iterable[Operation]) -> list[Operation]:
+    """Return operations with barriers in place of those that may regroup neurons.
 
-    def __init__(self) -> None:
-        self._neurons: set[Hashable] = set()  # values that hold neurons of a layer
-        self._reshaped: set[Hashable] = set()
-        self._beside: set[Hashable] = set()  # put side by side along the second axis
+    Such an operation adds or concatenates values of which one was reshaped, or reshapes a value
+    that was concatenated along the second axis. Only values count that are outputs of a layer with
+    no barrier in between.
 
-    def holds_neurons(self, value: Hashable) -> bool:
-        """Return whether a value is made of outputs of a layer, with no barrier in between."""
-        return value in self._neurons
-
-    def followed(
-        self,
-        inputs: Sequence[Hashable],
-        output: Hashable,
-        steps: tuple[Step, ...],
-        *,
-        reshapes: bool = False,
-        second_axis: bool = False,
-    ) -> tuple[Step, ...]:
-        """Follow an operation; return its steps, a barrier if it joins what may be regrouped.
-
-        Parameters
-        ----------
-        inputs, output : hashable
-            The values it takes and makes.
-        steps : tuple of Step
-            What it seems to be.
-        reshapes : bool
-            Whether it may change the shape of its input.
-        second_axis : bool
-            Whether, if it joins, it does so along the second axis, which may not be the last.
-        """
-        given = self._neurons.intersection(inputs)
-        reshaped, beside = bool(given & self._reshaped), bool(given & self._beside)
-        joins = [step for step in steps if isinstance(step, Join)]
-        if joins and reshaped:
-            steps = (Barrier(joins[0].name, _REGROUPED),)
-        elif reshapes and beside:
-            steps = (Barrier("reshape", _REGROUPED),)
-        kept = [one for one in steps if isinstance(one, (Dense, Barrier))]
+    Parameters
+    ----------
+    operations : iterable of Operation
+        Each after those that make its inputs.
+    """
+    neurons: set[Hashable] = set()  # values that hold the outputs of layers
+    reshaped: set[Hashable] = set()  # those of them that may have another shape than a layer made
+    second: set[Hashable] = set()  # those of them that were concatenated along the second axis
+    found = []
+    for operation in operations:
+        given = neurons.intersection(operation.inputs)
+        was_reshaped, was_second = bool(given & reshaped), bool(given & second)
+        joins = [step for step in operation.steps if isinstance(step, Join)]
+        if joins and was_reshaped:
+            operation = replace(operation, steps=(Barrier(joins[0].name, _REGROUPED),))
+        elif operation.reshapes and was_second:
+            operation = replace(operation, steps=(Barrier("reshape", _REGROUPED),))
+        found.append(operation)
+        kept = [step for step in operation.steps if isinstance(step, (Dense, Barrier))]
         if kept and isinstance(kept[-1], Dense):
-            self._neurons.add(output)
-        elif given and not any(not isinstance(one, Join) for one in kept):
-            self._neurons.add(output)
-            if reshaped or reshapes:
-                self._reshaped.add(output)
-            if beside or (joins and second_axis):
-                self._beside.add(output)
-        return steps
+            neurons.update(operation.outputs)
+        elif given and all(isinstance(step, Join) for step in kept):
+            neurons.update(operation.outputs)
+            if was_reshaped or operation.reshapes:
+                reshaped.update(operation.outputs)
+            if was_second or any(join.second_axis for join in joins):
+                second.update(operation.outputs)
+    return found

@@ -1,6 +1,6 @@
-"""Keras files: ``.keras``, ``.weights.h5`` and both generations of whole models in ``.h5``.
+"""Keras files: ``.keras``, ``.weights.h5``, and whole models in ``.h5`` of Keras 2 and Keras 3.
 
-The HDF5 library is called in a process of its own (`hdf5_datasets`); a damaged file may crash it.
+A damaged file can crash the HDF5 library, so `datasets` calls it in a process of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Step, UnreadableModel, encode_bfloat16
+from obstruction.models.contents import Contents, OperationGraph, UnreadableModel, encode_bfloat16
 from obstruction.models.readers.files import Bytes, fitting, most_expanded, replacing, told_as
 from obstruction.models.readers.keras import config as keras_config
 from obstruction.models.readers.keras.datasets import WEIGHTS, Found, ask, listing, opened
@@ -29,14 +29,14 @@ _MOST_CONFIG: Final = 2**26
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is one of Keras: HDF5, or a zip archive that holds such weights.
+    """Return whether a file is one of Keras: an HDF5 file, or a zip archive that holds one.
 
     Parameters
     ----------
     head : bytes
         The first 4096 bytes.
     path : Path
-        The file; its suffix only matters for a zip archive whose head does not tell.
+        The file. Its suffix only matters for a zip archive that cannot be told by its first bytes.
     """
     if any(head[at : at + len(SIGNATURE)] == SIGNATURE for at in (0, 512, 1024, 2048)):
         return True
@@ -49,7 +49,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def read(path: Path) -> Contents:
-    """Return the tensors of a Keras file, and its steps if it describes the model.
+    """Return the tensors of a Keras file, and the graph of the model if the file describes it.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def read(path: Path) -> Contents:
 
 
 def read_all(paths: Sequence[Path]) -> list[Contents]:
-    """Return what several files hold, with one start of the other process for all of them.
+    """Return what several files hold. The other process is started once for all of them.
 
     Raises
     ------
@@ -87,10 +87,10 @@ def attempt_all(paths: Sequence[Path]) -> list[Contents | UnreadableModel]:
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy of a Keras file in which some tensors have other values.
+    """Write a copy of a Keras file with new values in some tensors.
 
-    Numbers stored in one piece, as Keras stores them, are replaced where they are and nothing else
-    changes; compressed ones are stored anew by the library, with the same settings.
+    Keras stores the numbers of a tensor in one piece; they are replaced in place, and nothing else
+    changes. The HDF5 library stores compressed numbers anew, with the same settings.
 
     Parameters
     ----------
@@ -135,22 +135,22 @@ def _contents(path: Path, file: tuple[Archive | None, Found] | UnreadableModel) 
         if not found.tensors:
             raise ValueError("holds no tensors")
         described = _description(archive, found)
-        steps: tuple[Step, ...] | None = None
+        graph: OperationGraph | None = None
         if described is not None:
             try:
-                steps = _steps(described, archive is not None, found)
+                graph = _graph(described, archive is not None, found)
                 notes += keras_config.remarks(described["config"])
-                if steps is None:
+                if graph is None:
                     name = described.get("class_name")
                     notes.append(f"{name}: a model of the user's own, whose order is code")
             except (ValueError, RecursionError) as problem:
                 notes.append(f"the description of the model is not followed: {problem}")
     name = "Keras .keras" if archive is not None else "Keras HDF5"
-    return Contents(name, found.tensors, "in_out", steps, (), tuple(notes))
+    return Contents(name, found.tensors, "in_out", graph, (), tuple(notes))
 
 
 def _description(archive: Archive | None, found: Found) -> dict[str, Any] | None:
-    """Return what the file says of the class and the configuration of the model, if it does."""
+    """Return the class and the configuration of the model, None if the file does not hold them."""
     if archive is not None:
         if "config.json" not in archive.members:
             return None
@@ -175,10 +175,11 @@ def _description(archive: Archive | None, found: Found) -> dict[str, Any] | None
     return described
 
 
-def _steps(described: dict[str, Any], is_archive: bool, found: Found) -> tuple[Step, ...] | None:
+def _graph(described: dict[str, Any], is_archive: bool, found: Found) -> OperationGraph | None:
+    """Return the operations of the model, None if its class is the user's own."""
     class_name, config = str(described.get("class_name")), described["config"]
     if keras_config.is_custom(described) or not keras_config.has_graph(class_name, config):
-        return None  # the class of the user's own may have the name of one of Keras
+        return None
     if is_archive:
         groups = dict(keras_config.file_places(class_name, config))
 
@@ -190,12 +191,13 @@ def _steps(described: dict[str, Any], is_archive: bool, found: Found) -> tuple[S
         def find(place: keras_config.Place) -> tuple[str, ...]:
             return _in_whole_model(found, place)
 
-    return keras_config.steps(class_name, config, find, found.tensors)
+    return keras_config.graph_of(class_name, config, find, found.tensors)
 
 
 def _in_weights_file(found: Found, place: keras_config.Place, group: str) -> tuple[str, ...]:
     """Return the tensors of a layer in ``model.weights.h5``."""
-    # Keras 2.13 to 2.15 called the list of layers otherwise; a wrapper holds a layer
+    # Keras 2.13 to 2.15 had another name for the list of layers; a wrapper such as TimeDistributed
+    # keeps its layer in a group of its own
     renamed = group.replace("layers/", "_layer_checkpoint_dependencies/")
     for path in (group, f"{group}/layer", renamed, f"{renamed}/layer"):
         names = [f"{path}/vars/{i}" for i in range(8)]
@@ -209,7 +211,7 @@ def _in_weights_file(found: Found, place: keras_config.Place, group: str) -> tup
 
 
 def _in_whole_model(found: Found, place: keras_config.Place) -> tuple[str, ...]:
-    """Return the tensors of a layer in a whole model as HDF5, by the names that it lists."""
+    """Return the tensors of a layer in a whole model as HDF5, which lists them by name."""
     group = f"model_weights/{place[0]}"
     listed = listing(found.attributes, group, "weight_names")
     if len(place) > 1:
@@ -231,7 +233,7 @@ def _in_whole_model(found: Found, place: keras_config.Place) -> tuple[str, ...]:
 
 
 def _patched(path: Path, found: Found, changes: Mapping[str, NDArray[Any]]) -> Bytes:
-    """Return the bytes of the HDF5 file with other values."""
+    """Return the bytes of the HDF5 file with new values."""
     new = found.data.copy()
     rest = {}
     for name, values in changes.items():
@@ -274,7 +276,7 @@ def _stored_by_library(path: Path, data: Bytes, found: Found, raw: Mapping[str, 
 
 
 def _rebuilt(archive: Archive, new: Bytes, path: Path, stream: Any) -> None:
-    """Write the archive with weights of another size, which compression may lead to."""
+    """Write the archive with weights of another size, as compressed numbers may need more room."""
     import zipfile
 
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(stream, "w") as made:

@@ -1,6 +1,6 @@
-"""Keras models in memory: Keras 3 with any backend, and tf_keras (Keras 2).
+"""Keras models in memory: those of Keras 3 with any backend, and those of tf_keras (Keras 2).
 
-Keras is never imported here: a model can only be one of its own if it is loaded already.
+This module never imports Keras. An object can only be a Keras model if Keras is loaded already.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 
 from obstruction.models.contents import (
     Contents,
-    Dense,
-    Step,
+    OperationGraph,
     Tensor,
     UnreadableModel,
     decode_bfloat16,
@@ -37,7 +35,7 @@ def matches(source: Any) -> bool:
 
 
 def read(source: Any) -> Contents:
-    """Return the tensors of a Keras model and, unless it is subclassed, its steps.
+    """Return the tensors of a Keras model and, unless it is subclassed, its graph of operations.
 
     Parameters
     ----------
@@ -63,12 +61,12 @@ def read(source: Any) -> Contents:
             f"{type(source).__name__}: the Keras model has no weights yet; "
             "call it on data, or build it with an input shape"
         )
-    steps, notes = _steps(source, tensors, variables)
-    return Contents("Keras model", tensors, "in_out", steps, (), notes)
+    graph, notes = _graph(source, tensors, variables)
+    return Contents("Keras model", tensors, "in_out", graph, (), notes)
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
-    """Return a Keras model in which some tensors have other values.
+    """Return a Keras model with new values in some tensors.
 
     Parameters
     ----------
@@ -77,15 +75,15 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     changes : mapping of str to ndarray
         New values by the names of `Contents.tensors`, in stored shape and type.
     inplace : bool
-        Whether to change the model itself. If not, a clone with the same weights is changed: it
-        is not compiled and has no optimiser, whose moments would not fit the new weights. A model
-        that is changed in place keeps its optimiser with its moments.
+        Whether to change the model itself, which keeps its optimiser. Otherwise a clone is
+        changed. The clone is not compiled and has no optimiser, since the moments of the old one
+        would not fit the new weights.
 
     Raises
     ------
     ValueError
-        If a change does not fit, or a model is to be copied that Keras cannot copy: a subclassed
-        one, or one with code of the user's own that its description does not hold.
+        If a change does not fit, or if a copy is asked for and Keras cannot copy the model because
+        it is subclassed or holds code of the user's own.
     """
     names = read(source).tensors
     fitted = fitting(changes, names)
@@ -97,7 +95,7 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
 
 
 def _package(source: Any) -> Any:
-    """Return the loaded package whose model the source is, None if it is none of Keras."""
+    """Return the package, `keras` or `tf_keras`, of which a source is a model; None if neither."""
     for name in _PACKAGES:
         package = sys.modules.get(name)
         kind = getattr(package, "Model", None)
@@ -116,11 +114,11 @@ def _tensor(source: Any, name: str, variable: Any) -> Tensor:
 
 
 def _graph_class(source: Any) -> Any:
-    """Return Sequential or Functional if its graph is what the model computes, else None."""
+    """Return Sequential or Functional if a model computes the graph of this class, else None."""
     kind: Any
     for kind in type(source).__mro__:
         if keras_config.is_keras(kind.__module__) and kind.__name__ in keras_config.MODELS[:2]:
-            # a subclass may compute something else than its layers in order
+            # a subclass may override what the model computes
             same = all(
                 getattr(type(source), way, None) == getattr(kind, way, None) for way in _CALLS
             )
@@ -133,12 +131,12 @@ def _is_patched(layer: Any) -> bool:
 
 
 def _is_own(made: Any) -> bool:
-    """Return whether a layer does what its class in Keras does, not what a user wrote."""
+    """Return whether a layer runs the code of a class of Keras, none of a user's."""
     return _is_in_keras(type(made)) and not _is_patched(made)
 
 
 def _is_in_keras(made: Any) -> bool:
-    """Return whether a class or function is the very one that a module of Keras holds."""
+    """Return whether a class or function is the one that Keras has under its name."""
     module, name = getattr(made, "__module__", None), getattr(made, "__name__", "")
     return keras_config.is_keras(module) and (
         getattr(sys.modules.get(str(module)), str(name), None) is made
@@ -146,17 +144,17 @@ def _is_in_keras(made: Any) -> bool:
 
 
 def _is_own_activation(applied: Any) -> bool:
-    """Return whether an activation, a function or a layer, is Keras's own; None is."""
+    """Return whether an activation, which is a function, a layer or None, is Keras's own."""
     if applied is None or _is_in_keras(applied):
         return True
     return _is_own(applied) and _is_own_activation(getattr(applied, "activation", None))
 
 
 def _told(model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description of a model that marks what is the user's own.
+    """Return the description of a model with everything marked that is the user's own code.
 
-    A description has only the names of functions, and in Keras 2 of layers, which a user may have
-    given to other code; the objects themselves tell.
+    A description holds the names of functions, and in Keras 2 also the names of layers, without
+    their modules. A user's function may have any name, so the objects themselves are looked at.
     """
     objects = {one.name: one for one in (*getattr(model, "operations", ()), *model.layers)}
     layers = []
@@ -168,7 +166,7 @@ def _told(model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"the layer {name!r} is not in it")
         layers.append(entry)
     order = [one.name for one in model.layers]
-    if len(set(order)) < len(order):  # of a layer that stands twice in a Sequential it has one
+    if len(set(order)) < len(order):  # it lists a layer once that stands twice in a Sequential
         told = {entry.get("name", entry["config"].get("name")): entry for entry in layers}
         first = [entry for entry in layers if entry["class_name"] == "InputLayer"]
         layers = first + [told[name] for name in order]
@@ -192,38 +190,34 @@ def _told_layer(layer: Any, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**entry, "config": config}
 
 
-def _steps(
+def _graph(
     source: Any, tensors: Mapping[str, Tensor], variables: Mapping[str, Any]
-) -> tuple[tuple[Step, ...] | None, tuple[str, ...]]:
-    """Return the steps of a model and what to say of them."""
+) -> tuple[OperationGraph | None, tuple[str, ...]]:
+    """Return the operations of a model, and remarks on them."""
     kind = _graph_class(source)
     if kind is None:
         own = f"{type(source).__name__}: a model of the user's own, whose order is code"
         return None, (own,)
     names = {id(variable): name for name, variable in variables.items()}
+    frozen = {name for name, variable in variables.items() if not variable.trainable}
 
     def find(place: keras_config.Place) -> tuple[str, ...]:
         layer = source
         for part in place:
             layer = layer.get_layer(part)
-        return tuple(names[id(variable)] for variable in layer.weights)
+        return tuple(names[id(one)] for one in layer.weights if id(one) in names)
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what could not be loaded again, which nobody does
+            # Keras warns of layers that could not be loaded again, but nothing is loaded here
+            warnings.simplefilter("ignore")
             config = _told(source, kind.get_config(source))
-        steps = keras_config.steps(kind.__name__, config, find, tensors)
-    except Exception as problem:  # layers of the user's own take part in get_config
+        graph = keras_config.graph_of(kind.__name__, config, find, tensors, frozen)
+    except Exception as problem:  # get_config may run code of the user's own
         return None, (f"the description of the model is not followed: {problem}",)
-    if steps is None:
+    if graph is None:
         return None, (f"{type(source).__name__}: its get_config() lists no layers",)
-    trained = tuple(
-        replace(step, trained=step.trained and bool(variables[step.weight].trainable))
-        if isinstance(step, Dense)
-        else step
-        for step in steps
-    )
-    return trained, keras_config.remarks(config)
+    return graph, keras_config.remarks(config)
 
 
 def _clone(source: Any) -> Any:
@@ -256,7 +250,7 @@ def _clone(source: Any) -> Any:
 
 
 def _all_layers(model: Any) -> Iterator[Any]:
-    """Yield the layers of a model, those in wrappers and nested models after their holder."""
+    """Yield the layers of a model, each followed by the layers that are nested in it."""
     for layer in (*getattr(model, "layers", ()), getattr(model, "layer", None)):
         if layer is not None:
             yield layer
@@ -264,7 +258,7 @@ def _all_layers(model: Any) -> Iterator[Any]:
 
 
 def _is_same_code(old: Any, new: Any) -> bool:
-    """Return whether a copy of a layer runs the same code: Keras finds functions by their names."""
+    """Return whether a copy of a layer runs the same code, as Keras copies functions by name."""
     if type(old) is not type(new) or _is_patched(old):
         return False
     for part in ("activation", "recurrent_activation", "function"):

@@ -18,6 +18,7 @@ from obstruction.models.contents import (
     Step,
     UnreadableModel,
 )
+from obstruction.models.operations.graphs import operation_chain
 from obstruction.models.readers.memory.tensors import (
     as_tensors,
     check_changes,
@@ -71,7 +72,7 @@ def read(source: Any) -> Contents:
         steps += [between] if steps else []
         steps.append(Dense(name, name, bias=bias if bias in tensors else None, layout=layout))
     name = "replayed weights" if ours else "sequence of arrays"
-    return Contents(name, tensors, layout, tuple(steps), _shared(held))
+    return Contents(name, tensors, layout, operation_chain(steps), _shared(held))
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Activation, Contents, Dense, Step, UnreadableModel
+from obstruction.models.operations.graphs import operation_chain
 from obstruction.models.readers.memory.tensors import as_tensors, check_changes, overwrite
 
 OBJECTS: Final = "a network of scikit-learn"
@@ -35,7 +36,7 @@ def read(source: Any) -> Contents:
     for i in range(len(network.coefs_)):
         steps += [Activation(network.activation)] if steps else []
         steps.append(Dense(f"coefs_{i}", f"coefs_{i}", f"intercepts_{i}", "in_out"))
-    return Contents("scikit-learn network", tensors, "in_out", tuple(steps))
+    return Contents("scikit-learn network", tensors, "in_out", operation_chain(steps))
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:

@@ -1,7 +1,7 @@
-"""ONNX files: the graph from input to output, and the weights that its nodes use.
+"""ONNX files: their tensors and the graph of their operations.
 
-Layers are told by what nodes do (``Gemm``, ``MatMul`` with ``Add``), never by the names of tensors,
-which exporters change.
+A fully connected layer is recognised by its nodes: ``Gemm``, or ``MatMul`` followed by ``Add``. The
+names of tensors are not used for this, because exporters change them.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from obstruction.models.contents import (
     Activation,
     Barrier,
     Contents,
-    Dataflow,
     Dense,
     Join,
-    Node,
+    Operation,
+    OperationGraph,
     Step,
     Tensor,
     UnreadableModel,
 )
-from obstruction.models.operations.chains import BRANCHES, JOINS, chained, fenced
-from obstruction.models.operations.regrouping import Regrouping
+from obstruction.models.operations.graphs import operation_graph
 from obstruction.models.readers.files import fitting, told_as
 from obstruction.models.readers.onnx.tensors import Store
 
 FORMAT: Final = "ONNX"
 SUFFIXES: Final = (".onnx",)
 
-Axis: TypeAlias = Literal["last", "rows"] | None
-"""Which axis of a value belongs to the neurons: the last, the one before, or not known yet."""
+NeuronAxis: TypeAlias = Literal["last", "rows"] | None
+"""The axis of a value along which neurons lie: the last one, the one before it, or not known."""
 
 _SAME: Final = frozenset({"Identity", "Dropout", "Cast", "CastLike"})
 _RESHAPED: Final = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
@@ -82,7 +81,7 @@ def matches(head: bytes, path: Path) -> bool:
     Parameters
     ----------
     head : bytes
-        The first 4096 bytes. A model has its version first, then its producer or its graph.
+        The first 4096 bytes. A model begins with its version and its producer or graph.
     path : Path
         The file.
     """
@@ -93,7 +92,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def read(path: Path) -> Contents:
-    """Return the tensors of an ONNX model and its steps.
+    """Return the tensors of an ONNX model and the graph of its operations.
 
     Raises
     ------
@@ -102,18 +101,14 @@ def read(path: Path) -> Contents:
     """
     store = Store(path)
     with told_as(UnreadableModel, path):
-        graph = _Graph(store.model, store.tensors)
-        steps = graph.steps()
-    results = tuple(output.name for output in graph.graph.output)
-    nodes = [replace(node, steps=fenced(node.steps, graph.is_elsewhere)) for node in graph.nodes]
-    flow = Dataflow(tuple(nodes), results)
-    steps = fenced(steps, graph.is_elsewhere)
-    shared = _copies(store.tensors, [step.weight for step in steps if isinstance(step, Dense)])
-    return Contents("ONNX", store.tensors, None, steps, shared, tuple(store.notes), flow)
+        graph = _Reading(store.model, store.tensors).graph()
+    layers = [one for found in graph.operations for one in found.steps if isinstance(one, Dense)]
+    shared = _copies(store.tensors, [layer.weight for layer in layers])
+    return Contents("ONNX", store.tensors, None, graph, shared, tuple(store.notes))
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy of an ONNX model in which some tensors have other values.
+    """Write a copy of an ONNX model with new values in some tensors.
 
     Parameters
     ----------
@@ -122,8 +117,8 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
     changes : mapping of str to ndarray
         New values by the names of `Contents.tensors`, in stored shape and type.
     out : Path
-        Where the copy goes; it may be ``path``. Numbers that the model keeps in a file beside it
-        go into a file beside the copy, called ``<out>.data``.
+        Where the copy goes; it may be ``path``. If the model keeps numbers in a file beside it,
+        the copy keeps them in a file beside itself, called ``<out>.data``.
 
     Raises
     ------
@@ -138,9 +133,11 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
 
 @dataclass(frozen=True)
 class _Constant:
-    """A value that does not depend on the input: a stored tensor, turned about, or a reason.
+    """A value that does not depend on an input of the model.
 
-    ``axes[i]`` is the stored axis that axis ``i`` is, None for a new one of length 1.
+    It is a stored tensor, perhaps with its axes in another order, or something that cannot be
+    weights, for which `reason` says why. Axis ``i`` is the stored axis ``axes[i]``, or a new one of
+    length 1 if that is None.
     """
 
     tensor: Tensor | None = None
@@ -153,7 +150,7 @@ class _Constant:
         return tuple(1 if axis is None else self.tensor.shape[axis] for axis in self.axes)
 
     def reshaped(self, shape: tuple[int, ...]) -> _Constant:
-        """Return it with axes of length 1 put elsewhere; any other change of shape hides it."""
+        """Return it with axes of length 1 moved, or a constant of unknown value otherwise."""
         left = [axis for axis, n in zip(self.axes, self.shape, strict=True) if n != 1]
         if [n for n in self.shape if n != 1] != [n for n in shape if n != 1]:
             return _Constant(reason="the weights change their shape in the graph")
@@ -161,7 +158,13 @@ class _Constant:
         return replace(self, axes=tuple(None if n == 1 else next(kept) for n in shape))
 
     def matrix(self) -> tuple[Tensor, bool]:
-        """Return the stored matrix, and whether it is used transposed; ValueError if it is none."""
+        """Return the stored matrix and whether it is used transposed.
+
+        Raises
+        ------
+        ValueError
+            If this is no stored matrix of floating-point numbers.
+        """
         tensor = self.tensor
         if tensor is None:
             raise ValueError(self.reason)
@@ -169,39 +172,39 @@ class _Constant:
             raise ValueError(f"the weights are of type {tensor.dtype}")
         if len(tensor.shape) != 2 or len(self.axes) != 2:
             raise ValueError(f"the weights have the shape {tensor.shape}")
-        spare = iter(sorted({0, 1} - set(self.axes)))  # stored axes of length 1
+        spare = iter(sorted({0, 1} - set(self.axes)))  # stored axes, of length 1, that are left
         axes = tuple(next(spare) if axis is None else axis for axis in self.axes)
         return tensor, axes == (1, 0)
 
 
-class _Graph:
-    """The nodes of an ONNX graph as steps."""
+class _Reading:
+    """Turns the nodes of an ONNX graph into operations, in the order of the file."""
 
     def __init__(self, model: Any, tensors: Mapping[str, Tensor]) -> None:
-        self.graph = model.graph
+        self.proto = model.graph
+        self.results = [output.name for output in self.proto.output]
         self.functions = {(function.domain, function.name) for function in model.functions}
         self.constants = {
             name: _Constant(tensor, tuple(range(len(tensor.shape))))
             for name, tensor in tensors.items()
         }
-        for proto in self.graph.initializer:
+        for proto in self.proto.initializer:
             self.constants.setdefault(proto.name, _Constant(reason=_UNREAD))
-        for sparse in self.graph.sparse_initializer:
+        for sparse in self.proto.sparse_initializer:
             self.constants[sparse.values.name] = _Constant(reason="the weights are sparse")
-        self.axis: dict[str, Axis] = {}
-        self.regrouping = Regrouping()
-        self.nodes: list[Node] = []
-        self.made: dict[str, int] = {}
-        results = [output.name for output in self.graph.output]
-        self.elsewhere: set[str] = set()  # stored tensors that are read by no layer
-        self.read_alone(results)
-        self.uses = Counter(results)
-        for node in self.graph.node:
+        self.axis: dict[str, NeuronAxis] = {}
+        self.neurons: set[str] = set()  # values that hold outputs of a layer
+        self.operations: list[Operation] = []
+        self.made: dict[str, int] = {}  # the operation that makes a value
+        self.elsewhere: set[str] = set()  # stored tensors that are used outside layers
+        self.use(self.results)
+        self.uses = Counter(self.results)
+        for node in self.proto.node:
             self.uses.update([*node.input, *_captured(node)])
 
-    def steps(self) -> tuple[Step, ...]:
-        """Return the steps from the inputs to the outputs."""
-        for node in self.graph.node:
+    def graph(self) -> OperationGraph:
+        """Return the graph of all operations."""
+        for node in self.proto.node:
             if not node.output:
                 continue
             names = [*node.input, *_captured(node)]
@@ -209,37 +212,33 @@ class _Graph:
             if not data and node.op_type not in ("RandomNormal", "RandomUniform"):
                 self.constant(node, names)
             elif not self.is_bias(node, data):
-                self.made[node.output[0]] = len(self.nodes)
-                inner = self.regrouping.followed(
-                    data,
-                    node.output[0],
-                    tuple(self.of(node, data)),
-                    reshapes=node.op_type in _RESHAPED,
-                    second_axis=_number(node, "axis", 0.0) == 1,
-                )
-                layers = [step for step in inner if isinstance(step, Dense)]
-                used = {name for layer in layers for name in (layer.weight, layer.bias)}
-                self.read_alone(names, used)
-                self.nodes.append(Node(tuple(data), tuple(filter(None, node.output)), inner))
-        found = chained(self.nodes, [output.name for output in self.graph.output])
-        last = max((i for i, step in enumerate(found) if isinstance(step, Dense)), default=-1)
-        rest = list(found[last + 1 :])
-        if last >= 0:  # what turns the outputs of the last layer into labels and the like
-            while rest and isinstance(rest[-1], Barrier) and _is_plain(rest[-1]):
-                rest.pop()
-        return (*found[: last + 1], *rest)
+                self.add(node, names, data)
+        return operation_graph(
+            self.operations,
+            self.results,
+            lambda layer: not self.elsewhere.isdisjoint({layer.weight, layer.bias}),
+        )
 
-    def read_alone(self, names: Iterable[str], used: Collection[str | None] = ()) -> None:
-        """Remember the stored tensors that values are, but for those that a layer uses."""
+    def add(self, node: Any, names: Iterable[str], data: list[str]) -> None:
+        """Add the operation of a node; `data` are its inputs that are no constants."""
+        steps = tuple(self.of(node, data))
+        layers = [step for step in steps if isinstance(step, Dense)]
+        self.use(names, {name for layer in layers for name in (layer.weight, layer.bias)})
+        passes = all(isinstance(step, (Activation, Join)) for step in steps)
+        if layers or (passes and not self.neurons.isdisjoint(data)):
+            self.neurons.add(node.output[0])
+        self.made[node.output[0]] = len(self.operations)
+        outputs = tuple(filter(None, node.output))
+        reshapes = node.op_type in _RESHAPED
+        self.operations.append(Operation(tuple(data), outputs, steps, reshapes))
+
+    def use(self, names: Iterable[str], by_layer: Collection[str | None] = ()) -> None:
+        """Record which stored tensors are used outside layers, given those that a layer uses."""
         tensors = [self.constants[name].tensor for name in names if name in self.constants]
-        self.elsewhere.update(told.name for told in tensors if told and told.name not in used)
-
-    def is_elsewhere(self, layer: Dense) -> bool:
-        """Return whether the weights of a layer are also read by something else."""
-        return not self.elsewhere.isdisjoint({layer.weight, layer.bias})
+        self.elsewhere.update(told.name for told in tensors if told and told.name not in by_layer)
 
     def constant(self, node: Any, names: Iterable[str]) -> None:
-        """Follow a node that turns a stored tensor about."""
+        """Record what a node makes of constants."""
         kind, given = node.op_type, self.constants.get(node.input[0] if node.input else "")
         made = _Constant()
         if "uantize" in kind:
@@ -254,13 +253,13 @@ class _Graph:
             shape = self.new_shape(node, given.shape)
             made = given.reshaped(shape) if shape is not None else made
         if made.tensor is None and kind not in ("Shape", "Size"):
-            self.read_alone(names)
+            self.use(names)
         for output in node.output:
             if output not in self.constants or kind != "Constant":
                 self.constants[output] = made
 
     def new_shape(self, node: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the shape into which a node brings a constant, None if it does not say."""
+        """Return the shape that a node gives a constant, None if that is not known."""
         wanted = _ints(node, "axes")
         if len(node.input) > 1 and node.input[1]:
             told = self.constants[node.input[1]].tensor
@@ -286,16 +285,16 @@ class _Graph:
             return tuple(1 if i in new else next(old, 1) for i in range(rank))
         return None
 
-    # --- nodes that depend on the input ------------------------------------------------------
+    # --- nodes that depend on an input --------------------------------------------------------
 
     def is_bias(self, node: Any, data: list[str]) -> bool:
-        """Give a layer the biases that a node adds to it; return whether it is such a node."""
+        """Return whether a node adds biases to a layer, after giving the layer these biases."""
         if node.op_type != "Add" or len(node.input) != 2 or len(data) != 1:
             return False
         at = self.made.get(data[0])
-        if at is None or self.uses[data[0]] != 1 or len(self.nodes[at].steps) != 1:
+        if at is None or self.uses[data[0]] != 1 or len(self.operations[at].steps) != 1:
             return False
-        layer = self.nodes[at].steps[0]
+        layer = self.operations[at].steps[0]
         if not isinstance(layer, Dense) or layer.bias is not None or len(node.output) != 1:
             return False
         other = node.input[1] if node.input[0] == data[0] else node.input[0]
@@ -303,15 +302,14 @@ class _Graph:
         if bias is None:
             return False
         output = node.output[0]
-        self.nodes[at] = replace(
-            self.nodes[at], outputs=(output,), steps=(replace(layer, bias=bias),)
-        )
+        biased = (replace(layer, bias=bias),)
+        self.operations[at] = replace(self.operations[at], outputs=(output,), steps=biased)
         self.made[output], self.axis[output] = at, self.axis.get(data[0])
-        self.regrouping.followed(data, output, ())
+        self.neurons.add(output)
         return True
 
-    def bias(self, name: str, layer: Dense, axis: Axis) -> str | None:
-        """Return the tensor of biases that a constant is, one for each output, or None."""
+    def bias(self, name: str, layer: Dense, axis: NeuronAxis) -> str | None:
+        """Return the tensor that a constant is if it has one bias per output, else None."""
         told = self.constants.get(name)
         weight = self.constants[layer.weight].tensor
         if told is None or told.tensor is None or weight is None or told.tensor.dtype not in FLOATS:
@@ -325,19 +323,19 @@ class _Graph:
         return told.tensor.name if fits else None
 
     def of(self, node: Any, data: list[str]) -> Iterator[Step]:
-        """Yield what a node is for the audit, and note which axis of its output is the neurons'."""
+        """Yield the steps of a node, and record along which axis of its output neurons lie."""
         kind, name = node.op_type, node.name or node.output[0]
         axis = self.axis.get(data[0])
         if (node.domain, kind) in self.functions:
             yield Barrier(name, f"{kind} is a function of the model, which is not opened")
         elif node.domain not in ("", "ai.onnx"):
-            yield Barrier(name, self.reason(f"{node.domain}.{kind}", data))
+            yield self.barrier(name, self.reason(f"{node.domain}.{kind}", data))
         elif kind in ("Gemm", "MatMul") and len(node.input) >= 2:
             yield from self.product(node, name, data, axis)
         elif len(data) == 1 and data[0] in node.input[:1] and kind in _SAME and _is_real(node):
             self.axis[node.output[0]] = axis
         elif len(data) == 1 and data[0] in node.input[:1] and kind in _RESHAPED and axis != "rows":
-            # the widths of the layers on both sides agree only if the last axis stays as it is
+            # the layers before and after it fit each other only if the last axis stays as it is
             self.axis[node.output[0]] = axis
         elif kind == "Transpose" and (axis is None or (moved := _moved(node, axis)) is not None):
             self.axis[node.output[0]] = None if axis is None else moved
@@ -348,17 +346,24 @@ class _Graph:
             common := self.common_axis(data)
         ) in ("last", "rows" if operation == "sum" else "last"):
             self.axis[node.output[0]] = common
-            yield Join(name, self.reason(kind, []), operation)
+            second = operation == "concat" and _number(node, "axis", 0.0) == 1
+            reason, incidental = self.reason(kind, []), operation == "concat"
+            yield Join(name, reason, operation, second_axis=second, incidental=incidental)
         else:
-            yield Barrier(name, self.reason(kind, data if len(data) < 2 else []))
+            yield self.barrier(name, self.reason(kind, data if len(data) < 2 else []))
 
-    def common_axis(self, data: list[str]) -> Axis:
-        """Return which axis of all values that hold neurons is theirs, None if they differ."""
-        axes = {self.axis.get(name) for name in data if self.regrouping.holds_neurons(name)}
+    def barrier(self, name: str, reason: str) -> Barrier:
+        """Return a barrier, an incidental one if it often follows the last layer."""
+        incidental = reason in (_CONSTANT, _REASONS["Concat"]) or reason.endswith(_OTHER)
+        return Barrier(name, reason, incidental=incidental)
+
+    def common_axis(self, data: list[str]) -> NeuronAxis:
+        """Return the axis of neurons that all values have which hold any, None if they differ."""
+        axes = {self.axis.get(name) for name in data if name in self.neurons}
         return axes.pop() if len(axes) == 1 else None if axes else "last"
 
     def reason(self, kind: str, lone: list[str]) -> str:
-        """Return why no balance is kept across a node, which has one input that is no constant."""
+        """Return why no balance is conserved across a node of which at most one input varies."""
         if lone and kind in ("Add", "Sum", "Sub", "Mul", "Div", "Max", "Min", "Pow"):
             return _CONSTANT
         if kind in _REASONS:
@@ -368,12 +373,12 @@ class _Graph:
                 return why
         return f"{kind} {_OTHER}"
 
-    def product(self, node: Any, name: str, data: list[str], axis: Axis) -> Iterator[Step]:
-        """Yield the layer that a ``Gemm`` or ``MatMul`` with weights is."""
+    def product(self, node: Any, name: str, data: list[str], axis: NeuronAxis) -> Iterator[Step]:
+        """Yield the layer that a ``Gemm`` or ``MatMul`` is, a barrier if it is none."""
         gemm = node.op_type == "Gemm"
         first = node.input[0] in self.constants
         weight = self.constants.get(node.input[0] if first else node.input[1])
-        here: Axis = "rows" if first else "last"
+        here: NeuronAxis = "rows" if first else "last"
         turned = gemm and (_number(node, "transA", 0.0) != 0.0 or first)
         if weight is None or len(data) != 1 or turned or axis not in (None, here):
             yield Barrier(name, _REASONS[node.op_type])
@@ -401,7 +406,7 @@ class _Graph:
         yield layer
 
     def activation(self, node: Any, data: list[str]) -> Activation | None:
-        """Return the activation that a node applies to its only input that is no constant."""
+        """Return the activation that a node applies to its only varying input, None if none."""
         kind, names = node.op_type, list(node.input)
         if len(data) != 1 or not names or (kind != "Max" and names[0] != data[0]):
             return None
@@ -436,16 +441,17 @@ class _Graph:
 
 
 def _copies(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> tuple[frozenset[str], ...]:
-    """Return which weights of layers are the same, perhaps transposed, and not all one number.
+    """Return the sets of weights that are equal or transposes of each other.
 
-    Exporters store weights that two layers share twice where one of them uses them transposed.
+    Exporters store weights that two layers share twice if one layer uses their transpose. Weights
+    that are all one number do not count, since they are often equal by chance.
     """
     alike: dict[tuple[Any, ...], list[list[str]]] = {}
     for name in dict.fromkeys(layers):
         array = tensors[name].array
         if array.ndim != 2 or not array.size or (array == array.flat[0]).all():
             continue
-        # corners stay where they are
+        # a transpose has the same first and last number
         key = (array.dtype, *sorted(array.shape), array.flat[0], array.flat[-1])
         groups = alike.setdefault(key, [])
         for group in groups:
@@ -460,7 +466,7 @@ def _copies(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> tuple[froze
 
 
 def _joined(node: Any, data: list[str]) -> Literal["sum", "concat"] | None:
-    """Return how a node joins the outputs of several layers, None if it does something else."""
+    """Return whether a node adds or concatenates its inputs, None if it does neither."""
     if len(data) < 2 or data != list(node.input):
         return None
     if node.op_type in ("Add", "Sum"):
@@ -469,18 +475,12 @@ def _joined(node: Any, data: list[str]) -> Literal["sum", "concat"] | None:
 
 
 def _is_real(node: Any) -> bool:
-    """Return whether a node does not turn numbers into whole ones or truth values."""
+    """Return whether the output of a node holds floating-point numbers."""
     return node.op_type != "Cast" or _number(node, "to", 1.0) in _REAL
 
 
-def _is_plain(barrier: Barrier) -> bool:
-    """Return whether a barrier is nothing that a user would look for among the layers."""
-    plain = (_CONSTANT, BRANCHES, JOINS, _REASONS["Concat"])
-    return barrier.reason in plain or barrier.reason.endswith(_OTHER)
-
-
 def _captured(node: Any) -> Iterator[str]:
-    """Yield the values that the inner graphs of a node use."""
+    """Yield the names of values that graphs inside a node use."""
     for attribute in node.attribute:
         for graph in [attribute.g, *attribute.graphs] if attribute.type in (5, 10) else []:
             for inner in graph.node:
@@ -488,8 +488,8 @@ def _captured(node: Any) -> Iterator[str]:
                 yield from _captured(inner)
 
 
-def _moved(node: Any, axis: Axis) -> Axis:
-    """Return where a ``Transpose`` brings the axis of the neurons, None if too far."""
+def _moved(node: Any, axis: NeuronAxis) -> NeuronAxis:
+    """Return the axis of the neurons behind a ``Transpose``, None if it is a third one."""
     order = _ints(node, "perm")
     rank = len(order)
     if rank < 2 or sorted(order) != list(range(rank)):
@@ -506,7 +506,7 @@ def _ints(node: Any, name: str) -> list[int]:
 
 
 def _number(node: Any, name: str, otherwise: Any) -> Any:
-    """Return a number that is an attribute of a node, whole or not."""
+    """Return an attribute of a node that is a number."""
     for attribute in node.attribute:
         if attribute.name == name:
             return float(attribute.i if attribute.type == 2 else attribute.f)

@@ -20,11 +20,13 @@ from obstruction.models.contents import (
     Barrier,
     Contents,
     Dense,
+    OperationGraph,
     Step,
     Tensor,
     UnreadableModel,
     overlapping,
 )
+from obstruction.models.operations.graphs import operation_chain
 from obstruction.models.readers.files import fitting, replacing, shown, told_as
 from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch.pickles import Call
@@ -93,7 +95,7 @@ class _Reading:
             name: Tensor(name, self.file.array(view), view.kind)
             for name, view in self.views.items()
         }
-        steps = self._sequence(found[0][1], tensors) if len(found) == 1 else None
+        graph = self._chain(found[0][1], tensors) if len(found) == 1 else None
         odd = any(_IN_OUT.search(name) for name in tensors)
         if odd:
             self.notes.append("its layers have names of GPT-2, which stores them (inputs, outputs)")
@@ -101,7 +103,7 @@ class _Reading:
             format="PyTorch file",
             tensors=tensors,
             layout=None if odd else "out_in",
-            steps=steps,
+            graph=graph,
             shared=_shared(self.views, tensors),
             notes=tuple(self.notes),
         )
@@ -189,14 +191,14 @@ class _Reading:
 
     # --- its layers ---
 
-    def _sequence(self, value: Any, tensors: Mapping[str, Tensor]) -> tuple[Step, ...] | None:
-        """Return the steps of a module of a class that applies its parts in order, else None."""
+    def _chain(self, value: Any, tensors: Mapping[str, Tensor]) -> OperationGraph | None:
+        """Return the chain of a module whose class applies its parts in order, None for others."""
         name, state = "", _module(value)
         while state is not None:
             self._count(0)
             role = torch_layers.role(value.path)
             if role in ("linear", "chain"):
-                return tuple(self._steps(value, name, tensors, 0))
+                return operation_chain(self._steps(value, name, tensors, 0))
             inner = _entries(state["_modules"]) or {}
             if role != "wrapper" or len(inner) != 1:
                 return None

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from obstruction.models.contents import (
     Contents,
-    Dataflow,
+    OperationGraph,
     Orientation,
-    Step,
     UnreadableModel,
     overlapping,
 )
@@ -53,10 +52,10 @@ def matches(source: Any) -> bool:
 
 
 def read(source: Any) -> Contents:
-    """Return the parameters and the steps of a module, or the tensors of a state dict.
+    """Return the parameters of a module with the graph of its forward pass, or a state dict.
 
-    The forward pass is traced without data and does not change the module. If it cannot be traced,
-    for instance because of control flow, there are no steps.
+    The forward pass is followed without data, which leaves the module as it was. If that fails, on
+    control flow for instance, there is no graph.
 
     Parameters
     ----------
@@ -148,17 +147,16 @@ def _read_module(module: Any) -> Contents:
     if not held:
         raise UnreadableModel(f"{type(module).__name__}: the PyTorch module has no parameters")
     tensors = as_tensors(held)
-    steps: tuple[Step, ...] | None = None
-    flow: Dataflow | None = None
+    graph: OperationGraph | None = None
     notes: tuple[str, ...] = ()
     try:
-        steps, flow = torch_tracing.followed(module)
+        graph = torch_tracing.followed(module)
     except torch_graphs.NotFollowed as problem:
         name = type(module).__name__
         notes = (f"the forward pass of {name} cannot be followed ({problem})",)
-    layout: Orientation | None = "out_in" if steps is None else None
+    layout: Orientation | None = "out_in" if graph is None else None
     shared = _overlapping(held.items())
-    return Contents("PyTorch module", tensors, layout, steps, shared, notes, flow)
+    return Contents("PyTorch module", tensors, layout, graph, shared, notes)
 
 
 def _overlapping(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:

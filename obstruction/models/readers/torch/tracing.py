@@ -1,7 +1,7 @@
-"""The forward pass of a PyTorch module as steps, followed without running it on data.
+"""The forward pass of a PyTorch module as a graph of operations, found without running it on data.
 
-Every custom module is followed by itself, its children as they are called, so that one with control
-flow hides nothing but itself.
+Each module of the user's own is traced separately, when the forward pass of its parent calls it. A
+module with control flow cannot be followed, but the modules that call it still can.
 """
 
 from __future__ import annotations
@@ -9,21 +9,20 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from obstruction.models.contents import (
     Activation,
     Barrier,
-    Dataflow,
     Dense,
     Join,
-    Node,
+    Operation,
+    OperationGraph,
     Orientation,
     Step,
 )
-from obstruction.models.operations.chains import chained, fenced
-from obstruction.models.operations.regrouping import Regrouping
+from obstruction.models.operations.graphs import operation_graph
 from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch import leaves as torch_leaves
 from obstruction.models.readers.torch.graphs import NotFollowed, graph_of
@@ -38,24 +37,23 @@ _NOT_FOLLOWED: Final = "its forward pass cannot be followed"
 _HOOKED: Final = "a forward hook may change what passes"
 
 
-def followed(module: Any) -> tuple[tuple[Step, ...], Dataflow]:
-    """Return the steps of a module's forward pass, and the graph that they are from.
+def followed(module: Any) -> OperationGraph:
+    """Return the operations of a module's forward pass.
 
     Raises
     ------
     NotFollowed
-        If they cannot be told.
+        If they cannot be found, or no layer is among them because some part cannot be followed.
     """
     follower = _Follower(module)
     value = follower.call(module, (_INPUT,), {})
-    results = follower.results or (value.key,)
-    steps = chained(follower.nodes, results)
+    graph = operation_graph(
+        follower.operations, follower.results or (value.key,), follower.is_used_elsewhere
+    )
+    steps = (step for operation in graph.operations for step in operation.steps)
     if follower.failed and not any(isinstance(step, Dense) for step in steps):
         raise NotFollowed(follower.failed[0])
-    nodes = [
-        replace(node, steps=fenced(node.steps, follower.is_elsewhere)) for node in follower.nodes
-    ]
-    return fenced(steps, follower.is_elsewhere), Dataflow(tuple(nodes), results)
+    return graph
 
 
 @dataclass(frozen=True)
@@ -69,49 +67,40 @@ _INPUT: Final = _Value("input")
 
 
 class _Follower:
-    """Follows modules into the nodes of one graph."""
+    """Collects the operations of modules as their forward passes are traced."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
         self.paths = {id(module): path for path, module in root.named_modules()}
-        self.nodes: list[Node] = []
+        self.operations: list[Operation] = []
         self.results: tuple[Hashable, ...] = ()
         self.failed: list[str] = []
-        self.elsewhere: set[int] = set()  # addresses of tensors that forward reads by itself
-        self.memory: dict[Hashable, set[Hashable]] = {}  # of what values another may be in
-        self.changed: list[Hashable] = []  # memory that was changed in place
-        self.regrouping = Regrouping()
+        self.elsewhere: set[int] = set()  # addresses of parameters that are used outside layers
+        self.memory: dict[Hashable, set[Hashable]] = {}  # values whose memory a value may share
+        self.changed: list[Hashable] = []  # values whose memory was changed in place
         self._keys = itertools.count()
 
     def add(
-        self,
-        inputs: Sequence[Any],
-        *steps: Step,
-        is_view: bool = False,
-        reshapes: bool = False,
-        second_axis: bool = False,
+        self, inputs: Sequence[Any], *steps: Step, is_view: bool = False, reshapes: bool = False
     ) -> _Value:
-        """Add an operation and return what it makes."""
+        """Add an operation and return the value that it makes."""
         made = _Value(next(self._keys))
-        keys = tuple(value.key for value in inputs)
         if is_view or not steps:
             self.memory[made.key] = set().union(*map(self.memory_of, inputs))
-        steps = self.regrouping.followed(
-            keys, made.key, steps, reshapes=reshapes, second_axis=second_axis
-        )
-        self.nodes.append(Node(keys, (made.key,), steps))
+        keys = tuple(value.key for value in inputs)
+        self.operations.append(Operation(keys, (made.key,), steps, reshapes))
         return made
 
     def memory_of(self, value: _Value) -> set[Hashable]:
-        """Return the first of the values that one may share memory with."""
+        """Return the earliest values with which a value may share memory."""
         return self.memory.get(value.key, {value.key})
 
     def change(self, values: Iterable[_Value]) -> None:
-        """Note that values may be changed in place."""
+        """Record that values may be changed in place."""
         self.changed += itertools.chain.from_iterable(map(self.memory_of, values))
 
-    def is_elsewhere(self, step: Dense) -> bool:
-        """Return whether the weights of a layer are also read alone."""
+    def is_used_elsewhere(self, step: Dense) -> bool:
+        """Return whether the weights of a layer are also used outside of layers."""
         owner = self.root.get_submodule(step.weight.rpartition(".")[0])
         parts = (step.weight, step.bias, step.magnitude)
         tensors = [self.root.get_parameter(name) for name in parts if name is not None]
@@ -119,12 +108,12 @@ class _Follower:
         return not self.elsewhere.isdisjoint(torch_leaves.addresses(tensors))
 
     def opaque(self, module: Any, values: Sequence[Any], barrier: Barrier) -> _Value:
-        """Add a module that may do anything with its weights, and return what it makes."""
+        """Add a module of which nothing is known, and return the value that it makes."""
         self.elsewhere |= torch_leaves.addresses(module.parameters())
         return self.add(values, barrier, is_view=True)
 
     def call(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Value:
-        """Return what a module makes of its arguments, of which some are values."""
+        """Apply a module to arguments, of which some are values, and return its result."""
         if module is self.root or not torch_leaves.has_hooks(module):
             return self._unhooked(module, args, kwargs)
         barrier = Barrier(self.paths.get(id(module), type(module).__name__), _HOOKED)
@@ -201,7 +190,6 @@ class _Follower:
                     *steps,
                     is_view=torch_leaves.may_share_memory(node),
                     reshapes=torch_leaves.is_reshape(node),
-                    second_axis=torch_leaves.argument(node, 1, "dim") == 1,
                 )
                 if any(isinstance(step, Dense) for step in steps):
                     layers |= {node, addition}
@@ -266,7 +254,8 @@ class _Follower:
         if len(inputs) > 1:
             operation = torch_leaves.joined(node, name)
             if operation is not None:
-                return (Join(node.name, _MEET, operation),), None
+                second = torch_leaves.argument(node, 1, "dim") == 1
+                return (Join(node.name, _MEET, operation, second_axis=second),), None
             return (Barrier(node.name, _MEET),), None
         if name == "linear":
             weight = self._parameter(module, torch_leaves.argument(node, 1, "weight"), 2)

@@ -1,0 +1,94 @@
+"""Graphs of operations are made here: sorted, checked, and with a barrier wherever one belongs.
+
+A reader says what each operation does, whether it may change a shape, and which layers have weights
+that the model uses otherwise as well. Which neurons can be followed is a consequence of these facts
+for the whole graph, so it is decided here for all formats alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from obstruction.models.contents import Barrier, Dense, Operation, OperationGraph, Step
+from obstruction.models.operations.regrouping import regrouped
+
+ELSEWHERE: Final = "its weights are also used elsewhere in forward"
+
+
+def operation_graph(
+    operations: Sequence[Operation],
+    results: Collection[Hashable],
+    is_used_elsewhere: Callable[[Dense], bool] | None = None,
+) -> OperationGraph:
+    """Return the graph that operations form.
+
+    Parameters
+    ----------
+    operations : sequence of Operation
+        In any order. Those on which no result depends are left out.
+    results : collection of hashable
+        The values that the model returns.
+    is_used_elsewhere : callable, optional
+        Tells of a layer whether the model uses its weights otherwise as well. A barrier is put
+        before and behind such a layer.
+
+    Raises
+    ------
+    ValueError
+        If two operations make the same value, or a value depends on itself.
+    """
+    found = regrouped(_sorted(operations, results))
+    if is_used_elsewhere is not None:
+        found = [replace(one, steps=tuple(_fenced(one.steps, is_used_elsewhere))) for one in found]
+    return OperationGraph(tuple(found), tuple(results))
+
+
+def operation_chain(steps: Iterable[Step]) -> OperationGraph:
+    """Return the graph of a model that applies one step after the other to its only input."""
+    operations: list[Operation] = []
+    value: Hashable = "input"
+    for i, step in enumerate(steps):
+        operations.append(Operation((value,), (i,), (step,)))
+        value = i
+    return OperationGraph(tuple(operations), (value,))
+
+
+def _fenced(steps: Iterable[Step], is_used_elsewhere: Callable[[Dense], bool]) -> Iterator[Step]:
+    """Yield steps with a barrier on both sides of layers whose weights are used elsewhere."""
+    for step in steps:
+        around = isinstance(step, Dense) and is_used_elsewhere(step)
+        if around:
+            yield Barrier(step.name, ELSEWHERE)
+        yield step
+        if around:
+            yield Barrier(step.name, ELSEWHERE)
+
+
+def _sorted(operations: Sequence[Operation], results: Iterable[Hashable]) -> list[Operation]:
+    """Return the operations on which results depend, each after those that make its inputs."""
+    maker: dict[Hashable, int] = {}
+    for i, operation in enumerate(operations):
+        for value in operation.outputs:
+            if value in maker:
+                raise ValueError(f"the graph makes the value {value!r} twice")
+            maker[value] = i
+    order: list[Operation] = []
+    entered: set[int] = set()
+    left: set[int] = set()
+    todo = [(maker[value], False) for value in reversed(list(results)) if value in maker]
+    while todo:
+        i, done = todo.pop()
+        if done:
+            left.add(i)
+            order.append(operations[i])
+        elif i not in entered:
+            entered.add(i)
+            todo.append((i, True))
+            for value in reversed(operations[i].inputs):
+                if value in maker and maker[value] not in left:
+                    if maker[value] in entered:
+                        raise ValueError(f"the value {value!r} depends on itself")
+                    todo.append((maker[value], False))
+    return order
