@@ -15,11 +15,12 @@ from obstruction.cli.base import (
     activation_option,
     cli,
     complain,
-    echo_columns,
+    echo_table,
     layers_option,
     layout_option,
     reading,
 )
+from obstruction.tools.words import counted, power_of_two
 
 DEFAULT_MAX = 10
 DEFAULT_NETWORKS = "1e5"
@@ -237,7 +238,7 @@ def _frozen(one: Any) -> dict[str, Any]:
 def _echo_analysis(
     net: Any, about: dict[str, Any], found: Any, worst: Sequence[Any], most: int
 ) -> None:
-    from obstruction.dag.graph.names import counted, shown
+    from obstruction.dag.graph.names import shown
 
     if "model" in about:
         click.echo(f"{about['model']} ({about['format']})")
@@ -253,11 +254,11 @@ def _echo_analysis(
     click.echo()
     k = found.log2_components
     if k:
-        number = f" = {found.components:,}" if k < 64 else ""
         least = "at least " if about.get("notes") else ""  # more may be tied than was read
         click.echo(
             f"{counted(k, 'weight')} can never change {'its' if k == 1 else 'their'} sign under "
-            f"gradient flow: what training can reach has {least}2^{k}{number} components."
+            f"gradient flow: what training can reach has {least}{power_of_two(k, below=64)} "
+            "components."
         )
     else:
         part = " of what was read" if about.get("notes") else ""
@@ -281,7 +282,7 @@ def _echo_analysis(
                 f"{float(one.balance):.6g}",
             )
         )
-    echo_columns(*rows)
+    echo_table(*rows)
     if len(worst) > most:
         click.echo(f"and {len(worst) - most:,} more (--max)")
 

@@ -10,11 +10,12 @@ from obstruction.cli.base import (
     activation_option,
     cli,
     complain,
-    echo_columns,
+    echo_table,
     layers_option,
     layout_option,
     reading,
 )
+from obstruction.tools.words import listed
 
 DEFAULT_MAX = 10
 
@@ -102,7 +103,7 @@ def audit(
 
     check_choice("format", form, ("table", "json", "csv"))
     check_choice("fail-on", fail_on, ("pathological", "boundary", "never"))
-    listed = _count("max", most)
+    limit = _count("max", most)
     needed = {
         "positive": _count("positive", positive) or 0,
         "negative": _count("negative", negative) or 0,
@@ -119,14 +120,14 @@ def audit(
         return EXIT_NOTHING
     reached = report.reaches(**needed) if any(needed.values()) else True
     if form == "json":
-        click.echo(report.to_json(neurons=listed))
+        click.echo(report.to_json(neurons=limit))
     elif form == "csv":
-        table = report.neurons if listed is None else report.worst(listed)
+        table = report.neurons if limit is None else report.worst(limit)
         click.echo(table.to_csv(index=False), nl=False)
     else:
-        click.echo(report_text(report, most=DEFAULT_MAX if listed is None else listed))
+        click.echo(report_text(report, most=DEFAULT_MAX if limit is None else limit))
         if any(needed.values()):
-            wanted = " and ".join(f"{count} {sign}" for sign, count in needed.items() if count)
+            wanted = listed(f"{count} {sign}" for sign, count in needed.items() if count)
             word = "within" if reached else "OUT OF"
             click.echo(f"A target with at least {wanted} output weights is {word} reach.")
     bad = {"pathological": ("obstructed",), "boundary": ("obstructed", "boundary"), "never": ()}
@@ -220,7 +221,7 @@ def inspect(file: str, activation: str | None, layout: str | None, layers: str |
     rows = [("tensor", "shape", "type")]
     for name, tensor in found.tensors.items():
         rows.append((name, " x ".join(map(str, tensor.shape)) or "scalar", tensor.dtype))
-    echo_columns(*rows)
+    echo_table(*rows)
     for note in found.notes:
         click.echo(note)
     click.echo()
@@ -238,7 +239,7 @@ def inspect(file: str, activation: str | None, layout: str | None, layers: str |
         bias = "-" if layer.bias is None else "yes"
         lines.append((layer.name, *sizes, bias, layer.layout, before))
     if model.layers:
-        echo_columns(*lines)
+        echo_table(*lines)
     for name, reason in model.skipped:
         click.echo(f"not a layer: {name} ({reason})")
     if len(model.layers) < 2:

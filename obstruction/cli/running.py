@@ -22,6 +22,7 @@ from obstruction.studies.rare_cells import DEFAULT_SAMPLES, check_estimator
 from obstruction.studies.study import Study, current
 from obstruction.tools.checks import check_count, check_probability
 from obstruction.tools.progress import Bar
+from obstruction.tools.words import counted, duration
 from obstruction.tools.workers import resolve_threads
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run_study(
     check_estimator(config, wanted[0])
     workers = resolve_threads(threads)
     if threads is not None and threads > workers and not quiet:
-        present = f"this process may use {_many(workers, 'core')}, so it does"
+        present = f"this process may use {counted(workers, 'core')}, so it does"
         click.echo(f"obstruction: threads = {threads}: {present}", err=True)
     check_memory(config, workers)
     made = not Path(out).exists()
@@ -328,22 +329,18 @@ def _draw(study: Study) -> dict[str, bytes]:
 
 def _speed(study: Study, drawn: int, seconds: float, weighing: float) -> Iterator[str]:
     """Say what was drawn and how fast; ``weighing`` is the time of the weighted samples."""
-    threads = _many(study.threads, "thread")
+    threads = counted(study.threads, "thread")
     if drawn:
         yield (
-            f"  {_many(drawn, 'network')} per cell drawn in {_duration(seconds)} "
+            f"  {counted(drawn, 'network')} per cell drawn in {duration(seconds)} "
             f"on {threads}: {drawn / seconds:,.0f} networks/s "
             f"in each of {study.counts.obstructed.size:,} cells"
         ).removesuffix(" in each of 1 cells")
     if study.rare is not None:
         yield (
-            f"  {study.samples:,} weighted samples in {_many(study.rare.where.sum(), 'rare cell')} "
-            f"in {_duration(weighing)} on {threads}"
+            f"  {study.samples:,} weighted samples in "
+            f"{counted(study.rare.where.sum(), 'rare cell')} in {duration(weighing)} on {threads}"
         )
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def verdict(study: Study, level: float, quiet: bool = False) -> int:
@@ -356,10 +353,3 @@ def verdict(study: Study, level: float, quiet: bool = False) -> int:
 
 def _code(agreement: Agreement) -> int:
     return EXIT_DISAGREES if agreement.verdict == "disagrees" else 0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60.0:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"

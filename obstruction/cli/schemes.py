@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from obstruction.cli.base import aligned, cli, echo_columns, scheme_option
+from obstruction.cli.base import cli, echo_table, scheme_option
+from obstruction.tools.words import aligned
 
 # --- exact ---------------------------------------------------------------------------------
 
@@ -52,7 +53,8 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
         13,
         13,
     ]
-    click.echo(aligned(("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P"), widths))
+    heads = ("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P")
+    click.echo(aligned(heads, widths, left=1, gap=1))
     for row in rows:
         cells = [
             row["scheme"],
@@ -63,7 +65,7 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
             f"{row['P']:.10g}",
             *("-inf" if log is None else f"{log:.9g}" for log in (row["log10_p"], row["log10_P"])),
         ]
-        click.echo(aligned(cells, widths))
+        click.echo(aligned(cells, widths, left=1, gap=1))
     return 0
 
 
@@ -273,7 +275,7 @@ def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
         cells = [str(row[name]) for name in _SCHEME_COLUMNS[:-2]]
         cells[1] = cells[1].removesuffix("_normal")
         table.append((*cells, f"{row['framework']} {row['api']}".strip()))
-    echo_columns(_SCHEME_HEADS[:-1], *table)
+    echo_table(_SCHEME_HEADS[:-1], *table)
     click.echo()
     for text in (
         "d inputs, l hidden neurons, one output; W1 hidden weights, b1 hidden biases, W2 output",
@@ -292,7 +294,7 @@ def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
     lines: list[Sequence[str]] = [("option", "default", "meaning and schemes")]
     for line, by in takers.items():
         lines += [line, *(("", "", f"  {part}") for part in _wrapped(_takers(by, rows)))]
-    echo_columns(*lines)
+    echo_table(*lines)
 
 
 def _takers(by: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:

@@ -21,6 +21,7 @@ from obstruction.studies.rare_cells import (
     rare_cells,
 )
 from obstruction.tools.checks import check_count
+from obstruction.tools.words import plural
 from obstruction.tools.workers import resolve_threads
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Study:
         return (
             f"{', '.join(scheme.label for scheme in config.schemes)}\n"
             f"  d {_span(config.d)}, l {_span(config.l)}: {nd:,} x {nl:,} cells, "
-            f"{self.networks:,}{state} {'network' if self.networks == 1 else 'networks'} each, "
+            f"{self.networks:,}{state} {plural(self.networks, 'network')} each, "
             f"{config.plan} plan, seed {config.seed}"
         )
 

@@ -22,6 +22,7 @@ from scipy import special
 
 from obstruction.sampling.inference.binomial import FloatArray, detectable, p_value, z_score
 from obstruction.sampling.inference.verdict import Verdict
+from obstruction.tools.words import counted, listed
 
 _CELL: Final = ("scheme", "d", "l", "networks")
 _REQUIRED: Final = (*_CELL, "obstructed", "pathological", "exact", "exact_neuron")
@@ -115,8 +116,8 @@ class Agreement(Verdict):
         if rows.size > _WORST:
             rows = rows[flat[rows] <= np.partition(flat[rows], _WORST - 1)[_WORST - 1]]
         tilted = whole.tilted[rows]
-        counted = z_score(whole.events[rows], whole.trials[rows], whole.exact[rows])
-        z = np.where(tilted, whole.z[rows], counted)
+        direct = z_score(whole.events[rows], whole.trials[rows], whole.exact[rows])
+        z = np.where(tilted, whole.z[rows], direct)
         order = np.lexsort((-np.abs(z), flat[rows]))[:_WORST]
         rows, z, tilted = rows[order], z[order], tilted[order]
         worst = self._table.iloc[rows % self.cells][list(_CELL)].reset_index(drop=True)
@@ -205,13 +206,9 @@ class Agreement(Verdict):
 
     def _means(self) -> str:
         """Say what the exact values were held against."""
-        counted = self.cells - self.untested - self.tilted
-        words = [
-            f"the {kind} of {number:,} cell{'s' * (number != 1)}"
-            for kind, number in (("counts", counted), ("weighted samples", self.tilted))
-            if number
-        ]
-        return " and ".join(words)
+        direct = self.cells - self.untested - self.tilted
+        kinds = (("counts", direct), ("weighted samples", self.tilted))
+        return listed(f"the {kind} of {counted(n, 'cell')}" for kind, n in kinds if n)
 
     def _lines(self) -> Iterator[str]:
         tested = self.cells - self.untested
@@ -228,10 +225,10 @@ class Agreement(Verdict):
         if self.untested:
             yield f"  {self.untested:,} cells are untested: no exact value, or no network sampled."
         worst = self.worst.iloc[0]
-        counted = "obstructed networks" if worst["test"] == "network" else "pathological neurons"
+        what = "obstructed networks" if worst["test"] == "network" else "pathological neurons"
         if worst["estimator"] == "tilted":
-            counted = "weighted samples"
-        yield f"  Worst: {counted} at {worst['scheme']} d={worst['d']} l={worst['l']}:"
+            what = "weighted samples"
+        yield f"  Worst: {what} at {worst['scheme']} d={worst['d']} l={worst['l']}:"
         yield (
             f"  rate {_rate(worst, 'observed')}, exact {_rate(worst, 'exact')}, "
             f"z {worst['z']:+.3g}, "

@@ -97,7 +97,9 @@ def aligned(cells: Sequence[str], widths: Sequence[int], *, left: int, gap: int 
     )
 
 
-def columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> Iterator[str]:
+def columns(
+    rows: Sequence[Sequence[str]], *, left: int | None = None, indent: int = 0
+) -> Iterator[str]:
     r"""Yield the rows of a table, each column as wide as its longest cell.
 
     Parameters
@@ -107,6 +109,8 @@ def columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> Iterat
     left : int, optional
         The number of columns that are aligned to the left; by default all. Those after them are
         aligned to the right.
+    indent : int
+        The number of spaces before each row.
 
     Examples
     --------
@@ -116,4 +120,5 @@ def columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> Iterat
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield aligned(row, widths, left=len(row) if left is None else left).rstrip()
+        line = aligned(row, widths, left=len(row) if left is None else left)
+        yield (" " * indent + line).rstrip()

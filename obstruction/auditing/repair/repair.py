@@ -24,6 +24,7 @@ from obstruction.models.contents import Layout, NothingAuditable
 from obstruction.models.model import Model
 from obstruction.models.norms import hidden_norms, norms_of
 from obstruction.models.updating import layer_with, model_with, rescaled_tensors
+from obstruction.tools.words import aligned, plural
 
 if TYPE_CHECKING:
     from obstruction.auditing.report import Report
@@ -85,7 +86,7 @@ class Repair:
         left_out = dict(self.untouched)
         lines = []
         if self.changed:
-            times = f"{self.iterations} iteration{'s' * (self.iterations != 1)}"
+            times = f"{self.iterations} {plural(self.iterations, 'iteration')}"
             lines += [
                 f"Rescaled {self.changed:,} hidden neurons, after which {which} has {demand}.",
                 "The network computes the same function: on "
@@ -94,14 +95,14 @@ class Repair:
                 f"The largest factor is {self.largest_scale:.4g}, found in {times}.",
                 "",
             ]
-            width = max(len("layer"), *map(len, self.layers))
-            lines.append(f"{'layer':<{width}}  neurons  rescaled  largest factor")
-            lines += [
-                f"{name:<{width}}  {len(scale):>7,}  {np.count_nonzero(scale != 1.0):>8,}  "
-                f"{scale.max(initial=1.0):>14.4g}"
-                for name, scale in zip(self.layers, self.scales, strict=True)
-                if name not in left_out
-            ]
+            heads = ("layer", "neurons", "rescaled", "largest factor")
+            widths = [max(map(len, ("layer", *self.layers))), *map(len, heads[1:])]
+            lines.append(aligned(heads, widths, left=1))
+            for name, scale in zip(self.layers, self.scales, strict=True):
+                if name not in left_out:
+                    counts = f"{len(scale):,}", f"{np.count_nonzero(scale != 1.0):,}"
+                    factor = f"{scale.max(initial=1.0):.4g}"
+                    lines.append(aligned((name, *counts, factor), widths, left=1))
             lines += [""] * bool(left_out or self.notes)
         else:
             lines.append(f"Nothing to repair: {which} looked at has {demand}.")

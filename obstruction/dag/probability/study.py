@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from obstruction.dag.graph.graph import FloatArray, Graph
-from obstruction.dag.graph.names import counted, shown
+from obstruction.dag.graph.names import shown
 from obstruction.dag.probability.exact import FrozenProbabilities, frozen_probabilities
 from obstruction.dag.probability.sampling import FrozenCounts, count, freezable_edges
 from obstruction.sampling.inference import binomial
 from obstruction.sampling.inference.verdict import Verdict
 from obstruction.schemes import InitScheme, SchemeLike, as_scheme
 from obstruction.tools.checks import check_count, check_probability, check_seed
+from obstruction.tools.words import columns, counted
 from obstruction.tools.workers import resolve_threads
 
 if TYPE_CHECKING:
@@ -306,13 +307,13 @@ def _lines(study: DagStudy, most: int) -> Iterator[str]:
         + f"; {edges.size:,} of {study.network.size:,} can be"
     )
     yield ""
-    yield from _numbers(study)
+    yield from _law_table(study)
     if most:
         yield ""
-        yield from _edges(study, edges.size, most)
+        yield from _weight_table(study, edges.size, most)
 
 
-def _numbers(study: DagStudy) -> Iterator[str]:
+def _law_table(study: DagStudy) -> Iterator[str]:
     """Yield how many networks have how many frozen weights."""
     counts, law = study.counts.numbers, study.exact.law
     last = int(np.flatnonzero(counts)[-1])
@@ -322,23 +323,19 @@ def _numbers(study: DagStudy) -> Iterator[str]:
     rows.append(["networks", *(f"{counts[k]:,}" for k in numbers)])
     if law is not None:
         rows.append(["expected", *(f"{study.networks * law[k]:,.1f}" for k in numbers)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  " + "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True))
+    yield from columns(rows, left=0, indent=2)
     left = int(counts[numbers.stop :].sum() + counts[: numbers.start].sum())
     if left:
         yield f"  and {counted(left, 'network')} with other numbers"
 
 
-def _edges(study: DagStudy, size: int, most: int) -> Iterator[str]:
+def _weight_table(study: DagStudy, size: int, most: int) -> Iterator[str]:
     """Yield the weights that are frozen most often."""
     rows = [["weight", "frozen", "95 %", "exact"]]
     for one in study.worst(most).itertuples():
         exact = "-" if math.isnan(one.exact) else f"{one.exact:.6g}"
         interval = f"{one.ci_low:.4g} to {one.ci_high:.4g}"
         rows.append([f"{one.tail} -> {one.head}", f"{one.empirical:.6g}", interval, exact])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+    yield from columns(rows, indent=2)
     if size > most:
         yield f"  and {size - most:,} more that can be frozen"
