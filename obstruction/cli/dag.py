@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -319,6 +318,8 @@ def _sample(net: Any, options: dict[str, Any], listed: int | None, as_json: bool
 
 def _study(study: Any, verdict: Any, listed: int | None) -> dict[str, Any]:
     """Return counts, rates and exact values for JSON; null where there is no exact value."""
+    from obstruction.tools.json_values import json_object, json_value
+
     low, high = study.interval()
     exact, n = study.exact, study.networks
     numbers = study.counts.numbers[: study.most + 1].tolist()
@@ -334,37 +335,24 @@ def _study(study: Any, verdict: Any, listed: int | None) -> dict[str, Any]:
             "rate": study.disconnected,
             "ci_low": low,
             "ci_high": high,
-            "exact": _plain(exact.disconnected),
+            "exact": json_value(exact.disconnected),
         },
         "frozen": {
             "mean": study.mean,
-            "standard_error": _plain(study.mean_error),
-            "exact": _plain(exact.mean),
+            "standard_error": json_value(study.mean_error),
+            "exact": json_value(exact.mean),
         },
         "numbers": [
             {"frozen": k, "networks": count, "expected": one}
             for k, (count, one) in enumerate(zip(numbers, expected, strict=True))
         ],
-        "weights": [
-            {name: _plain(value) for name, value in row.items()}
-            for row in table.to_dict(orient="records")
-        ],
+        "weights": [json_object(row) for row in table.to_dict(orient="records")],
         "agreement": {
             "verdict": verdict.verdict,
             "level": verdict.level,
             "tests": verdict.tests,
             "rejected": verdict.rejected,
-            "smallest_adjusted_p": _plain(verdict.smallest),
+            "smallest_adjusted_p": json_value(verdict.smallest),
             "reason": verdict.reason,
         },
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return a number that JSON can hold, None for one that it cannot."""
-    if isinstance(value, str) or value is None:
-        return value
-    number = float(value)
-    if not math.isfinite(number):
-        return None
-    return int(number) if isinstance(value, int) else number

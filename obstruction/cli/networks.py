@@ -177,7 +177,7 @@ def repair(
     """
     from pathlib import Path
 
-    from obstruction.auditing.repair.repair import plan_repair, write_repair
+    from obstruction.auditing.repair.repair import find_repair, write_repair
     from obstruction.models import NothingAuditable, check_target
 
     if out is None and not dry_run:
@@ -187,7 +187,7 @@ def repair(
     if out is not None:
         check_target(file, out)
     try:
-        plan = plan_repair(
+        found = find_repair(
             file,
             margin=margin,
             scope=scope,
@@ -197,8 +197,8 @@ def repair(
         complain(str(error))
         return EXIT_NOTHING
     if not dry_run:
-        write_repair(plan, file, out=out)
-    click.echo(str(plan))
+        write_repair(found, file, out=out)
+    click.echo(str(found))
     if not dry_run:
         click.echo(f"Written to {out}.")
     return 0

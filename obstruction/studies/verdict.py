@@ -9,7 +9,6 @@ family under Holm's method, which holds however they depend on each other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from scipy import special
 
 from obstruction.sampling.inference.binomial import FloatArray, detectable, p_value, z_score
 from obstruction.sampling.inference.verdict import Verdict
+from obstruction.tools.json_values import json_object, json_value
 from obstruction.tools.words import counted, listed
 
 _CELL: Final = ("scheme", "d", "l", "networks")
@@ -188,11 +188,10 @@ class Agreement(Verdict):
             "untested_cells": self.untested,
             "tilted_cells": self.tilted,
             "disagreeing_cells": self.rejected,
-            "smallest_adjusted_p": _plain(self.smallest),
-            "worst": worst and {name: _plain(value) for name, value in worst.items()},
+            "smallest_adjusted_p": json_value(self.smallest),
+            "worst": worst and json_object(worst),
             "detectable": {
-                test: {name: _plain(value) for name, value in seen._asdict().items()}
-                for test, seen in self.sensitivity.items()
+                test: json_object(seen._asdict()) for test, seen in self.sensitivity.items()
             },
         }
 
@@ -238,7 +237,7 @@ class Agreement(Verdict):
             yield (
                 f"  Would have caught ({self.power:.0%} power) 10 % of "
                 f"{'P' if test == 'network' else 'p'} in {seen.within_tenth:,} cells, "
-                f"{_size(seen.smallest)} at {seen.scheme} d={seen.d} l={seen.l}."
+                f"{_error_in_words(seen.smallest)} at {seen.scheme} d={seen.d} l={seen.l}."
             )
 
 
@@ -352,7 +351,7 @@ def _p_values(table: pd.DataFrame, test: _Test) -> FloatArray:
     return given
 
 
-def _size(error: float) -> str:
+def _error_in_words(error: float) -> str:
     return f"{100.0 * error:.2g} %" if error < 1.0 else f"a factor of {1.0 + error:.3g}"
 
 
@@ -364,9 +363,3 @@ def _rate(row: pd.Series[Any], name: str) -> str:
 
 def _small(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-300 else "< 1e-300"
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy value as Python's own, and what JSON cannot say as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -37,19 +37,14 @@ def listed(words: Iterable[object]) -> str:
 
 
 def superscript(number: int) -> str:
-    """Return a whole number in raised digits."""
-    return str(number).translate(_SUPERSCRIPTS)
-
-
-def times_power_of_ten(number: str, exponent: int) -> str:
-    """Return a number times a power of ten, which is left out if its exponent is 0.
+    """Return a whole number in raised digits.
 
     Examples
     --------
-    >>> times_power_of_ten("3.16", -7), times_power_of_ten("0.5", 0)
-    ('3.16 × 10⁻⁷', '0.5')
+    >>> superscript(-12)
+    '⁻¹²'
     """
-    return f"{number} × 10{superscript(exponent)}" if exponent else number
+    return str(number).translate(_SUPERSCRIPTS)
 
 
 def power_of_two(exponent: int, *, below: int) -> str:

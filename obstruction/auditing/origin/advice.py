@@ -53,11 +53,14 @@ def _verdict(last: LastHiddenLayer, expectations: Sequence[Expectation], doubt: 
     kinds = {_kind(last, one) for one in expectations}
     if len(kinds) > 1:
         return _ambiguous(last, expectations)
-    sentence = _SENTENCES[kinds.pop()](last, first)
+    kind = kinds.pop()
+    sentence = _unknown(last, first) if kind == "unknown" else _sentence(kind, last, first)
     if doubt:
-        weights = "These weights do not look drawn from"
         p = f", p = {first.fit:.1g}" if first.fit > 0.0 else ""
-        return f"{weights} {first.schemes[0]} ({doubt}{p}), but if they were: {_lower(sentence)}."
+        return (
+            f"These weights do not look drawn from {first.schemes[0]} ({doubt}{p}), but if they "
+            f"were: {sentence[0].lower()}{sentence[1:]}."
+        )
     if others and _range(expectations):
         names = _labels(others)
         return (
@@ -68,7 +71,7 @@ def _verdict(last: LastHiddenLayer, expectations: Sequence[Expectation], doubt: 
 
 
 def _kind(last: LastHiddenLayer, one: Expectation) -> str:
-    """Return which of `_SENTENCES` applies."""
+    """Return which of `_SENTENCES` applies, or "unknown"."""
     if one.p_value is None or one.p_fewer is None:
         return "unknown"
     if last.observed and one.p_value < LEVEL:
@@ -101,85 +104,62 @@ def _unknown(last: LastHiddenLayer, one: Expectation) -> str:
     )
 
 
-def _clear(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{last.finding}, as was to be expected: with {one.schemes[0]} ({last.sizes}) "
-        f"{_networks(one.probability)} would have one, and there is nothing to do"
-    )
-
-
-def _spared(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{last.finding}; with {one.schemes[0]} ({last.sizes}) {_networks(one.probability)} would "
-        "have one, so there is nothing to do now, but look again after a new draw"
-    )
-
-
-def _lucky(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{last.finding}, which is good luck: with {one.schemes[0]} ({last.sizes}) "
-        f"{_networks(one.probability)} would have one, so keep these weights, or change the "
-        f"initialisation before you draw others (`{_design(last, one)}`)"
-    )
-
-
-def _usual(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{_facts(last, one)}: repair these weights (`obstruction repair`) or change the "
-        f"initialisation (`{_design(last, one)}`), since a new draw is likely to be no better"
-    )
-
-
-def _not_rare(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{_facts(last, one)}: draw again with another seed, repair these weights (`obstruction "
-        f"repair`) or change the initialisation (`{_design(last, one)}`)"
-    )
-
-
-def _facts(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{last.finding}, which is usual for {one.schemes[0]} ({last.sizes}: "
-        f"{_expected(one.expected)} expected; {_networks(one.probability)} would have at least one)"
-    )
-
-
-def _unlucky(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{last.finding}, which is bad luck: with {one.schemes[0]} ({last.sizes}: "
-        f"{_expected(one.expected)} expected) {_networks(one.p_value)} would have as many, so "
-        "draw again with another seed or repair these weights (`obstruction repair`)"
-    )
-
-
-def _too_many(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{last.finding}, too many for bad luck: with {one.schemes[0]} ({last.sizes}: "
-        f"{_expected(one.expected)} expected) {_networks(one.p_value)} would have as many, so "
-        "look for what else made them (training, a wrong scale, a mistake), or repair these "
-        "weights (`obstruction repair`)"
-    )
-
-
-def _too_few(last: LastHiddenLayer, one: Expectation) -> str:
-    return (
-        f"{last.finding}, too few for chance: with {one.schemes[0]} ({last.sizes}: "
-        f"{_expected(one.expected)} expected) {_networks(one.p_fewer)} would have so few, so check "
-        f"that this is how the weights were drawn{_or_repair(last)}"
-    )
-
-
+_USUAL: Final = (
+    "{finding}, which is usual for {scheme} ({sizes}: {expected} expected; {any} would have at "
+    "least one): "
+)
 _SENTENCES: Final = {
-    "unknown": _unknown,
-    "clear": _clear,
-    "spared": _spared,
-    "lucky": _lucky,
-    "usual": _usual,
-    "not rare": _not_rare,
-    "unlucky": _unlucky,
-    "too many": _too_many,
-    "too few": _too_few,
+    "clear": (
+        "{finding}, as was to be expected: with {scheme} ({sizes}) {any} would have one, and there "
+        "is nothing to do"
+    ),
+    "spared": (
+        "{finding}; with {scheme} ({sizes}) {any} would have one, so there is nothing to do now, "
+        "but look again after a new draw"
+    ),
+    "lucky": (
+        "{finding}, which is good luck: with {scheme} ({sizes}) {any} would have one, so keep "
+        "these weights, or change the initialisation before you draw others (`{design}`)"
+    ),
+    "usual": _USUAL
+    + (
+        "repair these weights (`obstruction repair`) or change the initialisation (`{design}`), "
+        "since a new draw is likely to be no better"
+    ),
+    "not rare": _USUAL
+    + (
+        "draw again with another seed, repair these weights (`obstruction repair`) or change the "
+        "initialisation (`{design}`)"
+    ),
+    "unlucky": (
+        "{finding}, which is bad luck: with {scheme} ({sizes}: {expected} expected) {as_many} "
+        "would have as many, so draw again with another seed or repair these weights "
+        "(`obstruction repair`)"
+    ),
+    "too many": (
+        "{finding}, too many for bad luck: with {scheme} ({sizes}: {expected} expected) {as_many} "
+        "would have as many, so look for what else made them (training, a wrong scale, a mistake), "
+        "or repair these weights (`obstruction repair`)"
+    ),
+    "too few": (
+        "{finding}, too few for chance: with {scheme} ({sizes}: {expected} expected) {as_few} "
+        "would have so few, so check that this is how the weights were drawn{or_repair}"
+    ),
 }
+
+
+def _sentence(kind: str, last: LastHiddenLayer, one: Expectation) -> str:
+    return _SENTENCES[kind].format(
+        finding=last.finding,
+        scheme=one.schemes[0],
+        sizes=last.sizes,
+        expected=_expected(one.expected),
+        any=_networks(one.probability),
+        as_many=_networks(one.p_value),
+        as_few=_networks(one.p_fewer),
+        design=f"obstruction design --scheme {one.schemes[0]} --d {last.d} --l {last.l}",
+        or_repair=_or_repair(last),
+    )
 
 
 def _ambiguous(last: LastHiddenLayer, expectations: Sequence[Expectation]) -> str:
@@ -217,14 +197,6 @@ def _one_input(last: LastHiddenLayer) -> str:
 
 def _or_repair(last: LastHiddenLayer) -> str:
     return ", or repair these weights (`obstruction repair`)" if last.observed else ""
-
-
-def _design(last: LastHiddenLayer, one: Expectation) -> str:
-    return f"obstruction design --scheme {one.schemes[0]} --d {last.d} --l {last.l}"
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
 
 
 def _expected(value: float | None) -> str:

@@ -91,8 +91,7 @@ def assess(model: Model, observed: int, *, scheme: str | InitScheme | None = "au
     ValueError
         If `observed` is not a number that the last hidden layer can have, or the scheme is unknown.
     """
-    given = scheme is not None and not (isinstance(scheme, str) and scheme == "auto")
-    rule = as_scheme(scheme) if given and scheme is not None else None
+    rule = None if scheme is None or scheme == "auto" else as_scheme(scheme)
     if scheme is None or not model.links or model.links[-1].reason is not None:
         return None
     hidden, output = model.layers[-2:]
@@ -111,7 +110,7 @@ def assess(model: Model, observed: int, *, scheme: str | InitScheme | None = "au
     several = outputs > 1
     return Luck(
         schemes=tuple(one.schemes[0] for one in expectations),
-        given=given,
+        given=rule is not None,
         d=d,
         l=l,
         outputs=outputs,

@@ -165,7 +165,7 @@ def repair(
     [[3.764, 3.764]]
     """
     _check_out(model, out, inplace)
-    plan = plan_repair(
+    found = find_repair(
         model,
         report,
         margin=margin,
@@ -174,10 +174,10 @@ def repair(
         layout=layout,
         layers=layers,
     )
-    return write_repair(plan, model, out=out, inplace=inplace)
+    return write_repair(found, model, out=out, inplace=inplace)
 
 
-def plan_repair(
+def find_repair(
     source: Any,
     report: Report | None = None,
     *,
@@ -257,7 +257,7 @@ def plan_repair(
 
 
 def write_repair(
-    plan: Repair,
+    found: Repair,
     source: Any,
     *,
     out: str | os.PathLike[str] | None = None,
@@ -266,9 +266,9 @@ def write_repair(
     """Carry a repair out; parameters, result and errors are those of `repair`."""
     _check_out(source, out, inplace)
     if out is not None:
-        models.write(source, plan.changes, out=out)
+        models.write(source, found.changes, out=out)
         return Path(out)
-    return models.write(source, plan.changes, inplace=inplace)
+    return models.write(source, found.changes, inplace=inplace)
 
 
 def _check_out(source: Any, out: str | os.PathLike[str] | None, inplace: bool) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from obstruction.reporting.tables.axes import Arrangement, Grid, arrange
-from obstruction.reporting.tables.cells import study_grid
+from obstruction.reporting.tables.axes import Arrangement, AvailableKeys, arrange
+from obstruction.reporting.tables.cells import available_keys
 from obstruction.schemes import InitScheme, SchemeLike
 from obstruction.tools.checks import check_axis
 
@@ -62,9 +62,8 @@ class Selection:
 
     def arrangement(self) -> Arrangement:
         """Return the arrangement of a table with one row a cell."""
-        return arrange(
-            {"scheme": self.schemes, "d": self.d, "l": self.l}, {}, None, Grid(self.schemes)
-        )
+        rows = {"scheme": self.schemes, "d": self.d, "l": self.l}
+        return arrange(rows, {}, None, AvailableKeys(self.schemes))
 
 
 def select(
@@ -88,7 +87,7 @@ def select(
         axes[name] = there if sizes is None else check_axis(name, sizes)
         unknown[name] = sorted(set(axes[name]).difference(there))[:1] or None
     # one unknown size is enough to be told what there is, and all would take their time
-    chosen = arrange({"scheme": schemes, **unknown}, {}, None, study_grid(study))
+    chosen = arrange({"scheme": schemes, **unknown}, {}, None, available_keys(study))
     d_axis, l_axis = axes.values()
     labels = {scheme.label for scheme in chosen.keys("scheme")}
     kept = tuple(scheme for scheme in study.config.schemes if scheme.label in labels)

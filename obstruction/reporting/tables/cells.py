@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from obstruction import exact
-from obstruction.reporting.tables.axes import Arrangement, Grid
+from obstruction.reporting.tables.axes import Arrangement, AvailableKeys
 
 if TYPE_CHECKING:
     from obstruction.studies.study import Study
@@ -29,9 +29,9 @@ _EMPIRICAL: Final = (
 )
 
 
-def study_grid(study: Study) -> Grid:
-    """Return the axes of a study."""
-    return Grid(study.config.schemes, study.config.d, study.config.l)
+def available_keys(study: Study) -> AvailableKeys:
+    """Return the keys of a study."""
+    return AvailableKeys(study.config.schemes, study.config.d, study.config.l)
 
 
 def study_cells(study: Study, arrangement: Arrangement, values: tuple[str, ...]) -> pd.DataFrame:
