@@ -14,7 +14,7 @@ from obstruction.auditing.origin.expectation import (
     Expectation,
     LastHiddenLayer,
 )
-from obstruction.tools.words import listed
+from obstruction.tools.words import counted, listed
 
 _OPTION: Final = "scheme= or --scheme"
 
@@ -152,7 +152,7 @@ def _sentence(kind: str, last: LastHiddenLayer, one: Expectation) -> str:
     return _SENTENCES[kind].format(
         finding=last.finding,
         scheme=one.schemes[0],
-        sizes=last.sizes,
+        sizes=f"{counted(last.d, 'input')}, {counted(last.l, 'neuron')}",
         expected=_expected(one.expected),
         any=_networks(one.probability),
         as_many=_networks(one.p_value),

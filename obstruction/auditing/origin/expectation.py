@@ -8,7 +8,6 @@ from typing import Final
 from obstruction import exact
 from obstruction.auditing.origin.recognition import Fit
 from obstruction.models.model import Model
-from obstruction.tools.words import counted
 
 LEVEL: Final = 1e-3
 """Below this p-value weights or a number of neurons do not come from an initialisation."""
@@ -84,11 +83,6 @@ class LastHiddenLayer:
             return f"No neuron{where} is pathological"
         verb = "is" if self.observed == 1 else "are"
         return f"{self.observed:,} of {self.l:,} neurons{where} {verb} pathological"
-
-    @property
-    def sizes(self) -> str:
-        """The numbers of inputs and neurons in words."""
-        return f"{counted(self.d, 'input')}, {counted(self.l, 'neuron')}"
 
 
 def expect(last: LastHiddenLayer, fit: Fit) -> Expectation:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
 from obstruction.reporting.page.selection import Selection
-from obstruction.reporting.tables.cells import VALUES
+from obstruction.reporting.tables.cells import VALUES, study_cells
 from obstruction.reporting.tables.layout import DASH, Cell, Note, lay_out
 from obstruction.reporting.tables.markup import UNICODE
 from obstruction.reporting.tables.rounding import Interval, Shown, by_digits, precise
-from obstruction.studies.table import INTERVAL_LEVEL
+
+if TYPE_CHECKING:
+    from obstruction.studies.study import Study
 
 DIGITS: Final = 4
 """Significant digits of exact values, as in `obstruction table`."""
-
-_COLUMNS: Final = (
-    *("scheme", "d", "l", "exact", "log10_exact", "method", "networks", "obstructed"),
-    *("empirical", "ci_low", "ci_high", "log10_empirical", "log10_ci_low", "log10_ci_high"),
-    *("estimator", "samples"),
-)
 
 
 @dataclass(frozen=True)
@@ -42,12 +38,10 @@ class Texts:
     notes: tuple[Note, ...]
 
 
-def write_cells(selection: Selection, rows: pd.DataFrame) -> Texts:
+def write_cells(study: Study, selection: Selection, rows: pd.DataFrame) -> Texts:
     """Write the numbers of the selected rows of a study's table."""
-    frame = rows[list(_COLUMNS)].assign(interval_level=INTERVAL_LEVEL)
-    for name in ("scheme", "method", "estimator"):
-        frame[name] = frame[name].astype("str")
-    layout = lay_out(selection.arrangement(), VALUES, frame, DIGITS)
+    arrangement = selection.arrangement()
+    layout = lay_out(arrangement, VALUES, study_cells(study, arrangement, VALUES), DIGITS)
     pairs = [cells for group in layout.groups for _, cells in group.rows]
     estimates = [estimate for _, estimate in pairs]
     return Texts(

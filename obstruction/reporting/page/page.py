@@ -71,7 +71,7 @@ def report_page(
     rows = selection.rows(study)
     agreement = study.agreement(level=level)
     summaries = summarise(selection, rows)
-    texts = write_cells(selection, rows)
+    texts = write_cells(study, selection, rows)
     pictures, look = draw(rows, summaries)
     maps = make_maps(look, len(selection.schemes))
     names = listed([scheme.label for scheme in selection.schemes])

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pandas as pd
 
 from obstruction.reporting.tables.axes import Arrangement, AvailableKeys, arrange
-from obstruction.reporting.tables.cells import available_keys
+from obstruction.reporting.tables.cells import available_keys, study_rows
 from obstruction.schemes import InitScheme, SchemeLike
 from obstruction.tools.checks import check_axis
 
@@ -47,15 +46,7 @@ class Selection:
 
     def rows(self, study: Study) -> pd.DataFrame:
         """Return their rows of the study's table, in its order."""
-        config = study.config
-        labels = [scheme.label for scheme in config.schemes]
-        where: Any = np.ix_(
-            np.array([labels.index(scheme.label) for scheme in self.schemes]),
-            np.searchsorted(config.d, self.d),
-            np.searchsorted(config.l, self.l),
-        )
-        where = np.ravel_multi_index(where, config.shape).ravel()
-        frame = study.table().iloc[where].reset_index(drop=True)
+        frame = study_rows(study, self.schemes, self.d, self.l)
         if isinstance(frame["scheme"].dtype, pd.CategoricalDtype):
             frame["scheme"] = frame["scheme"].cat.remove_unused_categories()
         return frame
