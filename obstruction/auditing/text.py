@@ -6,7 +6,9 @@ import html
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from obstruction.auditing.hidden_layers import STATUSES
 from obstruction.tools.words import columns, counted, power_of_two
@@ -129,16 +131,11 @@ def _layer_lines(report: Findings) -> Iterator[str]:
             reasons.append(f"Not audited: the neurons of {layer.name} ({layer.reason}).")
             continue
         counts = [f"{layer.count(status):,}" for status in STATUSES[1:]]
-        margins = layer.margin[~_nan(layer.margin)]
-        smallest = float(margins.min()) if margins.size else math.nan
+        smallest = np.fmin.reduce(layer.margin, initial=math.nan)  # NaN if there is none
         rows.append((*sizes, *counts, _measure(smallest)))
     yield from columns(rows, left=1, indent=2)
     for reason in reasons:
         yield from _wrapped(reason)
-
-
-def _nan(values: Any) -> Any:
-    return values != values
 
 
 def _neuron_lines(report: Findings, most: int) -> Iterator[str]:

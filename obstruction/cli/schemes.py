@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -47,11 +48,7 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
         max(len("scheme"), *(len(scheme.label) for scheme in chosen)),
         len(str(d_axis[-1])),
         len(str(l_axis[-1])),
-        11,
-        16,
-        16,
-        13,
-        13,
+        *(11, 16, 16, 13, 13),
     ]
     heads = ("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P")
     click.echo(aligned(heads, widths, left=1, gap=1))
@@ -76,6 +73,7 @@ def _exact_rows(
     import numpy as np
 
     from obstruction import exact as formulas
+    from obstruction.tools.json_values import json_object
 
     for scheme in schemes:
         for inputs in d:
@@ -90,12 +88,11 @@ def _exact_rows(
             for name in ("log10_p", "log10_P"):
                 columns[name] = np.asarray(columns[name]) / np.log(10.0)
             for i, width in enumerate(l):
-                values = {name: float(column[i]) for name, column in columns.items()}
                 yield {
                     "scheme": scheme.label,
                     "d": inputs,
                     "l": width,
-                    **{k: v if np.isfinite(v) else None for k, v in values.items()},
+                    **json_object({name: column[i] for name, column in columns.items()}),
                 }
 
 
@@ -293,7 +290,8 @@ def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
             takers.setdefault(line, []).append(row)
     lines: list[Sequence[str]] = [("option", "default", "meaning and schemes")]
     for line, by in takers.items():
-        lines += [line, *(("", "", f"  {part}") for part in _wrapped(_takers(by, rows)))]
+        parts = textwrap.wrap(_takers(by, rows), 82, break_on_hyphens=False)
+        lines += [line, *(("", "", f"  {part}") for part in parts)]
     echo_table(*lines)
 
 
@@ -305,12 +303,6 @@ def _takers(by: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str
     if len(others) <= 2:
         return "all but " + ", ".join(others)
     return ", ".join(row["scheme"] for row in by)
-
-
-def _wrapped(text: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, 82, break_on_hyphens=False)
 
 
 def _option(value: str | float) -> str:

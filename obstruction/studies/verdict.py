@@ -99,8 +99,8 @@ class Agreement(Verdict):
 
         They hold Holm's adjusted p-values of every cell; NaN where there is no test.
         """
-        columns = zip(("p_adjusted", "p_adjusted_neuron"), self.p_adjusted, strict=True)
-        return pd.DataFrame(dict(columns), index=self._table.index)
+        columns = [f"p_adjusted{ending}" for ending in _ENDINGS.values()]
+        return pd.DataFrame(self.p_adjusted.T, self._table.index, columns)
 
     @cached_property
     def worst(self) -> pd.DataFrame:
@@ -159,7 +159,7 @@ class Agreement(Verdict):
             errors = self.detectable[f"detectable{ending}"].to_numpy()
             seen = np.isfinite(errors)
             if seen.any():
-                # where P is near 1, next to no error of p changes it: not what to boast with
+                # Where P is near 1, hardly any error of p changes it: a poor example.
                 likely = self._table[f"exact{ending}"].to_numpy() > 0.5
                 fair = seen & ~likely if (seen & ~likely).any() else seen
                 best = int(np.argmin(np.where(fair, errors, np.inf)))

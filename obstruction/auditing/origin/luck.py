@@ -105,9 +105,9 @@ def assess(model: Model, observed: int, *, scheme: str | InitScheme | None = "au
         fits, doubt = recognise(model, level=LEVEL), ""
     last = LastHiddenLayer(model, d, l, outputs, observed)
     expectations = tuple(expect(last, fit) for fit in fits)
-    probabilities = [one.probability for one in expectations if one.probability is not None]
-    likeliest = expectations[0] if expectations else Expectation((), 0.0)
-    several = outputs > 1
+    nothing = Expectation((), 0.0, 0.0, 0.0, 1.0) if outputs > 1 else Expectation((), 0.0)
+    known = expectations or (nothing,)
+    probabilities = [one.probability for one in known if one.probability is not None]
     return Luck(
         schemes=tuple(one.schemes[0] for one in expectations),
         given=rule is not None,
@@ -115,11 +115,11 @@ def assess(model: Model, observed: int, *, scheme: str | InitScheme | None = "au
         l=l,
         outputs=outputs,
         observed=observed,
-        expected=0.0 if several else likeliest.expected,
-        probability=0.0 if several else likeliest.probability,
-        p_value=1.0 if several else likeliest.p_value,
-        low=0.0 if several else min(probabilities, default=None),
-        high=0.0 if several else max(probabilities, default=None),
+        expected=known[0].expected,
+        probability=known[0].probability,
+        p_value=known[0].p_value,
+        low=min(probabilities, default=None),
+        high=max(probabilities, default=None),
         expectations=expectations,
         verdict=advice(last, expectations, doubt),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,13 +12,11 @@ from obstruction.reporting.page.selection import Selection
 from obstruction.reporting.tables.cells import VALUES, study_cells
 from obstruction.reporting.tables.layout import DASH, Cell, Note, lay_out
 from obstruction.reporting.tables.markup import UNICODE
-from obstruction.reporting.tables.rounding import Interval, Shown, by_digits, precise
+from obstruction.reporting.tables.probability import DEFAULT_DIGITS
+from obstruction.reporting.tables.rounding import Shown, by_digits, precise
 
 if TYPE_CHECKING:
     from obstruction.studies.study import Study
-
-DIGITS: Final = 4
-"""Significant digits of exact values, as in `obstruction table`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,8 @@ class Texts:
 def write_cells(study: Study, selection: Selection, rows: pd.DataFrame) -> Texts:
     """Write the numbers of the selected rows of a study's table."""
     arrangement = selection.arrangement()
-    layout = lay_out(arrangement, VALUES, study_cells(study, arrangement, VALUES), DIGITS)
+    cells = study_cells(study, arrangement, VALUES)
+    layout = lay_out(arrangement, VALUES, cells, DEFAULT_DIGITS)
     pairs = [cells for group in layout.groups for _, cells in group.rows]
     estimates = [estimate for _, estimate in pairs]
     return Texts(
@@ -96,8 +95,8 @@ def _interval(cell: Cell) -> str:
     if cell.number is None:
         return DASH
     if cell.interval is not None:
-        interval: Interval = cell.interval
-        return UNICODE.scaled(f"[{interval.low}, {interval.high}]", interval.exponent)
+        ends = f"[{cell.interval.low}, {cell.interval.high}]"
+        return UNICODE.scaled(ends, cell.interval.exponent)
     bound = UNICODE.scaled(cell.number.mantissa, cell.number.exponent)
-    ends = {"<": ("0", bound), ">": (bound, "1")}.get(cell.number.relation, (bound, bound))
-    return f"[{ends[0]}, {ends[1]}]"
+    low, high = {"<": ("0", bound), ">": (bound, "1")}.get(cell.number.relation, (bound, bound))
+    return f"[{low}, {high}]"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from obstruction.reporting.tables.axes import Arrangement, AvailableKeys, arrange
-from obstruction.reporting.tables.cells import available_keys, study_rows
+from obstruction.reporting.tables.axes import Arrangement, arrange
+from obstruction.reporting.tables.cells import study_rows
 from obstruction.schemes import InitScheme, SchemeLike
 from obstruction.tools.checks import check_axis
 
@@ -54,7 +54,7 @@ class Selection:
     def arrangement(self) -> Arrangement:
         """Return the arrangement of a table with one row a cell."""
         rows = {"scheme": self.schemes, "d": self.d, "l": self.l}
-        return arrange(rows, {}, None, AvailableKeys(self.schemes))
+        return arrange(rows, {}, None, None)
 
 
 def select(
@@ -78,7 +78,7 @@ def select(
         axes[name] = there if sizes is None else check_axis(name, sizes)
         unknown[name] = sorted(set(axes[name]).difference(there))[:1] or None
     # one unknown size is enough to be told what there is, and all would take their time
-    chosen = arrange({"scheme": schemes, **unknown}, {}, None, available_keys(study))
+    chosen = arrange({"scheme": schemes, **unknown}, {}, None, study.config)
     d_axis, l_axis = axes.values()
     labels = {scheme.label for scheme in chosen.keys("scheme")}
     kept = tuple(scheme for scheme in study.config.schemes if scheme.label in labels)

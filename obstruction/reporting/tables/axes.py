@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from obstruction.schemes import InitScheme, as_scheme, as_schemes
 from obstruction.tools.checks import check_axis
 from obstruction.tools.parsing import parse_axis
+
+if TYPE_CHECKING:
+    from obstruction.sampling.config import StudyConfig
 
 NAMES: Final = ("d", "l", "scheme")
 
@@ -23,15 +26,6 @@ class TableAxis:
 
     name: str
     keys: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class AvailableKeys:
-    """The schemes and sizes from which the keys of a table are chosen; None where any will do."""
-
-    schemes: tuple[InitScheme, ...]
-    d: tuple[int, ...] | None = None
-    l: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,24 +87,25 @@ def _split_schemes(text: str) -> list[str]:
 
 
 def arrange(
-    rows: AxesLike, columns: AxesLike, schemes: Any, available: AvailableKeys
+    rows: AxesLike, columns: AxesLike, schemes: Any, study: StudyConfig | None
 ) -> Arrangement:
-    """Check the axes of a table against the available keys and complete them.
+    """Check the axes of a table against those of a study and complete them.
 
     Schemes that are in neither rows nor columns become the outermost rows if there are several;
-    sizes of which there is a single one need not be named.
+    sizes of which the study has a single one need not be named.
 
     Parameters
     ----------
     rows, columns : str or mapping
     schemes : scheme, several of them, or None
         A choice; None for all.
-    available : AvailableKeys
+    study : StudyConfig or None
+        What there is to choose from; without a study, anything.
 
     Raises
     ------
     ValueError
-        If an axis is unknown, missing or given twice, or a key is not available.
+        If an axis is unknown, missing or given twice, or the study does not have a key.
     """
     given = {"rows": _mapping("rows", rows), "columns": _mapping("columns", columns)}
     if not given["rows"]:
@@ -121,9 +116,9 @@ def arrange(
     inside = [axes["scheme"] for axes in given.values() if axes.get("scheme") is not None]
     if inside and schemes is not None:
         raise ValueError("schemes: are given along rows or columns already")
-    chosen = _schemes(inside[0] if inside else schemes, available)
+    chosen = _schemes(inside[0] if inside else schemes, study)
     placed = {
-        option: [TableAxis(name, chosen if name == "scheme" else _sizes(name, keys, available))
+        option: [TableAxis(name, chosen if name == "scheme" else _sizes(name, keys, study))
                  for name, keys in axes.items()]
         for option, axes in given.items()
     }  # fmt: skip
@@ -131,7 +126,7 @@ def arrange(
     fixed = []
     for name in NAMES[:2]:
         if name not in named:
-            there = getattr(available, name)
+            there = None if study is None else getattr(study, name)
             if there is None or len(there) > 1:
                 raise ValueError(f"{name}: is in neither rows nor columns, say rows {name}=2,5,10")
             fixed.append(TableAxis(name, there))
@@ -156,33 +151,30 @@ def _mapping(option: str, axes: AxesLike) -> Mapping[str, Any]:
     return axes
 
 
-def _sizes(name: str, keys: Any, available: AvailableKeys) -> tuple[int, ...]:
-    there: tuple[int, ...] | None = getattr(available, name)
+def _sizes(name: str, keys: Any, study: StudyConfig | None) -> tuple[int, ...]:
+    there: tuple[int, ...] | None = None if study is None else getattr(study, name)
     if keys is None:
         if there is None:
             raise ValueError(f"{name}: sizes are needed without a study, as in {name}=2,5,10")
         return there
     check_axis(name, keys)
-    sizes = tuple(dict.fromkeys(int(key) for key in _several(keys)))  # in the order given
+    several = keys if isinstance(keys, Iterable) else [keys]
+    sizes = tuple(dict.fromkeys(map(int, several)))  # in the order given
     for size in sizes:
         if there is not None and size not in there:
             raise ValueError(f"{name} = {size}: the study has {name} = {_abridged(there)}")
     return sizes
 
 
-def _several(keys: Any) -> Iterable[Any]:
-    return keys if isinstance(keys, Iterable) else [keys]
-
-
-def _schemes(keys: Any, available: AvailableKeys) -> tuple[InitScheme, ...]:
+def _schemes(keys: Any, study: StudyConfig | None) -> tuple[InitScheme, ...]:
     if keys is None:
-        if not available.schemes:
+        if study is None:
             raise ValueError("schemes: at least one is needed without a study")
-        return available.schemes
+        return study.schemes
     chosen = as_schemes(keys)
-    if not available.schemes:
+    if study is None:
         return chosen
-    there = {scheme.label: scheme for scheme in available.schemes}
+    there = {scheme.label: scheme for scheme in study.schemes}
     for scheme in chosen:
         if scheme.label not in there:
             raise ValueError(f"scheme = {scheme.label!r}: the study has {', '.join(there)}")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from obstruction import exact
-from obstruction.reporting.tables.axes import Arrangement, AvailableKeys
+from obstruction.reporting.tables.axes import Arrangement
 from obstruction.schemes import InitScheme
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ _EMPIRICAL: Final = (
     *("networks", "obstructed", "empirical", "ci_low", "ci_high"),
     *("log10_empirical", "log10_ci_low", "log10_ci_high", "estimator", "samples"),
 )
-
-
-def available_keys(study: Study) -> AvailableKeys:
-    """Return the keys of a study."""
-    return AvailableKeys(study.config.schemes, study.config.d, study.config.l)
 
 
 def study_rows(

@@ -62,12 +62,8 @@ def write(layout: TableLayout, caption: str) -> str:
         mark = f"<sup>{note.mark}</sup>" if note.mark == DAGGER else escape(note.mark)
         lines.append(f"<p>{f'{mark} {HTML.words(note.text)}'.lstrip()}</p>")
     lines.append("</figure>")
-    return _ascii("\n".join(lines) + "\n")
-
-
-def _ascii(text: str) -> str:
-    """Write other characters by their numbers, so that no page can misread them."""
-    return text.encode("ascii", "xmlcharrefreplace").decode()
+    text = "\n".join(lines) + "\n"
+    return text.encode("ascii", "xmlcharrefreplace").decode()  # whatever the page's encoding is
 
 
 def _cell(cell: Cell) -> str:

@@ -31,15 +31,11 @@ class Markup:
 
     def words(self, text: str) -> str:
         """Return words with each piece translated."""
-        pieces = []
-        for piece in _PIECES.split(text):
-            if piece.startswith("`"):
-                pieces.append(self.name(piece[1:-1]))
-            elif piece.startswith("$"):
-                pieces.append(self.formula(piece[1:-1]))
-            else:
-                pieces.append(self.plain(piece))
-        return "".join(pieces)
+        marked = {"`": self.name, "$": self.formula}
+        return "".join(
+            marked[piece[0]](piece[1:-1]) if piece[:1] in marked else self.plain(piece)
+            for piece in _PIECES.split(text)
+        )
 
     def scaled(self, number: str, exponent: int) -> str:
         """Return a number times a power of ten, which is left out if its exponent is 0."""

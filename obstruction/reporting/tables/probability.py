@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from obstruction.reporting.tables.axes import Arrangement, AvailableKeys, AxesLike, arrange
+from obstruction.reporting.tables.axes import Arrangement, AxesLike, arrange
 from obstruction.reporting.tables.cells import (
     MOST_CELLS,
     MOST_DIGITS,
     VALUES,
-    available_keys,
     exact_cells,
     methods,
     study_cells,
@@ -207,8 +206,7 @@ def probability_table(
     if digits is not None and "exact" not in wanted:
         raise ValueError(f"digits = {digits!r}: is about exact values, which values does not name")
     shown = DEFAULT_DIGITS if digits is None else check_count("digits", digits, most=MOST_DIGITS)
-    available = AvailableKeys(()) if study is None else available_keys(study)
-    arrangement = arrange(rows, columns, schemes, available)
+    arrangement = arrange(rows, columns, schemes, None if study is None else study.config)
     cells = 1
     for name in ("scheme", "d", "l"):
         cells *= len(arrangement.keys(name))

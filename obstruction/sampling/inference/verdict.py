@@ -38,8 +38,7 @@ class Verdict:
     @cached_property
     def smallest_of_each(self) -> FloatArray:
         """The smallest adjusted p-value of each subject; NaN for one without a test."""
-        kinds = np.atleast_2d(self.p_adjusted)
-        return np.asarray(np.fmin.reduce(kinds, axis=0))
+        return np.asarray(np.fmin.reduce(np.atleast_2d(self.p_adjusted), axis=0))
 
     @property
     def tests(self) -> int:
