@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from obstruction import topology
 from obstruction.reporting import heatmaps
+from obstruction.tools.words import counted
 from obstruction.topology import Parameters
 
 FILES = ("figure2.png", "figure2.pdf")
@@ -114,8 +115,8 @@ def draw_quadric(ax: Axes3D, quadric: Quadric, stage: Stage) -> None:
         f"$S^{shape.sphere} \\times R^{shape.euclidean}$" if shape.sphere is not None else "a cone"
     )
     sign = {1: ">", 0: "=", -1: "<"}[shape.sign]
-    noun = "component" if pieces == 1 else "components"
-    ax.set_title(f"$c = {c:g}{f' {sign} 0' * bool(shape.sign)}$: {pieces} {noun}, {kind}", y=1.0)
+    title = f"$c = {c:g}{f' {sign} 0' * bool(shape.sign)}$: {counted(pieces, 'component')}, {kind}"
+    ax.set_title(title, y=1.0)
     dress(ax, stage)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import obstruction as ob
 from obstruction.studies.verdict import Agreement
+from obstruction.tools.words import counted
 
 SCHEMES = {"xavier_normal": "Xavier", "kaiming_normal": "Kaiming"}
 SIZES = np.arange(1, 101)
@@ -121,10 +122,6 @@ def grows(scheme: str, d: Any, l: Any) -> NDArray[np.bool_]:
     """Return for each d whether P grows at every step of l, by log(1 - P) to be exact near 1."""
     free = l * np.log1p(-neuron(scheme, d, l))
     return np.all(np.diff(free, axis=1) < 0.0, axis=1)
-
-
-def several(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def listed(numbers: NDArray[Any]) -> str:
@@ -244,7 +241,7 @@ def two_schemes() -> Statement:
         ),
         Claim(
             *("P is larger for Xavier", "both", "cells", larger),
-            f"larger for Kaiming in {several(int((xavier < kaiming).sum()), 'cell')}: at d = 100, "
+            f"larger for Kaiming in {counted(int((xavier < kaiming).sum()), 'cell')}: at d = 100, "
             f"l = 1 it is {kaiming[-1, 0]:.4f}, for Xavier {xavier[-1, 0]:.4f}",
             said=False,
         ),
@@ -345,7 +342,7 @@ def wider_layers() -> Statement:
             Claim(
                 "*a network's* P → 0 for l → ∞",
                 *(name, "columns d = 1 … 100", ends == 0.0),
-                f"the limit is 1 in {several(int((ends == 1.0).sum()), 'column')}",
+                f"the limit is 1 in {counted(int((ends == 1.0).sum()), 'column')}",
                 said=False,
             )
         )

@@ -20,6 +20,7 @@ from obstruction.models.model import Layer, Link
 from obstruction.models.norms import NeuronNorms, hidden_norms
 from obstruction.schemes import InitScheme
 from obstruction.tools.checks import check_rtol
+from obstruction.tools.words import counted
 from obstruction.topology.chains import FrozenLayer, FrozenWeights, frozen_weights
 
 REPAIR_MARGIN: Final = 0.1
@@ -125,9 +126,7 @@ def _check_auditable(model: Model) -> None:
     ]
     if len(model.layers) < 2:
         count = len(model.layers)
-        reasons.insert(
-            0, f"{count} fully connected {'layer' if count == 1 else 'layers'}, two are needed"
-        )
+        reasons.insert(0, f"{counted(count, 'fully connected layer')}, two are needed")
     raise NothingAuditable(
         f"nothing in this model ({model.format}) can be audited: " + "; ".join(reasons)
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from obstruction.auditing.findings import Findings
 from obstruction.auditing.hidden_layers import NEURON_COLUMNS, layer_row
+from obstruction.tools.json_values import json_object, json_value
 from obstruction.tools.version import __version__
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Report(Findings):
             How many neurons to list at most, worst first; all in order if not given.
         """
         table = self.neurons if neurons is None else self.worst(neurons)
-        columns = [_plain(table[name].tolist()) for name in NEURON_COLUMNS]
+        columns = [map(json_value, table[name].tolist()) for name in NEURON_COLUMNS]
         rows = zip(*columns, strict=True)
         summary = self.summary()
         if self.components >= 2**53:
@@ -71,8 +70,8 @@ class Report(Findings):
             "schema_version": SCHEMA_VERSION,
             "obstruction_version": __version__,
             "summary": summary,
-            "luck": None if self.luck is None else _finite(self.luck.to_dict()),
-            "layers": [_finite(layer_row(layer)) for layer in self.hidden],
+            "luck": None if self.luck is None else json_object(self.luck.to_dict()),
+            "layers": [json_object(layer_row(layer)) for layer in self.hidden],
             "neurons": [dict(zip(NEURON_COLUMNS, row, strict=True)) for row in rows],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.model.skipped],
             "notes": list(self.model.notes),
@@ -102,14 +101,3 @@ class Report(Findings):
         from obstruction.auditing.text import report_html
 
         return report_html(self)
-
-
-def _plain(values: Sequence[Any]) -> Iterator[Any]:
-    """Yield values with None for what JSON cannot hold."""
-    return (
-        None if isinstance(value, float) and not math.isfinite(value) else value for value in values
-    )
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    return dict(zip(row, _plain(list(row.values())), strict=True))

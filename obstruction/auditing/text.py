@@ -6,9 +6,12 @@ import html
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from obstruction.auditing.hidden_layers import STATUSES
+from obstruction.tools.words import columns, counted, power_of_two
 
 if TYPE_CHECKING:
     from obstruction.auditing.findings import Findings
@@ -65,8 +68,8 @@ def _sentences(report: Findings) -> Iterator[str]:
     if outgoing:
         behind = sum(layer.neurons for layer in report.audited if layer.out_frozen.any())
         yield (
-            f"{outgoing:,} of {_neurons(behind)} {'has' if outgoing == 1 else 'have'} an output "
-            "weight that can never change its sign under gradient flow."
+            f"{outgoing:,} of {counted(behind, 'neuron')} {'has' if outgoing == 1 else 'have'} an "
+            "output weight that can never change its sign under gradient flow."
         )
     if inside:
         yield (
@@ -74,9 +77,10 @@ def _sentences(report: Findings) -> Iterator[str]:
             "with a single input and no bias a neuron cannot turn round."
         )
     if frozen:
+        pieces = power_of_two(frozen, below=40) if frozen > 1 else "2"
         yield (
             f"{'That cuts' if frozen == 1 else 'They cut'} what training can reach into "
-            f"{_power(frozen)} components, "
+            f"{pieces} components, "
             f"{report.effective_components:,} up to rescaling and permutation of neurons."
         )
     if last is not None and outgoing and report.reachable_signs is not None:
@@ -91,12 +95,12 @@ def _sentences(report: Findings) -> Iterator[str]:
             )
     if boundary:
         yield (
-            f"{_neurons(boundary).capitalize()} {'is' if boundary == 1 else 'are'} so near to "
+            f"{counted(boundary, 'neuron')} {'is' if boundary == 1 else 'are'} so near to "
             f"balance zero (within {report.rtol:g}) that rounding decides."
         )
     if facts["dead"]:
         yield (
-            f"{_neurons(facts['dead']).capitalize()} {'is' if facts['dead'] == 1 else 'are'} dead: "
+            f"{counted(facts['dead'], 'neuron')} {'is' if facts['dead'] == 1 else 'are'} dead: "
             "all incoming weights are zero, and no rescaling helps."
         )
     if facts["pathological"] or boundary:
@@ -104,18 +108,6 @@ def _sentences(report: Findings) -> Iterator[str]:
             "ob.repair (obstruction repair) rescales such neurons without changing what the "
             "network computes."
         )
-
-
-def _neurons(count: int) -> str:
-    return "1 neuron" if count == 1 else f"{count:,} neurons"
-
-
-def _power(exponent: int) -> str:
-    return (
-        f"2^{exponent} = {2**exponent:,}"
-        if 1 < exponent < 40
-        else f"{2 if exponent == 1 else f'2^{exponent}'}"
-    )
 
 
 def _title(report: Findings) -> str:
@@ -139,16 +131,11 @@ def _layer_lines(report: Findings) -> Iterator[str]:
             reasons.append(f"Not audited: the neurons of {layer.name} ({layer.reason}).")
             continue
         counts = [f"{layer.count(status):,}" for status in STATUSES[1:]]
-        margins = layer.margin[~_nan(layer.margin)]
-        smallest = float(margins.min()) if margins.size else math.nan
-        rows.append((*sizes, *counts, _number(smallest)))
-    yield from _columns(rows)
+        smallest = np.fmin.reduce(layer.margin, initial=math.nan)  # NaN if there is none
+        rows.append((*sizes, *counts, _measure(smallest)))
+    yield from columns(rows, left=1, indent=2)
     for reason in reasons:
         yield from _wrapped(reason)
-
-
-def _nan(values: Any) -> Any:
-    return values != values
 
 
 def _neuron_lines(report: Findings, most: int) -> Iterator[str]:
@@ -166,30 +153,21 @@ def _neuron_lines(report: Findings, most: int) -> Iterator[str]:
             (
                 f"{row.layer}[{row.index}]",
                 str(row.status),
-                _number(row.in_norm),
-                _number(row.out_norm),
-                _number(row.margin),
+                _measure(row.in_norm),
+                _measure(row.out_norm),
+                _measure(row.margin),
                 {1: "+", -1: "-"}.get(int(row.sign), ""),
-                "" if row.scale == 1.0 else _number(row.scale),
+                "" if row.scale == 1.0 else _measure(row.scale),
             )
         )
-    yield from _columns(rows)
+    yield from columns(rows, left=1, indent=2)
     if flagged > len(table):
         yield f"and {flagged - len(table):,} more (--max, report.neurons)"
 
 
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return f"{value:.4g}"
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows with the first column aligned to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        yield "  " + "  ".join([row[0].ljust(widths[0]), *cells]).rstrip()
+def _measure(value: float) -> str:
+    """Write a norm, a margin or a factor; a dash if there is none."""
+    return "-" if math.isnan(value) else f"{value:.4g}"
 
 
 def _wrapped(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What all commands share: the entry point, the group, options, columns of text."""
+"""What all commands share: the entry point, the group, options, tables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from obstruction.tools.version import __version__
+from obstruction.tools.words import columns, listed
 
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
@@ -76,7 +77,7 @@ def cli(context: click.Context) -> None:
 
 def scheme_option(default: Sequence[str] | None) -> Callable[[Any], Any]:
     """Return the option that names schemes, required without a default."""
-    shown = f" [default: {' and '.join(default)}]" if default else ""
+    shown = f" [default: {listed(default)}]" if default else ""
     return click.option(
         "--scheme",
         "schemes",
@@ -128,15 +129,7 @@ def read_options(command: Any) -> Any:
     return command
 
 
-def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Align the first cell to the left and the others to the right."""
-    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-    return " ".join([cells[0].ljust(widths[0]), *numbers])
-
-
-def echo_columns(*rows: Sequence[str]) -> None:
+def echo_table(*rows: Sequence[str]) -> None:
     """Print rows of words with their columns aligned to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+    for line in columns(rows):
+        click.echo(line)

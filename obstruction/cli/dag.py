@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +13,10 @@ from obstruction.cli.base import (
     EXIT_NOTHING,
     cli,
     complain,
-    echo_columns,
+    echo_table,
     read_options,
 )
+from obstruction.tools.words import counted, power_of_two
 
 DEFAULT_MAX = 10
 DEFAULT_NETWORKS = "1e5"
@@ -233,7 +233,7 @@ def _frozen(one: Any) -> dict[str, Any]:
 def _echo_analysis(
     net: Any, about: dict[str, Any], found: Any, worst: Sequence[Any], most: int
 ) -> None:
-    from obstruction.dag.graph.names import counted, shown
+    from obstruction.dag.graph.names import shown
 
     if "model" in about:
         click.echo(f"{about['model']} ({about['format']})")
@@ -249,11 +249,11 @@ def _echo_analysis(
     click.echo()
     k = found.log2_components
     if k:
-        number = f" = {found.components:,}" if k < 64 else ""
         least = "at least " if about.get("notes") else ""  # more may be tied than was read
         click.echo(
             f"{counted(k, 'weight')} can never change {'its' if k == 1 else 'their'} sign under "
-            f"gradient flow: what training can reach has {least}2^{k}{number} components."
+            f"gradient flow: what training can reach has {least}{power_of_two(k, below=64)} "
+            "components."
         )
     else:
         part = " of what was read" if about.get("notes") else ""
@@ -277,7 +277,7 @@ def _echo_analysis(
                 f"{float(one.balance):.6g}",
             )
         )
-    echo_columns(*rows)
+    echo_table(*rows)
     if len(worst) > most:
         click.echo(f"and {len(worst) - most:,} more (--max)")
 
@@ -314,6 +314,8 @@ def _sample(net: Any, options: dict[str, Any], listed: int | None, as_json: bool
 
 def _study(study: Any, verdict: Any, listed: int | None) -> dict[str, Any]:
     """Return counts, rates and exact values for JSON; null where there is no exact value."""
+    from obstruction.tools.json_values import json_object, json_value
+
     low, high = study.interval()
     exact, n = study.exact, study.networks
     numbers = study.counts.numbers[: study.most + 1].tolist()
@@ -329,37 +331,24 @@ def _study(study: Any, verdict: Any, listed: int | None) -> dict[str, Any]:
             "rate": study.disconnected,
             "ci_low": low,
             "ci_high": high,
-            "exact": _plain(exact.disconnected),
+            "exact": json_value(exact.disconnected),
         },
         "frozen": {
             "mean": study.mean,
-            "standard_error": _plain(study.mean_error),
-            "exact": _plain(exact.mean),
+            "standard_error": json_value(study.mean_error),
+            "exact": json_value(exact.mean),
         },
         "numbers": [
             {"frozen": k, "networks": count, "expected": one}
             for k, (count, one) in enumerate(zip(numbers, expected, strict=True))
         ],
-        "weights": [
-            {name: _plain(value) for name, value in row.items()}
-            for row in table.to_dict(orient="records")
-        ],
+        "weights": [json_object(row) for row in table.to_dict(orient="records")],
         "agreement": {
             "verdict": verdict.verdict,
             "level": verdict.level,
             "tests": verdict.tests,
             "rejected": verdict.rejected,
-            "smallest_adjusted_p": _plain(verdict.smallest),
+            "smallest_adjusted_p": json_value(verdict.smallest),
             "reason": verdict.reason,
         },
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return a number that JSON can hold, None for one that it cannot."""
-    if isinstance(value, str) or value is None:
-        return value
-    number = float(value)
-    if not math.isfinite(number):
-        return None
-    return int(number) if isinstance(value, int) else number

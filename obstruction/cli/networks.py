@@ -11,9 +11,10 @@ from obstruction.cli.base import (
     EXIT_NOTHING,
     cli,
     complain,
-    echo_columns,
+    echo_table,
     read_options,
 )
+from obstruction.tools.words import listed
 
 DEFAULT_MAX = 10
 
@@ -97,7 +98,7 @@ def audit(
 
     check_choice("format", form, ("table", "json", "csv"))
     check_choice("fail-on", fail_on, ("pathological", "boundary", "never"))
-    listed = _count("max", most)
+    limit = _count("max", most)
     needed = {
         "positive": _count("positive", positive) or 0,
         "negative": _count("negative", negative) or 0,
@@ -109,14 +110,14 @@ def audit(
         return EXIT_NOTHING
     reached = report.reaches(**needed) if any(needed.values()) else True
     if form == "json":
-        click.echo(report.to_json(neurons=listed))
+        click.echo(report.to_json(neurons=limit))
     elif form == "csv":
-        table = report.neurons if listed is None else report.worst(listed)
+        table = report.neurons if limit is None else report.worst(limit)
         click.echo(table.to_csv(index=False), nl=False)
     else:
-        click.echo(report_text(report, most=DEFAULT_MAX if listed is None else listed))
+        click.echo(report_text(report, most=DEFAULT_MAX if limit is None else limit))
         if any(needed.values()):
-            wanted = " and ".join(f"{count} {sign}" for sign, count in needed.items() if count)
+            wanted = listed(f"{count} {sign}" for sign, count in needed.items() if count)
             word = "within" if reached else "OUT OF"
             click.echo(f"A target with at least {wanted} output weights is {word} reach.")
     bad = {"pathological": ("obstructed",), "boundary": ("obstructed", "boundary"), "never": ()}
@@ -162,7 +163,7 @@ def repair(
     """
     from pathlib import Path
 
-    from obstruction.auditing.repair.repair import plan_repair, write_repair
+    from obstruction.auditing.repair.repair import find_repair, write_repair
     from obstruction.models import NothingAuditable, ReadOptions, check_target
 
     if out is None and not dry_run:
@@ -172,13 +173,13 @@ def repair(
     if out is not None:
         check_target(file, out)
     try:
-        plan = plan_repair(file, options=ReadOptions(**said), margin=margin, scope=scope)
+        found = find_repair(file, options=ReadOptions(**said), margin=margin, scope=scope)
     except NothingAuditable as error:
         complain(str(error))
         return EXIT_NOTHING
     if not dry_run:
-        write_repair(plan, file, out=out)
-    click.echo(str(plan))
+        write_repair(found, file, out=out)
+    click.echo(str(found))
     if not dry_run:
         click.echo(f"Written to {out}.")
     return 0
@@ -199,7 +200,7 @@ def inspect(file: str, **said: Any) -> int:
     rows = [("tensor", "shape", "type")]
     for name, tensor in found.tensors.items():
         rows.append((name, " x ".join(map(str, tensor.shape)) or "scalar", tensor.dtype))
-    echo_columns(*rows)
+    echo_table(*rows)
     for note in found.notes:
         click.echo(note)
     click.echo()
@@ -216,7 +217,7 @@ def inspect(file: str, **said: Any) -> int:
         bias = "-" if layer.bias is None else "yes"
         lines.append((layer.name, *sizes, bias, layer.layout, before))
     if model.layers:
-        echo_columns(*lines)
+        echo_table(*lines)
     for name, reason in model.skipped:
         click.echo(f"not a layer: {name} ({reason})")
     if len(model.layers) < 2:

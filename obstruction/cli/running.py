@@ -19,6 +19,7 @@ from obstruction.studies import folder
 from obstruction.studies.run import StudyRun
 from obstruction.studies.study import Study
 from obstruction.tools.checks import check_probability
+from obstruction.tools.words import counted, duration
 
 if TYPE_CHECKING:
     from obstruction.studies.verdict import Agreement
@@ -83,7 +84,7 @@ def run_study(
         config = StudyConfig.of(**{**defaults, **given})
         run = StudyRun(config, **{"networks": default_networks, "estimator": "auto", **options})
     if threads is not None and threads > run.threads and not quiet:
-        present = f"this process may use {_many(run.threads, 'core')}, so it does"
+        present = f"this process may use {counted(run.threads, 'core')}, so it does"
         click.echo(f"obstruction: threads = {threads}: {present}", err=True)
     made = not Path(out).exists()
     place = folder.prepare(out)
@@ -236,22 +237,18 @@ def _draw(study: Study) -> dict[str, bytes]:
 
 def _speed(study: Study, drawn: int, seconds: float, weighing: float) -> Iterator[str]:
     """Say what was drawn and how fast; ``weighing`` is the time of the weighted samples."""
-    threads = _many(study.threads, "thread")
+    threads = counted(study.threads, "thread")
     if drawn:
         yield (
-            f"  {_many(drawn, 'network')} per cell drawn in {_duration(seconds)} "
+            f"  {counted(drawn, 'network')} per cell drawn in {duration(seconds)} "
             f"on {threads}: {drawn / seconds:,.0f} networks/s "
             f"in each of {study.counts.obstructed.size:,} cells"
         ).removesuffix(" in each of 1 cells")
     if study.rare is not None:
         yield (
-            f"  {study.samples:,} weighted samples in {_many(study.rare.where.sum(), 'rare cell')} "
-            f"in {_duration(weighing)} on {threads}"
+            f"  {study.samples:,} weighted samples in "
+            f"{counted(study.rare.where.sum(), 'rare cell')} in {duration(weighing)} on {threads}"
         )
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def verdict(study: Study, level: float, quiet: bool = False) -> int:
@@ -264,10 +261,3 @@ def verdict(study: Study, level: float, quiet: bool = False) -> int:
 
 def _code(agreement: Agreement) -> int:
     return EXIT_DISAGREES if agreement.verdict == "disagrees" else 0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60.0:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
-from obstruction.cli.base import aligned, cli, echo_columns, scheme_option
+from obstruction.cli.base import cli, echo_table, scheme_option
+from obstruction.tools.words import aligned
 
 # --- exact ---------------------------------------------------------------------------------
 
@@ -46,13 +48,10 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
         max(len("scheme"), *(len(scheme.label) for scheme in chosen)),
         len(str(d_axis[-1])),
         len(str(l_axis[-1])),
-        11,
-        16,
-        16,
-        13,
-        13,
+        *(11, 16, 16, 13, 13),
     ]
-    click.echo(aligned(("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P"), widths))
+    heads = ("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P")
+    click.echo(aligned(heads, widths, left=1, gap=1))
     for row in rows:
         cells = [
             row["scheme"],
@@ -63,7 +62,7 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
             f"{row['P']:.10g}",
             *("-inf" if log is None else f"{log:.9g}" for log in (row["log10_p"], row["log10_P"])),
         ]
-        click.echo(aligned(cells, widths))
+        click.echo(aligned(cells, widths, left=1, gap=1))
     return 0
 
 
@@ -74,6 +73,7 @@ def _exact_rows(
     import numpy as np
 
     from obstruction import exact as formulas
+    from obstruction.tools.json_values import json_object
 
     for scheme in schemes:
         for inputs in d:
@@ -88,12 +88,11 @@ def _exact_rows(
             for name in ("log10_p", "log10_P"):
                 columns[name] = np.asarray(columns[name]) / np.log(10.0)
             for i, width in enumerate(l):
-                values = {name: float(column[i]) for name, column in columns.items()}
                 yield {
                     "scheme": scheme.label,
                     "d": inputs,
                     "l": width,
-                    **{k: v if np.isfinite(v) else None for k, v in values.items()},
+                    **json_object({name: column[i] for name, column in columns.items()}),
                 }
 
 
@@ -273,7 +272,7 @@ def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
         cells = [str(row[name]) for name in _SCHEME_COLUMNS[:-2]]
         cells[1] = cells[1].removesuffix("_normal")
         table.append((*cells, f"{row['framework']} {row['api']}".strip()))
-    echo_columns(_SCHEME_HEADS[:-1], *table)
+    echo_table(_SCHEME_HEADS[:-1], *table)
     click.echo()
     for text in (
         "d inputs, l hidden neurons, one output; W1 hidden weights, b1 hidden biases, W2 output",
@@ -291,8 +290,9 @@ def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
             takers.setdefault(line, []).append(row)
     lines: list[Sequence[str]] = [("option", "default", "meaning and schemes")]
     for line, by in takers.items():
-        lines += [line, *(("", "", f"  {part}") for part in _wrapped(_takers(by, rows)))]
-    echo_columns(*lines)
+        parts = textwrap.wrap(_takers(by, rows), 82, break_on_hyphens=False)
+        lines += [line, *(("", "", f"  {part}") for part in parts)]
+    echo_table(*lines)
 
 
 def _takers(by: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
@@ -303,12 +303,6 @@ def _takers(by: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str
     if len(others) <= 2:
         return "all but " + ", ".join(others)
     return ", ".join(row["scheme"] for row in by)
-
-
-def _wrapped(text: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, 82, break_on_hyphens=False)
 
 
 def _option(value: str | float) -> str:

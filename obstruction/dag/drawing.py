@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from obstruction.dag.graph.graph import FloatArray, Graph, WeightsLike
 from obstruction.dag.reachable.frozen import FrozenEdge, frozen_edges
+from obstruction.tools.words import counted
 from obstruction.topology.regions import Indices, Mask
 
 LARGEST_DRAWN: Final = 400
@@ -82,11 +83,8 @@ def plot(
     _draw_nodes(ax, graph, at, drawn)
     _draw_legend(ax, counts, bool(found.frozen))
     frozen = len(found)
-    pieces = f"{found.components:,}" if frozen <= 20 else f"2^{frozen}"
-    ax.set_title(
-        f"{frozen:,} of {graph.size:,} weights frozen: {pieces} component{'s' if frozen else ''}",
-        fontsize="medium",
-    )
+    pieces = f"2^{frozen} components" if frozen > 20 else counted(found.components, "component")
+    ax.set_title(f"{frozen:,} of {graph.size:,} weights frozen: {pieces}", fontsize="medium")
     ax.margins(x=0.1, y=0.08)
     ax.axis("off")
     return ax

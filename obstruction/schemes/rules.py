@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from obstruction.schemes.laws import CONSTANT, Law
+from obstruction.tools.words import superscript
 
 Option: TypeAlias = str | float
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -202,10 +203,7 @@ def _denominator(rule: LayerRule, fan_in: str, fan_out: str) -> str:
         "fan_max": fan_in if fan_out == "1" else f"max({fan_in},{fan_out})",
     }
     word = words.get(rule.fan, "1")
-    return word if rule.power == 1 or word == "1" else f"{word}{_POWERS[rule.power]}"
-
-
-_POWERS: Final = {2: "²"}
+    return word if rule.power == 1 or word == "1" else f"{word}{superscript(rule.power)}"
 
 
 def _fraction(factor: float, above: str, below: str) -> str:

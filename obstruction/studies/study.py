@@ -11,6 +11,7 @@ from obstruction.sampling.config import StudyConfig
 from obstruction.sampling.counts import Counts
 from obstruction.sampling.runner import Range
 from obstruction.studies.rare_cells import DEFAULT_SAMPLES, Rare, estimate_rare, rare_cells
+from obstruction.tools.words import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,7 @@ class Study:
         return (
             f"{', '.join(scheme.label for scheme in config.schemes)}\n"
             f"  d {_span(config.d)}, l {_span(config.l)}: {nd:,} x {nl:,} cells, "
-            f"{self.networks:,}{state} {'network' if self.networks == 1 else 'networks'} each, "
+            f"{self.networks:,}{state} {plural(self.networks, 'network')} each, "
             f"{config.plan} plan, seed {config.seed}"
         )
 

@@ -1,4 +1,4 @@
-"""The verdict on empirical against exact, with its false-alarm rate and its eyesight stated.
+"""The verdict on estimates against exact values, and the errors that a run would have exposed.
 
 Every cell that is counted is tested twice, exactly: the obstructed networks are
 ``Binomial(networks, P)`` and the pathological neurons ``Binomial(networks · l, p)`` if the exact
@@ -9,9 +9,8 @@ family under Holm's method, which holds however they depend on each other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -20,13 +19,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from obstruction.sampling.inference.binomial import FloatArray, detectable, holm, p_value, z_score
+from obstruction.sampling.inference.binomial import FloatArray, detectable, p_value, z_score
+from obstruction.sampling.inference.verdict import Verdict
+from obstruction.tools.json_values import json_object, json_value
+from obstruction.tools.words import counted, listed
 
 _CELL: Final = ("scheme", "d", "l", "networks")
 _REQUIRED: Final = (*_CELL, "obstructed", "pathological", "exact", "exact_neuron")
 _TILTED: Final = ("estimator", "empirical_neuron", "z_neuron", "relative_error_neuron")
-_LEVELS: Final = {"network": "", "neuron": "_neuron"}  # kind of test -> ending of its columns
-_P_VALUES: Final = tuple(f"p_value{ending}" for ending in _LEVELS.values())
+_ENDINGS: Final = {"network": "", "neuron": "_neuron"}  # of the columns of each kind of test
+_P_VALUES: Final = tuple(f"p_value{ending}" for ending in _ENDINGS.values())
 _WORST: Final = 10
 
 
@@ -57,56 +59,78 @@ class Sensitivity(NamedTuple):
     cells: int
 
 
-@dataclass(frozen=True, eq=False)
-class Agreement:
+@dataclass(frozen=True, eq=False, repr=False)
+class Agreement(Verdict):
     """What the counts of a run say about the exact values. Made by `agreement`.
+
+    The subjects of the `obstruction.sampling.inference.verdict.Verdict` are the cells: ``rejected``
+    counts the cells in which at least one test rejects.
 
     Attributes
     ----------
-    level : float
-        If all exact values are right, the verdict is "disagrees" at most this often.
     power : float
         An error is called detectable if the run would have exposed it at least this often.
-    tests, cells, untested : int
-        Tests in the family, cells in the table, and cells without any test: no exact value, or no
-        network.
-    tilted : int
-        Cells tested by weighted samples.
-    rejected : int
-        Cells in which at least one test rejects.
-    smallest : float
-        The smallest adjusted p-value; NaN if there is no test.
-    worst : DataFrame
-        The ten most surprising tests, most surprising first: ``scheme, d, l, networks, test``
-        ("network" or "neuron"), ``estimator, observed, exact, z, p_value, p_adjusted``.
-    adjusted : DataFrame
-        ``p_adjusted`` and ``p_adjusted_neuron`` of every cell, on the index of the table; NaN where
-        there is no test.
     """
 
-    level: float
     power: float
-    tests: int
-    cells: int
-    untested: int
-    tilted: int
-    rejected: int
-    smallest: float
-    worst: pd.DataFrame = field(repr=False)
-    adjusted: pd.DataFrame = field(repr=False)
-    _table: pd.DataFrame = field(repr=False)
+    _table: pd.DataFrame
+
+    _shown = ("level", "power", "tests", "cells", "untested", "tilted", "rejected", "smallest")
 
     @property
-    def verdict(self) -> str:
-        """The verdict: "agrees", "disagrees", or "untested" if there is no test."""
-        if self.tests == 0:
-            return "untested"
-        return "disagrees" if self.rejected else "agrees"
+    def cells(self) -> int:
+        """The number of cells in the table."""
+        return len(self._table)
 
     @property
-    def agrees(self) -> bool:
-        """Whether the verdict is "agrees"."""
-        return self.verdict == "agrees"
+    def untested(self) -> int:
+        """The number of cells without any test: no exact value, or no network."""
+        return int(np.count_nonzero(np.isnan(self.smallest_of_each)))
+
+    @property
+    def tilted(self) -> int:
+        """The number of cells that are tested by weighted samples."""
+        tilted = next(_tests(self._table)).tilted
+        return int(np.count_nonzero(tilted & ~np.isnan(self.smallest_of_each)))
+
+    @cached_property
+    def adjusted(self) -> pd.DataFrame:
+        """The columns ``p_adjusted`` and ``p_adjusted_neuron`` on the index of the table.
+
+        They hold Holm's adjusted p-values of every cell; NaN where there is no test.
+        """
+        columns = [f"p_adjusted{ending}" for ending in _ENDINGS.values()]
+        return pd.DataFrame(self.p_adjusted.T, self._table.index, columns)
+
+    @cached_property
+    def worst(self) -> pd.DataFrame:
+        """The ten tests with the smallest p-values; among equal ones, those furthest out first.
+
+        Columns ``scheme, d, l, networks, test`` ("network" or "neuron"), ``estimator, observed,
+        exact, z, p_value, p_adjusted``.
+        """
+        tests = list(_tests(self._table))
+        whole = _Test("", *(np.concatenate(parts) for parts in list(zip(*tests, strict=True))[1:]))
+        flat = self.p_values.ravel()
+        rows = np.flatnonzero(~np.isnan(flat))
+        if rows.size > _WORST:
+            rows = rows[flat[rows] <= np.partition(flat[rows], _WORST - 1)[_WORST - 1]]
+        tilted = whole.tilted[rows]
+        direct = z_score(whole.events[rows], whole.trials[rows], whole.exact[rows])
+        z = np.where(tilted, whole.z[rows], direct)
+        order = np.lexsort((-np.abs(z), flat[rows]))[:_WORST]
+        rows, z, tilted = rows[order], z[order], tilted[order]
+        worst = self._table.iloc[rows % self.cells][list(_CELL)].reset_index(drop=True)
+        rate = whole.events[rows] / whole.trials[rows]
+        return worst.assign(
+            test=np.array(list(_ENDINGS), dtype=object)[rows // self.cells],
+            estimator=np.where(tilted, "tilted", "direct"),
+            observed=np.where(tilted, whole.estimate[rows], rate),
+            exact=whole.exact[rows],
+            z=z,
+            p_value=flat[rows],
+            p_adjusted=self.p_adjusted.ravel()[rows],
+        )
 
     @cached_property
     def detectable(self) -> pd.DataFrame:
@@ -131,11 +155,11 @@ class Agreement:
     def sensitivity(self) -> dict[str, Sensitivity]:
         """The summary of `detectable` by kind of test; a kind that sees nothing is left out."""
         found = {}
-        for test, ending in _LEVELS.items():
+        for test, ending in _ENDINGS.items():
             errors = self.detectable[f"detectable{ending}"].to_numpy()
             seen = np.isfinite(errors)
             if seen.any():
-                # where P is near 1, next to no error of p changes it: not what to boast with
+                # Where P is near 1, hardly any error of p changes it: a poor example.
                 likely = self._table[f"exact{ending}"].to_numpy() > 0.5
                 fair = seen & ~likely if (seen & ~likely).any() else seen
                 best = int(np.argmin(np.where(fair, errors, np.inf)))
@@ -164,11 +188,10 @@ class Agreement:
             "untested_cells": self.untested,
             "tilted_cells": self.tilted,
             "disagreeing_cells": self.rejected,
-            "smallest_adjusted_p": _plain(self.smallest),
-            "worst": worst and {name: _plain(value) for name, value in worst.items()},
+            "smallest_adjusted_p": json_value(self.smallest),
+            "worst": worst and json_object(worst),
             "detectable": {
-                test: {name: _plain(value) for name, value in seen._asdict().items()}
-                for test, seen in self.sensitivity.items()
+                test: json_object(seen._asdict()) for test, seen in self.sensitivity.items()
             },
         }
 
@@ -182,13 +205,9 @@ class Agreement:
 
     def _means(self) -> str:
         """Say what the exact values were held against."""
-        counted = self.cells - self.untested - self.tilted
-        words = [
-            f"the {kind} of {number:,} cell{'s' * (number != 1)}"
-            for kind, number in (("counts", counted), ("weighted samples", self.tilted))
-            if number
-        ]
-        return " and ".join(words)
+        direct = self.cells - self.untested - self.tilted
+        kinds = (("counts", direct), ("weighted samples", self.tilted))
+        return listed(f"the {kind} of {counted(n, 'cell')}" for kind, n in kinds if n)
 
     def _lines(self) -> Iterator[str]:
         tested = self.cells - self.untested
@@ -205,10 +224,10 @@ class Agreement:
         if self.untested:
             yield f"  {self.untested:,} cells are untested: no exact value, or no network sampled."
         worst = self.worst.iloc[0]
-        counted = "obstructed networks" if worst["test"] == "network" else "pathological neurons"
+        what = "obstructed networks" if worst["test"] == "network" else "pathological neurons"
         if worst["estimator"] == "tilted":
-            counted = "weighted samples"
-        yield f"  Worst: {counted} at {worst['scheme']} d={worst['d']} l={worst['l']}:"
+            what = "weighted samples"
+        yield f"  Worst: {what} at {worst['scheme']} d={worst['d']} l={worst['l']}:"
         yield (
             f"  rate {_rate(worst, 'observed')}, exact {_rate(worst, 'exact')}, "
             f"z {worst['z']:+.3g}, "
@@ -218,7 +237,7 @@ class Agreement:
             yield (
                 f"  Would have caught ({self.power:.0%} power) 10 % of "
                 f"{'P' if test == 'network' else 'p'} in {seen.within_tenth:,} cells, "
-                f"{_size(seen.smallest)} at {seen.scheme} d={seen.d} l={seen.l}."
+                f"{_error_in_words(seen.smallest)} at {seen.scheme} d={seen.d} l={seen.l}."
             )
 
 
@@ -262,78 +281,7 @@ def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -
         [name for name in table.columns if name in (*_REQUIRED, *_P_VALUES, *_TILTED)]
     ]  # a copy
     p_values = np.stack([_p_values(table, test) for test in _tests(table)])
-    adjusted = holm(p_values)
-    smallest = np.fmin(*adjusted)
-    tested = ~np.isnan(smallest)
-    return Agreement(
-        level=level,
-        power=power,
-        tests=int(np.count_nonzero(~np.isnan(p_values))),
-        cells=len(table),
-        untested=int(np.count_nonzero(~tested)),
-        tilted=int(np.count_nonzero(tested & next(_tests(table)).tilted)),
-        rejected=int(np.count_nonzero(smallest[tested] <= level)),
-        smallest=float(smallest[tested].min()) if tested.any() else math.nan,
-        worst=_worst(table, p_values, adjusted),
-        adjusted=pd.DataFrame(
-            dict(zip(("p_adjusted", "p_adjusted_neuron"), adjusted, strict=True)),
-            index=table.index,
-        ),
-        _table=table,
-    )
-
-
-def networks_to_reject(
-    exact: float, truth: float, *, tests: int = 1, level: float = 1e-3, power: float = 0.9
-) -> int:
-    """Return how many networks expose an exact value that is wrong.
-
-    Parameters
-    ----------
-    exact, truth : float
-        The rate a formula states and the true rate, different and in [0, 1], ``exact > 0``.
-    tests : int
-        Size of the family, >= 1.
-    level, power : float
-        As in `agreement`.
-
-    Returns
-    -------
-    int
-        A number of networks at which one cell leads to "disagrees" with probability ``power``,
-        while one network fewer does not suffice. (Trials, if the rates are those of a neuron.)
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range, or 2**53 networks would not do.
-
-    Examples
-    --------
-    >>> networks_to_reject(0.10, 0.11, tests=1000)
-    35574
-    """
-    if tests < 1:
-        raise ValueError(f"tests = {tests!r}: must be at least 1")
-    if not (0.0 < exact <= 1.0 and 0.0 <= truth <= 1.0 and exact != truth):
-        raise ValueError(
-            f"exact = {exact!r}, truth = {truth!r}: must be different rates in [0, 1], exact > 0"
-        )
-
-    def exposes(networks: int) -> bool:
-        seen = detectable(networks, exact, alpha=level / tests, power=power)
-        return bool((seen.upward if truth > exact else seen.downward) <= abs(truth / exact - 1.0))
-
-    enough = 1
-    while not exposes(enough):
-        enough *= 2
-        if enough > 2**53:
-            raise ValueError(f"exact = {exact!r}, truth = {truth!r}: too close to be told apart")
-    few = enough // 2
-    while enough - few > 1:
-        middle = (few + enough) // 2
-        few, enough = (few, middle) if exposes(middle) else (middle, enough)
-    return enough
+    return Agreement(level, p_values, power, table)
 
 
 def _check(table: pd.DataFrame, level: float, power: float) -> None:
@@ -403,33 +351,7 @@ def _p_values(table: pd.DataFrame, test: _Test) -> FloatArray:
     return given
 
 
-def _worst(table: pd.DataFrame, p_values: FloatArray, adjusted: FloatArray) -> pd.DataFrame:
-    """Return the tests with the smallest p-values; where these tie, those furthest out."""
-    tests = list(_tests(table))
-    whole = _Test("", *(np.concatenate(parts) for parts in list(zip(*tests, strict=True))[1:]))
-    flat = p_values.ravel()
-    rows = np.flatnonzero(~np.isnan(flat))
-    if rows.size > _WORST:
-        rows = rows[flat[rows] <= np.partition(flat[rows], _WORST - 1)[_WORST - 1]]
-    tilted = whole.tilted[rows]
-    counted = z_score(whole.events[rows], whole.trials[rows], whole.exact[rows])
-    z = np.where(tilted, whole.z[rows], counted)
-    order = np.lexsort((-np.abs(z), flat[rows]))[:_WORST]
-    rows, z, tilted = rows[order], z[order], tilted[order]
-    worst = table.iloc[rows % len(table)][list(_CELL)].reset_index(drop=True)
-    rate = whole.events[rows] / whole.trials[rows]
-    return worst.assign(
-        test=np.array(list(_LEVELS), dtype=object)[rows // len(table)],
-        estimator=np.where(tilted, "tilted", "direct"),
-        observed=np.where(tilted, whole.estimate[rows], rate),
-        exact=whole.exact[rows],
-        z=z,
-        p_value=flat[rows],
-        p_adjusted=adjusted.ravel()[rows],
-    )
-
-
-def _size(error: float) -> str:
+def _error_in_words(error: float) -> str:
     return f"{100.0 * error:.2g} %" if error < 1.0 else f"a factor of {1.0 + error:.3g}"
 
 
@@ -441,9 +363,3 @@ def _rate(row: pd.Series[Any], name: str) -> str:
 
 def _small(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-300 else "< 1e-300"
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy value as Python's own, and what JSON cannot say as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

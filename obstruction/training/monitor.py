@@ -170,7 +170,7 @@ class Monitor:
             {
                 "step": np.repeat(np.array(self._steps, dtype=np.int64), count),
                 "layer": self._layer_column(np.tile(self._layer_numbers(), shape)),
-                "neuron": np.tile(self._neurons(), shape),
+                "neuron": np.tile(self._neuron_numbers(), shape),
                 "balance": _balance(incoming, outgoing),
                 "in_norm": incoming,
                 "out_norm": outgoing,
@@ -239,7 +239,7 @@ class Monitor:
         return pd.DataFrame(
             {
                 "layer": self._layer_column(self._layer_numbers()[where]),
-                "neuron": self._neurons()[where],
+                "neuron": self._neuron_numbers()[where],
                 "step_before": steps[first],
                 "step_after": steps[later],
                 "sign_before": np.array([signs[a, k] for k, a, _ in found], dtype=np.int8),
@@ -328,7 +328,7 @@ class Monitor:
     def _layer_numbers(self) -> NDArray[np.int64]:
         return np.repeat(np.arange(len(self._sizes)), self._sizes)
 
-    def _neurons(self) -> NDArray[np.int64]:
+    def _neuron_numbers(self) -> NDArray[np.int64]:
         return np.concatenate([np.arange(size) for size in self._sizes])
 
     def _layer_column(self, numbers: NDArray[np.int64]) -> Any:

@@ -11,7 +11,8 @@ import scipy.stats
 
 import obstruction as ob
 from obstruction import models
-from obstruction.auditing.origin.luck import LEVEL, assess
+from obstruction.auditing.origin.expectation import LEVEL
+from obstruction.auditing.origin.luck import assess
 from obstruction.models.model import Link, Model
 from obstruction.models.options import ReadOptions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 
 import numpy as np
@@ -10,8 +11,9 @@ from scipy import integrate, special, stats
 
 import obstruction as ob
 from obstruction.sampling.config import PLANS, StudyConfig
+from obstruction.sampling.inference.binomial import detectable
 from obstruction.studies import table as table_module
-from obstruction.studies.verdict import agreement, networks_to_reject
+from obstruction.studies.verdict import agreement
 
 # Normal weights, plain and with each of their options: the F distribution.
 NORMAL = (
@@ -354,10 +356,18 @@ def rejections(networks, seeds):
     return alarms
 
 
+def networks_to_reject(exact, truth):
+    """The networks at which a single test exposes an exact value that is too high, by bisection."""
+    return bisect.bisect_left(
+        range(10_000), True, lo=1,
+        key=lambda n: detectable(n, exact, alpha=1e-3).downward <= 1 - truth / exact,
+    )  # fmt: skip
+
+
 def test_the_stated_number_of_networks_exposes_a_wrong_formula():
     """At power 90 %, 27 or fewer of 40 runs reject for one choice of seeds in 10⁴."""
     wrong, right = network(neuron(5, 10 / 5), 5), network(neuron(5, 10 / 6), 5)
-    networks = networks_to_reject(float(wrong), float(right))
+    networks = networks_to_reject(wrong, right)
     assert 500 < networks < 5000
     assert stats.binom.cdf(27, 40, 0.9) < 1e-4
     assert rejections(networks, range(40)) > 27

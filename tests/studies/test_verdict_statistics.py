@@ -11,7 +11,7 @@ import pytest
 from scipy import special, stats
 
 from obstruction.sampling.inference.binomial import detectable, holm, p_value
-from obstruction.studies.verdict import agreement, networks_to_reject
+from obstruction.studies.verdict import agreement
 
 
 def neuron(d, ratio):
@@ -292,17 +292,6 @@ def test_what_no_cell_can_see_is_not_claimed():
     assert "Would have caught" not in str(found)
 
 
-def test_networks_to_reject_is_the_turning_point():
-    n = networks_to_reject(0.3, 0.36, tests=50, level=0.01)
-    for networks, caught in ((n, True), (n - 1, False)):
-        seen = detectable(networks, 0.3, alpha=0.01 / 50)
-        assert (seen.upward <= 0.2) == caught
-    assert networks_to_reject(0.3, 0.24, tests=50, level=0.01) < n
-    assert networks_to_reject(0.5, 1.0, level=0.02) == 7  # two-sided p-value 2⁻⁶
-    # Ten times nearer takes a hundred times as many.
-    assert networks_to_reject(0.3, 0.306, tests=50, level=0.01) == pytest.approx(100 * n, rel=0.1)
-
-
 # --- words and numbers ---------------------------------------------------------------------
 
 
@@ -361,10 +350,6 @@ def test_the_table_is_left_alone_and_may_hold_categories(honest):
         ),
         (lambda t: agreement(t.assign(obstructed=5000)), "k = 5000: must be at most n = 4000"),
         (lambda t: agreement(t.assign(exact=1.5)), "p = 1.5: must be between 0 and 1"),
-        (lambda t: networks_to_reject(0.5, 0.5), "exact = 0.5, truth = 0.5: must be different"),
-        (lambda t: networks_to_reject(0.0, 0.5), "exact = 0.0, truth = 0.5: must be"),
-        (lambda t: networks_to_reject(0.5, 0.4, tests=0), "tests = 0: must be at least 1"),
-        (lambda t: networks_to_reject(0.5, 0.5 + 1e-12), "too close to be told apart"),
     ],
 )
 def test_impossible_arguments_are_named(honest, call, message):

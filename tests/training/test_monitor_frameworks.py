@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import framework
 
-from obstruction.auditing.repair.repair import plan_repair, repair
+from obstruction.auditing.repair.repair import find_repair, repair
 from obstruction.training.monitor import Monitor
 
 
@@ -112,8 +112,8 @@ def test_torch_repair_keeps_the_function_and_the_optimiser_goes_on():
     assert type(fixed) is type(model)
     assert fixed is not model
     torch.testing.assert_close(fixed(x), was, rtol=1e-5, atol=1e-5)
-    assert plan_repair(model).changed > 0
-    assert plan_repair(fixed).changed == 0
+    assert find_repair(model).changed > 0
+    assert find_repair(fixed).changed == 0
     held = model[0].weight
     assert repair(model, inplace=True) is model
     assert model[0].weight is held
@@ -188,7 +188,7 @@ def test_keras_repair(keras):
     model = keras_network(keras)
     model.layers[-1].set_weights([w * 10.0 for w in model.layers[-1].get_weights()])
     fixed = repair(model)
-    assert plan_repair(fixed).changed == 0
+    assert find_repair(fixed).changed == 0
     np.testing.assert_allclose(
         fixed.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-4, atol=1e-5
     )

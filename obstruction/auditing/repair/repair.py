@@ -25,6 +25,7 @@ from obstruction.models.model import Model
 from obstruction.models.norms import hidden_norms, norms_of
 from obstruction.models.options import NO_OPTIONS, ReadOptions
 from obstruction.models.updating import model_with, rescaled_tensors
+from obstruction.tools.words import aligned, plural
 
 if TYPE_CHECKING:
     from obstruction.auditing.report import Report
@@ -86,7 +87,7 @@ class Repair:
         left_out = dict(self.untouched)
         lines = []
         if self.changed:
-            times = f"{self.iterations} iteration{'s' * (self.iterations != 1)}"
+            times = f"{self.iterations} {plural(self.iterations, 'iteration')}"
             lines += [
                 f"Rescaled {self.changed:,} hidden neurons, after which {which} has {demand}.",
                 "The network computes the same function: on "
@@ -95,14 +96,14 @@ class Repair:
                 f"The largest factor is {self.largest_scale:.4g}, found in {times}.",
                 "",
             ]
-            width = max(len("layer"), *map(len, self.layers))
-            lines.append(f"{'layer':<{width}}  neurons  rescaled  largest factor")
-            lines += [
-                f"{name:<{width}}  {len(scale):>7,}  {np.count_nonzero(scale != 1.0):>8,}  "
-                f"{scale.max(initial=1.0):>14.4g}"
-                for name, scale in zip(self.layers, self.scales, strict=True)
-                if name not in left_out
-            ]
+            heads = ("layer", "neurons", "rescaled", "largest factor")
+            widths = [max(map(len, ("layer", *self.layers))), *map(len, heads[1:])]
+            lines.append(aligned(heads, widths, left=1))
+            for name, scale in zip(self.layers, self.scales, strict=True):
+                if name not in left_out:
+                    counts = f"{len(scale):,}", f"{np.count_nonzero(scale != 1.0):,}"
+                    factor = f"{scale.max(initial=1.0):.4g}"
+                    lines.append(aligned((name, *counts, factor), widths, left=1))
             lines += [""] * bool(left_out or self.notes)
         else:
             lines.append(f"Nothing to repair: {which} looked at has {demand}.")
@@ -166,11 +167,11 @@ def repair(
     """
     models.check_target(model, out, inplace=inplace)
     options = ReadOptions(activation, layout, layers)
-    plan = plan_repair(model, report, options, margin=margin, scope=scope)
-    return write_repair(plan, model, out=out, inplace=inplace)
+    found = find_repair(model, report, options, margin=margin, scope=scope)
+    return write_repair(found, model, out=out, inplace=inplace)
 
 
-def plan_repair(
+def find_repair(
     source: Any,
     report: Report | None = None,
     options: ReadOptions = NO_OPTIONS,
@@ -249,14 +250,14 @@ def plan_repair(
 
 
 def write_repair(
-    plan: Repair,
+    found: Repair,
     source: Any,
     *,
     out: str | os.PathLike[str] | None = None,
     inplace: bool = False,
 ) -> Any:
     """Carry out a repair, with the parameters, the result and the errors of `repair`."""
-    return models.write(source, plan.changes, out=out, inplace=inplace)
+    return models.write(source, found.changes, out=out, inplace=inplace)
 
 
 def _reread(source: Any, report: Report) -> Model:

@@ -15,16 +15,16 @@ from obstruction.dag.graph.names import (
     BIAS,
     Edge,
     Node,
+    as_objects,
     check_edge,
     check_iterable,
     check_nodes,
     check_numbers,
     check_sizes,
-    counted,
-    listed,
     shown,
 )
 from obstruction.dag.graph.order import depths, reached
+from obstruction.tools.words import counted
 from obstruction.topology.regions import Indices, Mask, Side
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -209,7 +209,7 @@ class Graph:
         values = (
             weights
             if isinstance(weights, np.ndarray)
-            else listed(check_iterable("weights", weights))
+            else as_objects(check_iterable("weights", weights))
         )
         if np.shape(values) != (self.size,):
             raise ValueError(

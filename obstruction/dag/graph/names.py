@@ -61,8 +61,8 @@ def check_iterable(name: str, values: Any) -> Iterable[Any]:
     return values
 
 
-def listed(values: Any) -> NDArray[Any]:
-    """Return numbers as an array that keeps integers and fractions."""
+def as_objects(values: Any) -> NDArray[Any]:
+    """Return numbers as an array of Python objects, which keeps integers and fractions."""
     given = list(values)
     array = np.empty(len(given), dtype=object)
     for i, value in enumerate(given):
@@ -89,7 +89,7 @@ def check_numbers(name: str, values: NDArray[Any], place: Callable[[int], Any]) 
             raise ValueError(f"{name}: the value for {place(i)} must be a number, not {value!r}")
     if all(isinstance(value, numbers.Rational) for value in given):
         exact = [int(v) if isinstance(v, numbers.Integral) else Fraction(v) for v in given]
-        return listed(exact)
+        return as_objects(exact)
     return check_numbers(name, np.array([float(value) for value in given]), place)
 
 
@@ -116,8 +116,3 @@ def shown(nodes: Sequence[Any]) -> str:
     ]
     more = len(nodes) - _SHOWN
     return ", ".join(words) + (f" and {more:,} more" if more > 0 else "")
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number and what it counts, in the plural if need be."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from obstruction.dag.graph.graph import FloatArray, Graph
-from obstruction.dag.graph.names import counted, shown
+from obstruction.dag.graph.names import shown
 from obstruction.dag.probability.exact import FrozenProbabilities, frozen_probabilities
 from obstruction.dag.probability.sampling import FrozenCounts, count, freezable_edges
 from obstruction.sampling.inference import binomial
+from obstruction.sampling.inference.verdict import Verdict
 from obstruction.schemes import InitScheme, SchemeLike, as_scheme
 from obstruction.tools.checks import check_count, check_probability, check_seed
+from obstruction.tools.words import columns, counted
 from obstruction.tools.workers import resolve_threads
 
 if TYPE_CHECKING:
@@ -169,48 +171,29 @@ class DagStudy:
         )
 
 
-@dataclass(frozen=True)
-class DagAgreement:
+@dataclass(frozen=True, eq=False, repr=False)
+class DagAgreement(Verdict):
     """What counts of frozen weights say about the exact values. Made by `DagStudy.agreement`.
 
     Disconnected networks, networks with a given number of frozen weights, and networks in which a
-    given weight is frozen are binomial if the exact values are right. All tests form one family
-    under Holm's method.
+    given weight is frozen are binomial if the exact values are right. The subjects of the
+    `obstruction.sampling.inference.verdict.Verdict` are these counts, with one test each.
 
     Attributes
     ----------
-    level : float
-        If all exact values are right, the verdict is "disagrees" at most this often.
-    tests : int
-        How many counts were tested.
-    rejected : int
-        How many of them are too far off.
-    smallest : float
-        The smallest adjusted p-value, NaN without a test.
-    worst : str
-        What it is of, with its count and the exact value.
+    counts : tuple of str
+        What was counted, how often it was found, and its exact value.
     reason : str
         Why not all could be tested, empty if it was.
     """
 
-    level: float
-    tests: int
-    rejected: int
-    smallest: float
-    worst: str = field(repr=False)
-    reason: str = field(repr=False)
+    counts: tuple[str, ...]
+    reason: str
 
     @property
-    def verdict(self) -> str:
-        """The verdict: "agrees", "disagrees", or "untested" if there is no test."""
-        if not self.tests:
-            return "untested"
-        return "disagrees" if self.rejected else "agrees"
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the verdict is "agrees"."""
-        return self.verdict == "agrees"
+    def worst(self) -> str:
+        """The count that is furthest off, in words; empty if there is no test."""
+        return self.counts[int(np.nanargmin(self.p_adjusted))] if self.tests else ""
 
     def __str__(self) -> str:
         if not self.tests:
@@ -284,7 +267,7 @@ def _agreement(study: DagStudy, level: float) -> DagAgreement:
     exact, counts = study.exact, study.counts
     edges = freezable_edges(study.network)
     if not edges.size:
-        return DagAgreement(level, 0, 0, math.nan, "", "no weight can be frozen")
+        return DagAgreement(level, np.zeros(0), (), "no weight can be frozen")
     names = [f"{shown([study.network.edges[e]])} is frozen" for e in edges.tolist()]
     names.append("a network is disconnected")
     found = [*counts.edges[edges].tolist(), counts.disconnected]
@@ -294,14 +277,13 @@ def _agreement(study: DagStudy, level: float) -> DagAgreement:
         names += [f"{k} weights are frozen" for k in numbers]
         found += counts.numbers[numbers].tolist()
         expected += exact.law[numbers].tolist()
-    adjusted = binomial.holm(binomial.p_value(found, counts.networks, expected))
-    tests = int(np.count_nonzero(~np.isnan(adjusted)))
-    if not tests:
-        return DagAgreement(level, 0, 0, math.nan, "", f"nothing is known exactly: {exact.reason}")
-    i = int(np.nanargmin(adjusted))
-    worst = f"{names[i]} in {found[i]:,} of {counts.networks:,}, exact {expected[i]:.6g}"
-    rejected = int(np.count_nonzero(adjusted <= level))
-    return DagAgreement(level, tests, rejected, float(adjusted[i]), worst, exact.reason)
+    n = counts.networks
+    about = tuple(
+        f"{name} in {k:,} of {n:,}, exact {p:.6g}"
+        for name, k, p in zip(names, found, expected, strict=True)
+    )
+    unknown = "nothing is known exactly: " if np.isnan(expected).all() else ""
+    return DagAgreement(level, binomial.p_value(found, n, expected), about, unknown + exact.reason)
 
 
 def _lines(study: DagStudy, most: int) -> Iterator[str]:
@@ -325,13 +307,13 @@ def _lines(study: DagStudy, most: int) -> Iterator[str]:
         + f"; {edges.size:,} of {study.network.size:,} can be"
     )
     yield ""
-    yield from _numbers(study)
+    yield from _law_table(study)
     if most:
         yield ""
-        yield from _edges(study, edges.size, most)
+        yield from _weight_table(study, edges.size, most)
 
 
-def _numbers(study: DagStudy) -> Iterator[str]:
+def _law_table(study: DagStudy) -> Iterator[str]:
     """Yield how many networks have how many frozen weights."""
     counts, law = study.counts.numbers, study.exact.law
     last = int(np.flatnonzero(counts)[-1])
@@ -341,23 +323,19 @@ def _numbers(study: DagStudy) -> Iterator[str]:
     rows.append(["networks", *(f"{counts[k]:,}" for k in numbers)])
     if law is not None:
         rows.append(["expected", *(f"{study.networks * law[k]:,.1f}" for k in numbers)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  " + "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True))
+    yield from columns(rows, left=0, indent=2)
     left = int(counts[numbers.stop :].sum() + counts[: numbers.start].sum())
     if left:
         yield f"  and {counted(left, 'network')} with other numbers"
 
 
-def _edges(study: DagStudy, size: int, most: int) -> Iterator[str]:
+def _weight_table(study: DagStudy, size: int, most: int) -> Iterator[str]:
     """Yield the weights that are frozen most often."""
     rows = [["weight", "frozen", "95 %", "exact"]]
     for one in study.worst(most).itertuples():
         exact = "-" if math.isnan(one.exact) else f"{one.exact:.6g}"
         interval = f"{one.ci_low:.4g} to {one.ci_high:.4g}"
         rows.append([f"{one.tail} -> {one.head}", f"{one.empirical:.6g}", interval, exact])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+    yield from columns(rows, indent=2)
     if size > most:
         yield f"  and {size - most:,} more that can be frozen"

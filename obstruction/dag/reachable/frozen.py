@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.dag.graph.graph import Graph, WeightsLike
-from obstruction.dag.graph.names import Edge, Node, check_iterable, check_numbers, listed, shown
+from obstruction.dag.graph.names import Edge, Node, as_objects, check_iterable, check_numbers, shown
 from obstruction.tools.checks import check_rtol
 from obstruction.topology.regions import Decision, Indices, Side
 
@@ -232,7 +232,7 @@ def smallest_squares(graph: Graph, balances: Any) -> NDArray[Any]:
     """
     c = balances
     if not isinstance(c, np.ndarray):
-        c = listed(check_iterable("balances", c))
+        c = as_objects(check_iterable("balances", c))
     if c.shape != (len(graph.hidden),):
         raise ValueError(
             f"balances: must be one number for each of {len(graph.hidden):,} hidden nodes, "

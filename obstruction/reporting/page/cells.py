@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from obstruction.reporting.page.selection import Selection
-from obstruction.reporting.tables.cells import VALUES
+from obstruction.reporting.tables.cells import VALUES, study_cells
 from obstruction.reporting.tables.layout import DASH, Cell, Note, lay_out
-from obstruction.reporting.tables.rounding import Interval, Shown, by_digits, precise
-from obstruction.studies.table import INTERVAL_LEVEL
+from obstruction.reporting.tables.markup import UNICODE
+from obstruction.reporting.tables.probability import DEFAULT_DIGITS
+from obstruction.reporting.tables.rounding import Shown, by_digits, precise
 
-DIGITS: Final = 4
-"""Significant digits of exact values, as in `obstruction table`."""
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_COLUMNS: Final = (
-    *("scheme", "d", "l", "exact", "log10_exact", "method", "networks", "obstructed"),
-    *("empirical", "ci_low", "ci_high", "log10_empirical", "log10_ci_low", "log10_ci_high"),
-    *("estimator", "samples"),
-)
+if TYPE_CHECKING:
+    from obstruction.studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -43,12 +36,11 @@ class Texts:
     notes: tuple[Note, ...]
 
 
-def write_cells(selection: Selection, rows: pd.DataFrame) -> Texts:
+def write_cells(study: Study, selection: Selection, rows: pd.DataFrame) -> Texts:
     """Write the numbers of the selected rows of a study's table."""
-    frame = rows[list(_COLUMNS)].assign(interval_level=INTERVAL_LEVEL)
-    for name in ("scheme", "method", "estimator"):
-        frame[name] = frame[name].astype("str")
-    layout = lay_out(selection.arrangement(), VALUES, frame, DIGITS)
+    arrangement = selection.arrangement()
+    cells = study_cells(study, arrangement, VALUES)
+    layout = lay_out(arrangement, VALUES, cells, DEFAULT_DIGITS)
     pairs = [cells for group in layout.groups for _, cells in group.rows]
     estimates = [estimate for _, estimate in pairs]
     return Texts(
@@ -68,7 +60,7 @@ def short(value: float, log10: float) -> str:
     >>> short(0.12345, -0.90852), short(0.0, -1188.5)
     ('0.123', '3.16 × 10⁻¹¹⁸⁹')
     """
-    return _number(by_digits(precise(value, log10), 3))
+    return _rounded(by_digits(precise(value, log10), 3))
 
 
 def z_text(z: float) -> str:
@@ -86,37 +78,25 @@ def z_text(z: float) -> str:
 
 
 def _text(cell: Cell) -> str:
-    return DASH if cell.number is None else _number(cell.number) + cell.mark
+    return DASH if cell.number is None else _rounded(cell.number) + cell.mark
 
 
-def _number(number: Shown) -> str:
+def _rounded(number: Shown) -> str:
     relation = f"{number.relation} " if number.relation else ""
-    return relation + _power(number.mantissa, number.exponent)
-
-
-def _power(mantissa: str, exponent: int) -> str:
-    return mantissa + (f" × 10{str(exponent).translate(_RAISED)}" if exponent else "")
+    return relation + UNICODE.scaled(number.mantissa, number.exponent)
 
 
 def _interval(cell: Cell) -> str:
-    """Return the interval of an estimate; where a bound stands for it, that is one of its ends."""
+    """Return the interval of an estimate.
+
+    If a bound is shown instead of the estimate, the bound is an end of the interval, and the other
+    end is 0 or 1.
+    """
     if cell.number is None:
         return DASH
     if cell.interval is not None:
-        interval: Interval = cell.interval
-        return _power(f"[{interval.low}, {interval.high}]", interval.exponent)
-    bound = _power(cell.number.mantissa, cell.number.exponent)
-    ends = {"<": ("0", bound), ">": (bound, "1")}.get(cell.number.relation, (bound, bound))
-    return f"[{ends[0]}, {ends[1]}]"
-
-
-def listed(words: Sequence[Any]) -> str:
-    """Return words as a list in a sentence.
-
-    Examples
-    --------
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    texts = [str(word) for word in words]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+        ends = f"[{cell.interval.low}, {cell.interval.high}]"
+        return UNICODE.scaled(ends, cell.interval.exponent)
+    bound = UNICODE.scaled(cell.number.mantissa, cell.number.exponent)
+    low, high = {"<": ("0", bound), ">": (bound, "1")}.get(cell.number.relation, (bound, bound))
+    return f"[{low}, {high}]"

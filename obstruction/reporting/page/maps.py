@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from obstruction.reporting.page.pictures import Axis, Look
+from obstruction.reporting.page.pictures import Look, MapAxis
 
 FONT = "system-ui, sans-serif"
 HEIGHT = 400
@@ -150,7 +150,7 @@ def _figure(look: Look, k: int, ranges: Sequence[Any]) -> Any:
     return plot
 
 
-def _style_axis(axis: Any, sizes: Axis) -> None:
+def _style_axis(axis: Any, sizes: MapAxis) -> None:
     from bokeh.models import FixedTicker
 
     axis.ticker = FixedTicker(ticks=list(sizes.ticks))

@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 
 from obstruction.reporting.page import provenance
-from obstruction.reporting.page.cells import Texts, listed, write_cells
+from obstruction.reporting.page.cells import Texts, write_cells
 from obstruction.reporting.page.maps import Maps, make_maps
 from obstruction.reporting.page.pictures import Look, draw
 from obstruction.reporting.page.selection import Selection, select
 from obstruction.reporting.page.summary import SchemeSummary, summarise, verdict_sentences
 from obstruction.reporting.tables.citing import bibtex
-from obstruction.reporting.tables.markup import translated
+from obstruction.reporting.tables.html import HTML
 from obstruction.schemes import SchemeLike
 from obstruction.tools.version import __version__
+from obstruction.tools.words import listed
 
 if TYPE_CHECKING:
     from obstruction.studies.study import Study
@@ -70,7 +71,7 @@ def report_page(
     rows = selection.rows(study)
     agreement = study.agreement(level=level)
     summaries = summarise(selection, rows)
-    texts = write_cells(selection, rows)
+    texts = write_cells(study, selection, rows)
     pictures, look = draw(rows, summaries)
     maps = make_maps(look, len(selection.schemes))
     names = listed([scheme.label for scheme in selection.schemes])
@@ -95,7 +96,7 @@ def report_page(
             heads=HEADS,
             cells=_first_rows(rows, texts),
             count=len(rows),
-            notes=[(note.mark, markup(_words(note.text))) for note in texts.notes],
+            notes=[(note.mark, markup(HTML.words(note.text))) for note in texts.notes],
             bibtex=bibtex(),
             version=__version__,
             any_exact=any(one.exact for one in summaries),
@@ -201,16 +202,4 @@ def _left_out(study: Study, selection: Selection) -> str:
         f"cells: {len(selection.schemes):,} of {schemes:,} schemes, {len(selection.d):,} of "
         f"{nd:,} values of d, {len(selection.l):,} of {nl:,} values of l. The other "
         f"{selection.left_out:,} are left out. The verdict is that of all cells."
-    )
-
-
-def _words(text: str) -> str:
-    """Return the words of a note as HTML."""
-    from html import escape
-
-    return translated(
-        text,
-        plain=escape,
-        name=lambda word: f"<code>{escape(word)}</code>",
-        formula=lambda formula: f"<var>{formula[0]}</var>{escape(formula[1:])}",
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from obstruction.reporting.page.cells import listed
 from obstruction.reporting.page.summary import SchemeSummary
+from obstruction.tools.words import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Axis:
+class MapAxis:
     """Where the cells of an axis end, on which scale, and which sizes are labelled."""
 
     edges: tuple[float, ...]
@@ -55,15 +55,15 @@ class Look:
 
     Attributes
     ----------
-    d, l : Axis
+    d, l : MapAxis
     scales : dict of str to Scale
         Of probabilities, of their common logarithms and of z-scores: "chance", "log10", "z".
     missing : str
         The colour of cells without a value.
     """
 
-    d: Axis
-    l: Axis
+    d: MapAxis
+    l: MapAxis
     scales: dict[str, Scale]
     missing: str
 
@@ -138,8 +138,8 @@ def _look(plain: Figure, log: Figure) -> Look:
     )
 
 
-def _axis(edges: Any, scale: str, ticks: Any) -> Axis:
-    return Axis(tuple(map(float, edges)), scale == "log", tuple(map(float, ticks)))
+def _axis(edges: Any, scale: str, ticks: Any) -> MapAxis:
+    return MapAxis(tuple(map(float, edges)), scale == "log", tuple(map(float, ticks)))
 
 
 def _scale(mesh: Any) -> Scale:

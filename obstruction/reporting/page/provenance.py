@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from obstruction.reporting.page.selection import spelled
 from obstruction.tools.version import __version__
+from obstruction.tools.words import counted
 
 if TYPE_CHECKING:
     from obstruction.studies.study import Study
@@ -57,16 +58,16 @@ def origin(study: Study, run: dict[str, Any] | None) -> list[tuple[str, str]]:
     if not study.complete:
         number += f" of {study.target:,} (interrupted)"
     lines = [
-        ("Inputs", f"d = {_sizes(config.d)}"),
-        ("Hidden neurons", f"l = {_sizes(config.l)}"),
-        ("Grid", f"{nd:,} × {nl:,} cells for each of {_many(len(config.schemes), 'scheme')}"),
+        ("Inputs", f"d = {_sizes_in_words(config.d)}"),
+        ("Hidden neurons", f"l = {_sizes_in_words(config.l)}"),
+        ("Grid", f"{nd:,} × {nl:,} cells for each of {counted(len(config.schemes), 'scheme')}"),
         ("Networks per cell", number),
         ("Plan", f"{config.plan}: {_PLANS[config.plan]}"),
         ("Seed", str(config.seed)),
         ("Estimator", _estimator(study)),
     ]
     if study.seconds > 0.0:
-        lines.append(("Time", f"{study.seconds:,.1f} s on {_many(study.threads, 'thread')}"))
+        lines.append(("Time", f"{study.seconds:,.1f} s on {counted(study.threads, 'thread')}"))
     if run:
         machine = run.get("machine", {})
         libraries = ", ".join(
@@ -117,7 +118,7 @@ def _estimator(study: Study) -> str:
     }[study.estimator]
 
 
-def _sizes(sizes: tuple[int, ...]) -> str:
+def _sizes_in_words(sizes: tuple[int, ...]) -> str:
     """Return the sizes of an axis in words."""
     text = spelled(sizes)
     if ":" in text:
@@ -127,7 +128,3 @@ def _sizes(sizes: tuple[int, ...]) -> str:
     if len(words) > 40:
         words = [*words[:20], "…", *words[-5:], f"({len(sizes)} sizes)"]
     return ", ".join(words)
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pandas as pd
 
-from obstruction.reporting.tables.axes import Arrangement, Grid, arrange
-from obstruction.reporting.tables.cells import study_grid
+from obstruction.reporting.tables.axes import Arrangement, arrange
+from obstruction.reporting.tables.cells import study_rows
 from obstruction.schemes import InitScheme, SchemeLike
 from obstruction.tools.checks import check_axis
 
@@ -47,24 +46,15 @@ class Selection:
 
     def rows(self, study: Study) -> pd.DataFrame:
         """Return their rows of the study's table, in its order."""
-        config = study.config
-        labels = [scheme.label for scheme in config.schemes]
-        where: Any = np.ix_(
-            np.array([labels.index(scheme.label) for scheme in self.schemes]),
-            np.searchsorted(config.d, self.d),
-            np.searchsorted(config.l, self.l),
-        )
-        where = np.ravel_multi_index(where, config.shape).ravel()
-        frame = study.table().iloc[where].reset_index(drop=True)
+        frame = study_rows(study, self.schemes, self.d, self.l)
         if isinstance(frame["scheme"].dtype, pd.CategoricalDtype):
             frame["scheme"] = frame["scheme"].cat.remove_unused_categories()
         return frame
 
     def arrangement(self) -> Arrangement:
         """Return the arrangement of a table with one row a cell."""
-        return arrange(
-            {"scheme": self.schemes, "d": self.d, "l": self.l}, {}, None, Grid(self.schemes)
-        )
+        rows = {"scheme": self.schemes, "d": self.d, "l": self.l}
+        return arrange(rows, {}, None, None)
 
 
 def select(
@@ -88,7 +78,7 @@ def select(
         axes[name] = there if sizes is None else check_axis(name, sizes)
         unknown[name] = sorted(set(axes[name]).difference(there))[:1] or None
     # one unknown size is enough to be told what there is, and all would take their time
-    chosen = arrange({"scheme": schemes, **unknown}, {}, None, study_grid(study))
+    chosen = arrange({"scheme": schemes, **unknown}, {}, None, study.config)
     d_axis, l_axis = axes.values()
     labels = {scheme.label for scheme in chosen.keys("scheme")}
     kept = tuple(scheme for scheme in study.config.schemes if scheme.label in labels)

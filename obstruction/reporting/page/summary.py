@@ -14,6 +14,7 @@ from obstruction.reporting.page.cells import short, z_text
 from obstruction.reporting.page.selection import Selection
 from obstruction.reporting.tables.cells import methods
 from obstruction.schemes import InitScheme
+from obstruction.tools.words import counted
 
 if TYPE_CHECKING:
     from obstruction.studies.verdict import Agreement
@@ -72,12 +73,12 @@ class SchemeSummary:
 
     def words(self) -> str:
         """Return the scheme's numbers as a sentence, which serves who cannot see the pictures."""
-        cells = f"{self.cells:,} cell" + ("" if self.cells == 1 else "s")
         text = (
             f"{self.label}: the {self.source} probability of obstruction is {self.least}"
             if self.cells == 1
             else f"{self.label}: the {self.source} probability of obstruction ranges from "
-            f"{self.least} to {self.most} and is at least 0.5 in {self.likely:,} of {cells}"
+            f"{self.least} to {self.most} and is at least 0.5 in {self.likely:,} of "
+            f"{counted(self.cells, 'cell')}"
         )
         if self.worst is not None:
             text += f"; the largest z-score is {self.worst}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from obstruction.schemes import InitScheme, as_scheme, as_schemes
 from obstruction.tools.checks import check_axis
 from obstruction.tools.parsing import parse_axis
+
+if TYPE_CHECKING:
+    from obstruction.sampling.config import StudyConfig
 
 NAMES: Final = ("d", "l", "scheme")
 
@@ -18,7 +21,7 @@ AxesLike: TypeAlias = str | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Axis:
+class TableAxis:
     """An axis of a table: sizes or schemes, in the order of the table."""
 
     name: str
@@ -26,21 +29,12 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """What there is to choose from: the axes of a study; None where anything goes."""
-
-    schemes: tuple[InitScheme, ...]
-    d: tuple[int, ...] | None = None
-    l: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
 class Arrangement:
     """The axes along rows and columns, outer ones first, and those that have one key only."""
 
-    rows: tuple[Axis, ...]
-    columns: tuple[Axis, ...]
-    fixed: tuple[Axis, ...]
+    rows: tuple[TableAxis, ...]
+    columns: tuple[TableAxis, ...]
+    fixed: tuple[TableAxis, ...]
 
     def keys(self, name: str) -> tuple[Any, ...]:
         """Return the keys of d, l or scheme, wherever the axis is."""
@@ -92,23 +86,26 @@ def _split_schemes(text: str) -> list[str]:
     return re.split(r",(?![^,:]*=)", text)
 
 
-def arrange(rows: AxesLike, columns: AxesLike, schemes: Any, grid: Grid) -> Arrangement:
-    """Check the axes of a table against what there is and complete them.
+def arrange(
+    rows: AxesLike, columns: AxesLike, schemes: Any, study: StudyConfig | None
+) -> Arrangement:
+    """Check the axes of a table against those of a study and complete them.
 
     Schemes that are in neither rows nor columns become the outermost rows if there are several;
-    sizes of which the grid has a single one need not be named.
+    sizes of which the study has a single one need not be named.
 
     Parameters
     ----------
     rows, columns : str or mapping
     schemes : scheme, several of them, or None
         A choice; None for all.
-    grid : Grid
+    study : StudyConfig or None
+        What there is to choose from; without a study, anything.
 
     Raises
     ------
     ValueError
-        If an axis is unknown, missing or given twice, or a key is not on the grid.
+        If an axis is unknown, missing or given twice, or the study does not have a key.
     """
     given = {"rows": _mapping("rows", rows), "columns": _mapping("columns", columns)}
     if not given["rows"]:
@@ -119,9 +116,9 @@ def arrange(rows: AxesLike, columns: AxesLike, schemes: Any, grid: Grid) -> Arra
     inside = [axes["scheme"] for axes in given.values() if axes.get("scheme") is not None]
     if inside and schemes is not None:
         raise ValueError("schemes: are given along rows or columns already")
-    chosen = _schemes(inside[0] if inside else schemes, grid)
+    chosen = _schemes(inside[0] if inside else schemes, study)
     placed = {
-        option: [Axis(name, chosen if name == "scheme" else _sizes(name, keys, grid))
+        option: [TableAxis(name, chosen if name == "scheme" else _sizes(name, keys, study))
                  for name, keys in axes.items()]
         for option, axes in given.items()
     }  # fmt: skip
@@ -129,15 +126,15 @@ def arrange(rows: AxesLike, columns: AxesLike, schemes: Any, grid: Grid) -> Arra
     fixed = []
     for name in NAMES[:2]:
         if name not in named:
-            there = getattr(grid, name)
+            there = None if study is None else getattr(study, name)
             if there is None or len(there) > 1:
                 raise ValueError(f"{name}: is in neither rows nor columns, say rows {name}=2,5,10")
-            fixed.append(Axis(name, there))
+            fixed.append(TableAxis(name, there))
     if "scheme" not in named:
         if len(chosen) == 1:
-            fixed.append(Axis("scheme", chosen))
+            fixed.append(TableAxis("scheme", chosen))
         else:
-            placed["rows"].insert(0, Axis("scheme", chosen))
+            placed["rows"].insert(0, TableAxis("scheme", chosen))
     return Arrangement(tuple(placed["rows"]), tuple(placed["columns"]), tuple(fixed))
 
 
@@ -154,41 +151,38 @@ def _mapping(option: str, axes: AxesLike) -> Mapping[str, Any]:
     return axes
 
 
-def _sizes(name: str, keys: Any, grid: Grid) -> tuple[int, ...]:
-    there: tuple[int, ...] | None = getattr(grid, name)
+def _sizes(name: str, keys: Any, study: StudyConfig | None) -> tuple[int, ...]:
+    there: tuple[int, ...] | None = None if study is None else getattr(study, name)
     if keys is None:
         if there is None:
             raise ValueError(f"{name}: sizes are needed without a study, as in {name}=2,5,10")
         return there
     check_axis(name, keys)
-    sizes = tuple(dict.fromkeys(int(key) for key in _several(keys)))  # in the order given
+    several = keys if isinstance(keys, Iterable) else [keys]
+    sizes = tuple(dict.fromkeys(map(int, several)))  # in the order given
     for size in sizes:
         if there is not None and size not in there:
-            raise ValueError(f"{name} = {size}: the study has {name} = {_listed(there)}")
+            raise ValueError(f"{name} = {size}: the study has {name} = {_abridged(there)}")
     return sizes
 
 
-def _several(keys: Any) -> Iterable[Any]:
-    return keys if isinstance(keys, Iterable) else [keys]
-
-
-def _schemes(keys: Any, grid: Grid) -> tuple[InitScheme, ...]:
+def _schemes(keys: Any, study: StudyConfig | None) -> tuple[InitScheme, ...]:
     if keys is None:
-        if not grid.schemes:
+        if study is None:
             raise ValueError("schemes: at least one is needed without a study")
-        return grid.schemes
+        return study.schemes
     chosen = as_schemes(keys)
-    if not grid.schemes:
+    if study is None:
         return chosen
-    there = {scheme.label: scheme for scheme in grid.schemes}
+    there = {scheme.label: scheme for scheme in study.schemes}
     for scheme in chosen:
         if scheme.label not in there:
             raise ValueError(f"scheme = {scheme.label!r}: the study has {', '.join(there)}")
     return tuple(there[as_scheme(scheme).label] for scheme in chosen)
 
 
-def _listed(sizes: Sequence[int]) -> str:
-    """Return the sizes of an axis in a few words."""
+def _abridged(sizes: Sequence[int]) -> str:
+    """Return the sizes of an axis in a few words, by their first and last ones if they are many."""
     if len(sizes) > 2 and sizes == tuple(range(sizes[0], sizes[-1] + 1)):
         return f"{sizes[0]} to {sizes[-1]}"
     words = [str(size) for size in sizes]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from obstruction import exact
-from obstruction.reporting.tables.axes import Arrangement, Grid
+from obstruction.reporting.tables.axes import Arrangement
+from obstruction.schemes import InitScheme
 
 if TYPE_CHECKING:
     from obstruction.studies.study import Study
@@ -29,9 +31,19 @@ _EMPIRICAL: Final = (
 )
 
 
-def study_grid(study: Study) -> Grid:
-    """Return the axes of a study."""
-    return Grid(study.config.schemes, study.config.d, study.config.l)
+def study_rows(
+    study: Study, schemes: Sequence[InitScheme], d: Sequence[int], l: Sequence[int]
+) -> pd.DataFrame:
+    """Return the rows of the chosen cells in a study's table; the last axis runs fastest."""
+    config = study.config
+    labels = [scheme.label for scheme in config.schemes]
+    where: Any = np.ix_(
+        np.array([labels.index(scheme.label) for scheme in schemes]),
+        np.searchsorted(config.d, d),
+        np.searchsorted(config.l, l),
+    )
+    places = np.ravel_multi_index(where, config.shape).ravel()
+    return study.table().iloc[places].reset_index(drop=True)
 
 
 def study_cells(study: Study, arrangement: Arrangement, values: tuple[str, ...]) -> pd.DataFrame:
@@ -41,20 +53,10 @@ def study_cells(study: Study, arrangement: Arrangement, values: tuple[str, ...])
     """
     from obstruction.studies.table import INTERVAL_LEVEL
 
-    config = study.config
-    labels = [scheme.label for scheme in config.schemes]
-    where = np.ravel_multi_index(
-        np.ix_(
-            [labels.index(scheme.label) for scheme in arrangement.keys("scheme")],
-            [config.d.index(d) for d in arrangement.keys("d")],
-            [config.l.index(l) for l in arrangement.keys("l")],
-        ),
-        config.shape,
-    ).ravel()
     columns = ["scheme", "d", "l"]
     columns += [*_EXACT] if "exact" in values else []
     columns += [*_EMPIRICAL] if "empirical" in values else []
-    frame = study.table().iloc[where][columns].reset_index(drop=True)
+    frame = study_rows(study, *map(arrangement.keys, ("scheme", "d", "l")))[columns]
     for name in frame.columns[[dtype == "category" for dtype in frame.dtypes]]:
         frame[name] = frame[name].astype("str")
     if "empirical" in values:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Final
 
-from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Layout
-from obstruction.reporting.tables.markup import translated
+from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, TableLayout
+from obstruction.reporting.tables.markup import Markup
 
 _STYLE = """\
 <style>
@@ -20,55 +21,49 @@ _STYLE = """\
 .obstruction-table p { font-size: smaller; margin: 0.4em 0; }
 </style>"""
 
+HTML: Final = Markup(
+    plain=escape,
+    name=lambda word: f"<code>{escape(word)}</code>",
+    formula=lambda formula: f"<var>{formula[0]}</var>{escape(formula[1:])}",
+    power=lambda exponent: f" × 10<sup>{'−' if exponent < 0 else ''}{abs(exponent)}</sup>",
+)
 
-def write(layout: Layout, caption: str) -> str:
+
+def write(layout: TableLayout, caption: str) -> str:
     """Return a figure with the table and, if there are any, the notes below it."""
     lines = [
         '<figure class="obstruction-table">',
         _STYLE,
         "<table>",
-        f"<caption>{_words(caption)}</caption>",
+        f"<caption>{HTML.words(caption)}</caption>",
         "<thead>",
     ]
     for i, row in enumerate(layout.head):
         cells = []
         if i == 0:
             down = f' rowspan="{len(layout.head)}"' if len(layout.head) > 1 else ""
-            cells.append(f'<th scope="col"{down}>{_words(layout.stubs[-1])}</th>')
+            cells.append(f'<th scope="col"{down}>{HTML.words(layout.stubs[-1])}</th>')
         for head in row:
             scope = f'colgroup" colspan="{head.span}' if head.span > 1 else "col"
-            cells.append(f'<th scope="{scope}">{_words(head.text)}</th>')
+            cells.append(f'<th scope="{scope}">{HTML.words(head.text)}</th>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
     lines.append("</thead>")
     for group in layout.groups:
         lines.append("<tbody>")
         if group.title:
-            title = f'<th scope="rowgroup" colspan="{layout.width + 1}">{_words(group.title)}</th>'
-            lines.append(f"<tr>{title}</tr>")
+            title = HTML.words(group.title)
+            lines.append(f'<tr><th scope="rowgroup" colspan="{layout.width + 1}">{title}</th></tr>')
         for key, cells_of_row in group.rows:
             numbers = "".join(f"<td>{_cell(cell)}</td>" for cell in cells_of_row)
-            lines.append(f'<tr><th scope="row">{_words(key)}</th>{numbers}</tr>')
+            lines.append(f'<tr><th scope="row">{HTML.words(key)}</th>{numbers}</tr>')
         lines.append("</tbody>")
     lines.append("</table>")
     for note in layout.notes:
         mark = f"<sup>{note.mark}</sup>" if note.mark == DAGGER else escape(note.mark)
-        lines.append(f"<p>{f'{mark} {_words(note.text)}'.lstrip()}</p>")
+        lines.append(f"<p>{f'{mark} {HTML.words(note.text)}'.lstrip()}</p>")
     lines.append("</figure>")
-    return _ascii("\n".join(lines) + "\n")
-
-
-def _ascii(text: str) -> str:
-    """Write other characters by their numbers, so that no page can misread them."""
-    return text.encode("ascii", "xmlcharrefreplace").decode()
-
-
-def _words(text: str) -> str:
-    return translated(
-        text,
-        plain=escape,
-        name=lambda word: f"<code>{escape(word)}</code>",
-        formula=lambda formula: f"<var>{formula[0]}</var>{escape(formula[1:])}",
-    )
+    text = "\n".join(lines) + "\n"
+    return text.encode("ascii", "xmlcharrefreplace").decode()  # whatever the page's encoding is
 
 
 def _cell(cell: Cell) -> str:
@@ -76,14 +71,10 @@ def _cell(cell: Cell) -> str:
         return DASH
     number = cell.number
     relation = f"{escape(number.relation)} " if number.relation else ""
-    text = relation + number.mantissa + _power(number.exponent)
+    text = relation + HTML.scaled(number.mantissa, number.exponent)
     text += f"<sup>{cell.mark}</sup>" if cell.mark else ""
     if cell.interval is not None:
         ends = f"[{cell.interval.low}, {cell.interval.high}]"
-        text += f" <br><small>{ends}{_power(cell.interval.exponent)}</small>"
+        ends = HTML.scaled(ends, cell.interval.exponent)
+        text += f" <br><small>{ends}</small>"
     return text
-
-
-def _power(exponent: int) -> str:
-    sign = "−" if exponent < 0 else ""
-    return f" × 10<sup>{sign}{abs(exponent)}</sup>" if exponent else ""

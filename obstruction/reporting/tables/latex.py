@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from obstruction.reporting.tables.citing import bibtex
-from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Group, Head, Layout
-from obstruction.reporting.tables.markup import translated
+from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Group, Head, TableLayout
+from obstruction.reporting.tables.markup import Markup
 from obstruction.reporting.tables.rounding import Shown
 
 _ESCAPES: Final = str.maketrans(
@@ -23,6 +23,13 @@ _ESCAPES: Final = str.maketrans(
         },
         **{DASH: "---", "–": "--", "×": r"\ensuremath{\times}"},
     }
+)
+
+_LATEX: Final = Markup(
+    plain=lambda words: words.translate(_ESCAPES),
+    name=lambda word: rf"\texttt{{{word.translate(_ESCAPES)}}}",
+    formula=lambda formula: f"${formula}$",
+    power=lambda exponent: rf"{{\times}}10^{{{exponent}}}",
 )
 
 UPRIGHT, _LANDSCAPE = 397.0, 640.0
@@ -63,7 +70,7 @@ def check_label(label: str) -> str:
 
 
 def write(
-    layout: Layout, caption: str, origin: tuple[str, ...], label: str, landscape: bool
+    layout: TableLayout, caption: str, origin: tuple[str, ...], label: str, landscape: bool
 ) -> str:
     """Return a ``table`` with comments, caption, label, tabular and notes."""
     check_label(label)
@@ -83,7 +90,7 @@ def write(
             *(f"% {line}" for line in comments),
             rf"\begin{{{environment}}}",
             r"\centering",
-            rf"\caption{{{_words(caption)}}}",
+            rf"\caption{{{_LATEX.words(caption)}}}",
             rf"\label{{{label}}}",
             r"\par\smallskip",
             *([rf"\{size.name}"] if size.name else []),
@@ -91,7 +98,7 @@ def write(
             r"\sisetup{group-digits = none, tight-spacing = true, table-align-exponent = false,",
             r"  table-align-text-after = false}",
             rf"\begin{{tabular}}{{{first}",
-            *(f"  {_column(cells)}" for cells in _columns(layout)),
+            *(f"  {_column(cells)}" for cells in _cells_by_column(layout)),
             "}",
             r"\toprule",
             *_head_lines(layout),
@@ -106,16 +113,16 @@ def write(
     )
 
 
-def _columns(layout: Layout) -> list[tuple[Cell, ...]]:
+def _cells_by_column(layout: TableLayout) -> list[tuple[Cell, ...]]:
     return list(zip(*(cells for g in layout.groups for _, cells in g.rows), strict=True))
 
 
-def _head_lines(layout: Layout) -> list[str]:
+def _head_lines(layout: TableLayout) -> list[str]:
     lines = []
     for i, row in enumerate(layout.head):
         last = i == len(layout.head) - 1
-        cells = [_words(layout.stubs[-1]) if last else ""]
-        cells += [rf"\multicolumn{{{head.span}}}{{c}}{{{_words(head.text)}}}" for head in row]
+        cells = [_LATEX.words(layout.stubs[-1]) if last else ""]
+        cells += [rf"\multicolumn{{{head.span}}}{{c}}{{{_LATEX.words(head.text)}}}" for head in row]
         lines.append(" & ".join(cells) + r" \\")
         if not last:
             lines.append(_rules(row))
@@ -131,13 +138,13 @@ def _rules(row: Sequence[Head]) -> str:
     return " ".join(rules)
 
 
-def _body_lines(layout: Layout, small: str) -> list[str]:
+def _body_lines(layout: TableLayout, small: str) -> list[str]:
     lines = []
     for i, group in enumerate(layout.groups):
         if group.title:
             lines += [r"\addlinespace"] * (i > 0)
             lines.append(
-                rf"\multicolumn{{{layout.width + 1}}}{{@{{}}l}}{{{_words(group.title)}}} \\"
+                rf"\multicolumn{{{layout.width + 1}}}{{@{{}}l}}{{{_LATEX.words(group.title)}}} \\"
             )
             lines.append(r"\addlinespace[2pt]")
         lines += _row_lines(group, small)
@@ -151,35 +158,26 @@ def _row_lines(group: Group, small: str) -> list[str]:
         intervals = [_interval(cell, small) for cell in cells]
         if spaced and lines:
             lines.append(r"\addlinespace")
-        lines.append(" & ".join([_words(key), *map(_cell, cells)]) + r" \\")
+        lines.append(" & ".join([_LATEX.words(key), *map(_cell, cells)]) + r" \\")
         if any(intervals):
             lines.append(" & ".join(["", *intervals]) + r" \\")
     return lines
 
 
-def _note_lines(layout: Layout) -> list[str]:
+def _note_lines(layout: TableLayout) -> list[str]:
     if not layout.notes:
         return []
     notes = []
     for note in layout.notes:
-        mark = rf"\textsuperscript{{{_words(note.mark)}}}~" if note.mark == DAGGER else ""
-        mark = mark or (f"{_words(note.mark)}~" if note.mark else "")
-        notes.append(mark + _words(note.text))
+        mark = rf"\textsuperscript{{{_LATEX.words(note.mark)}}}~" if note.mark == DAGGER else ""
+        mark = mark or (f"{_LATEX.words(note.mark)}~" if note.mark else "")
+        notes.append(mark + _LATEX.words(note.text))
     return [
         r"\par\smallskip",
         r"\parbox{\linewidth}{\footnotesize\raggedright",
         *(f"{note}\\par" for note in notes),
         "}",
     ]
-
-
-def _words(text: str) -> str:
-    return translated(
-        text,
-        plain=lambda words: words.translate(_ESCAPES),
-        name=lambda word: rf"\texttt{{{word.translate(_ESCAPES)}}}",
-        formula=lambda formula: f"${formula}$",
-    )
 
 
 def _cell(cell: Cell) -> str:
@@ -198,9 +196,8 @@ def _interval(cell: Cell, small: str) -> str:
     if cell.interval is None:
         return ""
     ends = f"[{cell.interval.low},\\,{cell.interval.high}]"
-    exponent = cell.interval.exponent
-    power = rf"{{\times}}10^{{{exponent}}}" if exponent else ""
-    return rf"{{{small} ${ends}{power}$}}"
+    ends = _LATEX.scaled(ends, cell.interval.exponent)
+    return rf"{{{small} ${ends}$}}"
 
 
 def _column(cells: Sequence[Cell]) -> str:
@@ -234,7 +231,7 @@ def _room(numbers: Sequence[Shown]) -> tuple[int, int, int]:
 # --- the size of the type ------------------------------------------------------------------
 
 
-def fitted(layout: Layout, width: float) -> tuple[_Size, bool]:
+def fitted(layout: TableLayout, width: float) -> tuple[_Size, bool]:
     """Return the largest type in which a table fits into a width, or the smallest and False."""
     heads = [0.0] * layout.width
     for row in layout.head:
@@ -243,7 +240,7 @@ def fitted(layout: Layout, width: float) -> tuple[_Size, bool]:
     stub = max(len(key) for group in layout.groups for key, _ in group.rows)
     for size in _SIZES:
         total = stub * size.digit + 2.0 * size.space * (layout.width + 1)
-        for cells, head in zip(_columns(layout), heads, strict=True):
+        for cells, head in zip(_cells_by_column(layout), heads, strict=True):
             total += max(
                 head * size.digit, _digits(cells) * size.digit, *_interval_widths(cells, size)
             )
@@ -260,7 +257,7 @@ def _digits(cells: Sequence[Cell]) -> float:
     whole, decimals, power = _room(numbers)
     relation = 2.0 if any(number.relation for number in numbers) else 0.0
     mark = 0.5 if any(cell.mark for cell in cells) else 0.0
-    return relation + whole + 0.6 + decimals + _power_digits(power) + mark
+    return relation + whole + 0.6 + decimals + _width_of_power(power) + mark
 
 
 def _interval_widths(cells: Sequence[Cell], size: _Size) -> Iterator[float]:
@@ -269,8 +266,9 @@ def _interval_widths(cells: Sequence[Cell], size: _Size) -> Iterator[float]:
         if cell.interval is not None:
             ends = len(cell.interval.low) + len(cell.interval.high) + 1.4
             exponent = cell.interval.exponent
-            yield size.small_digit * (ends + _power_digits(len(str(-exponent)) if exponent else 0))
+            digits = len(str(-exponent)) if exponent else 0
+            yield size.small_digit * (ends + _width_of_power(digits))
 
 
-def _power_digits(digits: int) -> float:
+def _width_of_power(digits: int) -> float:
     return 4.5 + 0.75 * digits if digits else 0.0

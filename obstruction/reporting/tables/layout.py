@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from obstruction.reporting.tables.axes import Arrangement, Axis
+from obstruction.reporting.tables.axes import Arrangement, TableAxis
 from obstruction.reporting.tables.cells import accurate_digits
 from obstruction.reporting.tables.rounding import Interval, Shown, by_digits, by_interval, precise
 
@@ -64,7 +64,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """A table ready to be written in any format.
 
     Attributes
@@ -88,7 +88,7 @@ class Layout:
 
 def lay_out(
     arrangement: Arrangement, values: Sequence[str], frame: pd.DataFrame, digits: int
-) -> Layout:
+) -> TableLayout:
     """Arrange the cells of a table.
 
     Parameters
@@ -126,7 +126,7 @@ def lay_out(
         )
         groups.append(Group(", ".join(keys), keys, rows))
     width = len(lines) * len(values)
-    return Layout(
+    return TableLayout(
         tuple(_stub(axis.name) for axis in arrangement.rows),
         tuple(_heads(arrangement.columns, values, width)),
         tuple(groups),
@@ -135,13 +135,13 @@ def lay_out(
     )
 
 
-def _points(axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
+def _points(axes: Sequence[TableAxis]) -> Iterator[dict[str, Any]]:
     """Yield all combinations of keys, the last axis fastest."""
     for indices in product(*(range(len(axis.keys)) for axis in axes)):
         yield {axis.name: _key(axis, i) for axis, i in zip(axes, indices, strict=True)}
 
 
-def _key(axis: Axis, index: int) -> Any:
+def _key(axis: TableAxis, index: int) -> Any:
     key = axis.keys[index]
     return key.label if axis.name == "scheme" else key
 
@@ -158,7 +158,9 @@ def _stub(name: str) -> str:
     return "scheme" if name == "scheme" else f"${name}$"
 
 
-def _heads(axes: Sequence[Axis], values: Sequence[str], width: int) -> Iterator[tuple[Head, ...]]:
+def _heads(
+    axes: Sequence[TableAxis], values: Sequence[str], width: int
+) -> Iterator[tuple[Head, ...]]:
     repeat, span = 1, width
     for axis in axes:
         span //= len(axis.keys)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from obstruction.reporting.tables.axes import Arrangement, AxesLike, Grid, arrange
+from obstruction.reporting.tables.axes import Arrangement, AxesLike, arrange
 from obstruction.reporting.tables.cells import (
     MOST_CELLS,
     MOST_DIGITS,
@@ -16,12 +16,12 @@ from obstruction.reporting.tables.cells import (
     exact_cells,
     methods,
     study_cells,
-    study_grid,
 )
-from obstruction.reporting.tables.layout import Layout, lay_out
+from obstruction.reporting.tables.layout import TableLayout, lay_out
 from obstruction.schemes import InitScheme, SchemeLike, scheme_origin
 from obstruction.tools.checks import check_choice, check_count
 from obstruction.tools.version import __version__
+from obstruction.tools.words import counted, listed
 
 if TYPE_CHECKING:
     from obstruction.studies.study import Study
@@ -57,14 +57,14 @@ class ProbabilityTable:
         With names in backticks and formulas in ``$...$``.
     origin : tuple of str
         Lines that say where the numbers come from, for comments.
-    layout : Layout
+    layout : TableLayout
         What stands where, rounded.
     """
 
     frame: pd.DataFrame
     caption: str
     origin: tuple[str, ...]
-    layout: Layout
+    layout: TableLayout
 
     def to_latex(self, *, label: str = DEFAULT_LABEL, landscape: bool = False) -> str:
         r"""Return a ``table`` for LaTeX, which needs booktabs and siunitx (3 or newer).
@@ -206,8 +206,7 @@ def probability_table(
     if digits is not None and "exact" not in wanted:
         raise ValueError(f"digits = {digits!r}: is about exact values, which values does not name")
     shown = DEFAULT_DIGITS if digits is None else check_count("digits", digits, most=MOST_DIGITS)
-    grid = Grid(()) if study is None else study_grid(study)
-    arrangement = arrange(rows, columns, schemes, grid)
+    arrangement = arrange(rows, columns, schemes, None if study is None else study.config)
     cells = 1
     for name in ("scheme", "d", "l"):
         cells *= len(arrangement.keys(name))
@@ -248,26 +247,26 @@ def _caption(
     begin = "Exact probability" if values == ("exact",) else "Probability"
     text = (
         f"{begin} that a two-layer ReLU network with {d} inputs, {l} hidden neurons and one output "
-        f"is obstructed at initialisation, for {_listed(arrangement.keys('scheme'))}"
+        f"is obstructed at initialisation, for {_schemes_in_words(arrangement.keys('scheme'))}"
     )
     if "empirical" in values and study is not None:
         level = 100.0 * frame["interval_level"].iloc[0]
-        plural = "network" if study.networks == 1 else "networks"
         text += (
-            f": {'exact, and ' if 'exact' in values else ''}empirical from {study.networks:,} "
-            f"{plural} per cell ({study.config.plan} plan, seed\u00a0{study.config.seed}), with "
-            f"{level:g}\u00a0% confidence intervals in brackets"
+            f": {'exact, and ' if 'exact' in values else ''}empirical from "
+            f"{counted(study.networks, 'network')} per cell ({study.config.plan} plan, "
+            f"seed\u00a0{study.config.seed}), with {level:g}\u00a0% confidence intervals in "
+            "brackets"
         )
     return text + "."
 
 
-def _listed(schemes: tuple[InitScheme, ...]) -> str:
+def _schemes_in_words(schemes: tuple[InitScheme, ...]) -> str:
     words = []
     for scheme in schemes:
         framework, api = scheme_origin(scheme.name)
         origin = "" if framework == "textbook" else f" ({framework} {api})"
         words.append(f"`{scheme.label}`{origin}")
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return listed(words)
 
 
 def _origin(values: tuple[str, ...], study: Study | None, frame: pd.DataFrame) -> tuple[str, ...]:

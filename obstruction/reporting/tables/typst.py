@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from obstruction.reporting.tables.citing import bibtex
 from obstruction.reporting.tables.latex import UPRIGHT, check_label, fitted
-from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Head, Layout, Note
-from obstruction.reporting.tables.markup import translated
+from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Head, Note, TableLayout
+from obstruction.reporting.tables.markup import Markup
 
 _SPECIAL = re.compile(r"([\\#*_`$<>@\[\]~/='\"-])")
+
+_TYPST: Final = Markup(
+    plain=lambda text: _SPECIAL.sub(r"\\\1", text).replace("\u00a0", "~"),
+    name=lambda word: f"`{word}`",
+    formula=lambda formula: f"${formula}$",
+    power=lambda exponent: f" times 10^({exponent})",
+)
 
 _SIZES = {"": 0.9, "small": 0.8, "footnotesize": 0.75, "scriptsize": 0.65}
 """What sizes of LaTeX are on a page of Typst, whose type is larger and whose text is wider."""
 
 
-def write(layout: Layout, caption: str, origin: tuple[str, ...], label: str) -> str:
+def write(layout: TableLayout, caption: str, origin: tuple[str, ...], label: str) -> str:
     """Return a figure with comments, table, notes, caption and label."""
     check_label(label)
     comments = [*origin, "Please cite:", *bibtex().splitlines()]
@@ -24,7 +32,7 @@ def write(layout: Layout, caption: str, origin: tuple[str, ...], label: str) -> 
     left = layout.stubs[-1] == "scheme"
     lines = [f"// {line}" for line in comments]
     lines += [
-        f"#figure(kind: table, caption: [{_words(caption)}])[",
+        f"#figure(kind: table, caption: [{_TYPST.words(caption)}])[",
         f"  #set text(size: {_SIZES[fitted(layout, UPRIGHT)[0].name]}em)",
         "  #table(",
         f"    columns: {width}, stroke: none, inset: (x: 0.4em, y: 0.45em),",
@@ -33,9 +41,9 @@ def write(layout: Layout, caption: str, origin: tuple[str, ...], label: str) -> 
         "    table.header(",
     ]
     for i, row in enumerate(layout.head):
-        cells = [f"[{_words(layout.stubs[-1])}]" if i == len(layout.head) - 1 else "[]"]
+        cells = [f"[{_TYPST.words(layout.stubs[-1])}]" if i == len(layout.head) - 1 else "[]"]
         for head in row:
-            text = f"[{_words(head.text)}]"
+            text = f"[{_TYPST.words(head.text)}]"
             cells.append(f"table.cell(colspan: {head.span}){text}" if head.span > 1 else text)
         lines.append(f"      {', '.join(cells)},")
         if i < len(layout.head) - 1:
@@ -43,10 +51,10 @@ def write(layout: Layout, caption: str, origin: tuple[str, ...], label: str) -> 
     lines += ["      table.hline(stroke: 0.05em),", "    ),"]
     for group in layout.groups:
         if group.title:
-            title = f"[{_words(group.title)}]"
+            title = f"[{_TYPST.words(group.title)}]"
             lines.append(f"    table.cell(colspan: {width}, align: left){title},")
         for key, row_cells in group.rows:
-            lines.append(f"    [{_words(key)}], {', '.join(map(_cell, row_cells))},")
+            lines.append(f"    [{_TYPST.words(key)}], {', '.join(map(_cell, row_cells))},")
     lines += ["    table.hline(stroke: 0.08em),", "  )"]
     if layout.notes:
         notes = " \\ ".join(map(_note, layout.notes))
@@ -66,18 +74,8 @@ def _rules(row: Sequence[Head]) -> list[str]:
 
 
 def _note(note: Note) -> str:
-    mark = f"#super[{note.mark}]" if note.mark == DAGGER else _plain(note.mark)
-    return f"{mark} {_words(note.text)}".lstrip()
-
-
-def _plain(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", text).replace("\u00a0", "~")
-
-
-def _words(text: str) -> str:
-    return translated(
-        text, plain=_plain, name=lambda word: f"`{word}`", formula=lambda formula: f"${formula}$"
-    )
+    mark = f"#super[{note.mark}]" if note.mark == DAGGER else _TYPST.plain(note.mark)
+    return f"{mark} {_TYPST.words(note.text)}".lstrip()
 
 
 def _cell(cell: Cell) -> str:
@@ -86,13 +84,10 @@ def _cell(cell: Cell) -> str:
     number = cell.number
     relation = {"<": "< ", ">": "> "}.get(number.relation, "")
     mark = f"#super[{cell.mark}]" if cell.mark else ""
-    text = f"${relation}{number.mantissa}{_power(number.exponent)}${mark}"
+    value = _TYPST.scaled(number.mantissa, number.exponent)
+    text = f"${relation}{value}${mark}"
     if cell.interval is not None:
-        ends = f"{cell.interval.low}, {cell.interval.high}"
-        power = _power(cell.interval.exponent)
-        text += f" \\ #text(size: 0.8em)[$\\[{ends}\\]{power}$]"
+        ends = f"\\[{cell.interval.low}, {cell.interval.high}\\]"
+        ends = _TYPST.scaled(ends, cell.interval.exponent)
+        text += f" \\ #text(size: 0.8em)[${ends}$]"
     return f"[{text}]"
-
-
-def _power(exponent: int) -> str:
-    return f" times 10^({exponent})" if exponent else ""
