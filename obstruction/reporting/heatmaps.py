@@ -35,6 +35,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 from numpy.typing import NDArray
 
 from obstruction.tools.checks import check_count, check_probability
+from obstruction.tools.files import whole_file
 
 VALUES: Final = ("empirical", "exact", "zscore", "log10")
 SCALES: Final = ("linear", "log10")
@@ -231,12 +232,8 @@ def save(fig: Figure, stem: str | os.PathLike[str], *, dpi: int = 200) -> tuple[
     paths = Path(f"{os.fspath(stem)}.png"), Path(f"{os.fspath(stem)}.pdf")
     paths[0].parent.mkdir(parents=True, exist_ok=True)
     for path in paths:
-        beside = path.with_name(path.name + ".part")
-        with beside.open("wb") as file:
-            write(fig, file, kind=path.suffix[1:], dpi=dpi)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with whole_file(path) as stream:
+            write(fig, stream, kind=path.suffix[1:], dpi=dpi)
     return paths
 
 

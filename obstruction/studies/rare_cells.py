@@ -26,7 +26,7 @@ FEW: Final = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Rare:
+class RareEstimates:
     """Estimates from weighted samples in some cells of a study.
 
     Attributes
@@ -84,7 +84,7 @@ def estimate_rare(
     samples: int,
     threads: int,
     watch: Callable[[float], None] = lambda share: None,
-) -> Rare | None:
+) -> RareEstimates | None:
     """Estimate the marked cells; None if there are none.
 
     Parameters
@@ -119,7 +119,7 @@ def estimate_rare(
             )
         )
         done += rows.size
-    return Rare(where, _joined(parts))
+    return RareEstimates(where, _joined(parts))
 
 
 def _part(watch: Callable[[float], None], before: float, size: float) -> Callable[[float], None]:

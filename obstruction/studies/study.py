@@ -15,7 +15,7 @@ from obstruction.sampling.sampler import Range, Sampler, check_memory
 from obstruction.schemes import SchemeLike
 from obstruction.studies.rare_cells import (
     DEFAULT_SAMPLES,
-    Rare,
+    RareEstimates,
     check_estimator,
     estimate_rare,
     rare_cells,
@@ -54,7 +54,7 @@ class Study:
         Which cells are, or are to be, estimated from weighted samples instead of counts.
     samples : int
         How many weighted samples such a cell gets.
-    rare : Rare, optional
+    rare : RareEstimates, optional
         The estimates of these cells; None until they are made, or if there is no such cell.
     """
 
@@ -66,7 +66,7 @@ class Study:
     threads: int = 0
     estimator: str = "direct"
     samples: int = DEFAULT_SAMPLES
-    rare: Rare | None = None
+    rare: RareEstimates | None = None
 
     @property
     def networks(self) -> int:

@@ -26,12 +26,12 @@ from obstruction.models.readers.files import (
     Bytes,
     fitting,
     mapped,
-    replacing,
     shown,
     spliced,
     told_as,
 )
 from obstruction.models.readers.zip_archives import Archive
+from obstruction.tools.files import replacing
 
 MOST_DIMENSIONS: Final = 32
 

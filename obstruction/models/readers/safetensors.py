@@ -28,11 +28,11 @@ from obstruction.models.readers.files import (
     Bytes,
     fitting,
     mapped,
-    replacing,
     shown,
     spliced,
     told_as,
 )
+from obstruction.tools.files import replacing
 
 LARGEST_HEADER: Final = 100_000_000
 """Bytes that a header may have, as in the format's own library."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from obstruction.reporting.page.page import report_page
 from obstruction.reporting.page.provenance import read_run
 from obstruction.schemes import SchemeLike
+from obstruction.tools.files import replacing
 
 if TYPE_CHECKING:
     from obstruction.studies.study import Study
@@ -69,16 +70,8 @@ def write_report(
         folder, study = study, load(study)
         run = read_run(study, folder)
     text = report_page(study, schemes=schemes, d=d, l=l, level=level, run=run)
-    beside = path.with_name(path.name + ".part")
-    try:
-        if path.is_dir():
-            raise ValueError(f"out = {path}: is a folder, name a file in it")
-        with beside.open("wb") as stream:
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise ValueError(f"out = {path}: cannot be written ({error.strerror})") from None
+    if path.is_dir():
+        raise ValueError(f"out = {path}: is a folder, name a file in it")
+    with replacing(path) as stream:
+        stream.write(text.encode())
     return path

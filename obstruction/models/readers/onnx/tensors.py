@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Tensor, UnreadableModel, decode_bfloat16, encode_bfloat16
-from obstruction.models.readers.files import Bytes, Splice, mapped, replacing, spliced, told_as
+from obstruction.models.readers.files import Bytes, Splice, mapped, spliced, told_as
+from obstruction.tools.files import replacing
 
 # by the numbers of TensorProto.DataType: name, type in raw bytes, field of separate numbers
 KINDS: Final = {

@@ -24,10 +24,11 @@ from obstruction.models.contents import (
     Tensor,
     UnreadableModel,
 )
-from obstruction.models.readers.files import fitting, replacing, shown, told_as
+from obstruction.models.readers.files import fitting, shown, told_as
 from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch.pickles import Call
 from obstruction.models.readers.torch.storages import LEGACY, TorchFile, View, is_tensor, view
+from obstruction.tools.files import replacing
 
 MOST_PARTS: Final = 200_000
 """The largest number of parts of a model: a part that contains another twice counts it twice."""
