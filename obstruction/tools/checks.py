@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 import sys
@@ -121,12 +122,25 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     Raises
     ------
     ValueError
-        If it is not.
+        If it is none of them. The message suggests the most similar one.
     """
     words = tuple(allowed)
     if value not in words:
-        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(words)}")
+        choice = f"must be one of {', '.join(words)}{suggestion(str(value), words)}"
+        raise ValueError(f"{name} = {value!r}: {choice}")
     return str(value)
+
+
+def suggestion(word: str, allowed: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the most similar of the words allowed, or "" if none is.
+
+    Examples
+    --------
+    >>> suggestion("nestd", ["nested", "independent"])
+    " (did you mean 'nested'?)"
+    """
+    near = difflib.get_close_matches(word, tuple(allowed), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _length(values: Any) -> int:
