@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 
@@ -69,6 +70,21 @@ def parse_axis(name: str, text: str) -> Sequence[int]:
         return parts[0]
     check_length(f"{name} = {text!r}", sum(len(part) for part in parts))
     return [size for part in parts for size in part]
+
+
+def axis_text(sizes: Sequence[int]) -> str:
+    """Return ascending sizes in the form that `parse_axis` reads.
+
+    Examples
+    --------
+    >>> axis_text([1, 2, 3, 4]), axis_text([1, 11, 21]), axis_text([2, 5, 10])
+    ('1:4', '1:21:10', '2,5,10')
+    """
+    steps = {b - a for a, b in pairwise(sizes)}
+    if len(sizes) < 3 or len(steps) > 1:
+        return ",".join(map(str, sizes))
+    step = steps.pop()
+    return f"{sizes[0]}:{sizes[-1]}" + (f":{step}" if step > 1 else "")
 
 
 def _parse_part(name: str, part: str, text: str) -> Sequence[int]:

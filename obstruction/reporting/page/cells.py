@@ -1,4 +1,4 @@
-"""The cells of a report as a reader sees them: each number as text, rounded as in the tables."""
+"""The numbers of the cells of a report as text, rounded as in `obstruction table`."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from typing import Any, Final
 import pandas as pd
 
 from obstruction.reporting.page.selection import Selection
-from obstruction.reporting.tables.cells import VALUES
+from obstruction.reporting.tables.cells import VALUES, printed_columns
 from obstruction.reporting.tables.layout import DASH, Cell, Note, lay_out
 from obstruction.reporting.tables.rounding import Interval, Shown, by_digits, precise
-from obstruction.studies.table import INTERVAL_LEVEL
 
 DIGITS: Final = 4
-"""Significant digits of exact values, as in `obstruction table`."""
+"""The number of significant digits of exact values, as in `obstruction table`."""
+
+HEADS: Final = {
+    name: name.replace("interval", "95 % interval")
+    for name in ("scheme", "d", "l", "exact", "empirical", "interval", "z", "estimator")
+}
+"""The columns of the table of cells, and the headings above them."""
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_COLUMNS: Final = (
-    *("scheme", "d", "l", "exact", "log10_exact", "method", "networks", "obstructed"),
-    *("empirical", "ci_low", "ci_high", "log10_empirical", "log10_ci_low", "log10_ci_high"),
-    *("estimator", "samples"),
-)
 
 
 @dataclass(frozen=True)
-class Texts:
-    """The numbers of all cells as text, one entry a cell, and the notes that explain their marks.
+class CellTexts:
+    """The numbers of all cells as text.
 
     Attributes
     ----------
     exact, empirical, interval, z : tuple of str
+        One entry for each cell, in the order of the table.
     notes : tuple of Note
+        Explanations of the marks behind some numbers.
     """
 
     exact: tuple[str, ...]
@@ -43,15 +45,12 @@ class Texts:
     notes: tuple[Note, ...]
 
 
-def write_cells(selection: Selection, rows: pd.DataFrame) -> Texts:
-    """Write the numbers of the selected rows of a study's table."""
-    frame = rows[list(_COLUMNS)].assign(interval_level=INTERVAL_LEVEL)
-    for name in ("scheme", "method", "estimator"):
-        frame[name] = frame[name].astype("str")
-    layout = lay_out(selection.arrangement(), VALUES, frame, DIGITS)
+def cell_texts(selection: Selection, rows: pd.DataFrame) -> CellTexts:
+    """Return the numbers of the selected rows of a study's table as text."""
+    layout = lay_out(selection.arrangement(), VALUES, printed_columns(rows, VALUES), DIGITS)
     pairs = [cells for group in layout.groups for _, cells in group.rows]
     estimates = [estimate for _, estimate in pairs]
-    return Texts(
+    return CellTexts(
         tuple(_text(exact) for exact, _ in pairs),
         tuple(map(_text, estimates)),
         tuple(map(_interval, estimates)),
@@ -61,7 +60,7 @@ def write_cells(selection: Selection, rows: pd.DataFrame) -> Texts:
 
 
 def short(value: float, log10: float) -> str:
-    """Return a probability in three digits, for running text.
+    """Return a probability with three significant digits, for running text.
 
     Examples
     --------
@@ -72,7 +71,7 @@ def short(value: float, log10: float) -> str:
 
 
 def z_text(z: float) -> str:
-    """Return a distance in standard errors, with its sign.
+    """Return a z-score, with its sign.
 
     Examples
     --------
@@ -99,7 +98,11 @@ def _power(mantissa: str, exponent: int) -> str:
 
 
 def _interval(cell: Cell) -> str:
-    """Return the interval of an estimate; where a bound stands for it, that is one of its ends."""
+    """Return the confidence interval of an estimate.
+
+    An estimate that is only known to lie below or above a bound has no interval of its own. It
+    gets the one from 0 to the bound, or from the bound to 1.
+    """
     if cell.number is None:
         return DASH
     if cell.interval is not None:

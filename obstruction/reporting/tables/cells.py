@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from obstruction import exact
 from obstruction.reporting.tables.axes import Arrangement, Grid
+from obstruction.schemes import InitScheme
 
 if TYPE_CHECKING:
     from obstruction.studies.study import Study
@@ -35,26 +37,37 @@ def study_grid(study: Study) -> Grid:
 
 
 def study_cells(study: Study, arrangement: Arrangement, values: tuple[str, ...]) -> pd.DataFrame:
-    """Return the chosen cells of a study's table, one a row, with the columns of the values.
+    """Return the chosen cells of a study's table as `printed_columns` gives them."""
+    keys = (arrangement.keys(name) for name in ("scheme", "d", "l"))
+    return printed_columns(table_rows(study, *keys), values)
 
-    Estimates come with the column ``interval_level``, the confidence of their intervals.
+
+def table_rows(
+    study: Study, schemes: Sequence[InitScheme], d: Sequence[int], l: Sequence[int]
+) -> pd.DataFrame:
+    """Return the rows of a study's table for some of its schemes and sizes, in the order given."""
+    config = study.config
+    labels = [scheme.label for scheme in config.schemes]
+    places: Any = np.ix_(
+        np.array([labels.index(scheme.label) for scheme in schemes]),
+        np.searchsorted(config.d, d),
+        np.searchsorted(config.l, l),
+    )
+    rows = np.ravel_multi_index(places, config.shape).ravel()
+    return study.table().iloc[rows].reset_index(drop=True)
+
+
+def printed_columns(rows: pd.DataFrame, values: tuple[str, ...]) -> pd.DataFrame:
+    """Return the columns of a study's table that are needed to print some of `VALUES`.
+
+    Estimates come with the column ``interval_level``, the confidence level of their intervals.
     """
     from obstruction.studies.table import INTERVAL_LEVEL
 
-    config = study.config
-    labels = [scheme.label for scheme in config.schemes]
-    where = np.ravel_multi_index(
-        np.ix_(
-            [labels.index(scheme.label) for scheme in arrangement.keys("scheme")],
-            [config.d.index(d) for d in arrangement.keys("d")],
-            [config.l.index(l) for l in arrangement.keys("l")],
-        ),
-        config.shape,
-    ).ravel()
     columns = ["scheme", "d", "l"]
     columns += [*_EXACT] if "exact" in values else []
     columns += [*_EMPIRICAL] if "empirical" in values else []
-    frame = study.table().iloc[where][columns].reset_index(drop=True)
+    frame = rows[columns].copy()
     for name in frame.columns[[dtype == "category" for dtype in frame.dtypes]]:
         frame[name] = frame[name].astype("str")
     if "empirical" in values:
@@ -112,7 +125,7 @@ def accurate_digits(method: str, log10: float) -> int:
     >>> accurate_digits("F distribution", -1.5e6)
     7
     """
-    if method == "certain":
+    if method == "certain" or log10 == -math.inf:
         return MOST_DIGITS
     error, share = (1e-12, 1e-14) if method == "F distribution" else (1e-10, 1e-13)
     error = max(error, share * -log10 * math.log(10.0))
