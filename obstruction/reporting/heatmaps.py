@@ -199,10 +199,9 @@ def _style() -> Iterator[None]:
 def _canvas(
     panels: list[list[Panel]], levels: Sequence[float], width: float, *, rows: bool, bars: bool
 ) -> Figure:
-    """Draw square panels in rows, with one colour bar for each colour scale below them.
+    """Draw square panels and, below them, a colour bar for each scale; lengths are in inches.
 
-    With ``rows``, every row of panels is one scheme and is headed by its label. All lengths are in
-    inches.
+    With ``rows``, every row of panels belongs to one scheme, whose label stands above it.
     """
     left, right, gap = 0.47, 0.14, (0.2 if rows else 0.47)
     side = (width - left - right + gap) / len(panels[0]) - gap
@@ -311,19 +310,12 @@ def _set_ticks(axis: Axis, values: NDArray[np.int64]) -> None:
 
 
 def _log_minus_log(p: Any, floor: float = 0.0) -> Any:
-    """Return ``log(-log(1 - p))`` for a network's probability ``p``.
-
-    This is nearly the logarithm of ``l`` times a neuron's probability, and therefore far smoother
-    between cells than ``p`` itself.
-    """
+    """Return ``log(-log(1 - p))``, which is far smoother between cells than ``p`` itself."""
     return np.log(-np.log1p(-np.clip(p, floor, 1.0 - 1e-15)))
 
 
 def _draw_contours(ax: Axes, d: Any, l: Any, panel: Panel, levels: Sequence[float]) -> None:
-    """Draw the contour lines of the levels that the values cross.
-
-    A label stands on its line or, if there is too little room for it, beside the line.
-    """
+    """Draw contour lines at the levels within the data, with labels on the lines or beside them."""
     exact, empirical = panel.column("exact"), panel.column("empirical")
     p = np.ma.masked_invalid(np.where(np.isfinite(exact), exact, empirical))
     inside = sorted({level for level in levels if p.min() < level < p.max()})
@@ -349,17 +341,10 @@ def _draw_contours(ax: Axes, d: Any, l: Any, panel: Panel, levels: Sequence[floa
 
 
 def _label_spots(ax: Axes, lines: ContourSet) -> Iterator[tuple[int, Any, bool]]:
-    """Yield the best point for the label of every contour line.
+    """Yield the index of every contour line, the point for its label, and whether it is cramped.
 
-    Yields
-    ------
-    i : int
-        The index of the line.
-    point : array_like
-        The point of the line that is farthest from the frame, the other lines and their labels.
-    cramped : bool
-        Whether even there a label does not fit on the line. The point is then one from which a
-        label beside the line can be reached.
+    The point is the one farthest from the frame, the other lines and their labels. If even that is
+    too near to them, the line is cramped, and the point is one near the left of the frame.
     """
     paths: list[Any] = [max(segments, key=len, default=[]) for segments in lines.allsegs]
     to_axes = ax.transData + ax.transAxes.inverted()

@@ -96,14 +96,8 @@ def panels_of(
 ) -> list[list[Panel]]:
     """Return the panels of a table: a row for every scheme, with a panel for every value.
 
-    All probabilities have the same colour scale. The other parameters are those of
+    All probabilities have the same colour scale. Arguments and errors are those of
     `obstruction.reporting.heatmaps.heatmap`.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is not among the values allowed, if the table lacks a column or rows, or if a
-        cell occurs twice.
     """
     for value in values:
         check_choice("value", value, VALUES)
@@ -129,10 +123,7 @@ def panels_of(
 
 
 def _columns(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFrame]]:
-    """Return the columns of one scheme, or of every scheme in the order of the table.
-
-    If the schemes are categories, theirs is the order.
-    """
+    """Return the columns of one scheme, or of all in the order of their categories or rows."""
     for column in _COLUMNS:
         if column not in table.columns:
             raise ValueError(f"table has no column {column!r}: needs {', '.join(_COLUMNS)}")

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -107,10 +107,8 @@ def read_cells(
 def _parse(data: bytes) -> dict[str, Any]:
     if not data.endswith(b"\n"):
         raise ValueError("the last line is torn")
-    types = dict.fromkeys(COLUMNS, "float64") | dict.fromkeys(_WHOLE, "int64")
-    types |= dict.fromkeys(_TEXTS, "str")
-    for name in _WEIGHTED:
-        del types[name]
+    types = {name: "float64" for name in COLUMNS if name not in _WEIGHTED}
+    types |= dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_TEXTS, "str")
     exactly = dict.fromkeys(_WEIGHTED, _number)  # pandas 3.0 at times misreads the last digit
     frame = pd.read_csv(io.BytesIO(data), dtype=types, converters=exactly, encoding="utf-8")
     if tuple(frame.columns) != COLUMNS:
@@ -137,25 +135,20 @@ def _check(columns: Mapping[str, Any], config: StudyConfig, networks: int) -> No
         raise ValueError("a value is impossible")
 
 
-def _conditions(
-    cells: Mapping[str, Any], networks: int, samples: int
-) -> Iterator[tuple[Any, Callable[[Mapping[str, str]], str]]]:
-    """Yield whether cells meet each condition, and the complaint about a row that does not.
+Condition: TypeAlias = tuple[Any, Callable[[Mapping[str, str]], str]]
+"""Where a condition is met, and the complaint about the fields of a row in which it is not."""
 
-    Parameters
-    ----------
-    cells : mapping of str to ndarray or scalar
-        The values of every column, in many rows or in one.
-    networks : int
-        The number of networks that the study drew.
-    samples : int
-        The number of weighted samples in the first cell that has any.
+
+def _conditions(cells: Mapping[str, Any], networks: int, samples: int) -> Iterator[Condition]:
+    """Yield the conditions that the values of every column must meet, in many rows or in one.
+
+    The numbers are those of the networks that the study drew, and of the weighted samples in the
+    first cell that has any.
     """
-    estimator, l, obstructed = cells["estimator"], cells["l"], cells["obstructed"]
-    pathological = cells["pathological"]
-    tilted = np.asarray(estimator) == "tilted"
+    l, obstructed, pathological = (cells[name] for name in ("l", "obstructed", "pathological"))
+    log_p, tilted = cells["log_mean_weight"], np.asarray(cells["estimator"]) == "tilted"
     yield (
-        np.isin(estimator, CELL_ESTIMATORS),
+        np.isin(cells["estimator"], CELL_ESTIMATORS),
         lambda row: f"estimator = {row['estimator']!r:.40} is none of {', '.join(CELL_ESTIMATORS)}",
     )
     yield (
@@ -170,7 +163,6 @@ def _conditions(
             f"impossible for {networks} networks of {row['l']} neurons"
         ),
     )
-    log_p = cells["log_mean_weight"]
     rate = np.where(tilted, np.exp(weighted.log_network(log_p, l)), obstructed / networks)
     yield _fits(cells, "empirical", rate, "obstructed")
     rate = np.where(tilted, np.exp(log_p), pathological / (networks * l))
@@ -185,9 +177,7 @@ def _conditions(
     )
 
 
-def _fits(
-    cells: Mapping[str, Any], name: str, rate: Any, counted: str
-) -> tuple[Any, Callable[[Mapping[str, str]], str]]:
+def _fits(cells: Mapping[str, Any], name: str, rate: Any, counted: str) -> Condition:
     """Return the condition that a column holds the rates that follow from the counts or weights."""
 
     def complain(row: Mapping[str, str]) -> str:
@@ -240,13 +230,11 @@ def _parse_line(line: str, cell: tuple[str, int, int]) -> tuple[dict[str, str], 
     if fields[:3] != list(map(str, cell)):
         raise ValueError(f"is the cell {_named(*fields[:3])}, not {_named(*cell)}")
     row = dict(zip(COLUMNS, fields, strict=True))
+    values: dict[str, Any] = dict(row)
     for name in _COUNTS:
         if not _is_count(row[name]):
             raise ValueError(f"{name} = {row[name]!r:.40} is not a count")
-    values: dict[str, Any] = {name: row[name] for name in _TEXTS}
-    for name in COLUMNS:
-        if name in _TEXTS:
-            continue
+    for name in (one for one in COLUMNS if one not in _TEXTS):
         try:
             values[name] = np.float64(_number(row[name].replace("_", "?")))
         except ValueError:

@@ -18,16 +18,16 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from obstruction.sampling.config import StudyConfig
 from obstruction.sampling.counts import Counts
-from obstruction.studies.run_file import Damage, describe, read_run, understand
+from obstruction.studies.run_file import Damage, describe, described_study, read_run
 from obstruction.studies.study import Study
 from obstruction.tools.files import flush_folder, unfinished, whole_file, writing_to
 
@@ -243,9 +243,7 @@ def _load_finished(folder: Path) -> Study:
     path = _place(folder, RUN)
     entries, text = read_run(path)
     try:
-        description = understand(entries)
-        cells = read_cells(_place(folder, CELLS), description.config, description.networks)
-        return description.study(*cells)
+        return described_study(entries, partial(read_cells, _place(folder, CELLS)))
     except Damage as damage:
         raise ValueError(f"{path}{damage.line(text)}: damaged ({damage})") from None
 
@@ -257,28 +255,16 @@ def _load_checkpoint(folder: Path) -> Study:
             entries = json.loads(data["about"].tobytes())
             obstructed = data["obstructed"].astype(np.int64, casting="safe")
             pathological = data["pathological"].astype(np.int64, casting="safe")
-    except _NOT_A_CHECKPOINT as error:
+    except Exception as error:  # there are many ways in which NumPy fails to read a damaged file
         why = str(error).partition(". If you trust")[0]
         raise ValueError(f"{path}: damaged ({why})") from None
-    try:
-        description = understand(entries)
-        if not obstructed.shape == pathological.shape == description.config.shape:
+
+    def counts(config: StudyConfig, networks: int) -> tuple[Counts, None]:
+        if not obstructed.shape == pathological.shape == config.shape:
             raise Damage("", f"counts of shape {obstructed.shape}")
-        return description.study(Counts(description.networks, obstructed, pathological), None)
+        return Counts(networks, obstructed, pathological), None
+
+    try:
+        return described_study(entries, counts)
     except Damage as damage:
         raise ValueError(f"{path}: damaged ({damage})") from None
-
-
-_NOT_A_CHECKPOINT: Final = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    MemoryError,
-    RecursionError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""The errors that NumPy raises for files that it did not write itself."""

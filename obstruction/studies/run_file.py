@@ -12,10 +12,9 @@ import json
 import math
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -83,22 +82,11 @@ def describe(study: Study, agreement: Agreement | None = None) -> bytes:
 
 
 def digest(study: Study) -> str:
-    """Return a checksum of what was sampled and of all counts and estimates.
-
-    It tells whether a description and the counts beside it belong to the same study.
-    """
+    """Return a checksum of a study, which tells whether counts belong to a description."""
     config, counts, rare = study.config, study.counts, study.rare
-    sampled = [
-        [scheme.label for scheme in config.schemes],
-        config.d,
-        config.l,
-        config.seed,
-        config.plan,
-        counts.networks,
-        study.estimator,
-        study.samples,
-    ]
-    checksum = hashlib.sha256(json.dumps(sampled).encode())
+    axes = [[scheme.label for scheme in config.schemes], config.d, config.l]
+    rest = [config.seed, config.plan, counts.networks, study.estimator, study.samples]
+    checksum = hashlib.sha256(json.dumps([*axes, *rest]).encode())
     for array in (counts.obstructed, counts.pathological):
         checksum.update(np.ascontiguousarray(array, "<i8").tobytes())
     if rare is not None:
@@ -113,12 +101,9 @@ def digest(study: Study) -> str:
 
 
 class Damage(ValueError):
-    """An entry of a description that `describe` cannot have written.
+    """The error that `describe` cannot have written an entry of a description.
 
-    Attributes
-    ----------
-    entry : str
-        The name of the entry, or "" if the fault is not in a single entry.
+    The entry is "" if the fault is not in a single entry.
     """
 
     def __init__(self, entry: str, why: str) -> None:
@@ -133,48 +118,8 @@ class Damage(ValueError):
         return ""
 
 
-@dataclass(frozen=True)
-class Description:
-    """Everything about a study but its counts.
-
-    Attributes
-    ----------
-    config : StudyConfig
-    networks : int
-        The number of networks that were counted per cell.
-    others : dict
-        The further arguments of `Study`, except counts and estimates.
-    digest : str
-        The checksum of the study.
-    """
-
-    config: StudyConfig
-    networks: int
-    others: dict[str, Any]
-    digest: str
-
-    def study(self, counts: Counts, rare: RareEstimates | None) -> Study:
-        """Return the study with its counts and estimates.
-
-        Raises
-        ------
-        Damage
-            If they are not those of the study that was described.
-        """
-        study = Study(self.config, counts, rare=rare, **self.others)
-        if digest(study) != self.digest:
-            raise Damage("digest", "its checksum does not fit: configuration or counts changed")
-        return study
-
-
 def read_run(path: Path) -> tuple[Any, str]:
-    """Return the content of a ``run.json``, and its text.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read or holds no JSON.
-    """
+    """Return the content of a ``run.json``, and its text."""
     try:
         text = path.read_bytes().decode()
         return json.loads(text), text
@@ -189,80 +134,86 @@ def read_run(path: Path) -> tuple[Any, str]:
         raise ValueError(f"{path}: damaged (is not a JSON text)") from None
 
 
-def understand(entries: Any) -> Description:
-    """Return the description that `describe` wrote as JSON.
+CountsReader: TypeAlias = Callable[[StudyConfig, int], tuple[Counts, RareEstimates | None]]
+"""A function that reads counts and estimates of a configuration and a number of networks."""
+
+
+def described_study(entries: Any, read_counts: CountsReader) -> Study:
+    """Return the study with the description that `describe` wrote, and with its counts.
 
     Raises
     ------
     Damage
-        If an entry is missing or has a value that no study has.
+        If an entry is missing or has a value that no study has, or if the counts are those of
+        another study.
     """
     if not isinstance(entries, dict):
         raise Damage("", "is not a JSON object")
 
-    def entry(name: str, read: Callable[[Any], Any]) -> Any:
+    def entry(name: str, read: Callable[..., Any], *allowed: Any, **limits: Any) -> Any:
         if name not in entries:
             raise Damage("", f"{name!r} is missing")
         try:
-            return read(entries[name])
+            return read(name, entries[name], *allowed, **limits)
         except KeyError as error:
             raise Damage(name, f"{name}: {error} is missing") from None
         except (TypeError, ValueError, OverflowError) as error:
             why = str(error)
             raise Damage(name, why if name in why else f"{name}: {why}") from None
 
-    entry("format", _known_format)
-    entry("block", _known_block)
+    entry("format", _known, FORMAT, "reads format")
+    entry("block", _known, BLOCK, "draws blocks of")
     config = StudyConfig(
-        entry("schemes", lambda schemes: as_schemes([_scheme(one) for one in schemes])),
-        entry("d", lambda sizes: check_axis("d", sizes)),
-        entry("l", lambda sizes: check_axis("l", sizes)),
-        entry("seed", check_seed),
-        entry("plan", lambda plan: check_choice("plan", plan, PLANS)),
+        entry("schemes", _schemes),
+        entry("d", check_axis),
+        entry("l", check_axis),
+        entry("seed", lambda name, seed: check_seed(seed)),
+        entry("plan", check_choice, PLANS),
     )
-    networks = entry("networks", lambda count: check_count("networks", count))
-    others = {
-        "target": entry("networks_wanted", lambda count: check_count("networks_wanted", count)),
-        "done": entry("done", lambda ranges: _ranges(ranges, networks)),
+    networks = entry("networks", check_count)
+    settings = {
+        "target": entry("networks_wanted", check_count),
+        "done": entry("done", _ranges, networks),
         "seconds": entry("seconds", _seconds),
-        "threads": entry("threads", lambda count: check_count("threads", count)),
-        "estimator": entry("estimator", lambda name: check_choice("estimator", name, ESTIMATORS)),
-        "samples": entry("samples", lambda count: check_count("samples", count, least=2)),
+        "threads": entry("threads", check_count),
+        "estimator": entry("estimator", check_choice, ESTIMATORS),
+        "samples": entry("samples", check_count, least=2),
     }
-    return Description(config, networks, others, entry("digest", str))
+    written = entry("digest", lambda name, text: text)
+    counts, rare = read_counts(config, networks)
+    study = Study(config, counts, rare=rare, **settings)
+    if digest(study) != written:
+        raise Damage("digest", "its checksum does not fit: configuration or counts changed")
+    return study
 
 
-def _known_format(number: Any) -> None:
-    if number != FORMAT:
-        raise ValueError(f"format = {number!r}: this version of obstruction reads format {FORMAT}")
+def _known(name: str, value: Any, known: int, verb: str) -> None:
+    if value != known:
+        raise ValueError(f"{name} = {value!r}: this version of obstruction {verb} {known}")
 
 
-def _known_block(size: Any) -> None:
-    if size != BLOCK:
-        raise ValueError(f"block = {size!r}: this version of obstruction draws blocks of {BLOCK}")
+def _schemes(name: str, entries: Any) -> tuple[InitScheme, ...]:
+    made = [scheme(entry["name"], **entry["options"]) for entry in entries]
+    for one, entry in zip(made, entries, strict=True):
+        if one.label != entry["label"]:
+            raise ValueError(f"scheme {entry['label']!r} does not fit its options")
+    return as_schemes(made)
 
 
-def _scheme(entry: Any) -> InitScheme:
-    made = scheme(entry["name"], **entry["options"])
-    if made.label != entry["label"]:
-        raise ValueError(f"scheme {entry['label']!r} does not fit its options")
-    return made
-
-
-def _ranges(entries: Any, networks: int) -> tuple[tuple[int, int], ...]:
+def _ranges(name: str, entries: Any, networks: int) -> tuple[tuple[int, int], ...]:
     """Return ascending ranges of networks that do not overlap."""
     ranges = tuple(
-        (check_count("done", start, least=0), check_count("done", stop)) for start, stop in entries
+        (check_count(name, start, least=0), check_count(name, stop)) for start, stop in entries
     )
     ends = [end for one in ranges for end in one]
     counted = sum(stop - start for start, stop in ranges)
     if ends != sorted(ends) or counted != networks:
-        raise ValueError(f"done = {entries}: must be ascending ranges of {networks:,} networks")
+        raise ValueError(f"{name} = {entries}: must be ascending ranges of {networks:,} networks")
     return ranges
 
 
-def _seconds(value: Any) -> float:
+def _seconds(name: str, value: Any) -> float:
     seconds = float(value)
     if not 0.0 <= seconds < math.inf:
-        raise ValueError(f"seconds = {value!r}: must be a finite number of at least 0")
+        raise ValueError(f"{name} = {value!r}: must be a finite number of at least 0")
     return seconds

@@ -19,36 +19,12 @@ from obstruction.studies.exact_values import exact_values
 from obstruction.studies.rare_cells import RareEstimates
 
 COLUMNS: Final = (
-    "scheme",
-    "d",
-    "l",
-    "networks",
-    "obstructed",
-    "pathological",
-    "empirical",
-    "ci_low",
-    "ci_high",
-    "exact",
-    "z",
-    "p_value",
-    "a",
-    "log10_exact",
-    "empirical_neuron",
-    "exact_neuron",
-    "z_neuron",
-    "p_value_neuron",
-    "method",
-    "estimator",
-    "samples",
-    "log10_empirical",
-    "log10_ci_low",
-    "log10_ci_high",
-    "relative_error",
-    "relative_error_neuron",
-    "log_mean_weight",
-    "skewness",
-    "largest_share",
-    "log_bound",
+    *("scheme", "d", "l", "networks", "obstructed", "pathological"),
+    *("empirical", "ci_low", "ci_high", "exact", "z", "p_value", "a", "log10_exact"),
+    *("empirical_neuron", "exact_neuron", "z_neuron", "p_value_neuron"),
+    *("method", "estimator", "samples", "log10_empirical", "log10_ci_low", "log10_ci_high"),
+    *("relative_error", "relative_error_neuron"),
+    *("log_mean_weight", "skewness", "largest_share", "log_bound"),
 )
 """The columns of a table and of ``cells.csv``, in order.
 
@@ -101,14 +77,16 @@ def build(config: StudyConfig, counts: Counts, rare: RareEstimates | None = None
     labels = [scheme.label for scheme in config.schemes]
     d = np.broadcast_to(np.array(config.d, np.int64)[None, :, None], config.shape).ravel()
     l = np.broadcast_to(np.array(config.l, np.int64)[None, None, :], config.shape).ravel()
-    neuron, log_neuron, network, log_network = (part.ravel() for part in exact_values(config))
+    p_neuron, log_p_neuron, p_network, log_p_network = (
+        part.ravel() for part in exact_values(config)
+    )
     n = counts.networks
     obstructed, pathological = counts.obstructed.ravel(), counts.pathological.ravel()
     neurons = n * l
     low, high = binomial.interval(obstructed, n, level=INTERVAL_LEVEL)
     network_p_value, neuron_p_value = _in_parallel(
-        lambda rows: binomial.p_value(obstructed[rows], n, network[rows]),
-        lambda rows: binomial.p_value(pathological[rows], neurons[rows], neuron[rows]),
+        lambda rows: binomial.p_value(obstructed[rows], n, p_network[rows]),
+        lambda rows: binomial.p_value(pathological[rows], neurons[rows], p_neuron[rows]),
         obstructed.size,
     )
     columns: dict[str, Any] = {
@@ -123,14 +101,14 @@ def build(config: StudyConfig, counts: Counts, rare: RareEstimates | None = None
         "empirical": obstructed / n,
         "ci_low": low,
         "ci_high": high,
-        "exact": network,
-        "z": binomial.z_score(obstructed, n, network),
+        "exact": p_network,
+        "z": binomial.z_score(obstructed, n, p_network),
         "p_value": network_p_value,
         "a": config.ratio().ravel(),
-        "log10_exact": log_network / np.log(10.0),
+        "log10_exact": log_p_network / np.log(10.0),
         "empirical_neuron": pathological / neurons,
-        "exact_neuron": neuron,
-        "z_neuron": binomial.z_score(pathological, neurons, neuron),
+        "exact_neuron": p_neuron,
+        "z_neuron": binomial.z_score(pathological, neurons, p_neuron),
         "p_value_neuron": neuron_p_value,
         "method": _categories([_method(scheme) for scheme in config.schemes], nd * nl),
         "estimator": np.zeros(obstructed.size, np.int8),
@@ -139,10 +117,11 @@ def build(config: StudyConfig, counts: Counts, rare: RareEstimates | None = None
         "relative_error_neuron": _relative_error(pathological, neurons),
         **{name: np.full(obstructed.size, np.nan) for name in COLUMNS[-4:]},
     }
-    for name in ("empirical", "ci_low", "ci_high"):
-        columns[f"log10_{name}"] = _log10(columns[name])
+    with np.errstate(divide="ignore"):
+        for name in ("empirical", "ci_low", "ci_high"):
+            columns[f"log10_{name}"] = np.log10(columns[name])
     if rare is not None:
-        _replace_estimates(columns, rare, l, log_neuron)
+        _replace_estimates(columns, rare, l, log_p_neuron)
     columns["estimator"] = pd.Categorical.from_codes(
         columns["estimator"], pd.Index(list(CELL_ESTIMATORS))
     )
@@ -150,13 +129,13 @@ def build(config: StudyConfig, counts: Counts, rare: RareEstimates | None = None
 
 
 def _replace_estimates(
-    columns: dict[str, Any], rare: RareEstimates, l: Any, log_neuron: Any
+    columns: dict[str, Any], rare: RareEstimates, l: Any, log_p_neuron: Any
 ) -> None:
     """Replace the estimates from counts by those from weighted samples, in the rows of these."""
     rows = np.flatnonzero(rare.where)
     widths, estimate = l[rows], rare.estimate
-    p_value = weighted.p_value(estimate, log_neuron[rows])
-    z = weighted.z_score(estimate, log_neuron[rows])
+    p_value = weighted.p_value(estimate, log_p_neuron[rows])
+    z = weighted.z_score(estimate, log_p_neuron[rows])
     logs = {"empirical": weighted.log_network(estimate.log_p, widths)}
     for name, log in zip(("ci_low", "ci_high"), weighted.interval(estimate), strict=True):
         logs[name] = weighted.log_network(log, widths)
@@ -191,11 +170,6 @@ def _relative_error(events: NDArray[np.int64], trials: Any) -> NDArray[np.float6
     """Return the standard error of a rate divided by the rate; infinite if there is no event."""
     with np.errstate(divide="ignore"):
         return np.asarray(np.sqrt((1.0 - events / trials) / events))
-
-
-def _log10(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        return np.log10(values)
 
 
 def _categories(names: list[str], repeat: int) -> pd.Categorical:

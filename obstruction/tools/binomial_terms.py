@@ -1,12 +1,12 @@
-"""The two parts of Loader's form of the binomial law, which keeps its digits for any counts.
+"""The two terms of Loader's formula for binomial probabilities, which is accurate for any counts.
 
-With `stirling_error` for e and `deviance` for D (C. Loader, "Fast and accurate computation of
-binomial probabilities", 2000),
+The formula (C. Loader, "Fast and accurate computation of binomial probabilities", 2000) is
 
     log P(K = k) = e(n) - e(k) - e(n - k) - D(k, n p) - D(n - k, n (1 - p))
-                   - log(2 pi k (n - k) / n) / 2.
+                   - log(2 pi k (n - k) / n) / 2,
 
-Whoever uses it knows best how to get ``k - n p`` without cancellation.
+where e is `stirling_error` and D is `deviance`. The difference ``k - n p`` is an argument of
+`deviance`, because callers can often compute it without cancellation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ODD: Final = np.append(1.0 / np.arange(17, 1, -2), 0.0)
 
 
 def stirling_error(x: FloatArray) -> FloatArray:
-    """Return ``log x!`` minus Stirling's formula for it, for integers ``x >= 1``."""
+    """Return the error of Stirling's formula for ``log x!``, for integers ``x >= 1``."""
     y = 1.0 / np.maximum(x, 16.0)
     y2 = y * y
     series = y * (1 / 12 - y2 * (1 / 360 - y2 * (1 / 1260 - y2 * (1 / 1680 - y2 / 1188))))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from obstruction.reporting.page.cells import HEADS
@@ -31,28 +30,16 @@ _TOOLTIP = (
 )
 
 
-@dataclass(frozen=True)
-class Maps:
-    """The parts of a page that show the maps.
+def make_maps(style: MapStyle, schemes: int) -> tuple[str, dict[str, Any]]:
+    """Return the maps of a number of schemes.
 
-    Attributes
-    ----------
+    Returns
+    -------
     library : str
         Bokeh's JavaScript library.
-    document : dict
-        Bokeh's description of all maps. The data sources of the first map are named ``cells-0`` and
-        ``cursor-0``, and its colour scale ``colours-0``.
-    roots : tuple of str
-        The identifiers of the maps in the document, one for each scheme.
-    """
-
-    library: str
-    document: dict[str, Any]
-    roots: tuple[str, ...]
-
-
-def make_maps(style: MapStyle, schemes: int) -> Maps:
-    """Return the maps of a number of schemes.
+    maps : dict
+        Bokeh's document, and the identifiers of the maps in it as ``roots``. The data sources of
+        the first map are named ``cells-0`` and ``cursor-0``, and its colour scale ``colours-0``.
 
     Raises
     ------
@@ -60,6 +47,7 @@ def make_maps(style: MapStyle, schemes: int) -> Maps:
         If Bokeh is not installed.
     """
     try:
+        from bokeh.core.json_encoder import serialize_json
         from bokeh.document import Document
         from bokeh.models import Range1d
         from bokeh.resources import Resources
@@ -73,9 +61,10 @@ def make_maps(style: MapStyle, schemes: int) -> Maps:
     figures = [_figure(style, k, ranges) for k in range(schemes)]
     for figure in figures:
         document.add_root(figure)
-    described, roots = _renumbered(document.to_json(), [figure.id for figure in figures])
+    roots = json.dumps([figure.id for figure in figures])
+    text = f'{{"document": {serialize_json(document.to_json())}, "roots": {roots}}}'
     resources = Resources(mode="inline", components=["bokeh"], log_level="error")
-    return Maps("\n".join(resources.js_raw), described, roots)
+    return "\n".join(resources.js_raw), json.loads(_renumbered(text))
 
 
 def _figure(style: MapStyle, k: int, ranges: Sequence[Any]) -> Any:
@@ -163,14 +152,9 @@ def _style_axis(axis: Any, style: AxisStyle) -> None:
     axis.minor_tick_line_color = None
 
 
-def _renumbered(document: Any, roots: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _renumbered(text: str) -> str:
     """Rename Bokeh's models p1, p2, ..., so that the same study always gives the same bytes."""
-    from bokeh.core.json_encoder import serialize_json
-
     numbers: dict[str, str] = {}
-
-    def renamed(found: re.Match[str]) -> str:
-        return f'"{numbers.setdefault(found[1], f"p{len(numbers) + 1}")}"'
-
-    text = re.sub(r'"(p\d+)"', renamed, serialize_json(document))
-    return json.loads(text), tuple(numbers[root] for root in roots)
+    return re.sub(
+        r'"(p\d+)"', lambda name: f'"{numbers.setdefault(name[1], f"p{len(numbers) + 1}")}"', text
+    )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ import pandas as pd
 
 from obstruction.reporting.page import provenance
 from obstruction.reporting.page.cells import HEADS, CellTexts, cell_texts, listed
-from obstruction.reporting.page.maps import Maps, make_maps
+from obstruction.reporting.page.maps import make_maps
 from obstruction.reporting.page.pictures import MapStyle, draw_pictures
 from obstruction.reporting.page.selection import Selection, select
 from obstruction.reporting.page.summary import SchemeSummary, summarise, verdict_sentences
@@ -127,10 +128,10 @@ def report_page(
     summaries = summarise(selection, rows)
     texts = cell_texts(selection, rows)
     pictures, style = draw_pictures(rows, summaries)
-    maps = make_maps(style, len(selection.schemes))
+    library, maps = make_maps(style, len(selection.schemes))
     names = listed([scheme.label for scheme in selection.schemes])
     template, markup = _template()
-    programs = [markup(_script(text)) for text in (maps.library, _part("page.js"))]
+    programs = [markup(_script(text)) for text in (library, _part("page.js"))]
     return str(
         template.render(
             title=f"Obstruction at initialisation: {names}",
@@ -207,7 +208,7 @@ def _data(
     texts: CellTexts,
     summaries: tuple[SchemeSummary, ...],
     style: MapStyle,
-    maps: Maps,
+    maps: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the data for ``page.js``, with the cells in the order of the study's table."""
     return {
@@ -224,12 +225,9 @@ def _data(
             (rows["estimator"] == "tilted").to_numpy(np.uint8).tobytes()
         ).decode(),
         "axes": {"d": style.d.edges, "l": style.l.edges},
-        "scales": {
-            name: {"low": scale.low, "high": scale.high, "palette": scale.palette}
-            for name, scale in style.scales.items()
-        },
+        "scales": {name: asdict(scale) for name, scale in style.scales.items()},
         "rows": ROWS,
-        "maps": {"document": maps.document, "roots": maps.roots},
+        "maps": maps,
     }
 
 
