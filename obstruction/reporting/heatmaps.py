@@ -98,7 +98,7 @@ def heatmap(
     panels = [row[0] for row in panels_of(table, scheme, (value,), scale, levels)]
     if ax is None:
         width = 3.4 if len(panels) == 1 else min(7.0, 2.6 * len(panels))
-        fig = _canvas([panels], levels, width, rows=False, bars=colorbar)
+        fig = _draw_figure([panels], levels, width, rows=False, bars=colorbar)
         axes = np.array(fig.axes[: len(panels)], dtype=object)
         return axes if len(panels) > 1 else fig.axes[0]
     if len(panels) > 1:
@@ -146,7 +146,7 @@ def figure(
         raise ValueError(f"width = {width!r}: must be between 2 and 100 inches")
     values = ("empirical", "exact", "zscore") if value is None else (value,)
     panels = panels_of(table, None, values, scale, levels)
-    return _canvas(panels, levels, width, rows=True, bars=True)
+    return _draw_figure(panels, levels, width, rows=True, bars=True)
 
 
 def write(fig: Figure, stream: IO[bytes], *, kind: str = "png", dpi: int = 200) -> None:
@@ -196,7 +196,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _canvas(
+def _draw_figure(
     panels: list[list[Panel]], levels: Sequence[float], width: float, *, rows: bool, bars: bool
 ) -> Figure:
     """Draw square panels and, below them, a colour bar for each scale; lengths are in inches.
@@ -322,21 +322,21 @@ def _draw_contours(ax: Axes, d: Any, l: Any, panel: Panel, levels: Sequence[floa
     if min(p.shape) < 2 or not inside:
         return
     texts = {float(_log_minus_log(level)): f"{level:g}" for level in inside}
-    at = panel.norm(np.log10(inside) if panel.log else np.array(inside))
-    look: Any = {"colors": np.where(at > 0.65, "black", "white"), "linestyles": "solid"}
+    shades = panel.norm(np.log10(inside) if panel.log else np.array(inside))
+    look: Any = {"colors": np.where(shades > 0.65, "black", "white"), "linestyles": "solid"}
     heights = _log_minus_log(p, 1e-6 * inside[0])
     lines = ax.contour(d, l, heights, levels=list(texts), linewidths=0.8, **look)
-    look = {"fontsize": 0.85 * float(ax.xaxis.label.get_fontsize())}
+    font: Any = {"fontsize": 0.85 * float(ax.xaxis.label.get_fontsize())}
     arrow = {"arrowstyle": "-", "color": "white", "linewidth": 0.5, "shrinkB": 0}
-    beside = {"textcoords": "offset points", "color": "white", "arrowprops": arrow, **look}
+    beside = {"textcoords": "offset points", "color": "white", "arrowprops": arrow, **font}
     for i, spot, cramped in _label_spots(ax, lines):
         text: Text
         if cramped:
             text = ax.annotate(f"{inside[i]:g}", spot, (14, 5), **beside)
         else:
-            look |= {"manual": [spot], "inline_spacing": 2}
-            text = lines.clabel(list(texts)[i : i + 1], fmt=texts, **look)[-1]
-        halo = "black" if cramped else panel.cmap(at[i])
+            inline: Any = {"manual": [spot], "inline_spacing": 2, **font}
+            text = lines.clabel(list(texts)[i : i + 1], fmt=texts, **inline)[-1]
+        halo = "black" if cramped else panel.cmap(shades[i])
         text.set_path_effects([withStroke(linewidth=1.2, foreground=halo)])
 
 

@@ -23,24 +23,15 @@ SCALES: Final = ("linear", "log10")
 GREY: Final = "0.78"
 """The colour of cells without a value."""
 
-_COLUMNS: Final = ("scheme", "d", "l", "networks", "empirical", "ci_high", "exact", "z")
-_FURTHER: Final = ("log10_exact", "log10_empirical", "samples")
+_REQUIRED: Final = ("scheme", "d", "l", "networks", "empirical", "ci_high", "exact", "z")
+_OPTIONAL: Final = ("log10_exact", "log10_empirical", "samples")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity of one scheme.
+    """One quantity of one scheme: the column ``source`` of its table, in the colours of ``norm``.
 
-    Attributes
-    ----------
-    scheme : str
-    columns : dict of str to DataFrame
-        The columns of the scheme's table, each with a row for every ``l`` and a column for every
-        ``d``.
-    source : str
-        The name of the column whose values are drawn.
-    norm : Normalize
-        The values at the ends of the colour scale.
+    Each of the ``columns`` has a row for every ``l`` and a column for every ``d``.
     """
 
     scheme: str
@@ -83,7 +74,7 @@ class Panel:
     @property
     def reason_empty(self) -> str:
         """The reason why no cell has a value, or "" if one has."""
-        empty = {name: bool(self.columns[name].isna().to_numpy().all()) for name in _COLUMNS[3:]}
+        empty = {name: bool(self.columns[name].isna().to_numpy().all()) for name in _REQUIRED[3:]}
         if not empty[self.source.removeprefix("log10_")]:
             return ""
         if empty["exact"] and "empirical" not in self.source:
@@ -106,7 +97,7 @@ def panels_of(
         check_probability("levels", level)
     log = scale == "log10" or "log10" in values
     rows, least = [], -1.0
-    for name, columns in _columns(table, scheme).items():
+    for name, columns in _columns_by_scheme(table, scheme).items():
         known = "exact" if columns["exact"].notna().to_numpy().any() else "empirical"
         sources = [{"zscore": "z", "log10": known}.get(value, value) for value in values]
         if log:
@@ -122,12 +113,12 @@ def panels_of(
     ]
 
 
-def _columns(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFrame]]:
+def _columns_by_scheme(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFrame]]:
     """Return the columns of one scheme, or of all in the order of their categories or rows."""
-    for column in _COLUMNS:
+    for column in _REQUIRED:
         if column not in table.columns:
-            raise ValueError(f"table has no column {column!r}: needs {', '.join(_COLUMNS)}")
-    kept = [name for name in (*_COLUMNS, *_FURTHER) if name in table.columns]
+            raise ValueError(f"table has no column {column!r}: needs {', '.join(_REQUIRED)}")
+    kept = [name for name in (*_REQUIRED, *_OPTIONAL) if name in table.columns]
     table = table[kept]
     ordered = isinstance(table["scheme"].dtype, pd.CategoricalDtype)
     groups = {str(k): v for k, v in table.groupby("scheme", observed=True, sort=ordered)}
@@ -148,7 +139,7 @@ def _pivoted(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     The logarithm of an exact value of 0 is minus infinity, as the value has underflowed. A rate of
     0 does not tell how small the probability is, so its logarithm is NaN.
     """
-    columns = [name for name in (*_COLUMNS[3:], *_FURTHER) if name in rows.columns]
+    columns = [name for name in (*_REQUIRED[3:], *_OPTIONAL) if name in rows.columns]
     pivoted = {name: rows.pivot(index="l", columns="d", values=name) for name in columns}
     with np.errstate(divide="ignore"):
         for name in ("exact", "empirical"):

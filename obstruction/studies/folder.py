@@ -133,15 +133,9 @@ def save(
 
 
 def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool = False) -> None:
-    """Write the counts of an unfinished study to a folder that `prepare` returned.
+    """Write the counts of an unfinished study, but no estimates, to a folder that is prepared.
 
-    Parameters
-    ----------
-    study : Study
-        Its estimates of rare cells are not saved.
-    path : path-like
-    replace : bool
-        Whether to delete the finished study that the folder holds.
+    With ``replace``, the finished study that the folder holds is deleted.
 
     Raises
     ------

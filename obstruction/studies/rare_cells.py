@@ -69,10 +69,6 @@ def rare_cells(config: StudyConfig, networks: int, estimator: str) -> NDArray[np
 
     With ``"auto"``, these are the cells that are rare according to their exact value. A scheme has
     none if its weights depend on each other, because such weights cannot be tilted.
-
-    Returns
-    -------
-    ndarray of bool, shape (schemes, nd, nl)
     """
     where = np.zeros(config.shape, np.bool_)
     if estimator == "direct":

@@ -34,18 +34,8 @@ FORMAT: Final = 2
 """The version of the description's format."""
 
 
-# --- writing -------------------------------------------------------------------------------
-
-
 def describe(study: Study, agreement: Agreement | None = None) -> bytes:
-    """Return the description of a study as JSON.
-
-    Parameters
-    ----------
-    study : Study
-    agreement : Agreement, optional
-        The verdict to record.
-    """
+    """Return the description of a study, with the verdict if there is one, as JSON."""
     config = study.config
     rate = study.networks / study.seconds if study.seconds > 0.0 else None
     entries = {
@@ -95,9 +85,6 @@ def digest(study: Study) -> str:
             values = np.asarray(getattr(rare.estimate, field.name), "<f8") + 0.0  # turns -0.0 to 0
             checksum.update(np.where(np.isnan(values), np.nan, values).tobytes())
     return checksum.hexdigest()
-
-
-# --- reading -------------------------------------------------------------------------------
 
 
 class Damage(ValueError):
@@ -179,10 +166,10 @@ def described_study(entries: Any, read_counts: CountsReader) -> Study:
         "estimator": entry("estimator", check_choice, ESTIMATORS),
         "samples": entry("samples", check_count, least=2),
     }
-    written = entry("digest", lambda name, text: text)
+    expected = entry("digest", lambda name, text: text)
     counts, rare = read_counts(config, networks)
     study = Study(config, counts, rare=rare, **settings)
-    if digest(study) != written:
+    if digest(study) != expected:
         raise Damage("digest", "its checksum does not fit: configuration or counts changed")
     return study
 

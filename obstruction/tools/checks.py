@@ -136,13 +136,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:
-    """Return a question about the most similar of the words allowed, or "" if none is similar.
-
-    Examples
-    --------
-    >>> suggestion("nestd", ["nested", "independent"])
-    " (did you mean 'nested'?)"
-    """
+    """Return a question about the most similar of the words allowed, or "" if none is similar."""
     near = difflib.get_close_matches(word, tuple(allowed), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

@@ -78,9 +78,6 @@ def mapped(path: Path) -> Bytes:
     return np.asarray(np.memmap(path, np.uint8, "r"))
 
 
-# --- writing -------------------------------------------------------------------------------
-
-
 def spliced(data: Bytes, splices: Iterable[Splice], stream: IO[bytes]) -> None:
     """Write bytes to a stream with some of them replaced."""
     done = 0

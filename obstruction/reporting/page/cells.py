@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
 from obstruction.reporting.page.selection import Selection
+from obstruction.reporting.tables.axes import Grid, arrange
 from obstruction.reporting.tables.cells import VALUES, printed_columns
 from obstruction.reporting.tables.layout import DASH, Cell, Note, lay_out
 from obstruction.reporting.tables.rounding import Interval, Shown, by_digits, precise
@@ -26,37 +26,30 @@ HEADS: Final = {
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-@dataclass(frozen=True)
-class CellTexts:
-    """The numbers of all cells as text.
+def cell_texts(
+    selection: Selection, rows: pd.DataFrame
+) -> tuple[dict[str, list[str]], tuple[Note, ...]]:
+    """Return the numbers of the selected rows of a study's table as text.
 
-    Attributes
-    ----------
-    exact, empirical, interval, z : tuple of str
-        One entry for each cell, in the order of the table.
+    Returns
+    -------
+    texts : dict of str to list of str
+        "exact", "empirical", "interval" and "z", with one text for each row.
     notes : tuple of Note
         Explanations of the marks behind some numbers.
     """
-
-    exact: tuple[str, ...]
-    empirical: tuple[str, ...]
-    interval: tuple[str, ...]
-    z: tuple[str, ...]
-    notes: tuple[Note, ...]
-
-
-def cell_texts(selection: Selection, rows: pd.DataFrame) -> CellTexts:
-    """Return the numbers of the selected rows of a study's table as text."""
-    layout = lay_out(selection.arrangement(), VALUES, printed_columns(rows, VALUES), DIGITS)
+    axes = {"scheme": selection.schemes, "d": selection.d, "l": selection.l}
+    arrangement = arrange(axes, {}, None, Grid(selection.schemes))
+    layout = lay_out(arrangement, VALUES, printed_columns(rows, VALUES), DIGITS)
     pairs = [cells for group in layout.groups for _, cells in group.rows]
     estimates = [estimate for _, estimate in pairs]
-    return CellTexts(
-        tuple(_text(exact) for exact, _ in pairs),
-        tuple(map(_text, estimates)),
-        tuple(map(_interval, estimates)),
-        tuple(map(z_text, rows["z"].tolist())),
-        layout.notes,
-    )
+    texts = {
+        "exact": [_text(exact) for exact, _ in pairs],
+        "empirical": list(map(_text, estimates)),
+        "interval": list(map(_interval, estimates)),
+        "z": list(map(z_text, rows["z"].tolist())),
+    }
+    return texts, layout.notes
 
 
 def short(value: float, log10: float) -> str:

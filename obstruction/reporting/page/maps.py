@@ -114,14 +114,8 @@ def _figure(style: MapStyle, k: int, ranges: Sequence[Any]) -> Any:
         outline: Any = {"fill_color": None, "line_color": colour, "line_width": width}
         plot.quad(**sides, source=cursor, **outline)
         plot.scatter("d", "l", size=20, source=cursor, **outline)
-    plot.add_tools(
-        HoverTool(
-            renderers=[drawn],
-            tooltips=_TOOLTIP,
-            point_policy="follow_mouse",
-            visible=False,
-        )
-    )
+    at_cell: Any = {"tooltips": _TOOLTIP, "point_policy": "follow_mouse"}
+    plot.add_tools(HoverTool(renderers=[drawn], visible=False, **at_cell))
     bar = ColorBar(
         color_mapper=colours,
         width=10,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
@@ -17,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from obstruction.reporting.page import provenance
-from obstruction.reporting.page.cells import HEADS, CellTexts, cell_texts, listed
+from obstruction.reporting.page.cells import HEADS, cell_texts, listed
 from obstruction.reporting.page.maps import make_maps
-from obstruction.reporting.page.pictures import MapStyle, draw_pictures
+from obstruction.reporting.page.pictures import MapStyle, base64_text, draw_pictures
 from obstruction.reporting.page.selection import Selection, select
 from obstruction.reporting.page.summary import SchemeSummary, summarise, verdict_sentences
 from obstruction.reporting.tables.cells import table_rows
@@ -123,10 +122,10 @@ def report_page(
         As in `obstruction.write_report`.
     """
     selection = select(study, schemes, d, l)
-    rows = table_rows(study, selection.schemes, selection.d, selection.l)
+    rows = table_rows(study, *selection)
     agreement = study.agreement(level=level)
     summaries = summarise(selection, rows)
-    texts = cell_texts(selection, rows)
+    texts, notes = cell_texts(selection, rows)
     pictures, style = draw_pictures(rows, summaries)
     library, maps = make_maps(style, len(selection.schemes))
     names = listed([scheme.label for scheme in selection.schemes])
@@ -151,7 +150,7 @@ def report_page(
             heads=HEADS,
             cells=_first_rows(rows, texts),
             count=len(rows),
-            notes=[(note.mark, markup(_words(note.text))) for note in texts.notes],
+            notes=[(note.mark, markup(_words(note.text))) for note in notes],
             bibtex=bibtex(),
             version=__version__,
             any_exact=any(one.exact for one in summaries),
@@ -186,9 +185,7 @@ def _script(text: str) -> str:
 
 def _policy(programs: Iterable[str]) -> str:
     """Return a content security policy: the page loads nothing and runs only its own programs."""
-    hashes = [
-        base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode() for text in programs
-    ]
+    hashes = [base64_text(hashlib.sha256(str(text).encode()).digest()) for text in programs]
     scripts = " ".join(f"'sha256-{text}'" for text in hashes)
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
@@ -205,7 +202,7 @@ def _as_json(value: Any) -> str:
 def _data(
     selection: Selection,
     rows: pd.DataFrame,
-    texts: CellTexts,
+    texts: dict[str, list[str]],
     summaries: tuple[SchemeSummary, ...],
     style: MapStyle,
     maps: dict[str, Any],
@@ -215,15 +212,13 @@ def _data(
         "schemes": [{"label": one.label, "exact": one.exact} for one in summaries],
         "d": selection.d,
         "l": selection.l,
-        "texts": {name: getattr(texts, name) for name in ("exact", "empirical", "interval", "z")},
+        "texts": texts,
         "numbers": {
             "exact": _packed(rows["log10_exact"]),
             "empirical": _packed(rows["log10_empirical"]),
             "z": _packed(rows["z"]),
         },
-        "tilted": base64.b64encode(
-            (rows["estimator"] == "tilted").to_numpy(np.uint8).tobytes()
-        ).decode(),
+        "tilted": base64_text((rows["estimator"] == "tilted").to_numpy(np.uint8).tobytes()),
         "axes": {"d": style.d.edges, "l": style.l.edges},
         "scales": {name: asdict(scale) for name, scale in style.scales.items()},
         "rows": ROWS,
@@ -233,15 +228,13 @@ def _data(
 
 def _packed(column: pd.Series[Any]) -> str:
     """Return numbers as little-endian doubles in base64."""
-    return base64.b64encode(column.to_numpy(np.float64).astype("<f8").tobytes()).decode()
+    return base64_text(column.to_numpy(np.float64).astype("<f8").tobytes())
 
 
-def _first_rows(rows: pd.DataFrame, texts: CellTexts) -> list[list[str]]:
-    few = min(ROWS, len(rows))
-    named = [rows[name].iloc[:few].astype("str").tolist() for name in ("scheme", "d", "l")]
-    numbers = [getattr(texts, name)[:few] for name in ("exact", "empirical", "interval", "z")]
-    estimators = rows["estimator"].iloc[:few].astype("str").tolist()
-    return [list(row) for row in zip(*named, *numbers, estimators, strict=True)]
+def _first_rows(rows: pd.DataFrame, texts: dict[str, list[str]]) -> list[tuple[str, ...]]:
+    few = rows.iloc[:ROWS].astype("str")
+    columns = [texts[name][:ROWS] if name in texts else few[name].tolist() for name in HEADS]
+    return list(zip(*columns, strict=True))
 
 
 def _left_out(study: Study, selection: Selection) -> str:

@@ -22,17 +22,7 @@ COLOURS: Final = 256
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the report.
-
-    Attributes
-    ----------
-    address : str
-        The image as a data URL.
-    width, height : int
-        The size of the image in pixels.
-    alt, caption : str
-        A description of the image for those who cannot see it, and its caption.
-    """
+    """A figure of the report: a data URL, a size in pixels, a description and a caption."""
 
     address: str
     width: int
@@ -118,16 +108,19 @@ def draw_pictures(
         heatmaps.write(figure, stream)
         image = stream.getvalue()
         width, height = (int.from_bytes(image[at : at + 4]) for at in (16, 20))  # a PNG's header
-        data = base64.b64encode(image).decode()
+        address = f"data:image/png;base64,{base64_text(image)}"
         caption = (
             f"The probability that a network is obstructed, {how}: estimated, exact, and their "
             f"difference in standard errors.{more}"
         )
-        pictures.append(
-            Picture(f"data:image/png;base64,{data}", width, height, before + alt, caption)
-        )
+        pictures.append(Picture(address, width, height, before + alt, caption))
         figure.clear()
     return tuple(pictures), style
+
+
+def base64_text(data: bytes) -> str:
+    """Return bytes as text in base64."""
+    return base64.b64encode(data).decode()
 
 
 def _map_style(plain: Figure, log: Figure) -> MapStyle:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from obstruction.reporting.tables.axes import Arrangement, Grid, arrange
+from obstruction.reporting.tables.axes import arrange
 from obstruction.reporting.tables.cells import study_grid
 from obstruction.schemes import InitScheme, SchemeLike
 from obstruction.tools.checks import check_axis
@@ -20,8 +19,7 @@ MOST_CELLS: Final = 100_000
 """The number of cells of the largest report, a page of about 10 MB."""
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """The cells of some schemes of a study, some ``d`` and some ``l``.
 
     Attributes
@@ -40,12 +38,6 @@ class Selection:
     def cells(self) -> int:
         """The number of cells."""
         return len(self.schemes) * len(self.d) * len(self.l)
-
-    def arrangement(self) -> Arrangement:
-        """Return the arrangement of a table that has one row for each cell."""
-        return arrange(
-            {"scheme": self.schemes, "d": self.d, "l": self.l}, {}, None, Grid(self.schemes)
-        )
 
 
 def select(
