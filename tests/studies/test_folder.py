@@ -297,9 +297,17 @@ def test_killed_while_saving(before, old, new, tmp_path, monkeypatch):
 def test_killed_while_completing_what_a_kill_cut_short(old, new, tmp_path, monkeypatch):
     start = tmp_path / "start"
     put(old, start)
+    replace = Path.replace
+
+    def until_the_commit(self, target):
+        if (start / ".obstruction-commit").exists():
+            raise Killed
+        return replace(self, target)
+
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "_finish", lambda path: None)
-        put(new, start, b"new")
+        patch.setattr(Path, "replace", until_the_commit)
+        with pytest.raises(Killed):
+            put(new, start, b"new")
     assert (start / "cells.csv").read_bytes() != (start / ".obstruction-new/cells.csv").read_bytes()
     assert same(ob.load(start), new)
 
