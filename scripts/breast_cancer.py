@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 import obstruction as ob
 from obstruction import training
+from obstruction.tools.files import whole_file
 
 FloatArray = NDArray[np.float64]
 
@@ -216,11 +216,6 @@ def _read(path: Path, l: int, about: dict[str, Any]) -> Width:
 
 
 def _write(path: Path, width: Width, about: dict[str, Any]) -> None:
-    """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as stream:
+    with whole_file(path) as stream:
         np.savez(stream, about=json.dumps(about), **width._asdict())
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)

@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from obstruction.tools.files import whole_file
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -76,10 +77,9 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 def write(folder: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write the records, ordered by the names of the files; all of it or nothing appears."""
     content = {"format": FORMAT, "files": sorted(records, key=lambda record: record["file"])}
-    beside = folder / f"{NAME}.part"
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    beside.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(beside, folder / NAME)
+    with whole_file(folder / NAME) as stream:
+        stream.write(text.encode())
 
 
 def record(path: Path, script: str, run: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ local minima remain.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import obstruction as ob
+from obstruction.tools.files import whole_file
 
 Weights = list[NDArray[np.float64]]
 
@@ -155,10 +155,8 @@ def main() -> None:
     )
 
     options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "repair_demo.png"
-    beside = path.with_name(path.name + ".part")
-    draw(runs).savefig(beside, format="png", dpi=200, metadata={"Software": None})
-    os.replace(beside, path)
+    with whole_file(options.out / "repair_demo.png") as stream:
+        draw(runs).savefig(stream, format="png", dpi=200, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -153,6 +153,7 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
     """
     from obstruction.studies.folder import load
     from obstruction.tools.checks import check_choice
+    from obstruction.tools.files import writing_to
 
     if value is not None:
         check_choice("value", value, ("exact", "empirical", "zscore", "log10"))
@@ -165,14 +166,12 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
     study = load(folder)
     from obstruction.reporting import heatmaps
 
-    try:
-        whole = value == "log10"  # empirical beside exact
-        figure = heatmaps.figure(
-            study.table(), value=None if whole else value, scale="log10" if whole else "linear"
-        )
+    whole = value == "log10"  # empirical beside exact
+    figure = heatmaps.figure(
+        study.table(), value=None if whole else value, scale="log10" if whole else "linear"
+    )
+    with writing_to(stem):
         paths = heatmaps.save(figure, stem)
-    except OSError as error:
-        raise ValueError(f"out = {stem}: cannot be written ({error.strerror})") from None
     for path in paths:
         click.echo(path)
     return 0

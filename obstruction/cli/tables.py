@@ -63,6 +63,7 @@ def table(
     entries to cite.
     """
     from obstruction.reporting.tables import parse_axes, probability_table
+    from obstruction.tools.files import replacing
     from obstruction.tools.parsing import parse_count
 
     if exact == (folder is not None):
@@ -93,10 +94,8 @@ def table(
     if out is None:
         click.echo(text, nl=False)
         return 0
-    try:
-        Path(out).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise ValueError(f"out = {out}: cannot be written ({error.strerror})") from None
+    with replacing(out) as stream:
+        stream.write(text.encode())
     click.echo(out)
     return 0
 

@@ -13,13 +13,13 @@ Its modules may import tools only. They must never know how weights are drawn or
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 from obstruction.schemes.registry import REGISTRY, Entry
 from obstruction.schemes.rules import ZERO, InitScheme, LayerRule, Option
+from obstruction.tools.checks import suggestion
 
 __all__ = [
     "ZERO",
@@ -130,7 +130,7 @@ def scheme(name: str, **options: Any) -> InitScheme:
     for option in given:
         if option not in entry.options:
             raise ValueError(
-                f"scheme {name!r} has no option {option!r}{_nearest(option, entry.options)}; "
+                f"scheme {name!r} has no option {option!r}{suggestion(option, entry.options)}; "
                 f"it takes {', '.join(entry.options)}"
             )
     values: dict[str, Option] = {
@@ -190,13 +190,8 @@ def _entry(name: str) -> Entry:
         return REGISTRY[name]
     except KeyError:
         raise ValueError(
-            f"unknown scheme {name!r}{_nearest(name, REGISTRY)}; available: {', '.join(REGISTRY)}"
+            f"unknown scheme {name!r}{suggestion(name, REGISTRY)}; available: {', '.join(REGISTRY)}"
         ) from None
-
-
-def _nearest(word: str, words: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _parse_options(name: str, text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The exact values of all cells of a study, computed once."""
+"""The exact values of all cells of a study."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from obstruction.sampling.config import StudyConfig
 
 
 class ExactValues(NamedTuple):
-    """Probabilities of shape ``(schemes, nd, nl)``, NaN where there is none.
+    """Exact probabilities of shape ``(schemes, nd, nl)``, NaN in cells that have none.
 
     Attributes
     ----------
     neuron, log_neuron : ndarray
-        That a neuron is pathological, and its natural logarithm.
+        The probability that a neuron is pathological, and its natural logarithm.
     network, log_network : ndarray
-        That a network is obstructed, and its natural logarithm.
+        The probability that a network is obstructed, and its natural logarithm.
     """
 
     neuron: NDArray[np.float64]
@@ -34,20 +34,20 @@ class ExactValues(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def exact_values(config: StudyConfig) -> ExactValues:
-    """Return the exact values of a study; the last study's are remembered. Do not change them."""
+    """Return the exact values of a study as read-only arrays. Those of the last one are kept."""
     d, l = np.array(config.d)[:, None], np.array(config.l)[None, :]
     values = ExactValues(*(np.full(config.shape, np.nan) for _ in range(4)))
     for k, scheme in enumerate(config.schemes):
         if not exact.has_exact(scheme):
             continue
-        few = slice(None)
+        within = slice(None)  # the inputs for which the method is accurate
         if exact.method(scheme) not in ("F distribution", "certain"):
-            few = slice(np.count_nonzero(d <= LARGEST_INPUTS))
-        width, *factors = pathological_factors(scheme, d[few], l)
-        values.neuron[k, few] = value(*factors)
-        values.log_neuron[k, few] = log_value(*factors)
-        values.network[k, few] = some(width, *factors)
-        values.log_network[k, few] = log_some(width, *factors)
+            within = slice(np.count_nonzero(d <= LARGEST_INPUTS))
+        width, *factors = pathological_factors(scheme, d[within], l)
+        values.neuron[k, within] = value(*factors)
+        values.log_neuron[k, within] = log_value(*factors)
+        values.network[k, within] = some(width, *factors)
+        values.log_network[k, within] = log_some(width, *factors)
     for array in values:
         array.flags.writeable = False
     return values

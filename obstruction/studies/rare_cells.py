@@ -1,4 +1,7 @@
-"""Rare cells of a study: which are too rare to be counted, and what weighted samples say there."""
+"""The rare cells of a study, and estimates for them from weighted samples.
+
+A cell is rare if so few pathological neurons are expected in it that counting them says little.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,26 @@ from obstruction.studies.exact_values import exact_values
 from obstruction.tools.checks import check_choice
 
 ESTIMATORS: Final = ("direct", "tilted", "auto")
-"""Counts alone; weighted samples in every cell; or these where too little is to be counted."""
+"""Estimates come from counts, from weighted samples, or from the latter in rare cells only."""
 
 DEFAULT_SAMPLES: Final = 20_000
-"""Weighted samples per cell."""
+"""The number of weighted samples per cell."""
 
-FEW: Final = 100
-"""Where fewer pathological neurons than this are expected in all networks, counting says little."""
+RARE_BELOW: Final = 100
+"""A cell is rare if fewer pathological neurons than this are expected in all its networks."""
 
 
 @dataclass(frozen=True, eq=False)
-class Rare:
+class RareEstimates:
     """Estimates from weighted samples in some cells of a study.
 
     Attributes
     ----------
     where : ndarray of bool, shape (schemes, nd, nl)
-        The cells.
+        The cells that have estimates.
     estimate : Estimate
-        Of the probability that a neuron is pathological; one entry a cell, in the order of
-        ``where``.
+        Estimates of the probability that a neuron is pathological, with one entry for each of these
+        cells, in the order of ``where``.
     """
 
     where: NDArray[np.bool_]
@@ -43,19 +46,20 @@ class Rare:
 
 
 def check_estimator(config: StudyConfig, estimator: str) -> str:
-    """Return the estimator if it is one that the schemes of a study allow.
+    """Return the estimator if it can be used with all schemes of a study.
 
     Raises
     ------
     ValueError
-        If it is none of `ESTIMATORS`, or tilting is asked for weights that depend on each other.
+        If it is none of `ESTIMATORS`, or if it is "tilted" and the weights of a scheme depend on
+        each other.
     """
     check_choice("estimator", estimator, ESTIMATORS)
     for scheme in config.schemes:
         if estimator == "tilted" and not scheme.independent:
             raise ValueError(
                 f"estimator = 'tilted': the weights of scheme {scheme.label!r} depend on each "
-                "other and cannot be tilted; direct or auto counts them"
+                "other and cannot be tilted; use direct or auto, which count them"
             )
     return estimator
 
@@ -63,17 +67,16 @@ def check_estimator(config: StudyConfig, estimator: str) -> str:
 def rare_cells(config: StudyConfig, networks: int, estimator: str) -> NDArray[np.bool_]:
     """Return which cells are to be estimated from weighted samples.
 
-    With ``"auto"`` those in which `FEW` pathological neurons are not to be expected, by the exact
-    value. Weights that depend on each other cannot be tilted, so such schemes have none.
+    With ``"auto"``, these are the cells that are rare according to their exact value. A scheme has
+    none if its weights depend on each other, because such weights cannot be tilted.
     """
     where = np.zeros(config.shape, np.bool_)
     if estimator == "direct":
         return where
-    chance = exact_values(config).neuron
-    few = networks * np.array(config.l) * chance < FEW  # not where there is no exact value
+    expected = networks * np.array(config.l) * exact_values(config).neuron
     for k, scheme in enumerate(config.schemes):
         if scheme.independent:
-            where[k] = (estimator == "tilted") | few[k]
+            where[k] = (estimator == "tilted") | (expected[k] < RARE_BELOW)  # NaN is not rare
     return where
 
 
@@ -84,20 +87,22 @@ def estimate_rare(
     samples: int,
     threads: int,
     watch: Callable[[float], None] = lambda share: None,
-) -> Rare | None:
-    """Estimate the marked cells; None if there are none.
+) -> RareEstimates | None:
+    """Return estimates from weighted samples in some cells, or None if there are no such cells.
 
     Parameters
     ----------
     config : StudyConfig
-        Of the study; its seed is used.
+        The configuration of the study, whose seed is used.
     where : ndarray of bool, shape (schemes, nd, nl)
+        The cells to estimate.
     samples : int
-        Weighted samples per cell, >= 2.
+        The number of weighted samples per cell, >= 2.
     threads : int
-        Without influence on the result.
+        The number of worker threads, which has no influence on the result.
     watch : callable, optional
-        Called now and then with the share of the work that is done; an exception ends it.
+        A function that is called now and then with the fraction of the work that is done. If it
+        raises an exception, the work ends.
     """
     total = np.count_nonzero(where)
     if not total:
@@ -115,15 +120,15 @@ def estimate_rare(
                 samples,
                 seed=config.seed,
                 threads=threads,
-                watch=_part(watch, done / total, rows.size / total),
+                watch=_within(watch, done / total, rows.size / total),
             )
         )
         done += rows.size
-    return Rare(where, _joined(parts))
+    return RareEstimates(where, _joined(parts))
 
 
-def _part(watch: Callable[[float], None], before: float, size: float) -> Callable[[float], None]:
-    """Return what reports a part of the work as so much of the whole."""
+def _within(watch: Callable[[float], None], before: float, size: float) -> Callable[[float], None]:
+    """Return a function that reports the progress of a part of the work as that of the whole."""
     return lambda share: watch(before + share * size)
 
 

@@ -1,4 +1,4 @@
-"""Replay: the weights of any network that was counted, drawn again."""
+"""Replay: the weights of a network that was counted are drawn again."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Weights(NamedTuple):
     Attributes
     ----------
     W1 : ndarray of float64, shape (l, d)
-        Hidden weights.
+        The hidden weights.
     W2 : ndarray of float64, shape (1, l)
-        Output weights.
+        The output weights.
     b1 : ndarray of float64, shape (l,), or None
-        Hidden biases, None if the scheme has none.
+        The hidden biases, or None if the scheme has none.
     """
 
     W1: NDArray[np.float64]
@@ -45,21 +45,20 @@ def replay(
     scheme: str | InitScheme | None = None,
     plan: str = "nested",
 ) -> Weights:
-    """Return the weights of one network of a cell, signs included, as they were counted.
+    """Return the weights of one network of a cell, exactly as it was counted.
 
     Parameters
     ----------
     source : Study, StudyConfig, path or int
-        The study, its configuration, the folder it was written to, or just the seed. With a seed
-        any ``scheme`` and ``plan`` can be asked for.
+        The study, its configuration, the folder it was written to, or only its seed.
     network : int
-        The number of the network in the cell, from 0. It may lie beyond those that were counted.
+        The index of the network in its cell, >= 0. It may be beyond those that were counted.
     d, l : int
-        The cell; with a study it must lie on its grid.
+        The cell. If the source is a study, the cell must be on its grid.
     scheme : str or InitScheme, optional
-        May be left out if the study has one scheme only.
+        The scheme of the cell. It is required if the source is a seed or has several schemes.
     plan : {"nested", "independent"}
-        Used with a seed only; a study has its own.
+        The sampling plan if the source is a seed. A study has its own.
 
     Returns
     -------
@@ -73,8 +72,9 @@ def replay(
 
     Notes
     -----
-    While counting, a neuron's row is left as soon as it cannot be pathological in any cell. The
-    weights that were never drawn are the generator's next ones, so they too are always the same.
+    The sampler does not draw signs, and stops to draw the weights of a neuron as soon as the neuron
+    cannot be pathological in any cell. What it leaves out comes from the same random streams, so
+    that it is reproducible too.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def replay(
     else:
         seed = check_seed(source)
         if scheme is None:
-            raise ValueError("scheme = None: a seed alone does not say which scheme to draw from")
+            raise ValueError("scheme = None: must be given if the source is a seed")
         chosen = as_scheme(scheme)
         check_choice("plan", plan, ("nested", "independent"))
     if plan == "nested":
@@ -110,7 +110,7 @@ def replay(
     check_room(f"d, l: a network of {l:,} neurons with {d:,} inputs each", 40 * l * (d + 4))
     block, index = divmod(network, streams.BLOCK)
     key = streams.block_key(seed, path, block)
-    hidden, output, bias = _standardised(key, index, d, l, chosen)
+    hidden, output, bias = _unscaled(key, index, d, l, chosen)
     if chosen.has_bias:
         bias = np.sqrt(chosen.bias_variance(d, l)) * bias
     return Weights(
@@ -120,18 +120,18 @@ def replay(
     )
 
 
-def _standardised(
+def _unscaled(
     key: NDArray[np.uint32], network: int, d: int, l: int, scheme: InitScheme
-) -> Weights:
-    """Return the weights before they are scaled, as arrays ``(l, d)``, ``(l,)`` and ``(l,)``."""
+) -> tuple[NDArray[np.float64], ...]:
+    """Return weights and biases of mean square 1, of shapes ``(l, d)``, ``(l,)`` and ``(l,)``."""
     bias = np.zeros(l)
     if not scheme.independent:
-        return Weights(*orthogonal.draw(key, network, d, l), bias)
+        return *orthogonal.draw(key, network, d, l), bias
     square = np.empty((l, 4 * (d // 4 + 1)))
     sign = np.empty_like(square)
     kernels.draw_network(key, law_codes(scheme), network, square, sign, bias)
     weights = sign * np.sqrt(square)
-    return Weights(weights[:, 1 : d + 1], weights[:, 0], bias)
+    return weights[:, 1 : d + 1], weights[:, 0], bias
 
 
 def _scheme_of(config: StudyConfig, scheme: str | InitScheme | None) -> InitScheme:

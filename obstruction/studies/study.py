@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from obstruction.sampling.config import StudyConfig
 from obstruction.sampling.counts import Counts
 from obstruction.sampling.runner import Range
-from obstruction.studies.rare_cells import DEFAULT_SAMPLES, Rare, estimate_rare, rare_cells
+from obstruction.studies.rare_cells import (
+    DEFAULT_SAMPLES,
+    RareEstimates,
+    estimate_rare,
+    rare_cells,
+)
 from obstruction.tools.words import plural
 
 if TYPE_CHECKING:
@@ -42,7 +47,7 @@ class Study:
         Which cells are, or are to be, estimated from weighted samples instead of counts.
     samples : int
         How many weighted samples such a cell gets.
-    rare : Rare, optional
+    rare : RareEstimates, optional
         The estimates of these cells; None until they are made, or if there is no such cell.
     """
 
@@ -54,7 +59,7 @@ class Study:
     threads: int = 0
     estimator: str = "direct"
     samples: int = DEFAULT_SAMPLES
-    rare: Rare | None = None
+    rare: RareEstimates | None = None
 
     @property
     def networks(self) -> int:

@@ -1,7 +1,12 @@
-"""Checks of what callers pass in: return the value in its proper type or say what is wrong."""
+"""Checks of arguments.
+
+Each check returns the argument in its proper type, or raises an error that names the argument, its
+value and what is allowed.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 import sys
@@ -11,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 LARGEST_SIZE: Final = 10**9
-"""The largest d or l that the formulas and kernels index safely."""
+"""The largest d or l for which the indices of formulas and kernels do not overflow."""
 
 LARGEST_AXIS: Final = 10**6
 """The largest number of sizes along one axis of a grid."""
@@ -20,14 +25,14 @@ LARGEST_COUNT: Final = 10**15
 """The largest number of networks."""
 
 LARGEST_SEED: Final = 2**128 - 1
-"""The largest seed: more than the generator's entropy would be folded together."""
+"""The largest seed. Larger ones exceed the entropy of the generator and would not be distinct."""
 
 _CELL_BYTES: Final = 100
-"""The least that a cell occupies in counts and table."""
+"""The smallest number of bytes that a cell occupies in counts and table."""
 
 
 def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
-    """Return a whole number given as an int, an integral float (1e6) or a numpy scalar.
+    """Return a whole number that is given as an int, an integral float (1e6) or a NumPy scalar.
 
     Raises
     ------
@@ -42,19 +47,19 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_CO
 
 
 def check_axis(name: str, values: Any) -> tuple[int, ...]:
-    """Return sizes as an ascending tuple without repetition.
+    """Return sizes as an ascending tuple without repetitions.
 
     Parameters
     ----------
     name : str
-        The name of the argument, for the message.
+        The name of the argument, for the error.
     values : int or iterable of int
         One size or several, each >= 1.
 
     Raises
     ------
     ValueError
-        If there is none or one is not a whole number >= 1.
+        If there is no size, or if one is not a whole number >= 1.
     """
     if isinstance(values, np.ndarray):
         check_length(name, values.size)
@@ -70,12 +75,12 @@ def check_axis(name: str, values: Any) -> tuple[int, ...]:
 
 
 def check_length(name: str, length: int) -> int:
-    """Return the number of sizes along an axis if it is not absurd.
+    """Return the number of sizes along an axis.
 
     Raises
     ------
     ValueError
-        If it is above `LARGEST_AXIS`; the message says how much memory it would need.
+        If it exceeds `LARGEST_AXIS`. The message states how much memory it would need.
     """
     if length > LARGEST_AXIS:
         raise ValueError(
@@ -86,23 +91,23 @@ def check_length(name: str, length: int) -> int:
 
 
 def check_seed(value: Any) -> int:
-    """Return a seed as an int of at least 0.
+    """Return a seed as an int.
 
     Raises
     ------
     ValueError
-        If it is not a whole number >= 0.
+        If it is not a whole number from 0 to `LARGEST_SEED`.
     """
     return check_count("seed", value, least=0, most=LARGEST_SEED)
 
 
 def check_probability(name: str, value: Any, *, below: float = 1.0) -> float:
-    """Return a number strictly between 0 and ``below``.
+    """Return a number as a float.
 
     Raises
     ------
     ValueError
-        If it is not.
+        If it is not strictly between 0 and ``below``.
     """
     number = _real(value)
     if not 0.0 < number < below:
@@ -155,21 +160,28 @@ def check_tolerance(value: Any) -> float:
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """Return a word that is one of those allowed.
+    """Return a word.
 
     Raises
     ------
     ValueError
-        If it is not.
+        If it is none of those allowed. The message suggests the most similar one.
     """
     words = tuple(allowed)
     if value not in words:
-        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(words)}")
+        choice = f"must be one of {', '.join(words)}{suggestion(str(value), words)}"
+        raise ValueError(f"{name} = {value!r}: {choice}")
     return str(value)
 
 
+def suggestion(word: str, allowed: Iterable[str]) -> str:
+    """Return a question about the most similar of the words allowed, or "" if none is similar."""
+    near = difflib.get_close_matches(word, tuple(allowed), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
 def _length(values: Any) -> int:
-    """Return how many values there are, 0 if that cannot be told beforehand."""
+    """Return the number of values, or 0 if it is not known in advance."""
     try:
         return len(values) if isinstance(values, Sized) else 0
     except OverflowError:  # a range longer than any memory

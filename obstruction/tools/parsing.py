@@ -1,10 +1,11 @@
-"""How numbers are written on the command line: counts such as ``1e6``, axes such as ``1:100``."""
+"""The text form of numbers on the command line: counts as ``1e6`` and axes as ``1:100``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,15 +15,16 @@ _FORMS = (
     "must be whole numbers, written as a list 2,3,5 or as a range 1:100 or 1:100:5 (stop included) "
     "or as geom:2:4096:20"
 )
+"""The end of the error about a malformed axis."""
 
 
 def parse_count(name: str, text: str, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
-    """Read a whole number from ``least`` to ``most``, ``1e6`` included.
+    """Return the whole number in a text, which may be written as ``1e6``.
 
     Raises
     ------
     ValueError
-        If it is not one.
+        If the text holds no whole number from ``least`` to ``most``.
 
     Examples
     --------
@@ -36,21 +38,20 @@ def parse_count(name: str, text: str, *, least: int = 1, most: int = LARGEST_COU
 
 
 def parse_axis(name: str, text: str) -> Sequence[int]:
-    """Read the sizes along one axis.
+    """Return the sizes along one axis, in the order given.
 
     Parameters
     ----------
     name : str
-        The axis, for messages.
+        The axis, for errors.
     text : str
-        Sizes ``2,3,5``; ranges ``1:100`` and ``1:100:5``, stop included; ``geom:2:4096:20``, so
-        many sizes spaced evenly in their logarithm (rounded, without repetition); or several of
-        these, joined by commas.
+        One or several parts, joined by commas. A part is a size, a range such as ``1:100`` or
+        ``1:100:5``, which includes its stop, or ``geom:2:4096:20``. The last stands for 20 sizes
+        from 2 to 4096 whose logarithms are evenly spaced, rounded and without repetitions.
 
     Returns
     -------
     sequence of int
-        In the order given.
 
     Raises
     ------
@@ -69,6 +70,21 @@ def parse_axis(name: str, text: str) -> Sequence[int]:
         return parts[0]
     check_length(f"{name} = {text!r}", sum(len(part) for part in parts))
     return [size for part in parts for size in part]
+
+
+def axis_text(sizes: Sequence[int]) -> str:
+    """Return ascending sizes in the form that `parse_axis` reads.
+
+    Examples
+    --------
+    >>> axis_text([1, 2, 3, 4]), axis_text([1, 11, 21]), axis_text([2, 5, 10])
+    ('1:4', '1:21:10', '2,5,10')
+    """
+    steps = {b - a for a, b in pairwise(sizes)}
+    if len(sizes) < 3 or len(steps) > 1:
+        return ",".join(map(str, sizes))
+    step = steps.pop()
+    return f"{sizes[0]}:{sizes[-1]}" + (f":{step}" if step > 1 else "")
 
 
 def _parse_part(name: str, part: str, text: str) -> Sequence[int]:

@@ -1,24 +1,23 @@
-"""The progress bar: one line on standard error, and only on a terminal."""
+"""A progress bar on standard error, which is shown on a terminal only."""
 
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 
 from tqdm import tqdm
 
 
 class Bar:
-    """Shows how much of how much is done, the rate and the time left.
+    """A bar that shows how much is done, at what rate, and how much time is left.
 
     Parameters
     ----------
     total : int
-        The number to reach.
+        The number that is to be reached.
     start : int
-        How many there were before.
+        The number that was reached earlier.
     unit : str
-        What is counted.
+        The unit of these numbers.
     """
 
     def __init__(self, total: int, start: int = 0, unit: str = " networks") -> None:
@@ -34,16 +33,11 @@ class Bar:
         )
 
     def __call__(self, number: int) -> None:
-        """Move the bar to a number."""
+        """Move the bar to a number that was reached."""
         self._bar.update(number - self._bar.n)
 
     def __enter__(self) -> Bar:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.close()

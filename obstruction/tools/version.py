@@ -1,4 +1,4 @@
-"""The version of this package, which files of results record."""
+"""The version of this package, which is recorded in files of results."""
 
 from typing import Final
 

@@ -16,14 +16,16 @@ Task = TypeVar("Task")
 
 
 def available_threads() -> int:
-    """Return the number of cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def resolve_threads(threads: Any) -> int:
-    """Return the number of workers: all cores by default, and never more than those.
+    """Return the number of worker threads, which is at most the number of cores.
+
+    By default, there is one for every core.
 
     Raises
     ------
@@ -35,19 +37,19 @@ def resolve_threads(threads: Any) -> int:
 
 
 def check_room(what: str, need: int) -> None:
-    """Refuse what this machine could not hold.
+    """Check that the free memory suffices.
 
     Parameters
     ----------
     what : str
-        The arguments that ask for it and what they ask for: the subject of the message.
+        The subject of the error: the arguments and what they would make.
     need : int
-        Bytes.
+        The number of bytes needed.
 
     Raises
     ------
     ValueError
-        If that is more than is available; the message says how much.
+        If less memory is free. The message states both amounts.
     """
     have = psutil.virtual_memory().available
     if need > have:

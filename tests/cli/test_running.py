@@ -574,16 +574,16 @@ def test_checkpoints_on_the_way(command, run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("place", ["checkpoint", "end"])
 def test_a_full_disk_is_told_in_one_line(place, run, refused, tmp_path, monkeypatch):
-    write = folder._write
 
-    def full(path, writer):
-        if ("checkpoint" in path.name) == (place == "checkpoint"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write(path, writer)
+    def full(descriptor):
+        if place == "checkpoint" or (tmp_path / "checkpoint.npz").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "_write", full)
-        assert "No space left on device" in refused("run", *SMALL, "--out", tmp_path)
+        patch.setattr(os, "fsync", full)
+        message = f"out = {tmp_path}: cannot be written (No space left on device)"
+        assert message in refused("run", *SMALL, "--out", tmp_path)
+    assert os.listdir(tmp_path) == ["checkpoint.npz"] * (place == "end")
     if place == "end":
         run(tmp_path, "--resume")
 

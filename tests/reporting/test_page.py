@@ -22,8 +22,8 @@ import obstruction as ob
 from obstruction.reporting import heatmaps
 from obstruction.reporting.page import report_page
 from obstruction.reporting.page.provenance import command as command_of
-from obstruction.reporting.page.provenance import read_run
-from obstruction.reporting.page.selection import MOST_CELLS, select, spelled
+from obstruction.reporting.page.provenance import recorded
+from obstruction.reporting.page.selection import MOST_CELLS, select
 from obstruction.sampling.config import StudyConfig
 from obstruction.sampling.counts import Counts
 from obstruction.studies import folder
@@ -394,8 +394,8 @@ def test_provenance_of_a_saved_study(study, tmp_path, quick):
     assert found["Software"].startswith(f"obstruction {run['version']}, python ")
     assert found["Saved"].replace(" UTC", "+00:00").replace(" ", "T") == run["written"]
     other = ob.sample(TWO, d=[2], l=[3], networks=10)
-    assert read_run(other, tmp_path) is None
-    assert read_run(study, tmp_path / "missing") is None
+    assert recorded(other, tmp_path) is None
+    assert recorded(study, tmp_path / "missing") is None
 
 
 # --- the choice of cells -----------------------------------------------------------------------
@@ -438,13 +438,6 @@ def test_too_many_cells_are_refused_with_a_way_out(d, l, tmp_path):
 
     chosen = {name: list(parse_axis(name, axis)) for name, axis in advice.items()}
     assert 1 <= select(study, **chosen).cells <= MOST_CELLS
-
-
-def test_sizes_are_spelled_as_they_are_read():
-    from obstruction.tools.parsing import parse_axis
-
-    for sizes in ([4], [1, 9], [1, 2, 3], [5, 10, 15, 20], [1, 2, 4, 8]):
-        assert list(parse_axis("d", spelled(sizes))) == sizes
 
 
 # --- the file ----------------------------------------------------------------------------------

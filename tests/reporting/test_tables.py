@@ -160,6 +160,7 @@ def test_digits_stop_where_accuracy_stops():
         rows={"d": [10**7]}, columns={"l": [10**7]}, schemes="kaiming_normal", digits=11
     )
     assert accurate_digits("F distribution", -1.5e6) == 7
+    assert accurate_digits("real integral", -math.inf) == MOST_DIGITS  # exactly 0
     (cell,) = deep.layout.groups[0].rows[0][1]
     assert significant(cell.number.mantissa) == 7
     with mpmath.workdps(40):

@@ -251,7 +251,7 @@ def test_independent_cells_share_nothing():
         ({"scheme": "lecun_normal"}, "scheme = 'lecun_normal': this study has xavier_normal, "),
         ({"scheme": "kaiming_normal"}, "scheme = 'kaiming_normal': this study has "),
         ({"scheme": "xavier_norm"}, "unknown scheme 'xavier_norm'"),
-        ({"source": 0, "scheme": None}, "scheme = None: a seed alone does not say which scheme"),
+        ({"source": 0, "scheme": None}, "scheme = None: must be given if the source is a seed"),
         ({"source": -1}, "seed = -1: must be a whole number of at least 0"),
         ({"source": 0.5}, "seed = 0.5: must be a whole number"),
         ({"source": 0, "plan": "nest"}, "plan = 'nest': must be one of nested, independent"),

@@ -148,7 +148,8 @@ def test_tolerances_and_shares(check, good, bad, message):
 
 def test_choices():
     assert check_choice("plan", "nested", ("nested", "independent")) == "nested"
-    with pytest.raises(ValueError, match=r"^plan = 'nestd': must be one of nested, independent$"):
+    message = r"^plan = 'nestd': must be one of nested, independent \(did you mean 'nested'\?\)$"
+    with pytest.raises(ValueError, match=message):
         check_choice("plan", "nestd", ("nested", "independent"))
 
 

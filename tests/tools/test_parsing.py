@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obstruction.tools.checks import LARGEST_AXIS, LARGEST_COUNT, LARGEST_SIZE, check_axis
-from obstruction.tools.parsing import parse_axis, parse_count
+from obstruction.tools.parsing import axis_text, parse_axis, parse_count
 
 sizes = st.integers(1, LARGEST_SIZE)
 
@@ -149,3 +149,8 @@ def test_any_text_is_read_or_refused(text):
     assert complaint.startswith("d")
     assert len(values) >= 1
     assert all(1 <= value <= LARGEST_SIZE for value in values[:LARGEST_AXIS:997])
+
+
+@pytest.mark.parametrize("sizes", [[4], [1, 9], [1, 2, 3], [5, 10, 15, 20], [1, 2, 4, 8]])
+def test_the_text_of_an_axis_reads_back(sizes):
+    assert list(parse_axis("d", axis_text(sizes))) == sizes

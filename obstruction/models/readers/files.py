@@ -1,12 +1,10 @@
-"""Bytes of files that may have been made to do harm, and files that appear whole or not at all."""
+"""Limits, errors, views and copies that the readers of files share."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 import struct
-import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -122,50 +120,6 @@ def bytes_of(values: NDArray[Any], form: str, order: Literal["C", "F"] = "C") ->
     if form == "bfloat16":
         flat = encode_bfloat16(flat)
     return flat.astype(stored_type(form)).tobytes()
-
-
-# --- writing -------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def replacing(out: Path) -> Iterator[IO[bytes]]:
-    """Yield a stream that becomes the file ``out`` once the block ends without an error.
-
-    It is written beside, flushed to the disk and then put in place in one step, so that ``out`` is
-    never torn, and may be the file that is being read. A file that is there keeps its permissions;
-    a link keeps pointing where it does.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be written.
-    """
-    place = Path(os.path.realpath(out))
-    beside = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
-    try:
-        try:
-            with beside.open("xb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            if place.exists():
-                beside.chmod(stat.S_IMODE(place.stat().st_mode))
-            beside.replace(place)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        _flush_folder(place.parent)
-    except OSError as error:
-        raise ValueError(f"out = {out}: cannot be written ({error.strerror or error})") from None
-
-
-def _flush_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not every system can
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def spliced(data: Bytes, splices: Iterable[Splice], stream: IO[bytes]) -> None:

@@ -22,7 +22,6 @@ from obstruction.models.readers.files import (
     bytes_of,
     fitting,
     mapped,
-    replacing,
     shown,
     spliced,
     stored_type,
@@ -30,6 +29,7 @@ from obstruction.models.readers.files import (
     told_as,
 )
 from obstruction.models.readers.zip_archives import Archive, first_member
+from obstruction.tools.files import replacing
 
 FORMAT: Final = "NumPy"
 SUFFIXES: Final = (".npz", ".npy")

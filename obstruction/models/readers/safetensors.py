@@ -22,13 +22,13 @@ from obstruction.models.readers.files import (
     bytes_of,
     fitting,
     mapped,
-    replacing,
     shown,
     spliced,
     stored_type,
     tensor_of,
     told_as,
 )
+from obstruction.tools.files import replacing
 
 FORMAT: Final = "safetensors"
 SUFFIXES: Final = (".safetensors",)

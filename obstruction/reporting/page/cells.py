@@ -1,59 +1,55 @@
-"""The cells of a report as a reader sees them: each number as text, rounded as in the tables."""
+"""The numbers of the cells of a report as text, rounded as in `obstruction table`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Final
 
 import pandas as pd
 
 from obstruction.reporting.page.selection import Selection
-from obstruction.reporting.tables.cells import VALUES, study_cells
+from obstruction.reporting.tables.axes import arrange
+from obstruction.reporting.tables.cells import VALUES, printed_columns
 from obstruction.reporting.tables.layout import DASH, Cell, Note, lay_out
 from obstruction.reporting.tables.markup import UNICODE
 from obstruction.reporting.tables.probability import DEFAULT_DIGITS
 from obstruction.reporting.tables.rounding import Shown, by_digits, precise
 
-if TYPE_CHECKING:
-    from obstruction.studies.study import Study
+HEADS: Final = {
+    name: name.replace("interval", "95 % interval")
+    for name in ("scheme", "d", "l", "exact", "empirical", "interval", "z", "estimator")
+}
+"""The columns of the table of cells, and the headings above them."""
 
 
-@dataclass(frozen=True)
-class Texts:
-    """The numbers of all cells as text, one entry a cell, and the notes that explain their marks.
+def cell_texts(
+    selection: Selection, rows: pd.DataFrame
+) -> tuple[dict[str, list[str]], tuple[Note, ...]]:
+    """Return the numbers of the selected rows of a study's table as text.
 
-    Attributes
-    ----------
-    exact, empirical, interval, z : tuple of str
+    Returns
+    -------
+    texts : dict of str to list of str
+        "exact", "empirical", "interval" and "z", with one text for each row.
     notes : tuple of Note
+        Explanations of the marks behind some numbers.
     """
-
-    exact: tuple[str, ...]
-    empirical: tuple[str, ...]
-    interval: tuple[str, ...]
-    z: tuple[str, ...]
-    notes: tuple[Note, ...]
-
-
-def write_cells(study: Study, selection: Selection, rows: pd.DataFrame) -> Texts:
-    """Write the numbers of the selected rows of a study's table."""
-    arrangement = selection.arrangement()
-    cells = study_cells(study, arrangement, VALUES)
-    layout = lay_out(arrangement, VALUES, cells, DEFAULT_DIGITS)
+    axes = {"scheme": selection.schemes, "d": selection.d, "l": selection.l}
+    arrangement = arrange(axes, {}, None, None)
+    layout = lay_out(arrangement, VALUES, printed_columns(rows, VALUES), DEFAULT_DIGITS)
     pairs = [cells for group in layout.groups for _, cells in group.rows]
     estimates = [estimate for _, estimate in pairs]
-    return Texts(
-        tuple(_text(exact) for exact, _ in pairs),
-        tuple(map(_text, estimates)),
-        tuple(map(_interval, estimates)),
-        tuple(map(z_text, rows["z"].tolist())),
-        layout.notes,
-    )
+    texts = {
+        "exact": [_text(exact) for exact, _ in pairs],
+        "empirical": list(map(_text, estimates)),
+        "interval": list(map(_interval, estimates)),
+        "z": list(map(z_text, rows["z"].tolist())),
+    }
+    return texts, layout.notes
 
 
 def short(value: float, log10: float) -> str:
-    """Return a probability in three digits, for running text.
+    """Return a probability with three significant digits, for running text.
 
     Examples
     --------
@@ -64,7 +60,7 @@ def short(value: float, log10: float) -> str:
 
 
 def z_text(z: float) -> str:
-    """Return a distance in standard errors, with its sign.
+    """Return a z-score, with its sign.
 
     Examples
     --------
@@ -87,10 +83,10 @@ def _rounded(number: Shown) -> str:
 
 
 def _interval(cell: Cell) -> str:
-    """Return the interval of an estimate.
+    """Return the confidence interval of an estimate.
 
-    If a bound is shown instead of the estimate, the bound is an end of the interval, and the other
-    end is 0 or 1.
+    An estimate that is only known to lie below or above a bound has no interval of its own. It
+    gets the one from 0 to the bound, or from the bound to 1.
     """
     if cell.number is None:
         return DASH

@@ -1,7 +1,7 @@
 """The interactive heatmaps, drawn by Bokeh, one for each scheme.
 
-Bokeh's document says how the maps look. The numbers are not in it: the page holds them once, for
-maps and table, and ``page.js`` hands them over.
+Bokeh's document describes the appearance of the maps but does not hold their numbers. The page
+holds the numbers only once, for the maps and the table, and ``page.js`` passes them to Bokeh.
 """
 
 from __future__ import annotations
@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from obstruction.reporting.page.pictures import Look, MapAxis
+from obstruction.reporting.page.cells import HEADS
+from obstruction.reporting.page.pictures import AxisStyle, MapStyle
 
 FONT = "system-ui, sans-serif"
 HEIGHT = 400
 SIDES = ("left", "right", "bottom", "top")
-TEXTS = ("d", "l", "exact", "empirical", "interval", "z", "estimator")
+TEXTS = tuple(name for name in HEADS if name != "scheme")
 
 _ROWS = "".join(
-    f'<tr><th style="padding:0 0.8em 0 0;font-weight:400;text-align:left;color:#55555f">{head}</th>'
-    f'<td style="padding:0">@{name}</td></tr>'
-    for name, head in zip(
-        TEXTS, [text.replace("interval", "95 % interval") for text in TEXTS], strict=True
-    )
+    '<tr><th style="padding:0 0.8em 0 0;font-weight:400;text-align:left;color:#55555f">'
+    f'{HEADS[name]}</th><td style="padding:0">@{name}</td></tr>'
+    for name in TEXTS
 )
 _TOOLTIP = (
     '<table style="margin:2px 4px;border-collapse:collapse;font:13px/1.5 system-ui,sans-serif;'
@@ -32,28 +30,16 @@ _TOOLTIP = (
 )
 
 
-@dataclass(frozen=True)
-class Maps:
-    """What a page needs to show the maps.
+def make_maps(style: MapStyle, schemes: int) -> tuple[str, dict[str, Any]]:
+    """Return the maps of a number of schemes.
 
-    Attributes
-    ----------
+    Returns
+    -------
     library : str
-        Bokeh itself, as JavaScript.
-    document : dict
-        Bokeh's description of all maps.
-    roots : tuple of str
-        In it, the map of each scheme. Sources are named ``cells-0``, ``cursor-0``, ..., colour
-        scales ``colours-0``, ...
-    """
-
-    library: str
-    document: dict[str, Any]
-    roots: tuple[str, ...]
-
-
-def make_maps(look: Look, schemes: int) -> Maps:
-    """Return the maps of so many schemes.
+        Bokeh's JavaScript library.
+    maps : dict
+        Bokeh's document, and the identifiers of the maps in it as ``roots``. The data sources of
+        the first map are named ``cells-0`` and ``cursor-0``, and its colour scale ``colours-0``.
 
     Raises
     ------
@@ -61,6 +47,7 @@ def make_maps(look: Look, schemes: int) -> Maps:
         If Bokeh is not installed.
     """
     try:
+        from bokeh.core.json_encoder import serialize_json
         from bokeh.document import Document
         from bokeh.models import Range1d
         from bokeh.resources import Resources
@@ -68,34 +55,35 @@ def make_maps(look: Look, schemes: int) -> Maps:
         raise ValueError("a report needs bokeh: pip install 'obstruction[report]'") from None
     ranges = [
         Range1d(ends[0], ends[1], bounds=ends)
-        for ends in ((axis.edges[0], axis.edges[-1]) for axis in (look.d, look.l))
+        for ends in ((axis.edges[0], axis.edges[-1]) for axis in (style.d, style.l))
     ]
     document = Document()
-    figures = [_figure(look, k, ranges) for k in range(schemes)]
+    figures = [_figure(style, k, ranges) for k in range(schemes)]
     for figure in figures:
         document.add_root(figure)
-    described, roots = _renumbered(document.to_json(), [figure.id for figure in figures])
+    roots = json.dumps([figure.id for figure in figures])
+    text = f'{{"document": {serialize_json(document.to_json())}, "roots": {roots}}}'
     resources = Resources(mode="inline", components=["bokeh"], log_level="error")
-    return Maps("\n".join(resources.js_raw), described, roots)
+    return "\n".join(resources.js_raw), json.loads(_renumbered(text))
 
 
-def _figure(look: Look, k: int, ranges: Sequence[Any]) -> Any:
+def _figure(style: MapStyle, k: int, ranges: Sequence[Any]) -> Any:
     from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper
     from bokeh.plotting import figure
 
-    scale = look.scales["chance"]
+    scale = style.scales["chance"]
     colours = LinearColorMapper(
         palette=list(scale.palette),
         low=scale.low,
         high=scale.high,
-        nan_color=look.missing,
+        nan_color=style.missing,
         name=f"colours-{k}",
     )
     plot = figure(
         x_range=ranges[0],
         y_range=ranges[1],
-        x_axis_type="log" if look.d.log else "linear",
-        y_axis_type="log" if look.l.log else "linear",
+        x_axis_type="log" if style.d.log else "linear",
+        y_axis_type="log" if style.l.log else "linear",
         x_axis_label="inputs d",
         y_axis_label="hidden neurons l",
         tools="box_zoom,pan,reset",
@@ -111,29 +99,23 @@ def _figure(look: Look, k: int, ranges: Sequence[Any]) -> Any:
     )
     plot.toolbar.logo = None
     plot.grid.visible = False
-    for axis, sizes in ((plot.xaxis[0], look.d), (plot.yaxis[0], look.l)):
+    for axis, sizes in ((plot.xaxis[0], style.d), (plot.yaxis[0], style.l)):
         _style_axis(axis, sizes)
     sides: Any = {side: side for side in SIDES}
     cells = ColumnDataSource({name: [] for name in (*SIDES, "value", *TEXTS)}, name=f"cells-{k}")
     fill: Any = {"field": "value", "transform": colours}
-    # a line in the colour of the cell closes the gaps that smoothed edges would leave
+    # lines in the colours of the cells close the gaps that antialiasing leaves between them
     drawn = plot.quad(
         **sides, source=cells, fill_color=fill,
         line_color=fill, line_width=1.5, line_join="miter",
     )  # fmt: skip
     cursor = ColumnDataSource({name: [] for name in (*SIDES, "d", "l")}, name=f"cursor-{k}")
     for colour, width in (("#ffffff", 4.0), ("#000000", 1.5)):
-        look_of_line: Any = {"fill_color": None, "line_color": colour, "line_width": width}
-        plot.quad(**sides, source=cursor, **look_of_line)
-        plot.scatter("d", "l", size=20, source=cursor, **look_of_line)
-    plot.add_tools(
-        HoverTool(
-            renderers=[drawn],
-            tooltips=_TOOLTIP,
-            point_policy="follow_mouse",
-            visible=False,
-        )
-    )
+        outline: Any = {"fill_color": None, "line_color": colour, "line_width": width}
+        plot.quad(**sides, source=cursor, **outline)
+        plot.scatter("d", "l", size=20, source=cursor, **outline)
+    at_cell: Any = {"tooltips": _TOOLTIP, "point_policy": "follow_mouse"}
+    plot.add_tools(HoverTool(renderers=[drawn], visible=False, **at_cell))
     bar = ColorBar(
         color_mapper=colours,
         width=10,
@@ -150,11 +132,11 @@ def _figure(look: Look, k: int, ranges: Sequence[Any]) -> Any:
     return plot
 
 
-def _style_axis(axis: Any, sizes: MapAxis) -> None:
+def _style_axis(axis: Any, style: AxisStyle) -> None:
     from bokeh.models import FixedTicker
 
-    axis.ticker = FixedTicker(ticks=list(sizes.ticks))
-    axis.major_label_overrides = {tick: f"{tick:.0f}" for tick in sizes.ticks}
+    axis.ticker = FixedTicker(ticks=list(style.ticks))
+    axis.major_label_overrides = {tick: f"{tick:.0f}" for tick in style.ticks}
     axis.axis_label_text_font = axis.major_label_text_font = FONT
     axis.axis_label_text_font_style = "normal"
     axis.axis_label_text_font_size, axis.major_label_text_font_size = "14px", "12px"
@@ -164,14 +146,9 @@ def _style_axis(axis: Any, sizes: MapAxis) -> None:
     axis.minor_tick_line_color = None
 
 
-def _renumbered(document: Any, roots: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Count the models from 1, so that the same study always gives the same bytes."""
-    from bokeh.core.json_encoder import serialize_json
-
+def _renumbered(text: str) -> str:
+    """Rename Bokeh's models p1, p2, ..., so that the same study always gives the same bytes."""
     numbers: dict[str, str] = {}
-
-    def renamed(found: re.Match[str]) -> str:
-        return f'"{numbers.setdefault(found[1], f"p{len(numbers) + 1}")}"'
-
-    text = re.sub(r'"(p\d+)"', renamed, serialize_json(document))
-    return json.loads(text), tuple(numbers[root] for root in roots)
+    return re.sub(
+        r'"(p\d+)"', lambda name: f'"{numbers.setdefault(name[1], f"p{len(numbers) + 1}")}"', text
+    )

@@ -1,26 +1,30 @@
-"""The page itself: text, numbers, pictures and programs in one HTML file."""
+"""The HTML page of a report, which holds all its text, numbers, pictures and programs."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
+import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from obstruction.reporting.page import provenance
-from obstruction.reporting.page.cells import Texts, write_cells
-from obstruction.reporting.page.maps import Maps, make_maps
-from obstruction.reporting.page.pictures import Look, draw
+from obstruction.reporting.page.cells import HEADS, cell_texts
+from obstruction.reporting.page.maps import make_maps
+from obstruction.reporting.page.pictures import MapStyle, base64_text, draw_pictures
 from obstruction.reporting.page.selection import Selection, select
 from obstruction.reporting.page.summary import SchemeSummary, summarise, verdict_sentences
+from obstruction.reporting.tables.cells import table_rows
 from obstruction.reporting.tables.citing import bibtex
 from obstruction.reporting.tables.html import HTML
 from obstruction.schemes import SchemeLike
+from obstruction.tools.files import replacing
 from obstruction.tools.version import __version__
 from obstruction.tools.words import listed
 
@@ -28,19 +32,69 @@ if TYPE_CHECKING:
     from obstruction.studies.study import Study
 
 ROWS: Final = 25
-"""Rows of the table on its first page, which is there without JavaScript, too."""
+"""The number of rows of the table of cells that are shown at a time, and without JavaScript."""
 
-HEADS: Final = {
-    "scheme": "scheme",
-    "d": "d",
-    "l": "l",
-    "exact": "exact",
-    "empirical": "empirical",
-    "interval": "95 % interval",
-    "z": "z",
-    "estimator": "estimator",
-}
-"""The columns of the table of cells and what stands above them."""
+
+def write_report(
+    study: Study | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    schemes: SchemeLike | Iterable[SchemeLike] | None = None,
+    d: Any = None,
+    l: Any = None,
+    level: float = 1e-3,
+) -> Path:
+    """Write the report of a study as a single HTML file that needs no network.
+
+    Parameters
+    ----------
+    study : Study or path-like
+        A study, or the folder of a study. From a folder, the report also states when the study was
+        made, and its checksum.
+    out : path-like
+        The file to write or replace. Its name must end in .html or .htm. The file appears whole or
+        not at all, and the same study always gives the same bytes.
+    schemes : str, InitScheme, or several of them, optional
+        The schemes of the study to show; all by default.
+    d, l : int or iterable of int, optional
+        The sizes of the study to show; all by default. The verdict is always that of all cells.
+    level : float
+        The probability that the verdict is a false alarm, between 0 and 0.9.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no study, the study does not have a scheme or a size, there are more
+        than 100,000 cells to show, Bokeh is not installed, or the file has another name or cannot
+        be written.
+
+    Examples
+    --------
+    >>> import obstruction as ob
+    >>> study = ob.sample("kaiming_normal", d=[2, 5, 10], l=[5, 10], networks=1000)
+    >>> ob.write_report(study, "report.html")  # doctest: +SKIP
+    PosixPath('report.html')
+    """
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):  # this also protects the files of the study
+        raise ValueError(f"out = {os.fspath(out)!r}: must end in .html")
+    run = None
+    if isinstance(study, (str, os.PathLike)):
+        from obstruction.studies.folder import load
+
+        folder, study = study, load(study)
+        run = provenance.recorded(study, folder)
+    text = report_page(study, schemes=schemes, d=d, l=l, level=level, run=run)
+    if path.is_dir():
+        raise ValueError(f"out = {path}: is a folder, name a file in it")
+    with replacing(path) as stream:
+        stream.write(text.encode())
+    return path
 
 
 def report_page(
@@ -60,7 +114,7 @@ def report_page(
     schemes, d, l, level
         As in `obstruction.write_report`.
     run : dict, optional
-        What the ``run.json`` of the study's folder holds.
+        The content of ``run.json`` in the folder of the study.
 
     Raises
     ------
@@ -68,15 +122,15 @@ def report_page(
         As in `obstruction.write_report`.
     """
     selection = select(study, schemes, d, l)
-    rows = selection.rows(study)
+    rows = table_rows(study, *selection)
     agreement = study.agreement(level=level)
     summaries = summarise(selection, rows)
-    texts = write_cells(study, selection, rows)
-    pictures, look = draw(rows, summaries)
-    maps = make_maps(look, len(selection.schemes))
+    texts, notes = cell_texts(selection, rows)
+    pictures, style = draw_pictures(rows, summaries)
+    library, maps = make_maps(style, len(selection.schemes))
     names = listed([scheme.label for scheme in selection.schemes])
     template, markup = _template()
-    programs = [markup(_script(text)) for text in (maps.library, _part("page.js"))]
+    programs = [markup(_script(text)) for text in (library, _part("page.js"))]
     return str(
         template.render(
             title=f"Obstruction at initialisation: {names}",
@@ -85,7 +139,7 @@ def report_page(
             policy=_policy(programs),
             style=markup(_part("page.css")),
             programs=programs,
-            data=markup(_as_json(_data(selection, rows, texts, summaries, look, maps))),
+            data=markup(_as_json(_data(selection, rows, texts, summaries, style, maps))),
             verdict=agreement.verdict,
             sentences=verdict_sentences(agreement),
             left_out=_left_out(study, selection),
@@ -96,7 +150,7 @@ def report_page(
             heads=HEADS,
             cells=_first_rows(rows, texts),
             count=len(rows),
-            notes=[(note.mark, markup(HTML.words(note.text))) for note in texts.notes],
+            notes=[(note.mark, markup(HTML.words(note.text))) for note in notes],
             bibtex=bibtex(),
             version=__version__,
             any_exact=any(one.exact for one in summaries),
@@ -105,7 +159,7 @@ def report_page(
 
 
 def _template() -> tuple[Any, Any]:
-    """Return the template, which escapes whatever is put into it, and the mark of safe text."""
+    """Return the template, which escapes all values, and the type of text that is not escaped."""
     try:
         from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
@@ -122,7 +176,7 @@ def _part(name: str) -> str:
 
 
 def _script(text: str) -> str:
-    """Return a program in the form in which a browser reads it from a page."""
+    """Return a program as it stands in the page, so that its checksum is the browser's."""
     text = "\n" + text.replace("\r\n", "\n").strip() + "\n"
     if "</script" in text.lower() or "<!--" in text:
         raise ValueError("a program of the report holds the end of a script")
@@ -130,10 +184,8 @@ def _script(text: str) -> str:
 
 
 def _policy(programs: Iterable[str]) -> str:
-    """Return a policy by which the page loads nothing and runs its own programs only."""
-    hashes = [
-        base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode() for text in programs
-    ]
+    """Return a content security policy: the page loads nothing and runs only its own programs."""
+    hashes = [base64_text(hashlib.sha256(str(text).encode()).digest()) for text in programs]
     scripts = " ".join(f"'sha256-{text}'" for text in hashes)
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
@@ -142,7 +194,7 @@ def _policy(programs: Iterable[str]) -> str:
 
 
 def _as_json(value: Any) -> str:
-    """Return JSON that no page can misread as the end of its script."""
+    """Return JSON without characters that could end the script in which it stands."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -150,56 +202,50 @@ def _as_json(value: Any) -> str:
 def _data(
     selection: Selection,
     rows: pd.DataFrame,
-    texts: Texts,
+    texts: dict[str, list[str]],
     summaries: tuple[SchemeSummary, ...],
-    look: Look,
-    maps: Maps,
+    style: MapStyle,
+    maps: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return what ``page.js`` works on; cells are in the order of the study's table."""
+    """Return the data for ``page.js``, with the cells in the order of the study's table."""
     return {
         "schemes": [{"label": one.label, "exact": one.exact} for one in summaries],
         "d": selection.d,
         "l": selection.l,
-        "texts": {name: getattr(texts, name) for name in ("exact", "empirical", "interval", "z")},
+        "texts": texts,
         "numbers": {
             "exact": _packed(rows["log10_exact"]),
             "empirical": _packed(rows["log10_empirical"]),
             "z": _packed(rows["z"]),
         },
-        "tilted": base64.b64encode(
-            (rows["estimator"] == "tilted").to_numpy(np.uint8).tobytes()
-        ).decode(),
-        "axes": {"d": look.d.edges, "l": look.l.edges},
-        "scales": {
-            name: {"low": scale.low, "high": scale.high, "palette": scale.palette}
-            for name, scale in look.scales.items()
-        },
+        "tilted": base64_text((rows["estimator"] == "tilted").to_numpy(np.uint8).tobytes()),
+        "axes": {"d": style.d.edges, "l": style.l.edges},
+        "scales": {name: asdict(scale) for name, scale in style.scales.items()},
         "rows": ROWS,
-        "maps": {"document": maps.document, "roots": maps.roots},
+        "maps": maps,
     }
 
 
 def _packed(column: pd.Series[Any]) -> str:
-    """Return numbers as the bytes of doubles, the lowest byte first."""
-    return base64.b64encode(column.to_numpy(np.float64).astype("<f8").tobytes()).decode()
+    """Return numbers as little-endian doubles in base64."""
+    return base64_text(column.to_numpy(np.float64).astype("<f8").tobytes())
 
 
-def _first_rows(rows: pd.DataFrame, texts: Texts) -> list[list[str]]:
-    few = min(ROWS, len(rows))
-    named = [rows[name].iloc[:few].astype("str").tolist() for name in ("scheme", "d", "l")]
-    numbers = [getattr(texts, name)[:few] for name in ("exact", "empirical", "interval", "z")]
-    estimators = rows["estimator"].iloc[:few].astype("str").tolist()
-    return [list(row) for row in zip(*named, *numbers, estimators, strict=True)]
+def _first_rows(rows: pd.DataFrame, texts: dict[str, list[str]]) -> list[tuple[str, ...]]:
+    few = rows.iloc[:ROWS].astype("str")
+    columns = [texts[name][:ROWS] if name in texts else few[name].tolist() for name in HEADS]
+    return list(zip(*columns, strict=True))
 
 
 def _left_out(study: Study, selection: Selection) -> str:
-    """Say which part of the study the page shows, if it is not all."""
-    if not selection.left_out:
-        return ""
+    """Return a paragraph about the cells that the page does not show, or "" if it shows all."""
     schemes, nd, nl = study.config.shape
+    cells = schemes * nd * nl
+    if selection.cells == cells:
+        return ""
     return (
-        f"This report shows {selection.cells:,} of the study's {study.counts.obstructed.size:,} "
+        f"This report shows {selection.cells:,} of the study's {cells:,} "
         f"cells: {len(selection.schemes):,} of {schemes:,} schemes, {len(selection.d):,} of "
         f"{nd:,} values of d, {len(selection.l):,} of {nl:,} values of l. The other "
-        f"{selection.left_out:,} are left out. The verdict is that of all cells."
+        f"{cells - selection.cells:,} are left out. The verdict is that of all cells."
     )

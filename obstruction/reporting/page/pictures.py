@@ -1,4 +1,4 @@
-"""The drawn heatmaps of a report, and what the interactive ones take over from them."""
+"""The heatmaps of a report as images, and their style, which the interactive ones share."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS: Final = 256
-"""Colours of a scale."""
+"""The number of colours of a scale."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the report: the image as a data address, what it shows, and its caption."""
+    """A figure of the report: a data URL, a size in pixels, a description and a caption."""
 
     address: str
     width: int
@@ -32,8 +32,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """The colours of a quantity, lowest first, and the numbers at both ends."""
+class ColourScale:
+    """The colours of a quantity from the lowest value to the highest, and these two values."""
 
     low: float
     high: float
@@ -41,8 +41,8 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class MapAxis:
-    """Where the cells of an axis end, on which scale, and which sizes are labelled."""
+class AxisStyle:
+    """The edges of the cells along an axis, its scale, and the sizes that are labelled."""
 
     edges: tuple[float, ...]
     log: bool
@@ -50,27 +50,27 @@ class MapAxis:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How the interactive heatmaps are drawn: as the drawn ones are.
+class MapStyle:
+    """The style that images and interactive heatmaps share.
 
     Attributes
     ----------
-    d, l : MapAxis
-    scales : dict of str to Scale
-        Of probabilities, of their common logarithms and of z-scores: "chance", "log10", "z".
+    d, l : AxisStyle
+    scales : dict of str to ColourScale
+        "chance" for probabilities, "log10" for their common logarithms, and "z" for z-scores.
     missing : str
         The colour of cells without a value.
     """
 
-    d: MapAxis
-    l: MapAxis
-    scales: dict[str, Scale]
+    d: AxisStyle
+    l: AxisStyle
+    scales: dict[str, ColourScale]
     missing: str
 
 
-def draw(
+def draw_pictures(
     rows: pd.DataFrame, summaries: tuple[SchemeSummary, ...]
-) -> tuple[tuple[Picture, ...], Look]:
+) -> tuple[tuple[Picture, ...], MapStyle]:
     """Draw the heatmaps of a study.
 
     Parameters
@@ -78,12 +78,12 @@ def draw(
     rows : DataFrame
         The cells, as in `obstruction.Study.table`.
     summaries : tuple of SchemeSummary
-        What the descriptions of the images say.
+        The summaries that the descriptions of the images state.
     """
     from obstruction.reporting import heatmaps
 
     plain, log = heatmaps.figure(rows), heatmaps.figure(rows, scale="log10")
-    look = _look(plain, log)
+    style = _map_style(plain, log)
     columns = "empirical probability of obstruction, exact probability, z-score"
     names = listed([one.label for one in summaries])
     alt = " ".join(
@@ -108,25 +108,27 @@ def draw(
         heatmaps.write(figure, stream)
         image = stream.getvalue()
         width, height = (int.from_bytes(image[at : at + 4]) for at in (16, 20))  # a PNG's header
-        data = base64.b64encode(image).decode()
+        address = f"data:image/png;base64,{base64_text(image)}"
         caption = (
             f"The probability that a network is obstructed, {how}: estimated, exact, and their "
             f"difference in standard errors.{more}"
         )
-        pictures.append(
-            Picture(f"data:image/png;base64,{data}", width, height, before + alt, caption)
-        )
+        pictures.append(Picture(address, width, height, before + alt, caption))
         figure.clear()
-    return tuple(pictures), look
+    return tuple(pictures), style
 
 
-def _look(plain: Figure, log: Figure) -> Look:
-    """Read axes and colours off the figures, so that both kinds of heatmap look alike."""
+def base64_text(data: bytes) -> str:
+    """Return bytes as text in base64."""
+    return base64.b64encode(data).decode()
+
+
+def _map_style(plain: Figure, log: Figure) -> MapStyle:
+    """Return the style of two figures with probabilities and with logarithms."""
     panel = plain.axes[0]
     mesh: Any = panel.collections[0]
     corners = mesh.get_coordinates()
-    missing = mesh.cmap(np.nan)
-    return Look(
+    return MapStyle(
         _axis(corners[0, :, 0], panel.get_xscale(), panel.get_xticks()),
         _axis(corners[:, 0, 1], panel.get_yscale(), panel.get_yticks()),
         {
@@ -134,17 +136,17 @@ def _look(plain: Figure, log: Figure) -> Look:
             "log10": _scale(log.axes[0].collections[0]),
             "z": _scale(plain.axes[2].collections[0]),
         },
-        _hex(missing),
+        _hex(mesh.cmap(np.nan)),
     )
 
 
-def _axis(edges: Any, scale: str, ticks: Any) -> MapAxis:
-    return MapAxis(tuple(map(float, edges)), scale == "log", tuple(map(float, ticks)))
+def _axis(edges: Any, scale: str, ticks: Any) -> AxisStyle:
+    return AxisStyle(tuple(map(float, edges)), scale == "log", tuple(map(float, ticks)))
 
 
-def _scale(mesh: Any) -> Scale:
+def _scale(mesh: Any) -> ColourScale:
     colours = mesh.cmap(np.linspace(0.0, 1.0, COLOURS))
-    return Scale(float(mesh.norm.vmin), float(mesh.norm.vmax), tuple(map(_hex, colours)))
+    return ColourScale(float(mesh.norm.vmin), float(mesh.norm.vmax), tuple(map(_hex, colours)))
 
 
 def _hex(colour: Any) -> str:

@@ -1,14 +1,13 @@
-"""Where the numbers of a study come from: what was sampled, how, when, and how to do it again."""
+"""The provenance of a study: what was sampled, how and when, and the command that repeats it."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from obstruction.reporting.page.selection import spelled
+from obstruction.tools.parsing import axis_text
 from obstruction.tools.version import __version__
 from obstruction.tools.words import counted
 
@@ -16,40 +15,30 @@ if TYPE_CHECKING:
     from obstruction.studies.study import Study
 
 
-def read_run(study: Study, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return what ``run.json`` says about how a study was made, if it is about this very study.
+def recorded(study: Study, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the content of ``run.json`` in a folder, or None if it is not about the study.
 
-    A folder whose run was interrupted may hold an older study beside what was counted since.
+    If a run was interrupted, the folder may still hold the file of an older study.
     """
     from obstruction.studies.folder import RUN
+    from obstruction.studies.run_file import digest, read_run
 
     try:
-        about = json.loads((Path(folder) / RUN).read_bytes())
-    except (OSError, ValueError):
+        entries, _ = read_run(Path(folder) / RUN)
+    except ValueError:
         return None
-    config = study.config
-    mine = {
-        "d": list(config.d),
-        "l": list(config.l),
-        "seed": config.seed,
-        "plan": config.plan,
-        "networks": study.networks,
-        "estimator": study.estimator,
-        "samples": study.samples,
-    }
-    labels = [scheme.label for scheme in config.schemes]
-    same = isinstance(about, dict) and all(about.get(name) == mine[name] for name in mine)
-    return about if same and [one["label"] for one in about["schemes"]] == labels else None
+    same = isinstance(entries, dict) and entries.get("digest") == digest(study)
+    return entries if same else None
 
 
 def origin(study: Study, run: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """Return the terms and the words of a study's provenance.
+    """Return the terms and descriptions of a study's provenance.
 
     Parameters
     ----------
     study : Study
     run : dict, optional
-        What its ``run.json`` says; without it there are no dates and no checksum.
+        The content of its ``run.json``. Without it, the dates and the checksum are not known.
     """
     config = study.config
     _, nd, nl = config.shape
@@ -89,12 +78,12 @@ def origin(study: Study, run: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def command(study: Study) -> str:
-    """Return the command that draws a study again."""
+    """Return the command that samples a study again."""
     config = study.config
     words = ["obstruction", "run"]
     for scheme in config.schemes:
         words += ["--scheme", scheme.label]
-    words += ["--d", spelled(config.d), "--l", spelled(config.l)]
+    words += ["--d", axis_text(config.d), "--l", axis_text(config.l)]
     words += ["--networks", str(study.networks), "--seed", str(config.seed)]
     words += ["--plan", config.plan, "--estimator", study.estimator]
     if study.estimator != "direct":
@@ -120,7 +109,7 @@ def _estimator(study: Study) -> str:
 
 def _sizes_in_words(sizes: tuple[int, ...]) -> str:
     """Return the sizes of an axis in words."""
-    text = spelled(sizes)
+    text = axis_text(sizes)
     if ":" in text:
         start, stop, *step = (f"{int(part):,}" for part in text.split(":"))
         return f"{start} to {stop}" + (f" in steps of {step[0]}" if step else "")

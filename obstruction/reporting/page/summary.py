@@ -1,4 +1,4 @@
-"""What a study shows, scheme by scheme, in a few numbers."""
+"""A summary of a study in a few numbers for each scheme."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Extreme:
-    """A number of a study and the cell where it is."""
+    """A smallest or largest number of a study, as text, and the cell that has it."""
 
     text: str
     d: int
@@ -34,26 +34,27 @@ class Extreme:
 
 @dataclass(frozen=True)
 class SchemeSummary:
-    """One scheme of a report.
+    """The summary of one scheme.
 
     Attributes
     ----------
     label : str
     hidden, output, ratio, bias : str
-        Formulas of Var W1, Var W2, their ratio a, and Var b1, empty without biases.
+        The formulas of Var W1, of Var W2, of their ratio a, and of Var b1. The last is empty if the
+        scheme has no biases.
     method : str
-        The way to its exact values, or why there are none.
+        The method by which the exact values are computed, or the reason why there are none.
     exact : bool
         Whether there are exact values.
-    source : str
-        What the numbers below are: "exact" or, without exact values, "empirical".
+    source : {"exact", "empirical"}
+        Whether `least`, `most` and `likely` are about exact or empirical probabilities.
     least, most : Extreme
         The smallest and the largest probability of obstruction.
     cells, likely, tilted : int
-        Cells that are shown, those with a probability of at least 1/2, and those that are
-        estimated from weighted samples.
+        The numbers of cells that are shown, of those with a probability of at least 1/2, and of
+        those that are estimated from weighted samples.
     worst : Extreme or None
-        The largest distance between exact and empirical, in standard errors.
+        The z-score that is farthest from 0.
     """
 
     label: str
@@ -72,7 +73,7 @@ class SchemeSummary:
     worst: Extreme | None
 
     def words(self) -> str:
-        """Return the scheme's numbers as a sentence, which serves who cannot see the pictures."""
+        """Return the summary as a sentence for readers who cannot see the pictures."""
         text = (
             f"{self.label}: the {self.source} probability of obstruction is {self.least}"
             if self.cells == 1
@@ -137,5 +138,5 @@ def _cell(rows: pd.DataFrame, at: int) -> tuple[int, int]:
 
 
 def verdict_sentences(agreement: Agreement) -> list[str]:
-    """Return the verdict as ``obstruction check`` words it, a sentence each."""
+    """Return the sentences in which ``obstruction check`` states the verdict."""
     return re.split(r"(?<=\.) (?=[A-Z0-9])", " ".join(str(agreement).split()))

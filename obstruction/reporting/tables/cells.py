@@ -31,32 +31,38 @@ _EMPIRICAL: Final = (
 )
 
 
-def study_rows(
+def study_cells(study: Study, arrangement: Arrangement, values: tuple[str, ...]) -> pd.DataFrame:
+    """Return the chosen cells of a study's table as `printed_columns` gives them."""
+    keys = (arrangement.keys(name) for name in ("scheme", "d", "l"))
+    return printed_columns(table_rows(study, *keys), values)
+
+
+def table_rows(
     study: Study, schemes: Sequence[InitScheme], d: Sequence[int], l: Sequence[int]
 ) -> pd.DataFrame:
-    """Return the rows of the chosen cells in a study's table; the last axis runs fastest."""
+    """Return the rows of a study's table for some of its schemes and sizes, in the order given."""
     config = study.config
     labels = [scheme.label for scheme in config.schemes]
-    where: Any = np.ix_(
+    places: Any = np.ix_(
         np.array([labels.index(scheme.label) for scheme in schemes]),
         np.searchsorted(config.d, d),
         np.searchsorted(config.l, l),
     )
-    places = np.ravel_multi_index(where, config.shape).ravel()
-    return study.table().iloc[places].reset_index(drop=True)
+    rows = np.ravel_multi_index(places, config.shape).ravel()
+    return study.table().iloc[rows].reset_index(drop=True)
 
 
-def study_cells(study: Study, arrangement: Arrangement, values: tuple[str, ...]) -> pd.DataFrame:
-    """Return the chosen cells of a study's table, one a row, with the columns of the values.
+def printed_columns(rows: pd.DataFrame, values: tuple[str, ...]) -> pd.DataFrame:
+    """Return the columns of a study's table that are needed to print some of `VALUES`.
 
-    Estimates come with the column ``interval_level``, the confidence of their intervals.
+    Estimates come with the column ``interval_level``, the confidence level of their intervals.
     """
     from obstruction.studies.table import INTERVAL_LEVEL
 
     columns = ["scheme", "d", "l"]
     columns += [*_EXACT] if "exact" in values else []
     columns += [*_EMPIRICAL] if "empirical" in values else []
-    frame = study_rows(study, *map(arrangement.keys, ("scheme", "d", "l")))[columns]
+    frame = rows[columns].copy()
     for name in frame.columns[[dtype == "category" for dtype in frame.dtypes]]:
         frame[name] = frame[name].astype("str")
     if "empirical" in values:
@@ -114,7 +120,7 @@ def accurate_digits(method: str, log10: float) -> int:
     >>> accurate_digits("F distribution", -1.5e6)
     7
     """
-    if method == "certain":
+    if method == "certain" or log10 == -math.inf:
         return MOST_DIGITS
     error, share = (1e-12, 1e-14) if method == "F distribution" else (1e-10, 1e-13)
     error = max(error, share * -log10 * math.log(10.0))

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.contents import Contents, OperationGraph, UnreadableModel, encode_bfloat16
-from obstruction.models.readers.files import Bytes, fitting, most_expanded, replacing, told_as
+from obstruction.models.readers.files import Bytes, fitting, most_expanded, told_as
 from obstruction.models.readers.keras import config as keras_config
 from obstruction.models.readers.keras.datasets import WEIGHTS, Found, ask, listing, opened
 from obstruction.models.readers.zip_archives import Archive
+from obstruction.tools.files import replacing
 
 FORMAT: Final = "Keras"
 SUFFIXES: Final = (".keras", ".weights.h5", ".h5")

@@ -23,12 +23,12 @@ from obstruction.models.readers.files import (
     Splice,
     bytes_of,
     mapped,
-    replacing,
     spliced,
     stored_type,
     tensor_of,
     told_as,
 )
+from obstruction.tools.files import replacing
 
 # the form of raw bytes and the field of separate numbers, by the values of TensorProto.DataType
 KINDS: Final = {

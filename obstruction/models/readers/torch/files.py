@@ -27,11 +27,12 @@ from obstruction.models.contents import (
     overlapping,
 )
 from obstruction.models.operations.graphs import operation_chain
-from obstruction.models.readers.files import fitting, replacing, shown, told_as
+from obstruction.models.readers.files import fitting, shown, told_as
 from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch.pickles import Call
 from obstruction.models.readers.torch.storages import LEGACY, TorchFile, View, is_tensor, view
 from obstruction.models.readers.zip_archives import first_member
+from obstruction.tools.files import replacing
 
 FORMAT: Final = "PyTorch"
 SUFFIXES: Final = (".pt", ".pth", ".bin", ".ckpt")
