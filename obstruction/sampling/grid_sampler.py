@@ -119,13 +119,7 @@ class GridSampler(Sampler[GridTally, Counts]):
         return shared + threads * per_thread + _TABLE_BYTES * cells
 
     def check_memory(self, threads: int) -> None:
-        """Refuse a study that this machine could not hold.
-
-        Raises
-        ------
-        ValueError
-            If it needs more memory than is available; the message says how much.
-        """
+        """Refuse a study that this machine could not hold, with a `ValueError`."""
         schemes, nd, nl = self.config.shape
         check_room(
             f"d, l: {schemes} x {nd:,} x {nl:,} cells with up to {self.config.l[-1]:,} neurons",

@@ -2,14 +2,14 @@
 
 A sampler says what is drawn and how it is counted. It knows nothing of threads, of how the work is
 cut into ranges, or of interruptions: `obstruction.sampling.runner` sees to these for all samplers.
-A new sampler is a frozen dataclass with the three methods of `Sampler`.
+A new sampler is a frozen dataclass with two methods, `Sampler.tally` and `Sampler.count`.
 """
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,15 @@ class Sampler(ABC, Generic[Tally, Result]):
     alone. A sampler does not change and can be pickled, so that other threads, processes and
     machines count the same.
 
-    Each worker counts on a *tally* of its own, which may be of any kind, and turns it into counts
-    from time to time.
+    Each worker counts on a *tally* of its own and hands it over from time to time. A tally may hold
+    the counts themselves, or something else from which `result` makes them.
+    """
+
+    in_order: ClassVar[bool] = False
+    """Whether the order of additions matters, as it does for sums of floats.
+
+    If so, every draw is counted on a tally of its own, and the results are added in the order of
+    the draws. Otherwise a tally takes many draws, and results are added as they come.
     """
 
     @property
@@ -45,15 +52,6 @@ class Sampler(ABC, Generic[Tally, Result]):
     def most(self) -> int:
         """How many draws a tally has room for."""
         return sys.maxsize
-
-    @property
-    def in_order(self) -> bool:
-        """Whether the order of additions matters, as it does for sums of floats.
-
-        If so, every draw is counted on a tally of its own, and the results are added in the order
-        of the draws. Otherwise a tally takes many draws, and results are added as they come.
-        """
-        return False
 
     @abstractmethod
     def tally(self) -> Tally:
@@ -78,6 +76,6 @@ class Sampler(ABC, Generic[Tally, Result]):
             Whether all draws were added. If not, the tally is not used any more.
         """
 
-    @abstractmethod
     def result(self, tally: Tally) -> Result:
-        """Return the counts of a tally, which is not used any more."""
+        """Return the counts of a tally, which is not used any more; here the tally itself."""
+        return cast(Result, tally)

@@ -21,8 +21,6 @@ from obstruction.sampling.interface import Sampler
 from obstruction.sampling.kernels import signs as kernels
 from obstruction.tools.workers import check_room
 
-IntArray = NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
 class SignCounts:
@@ -36,15 +34,20 @@ class SignCounts:
         Frozen positive and frozen negative output weights, summed over the networks.
     """
 
-    unreachable: IntArray
-    frozen: IntArray
+    unreachable: NDArray[np.int64]
+    frozen: NDArray[np.int64]
+
+    @classmethod
+    def zero(cls, shape: tuple[int, int, int]) -> SignCounts:
+        """Return the counts of no network at all."""
+        return cls(np.zeros(shape, np.int64), np.zeros((2, *shape), np.int64))
 
     def __add__(self, other: SignCounts) -> SignCounts:
         return SignCounts(self.unreachable + other.unreachable, self.frozen + other.frozen)
 
 
 @dataclass(frozen=True)
-class SignSampler(Sampler[list[SignCounts], SignCounts]):
+class SignSampler(Sampler[SignCounts, SignCounts]):
     """The networks of a grid, judged by the signs of their frozen output weights.
 
     Parameters
@@ -64,20 +67,15 @@ class SignSampler(Sampler[list[SignCounts], SignCounts]):
     def _parts(self) -> list[GridPart]:
         return grid_parts(self.config)
 
-    def tally(self) -> list[SignCounts]:
-        """Return counts of no network for each part of the grid."""
-        shapes = [part.grid.thresholds[..., :-1].shape for part in self._parts]
-        return [
-            SignCounts(np.zeros(shape, np.int64), np.zeros((2, *shape), np.int64))
-            for shape in shapes
-        ]
+    def tally(self) -> SignCounts:
+        """Return counts of no network."""
+        return SignCounts.zero(self.config.shape)
 
-    def count(
-        self, tally: list[SignCounts], start: int, stop: int, flag: NDArray[np.uint8]
-    ) -> bool:
+    def count(self, tally: SignCounts, start: int, stop: int, flag: NDArray[np.uint8]) -> bool:
         """Count networks in all parts of the grid."""
         needs = np.array([self.config.l, self.positive, self.negative], np.int64)
-        for part, found in zip(self._parts, tally, strict=True):
+        for part in self._parts:
+            found = SignCounts.zero(part.grid.thresholds[..., :-1].shape)
             for block, first, count in streams.pieces(start, stop):
                 if not kernels.count_unreachable(
                     streams.block_key(self.config.seed, part.path, block),
@@ -91,25 +89,12 @@ class SignSampler(Sampler[list[SignCounts], SignCounts]):
                     found.frozen,
                 ):
                     return False
+            tally.unreachable[part.where] += found.unreachable
+            tally.frozen[:, *part.where] += found.frozen
         return True
 
-    def result(self, tally: list[SignCounts]) -> SignCounts:
-        """Return the counts of all parts in one table."""
-        shape = self.config.shape
-        whole = SignCounts(np.zeros(shape, np.int64), np.zeros((2, *shape), np.int64))
-        for part, found in zip(self._parts, tally, strict=True):
-            whole.unreachable[part.where] = found.unreachable
-            whole.frozen[:, *part.where] = found.frozen
-        return whole
-
     def check_memory(self, threads: int) -> None:
-        """Refuse networks or a grid that this machine could not hold.
-
-        Raises
-        ------
-        ValueError
-            If they need more memory than is available; the message says how much.
-        """
+        """Refuse networks or a grid that this machine could not hold, with a `ValueError`."""
         d, l = self.config.d[-1], self.config.l[-1]
         check_room(
             f"d, l: {threads} networks of {l:,} neurons with {d:,} inputs each",

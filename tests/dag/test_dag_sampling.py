@@ -11,8 +11,9 @@ import obstruction as ob
 from obstruction.dag import Network, edge_laws, freezable_edges, replay_dag
 from obstruction.dag.probability import sampling
 from obstruction.dag.probability.kernels import count_frozen, least_closed_sum
-from obstruction.dag.probability.sampling import DagSampler, FrozenCounts, count
+from obstruction.dag.probability.sampling import DagSampler, FrozenCounts
 from obstruction.sampling import streams
+from obstruction.sampling.runner import Runner
 from obstruction.schemes import scheme_names
 from obstruction.schemes.laws import LAWS
 from obstruction.topology.closures import smallest_closed_sum
@@ -31,6 +32,13 @@ def fitting(scheme, net):
     """Return a scheme that the biases of a network allow."""
     biased = any(a == "bias" and b in net.hidden for a, b in net.edges)
     return "kaiming_normal" if ob.scheme(scheme).has_bias and not biased else scheme
+
+
+def count(net, scheme, networks, *, seed, threads, start=0):
+    """Draw networks and count their frozen weights."""
+    runner = Runner(DagSampler.of(net, scheme, seed=seed))
+    runner.run(start + networks, start=start, threads=threads)
+    return runner.snapshot()[1]
 
 
 def replayed(net, scheme, networks, seed=0):
@@ -152,7 +160,7 @@ def test_threads_batches_and_parts_change_nothing(skips, monkeypatch):
     first = count(skips, "torch_linear", 1500, seed=1, threads=1)
     assert_same(first + count(skips, "torch_linear", 3500, seed=1, threads=2, start=1500), whole)
     monkeypatch.setattr(sampling, "_IN_FLIGHT", 1)
-    assert DagSampler.of(skips, "torch_linear", seed=1).batch == 32
+    assert DagSampler.of(skips, "torch_linear", seed=1).least == 32
     assert_same(count(skips, "torch_linear", 5000, seed=1, threads=1), whole)
     assert (
         count(skips, "torch_linear", 5000, seed=2, threads=1).edges.tolist() != whole.edges.tolist()

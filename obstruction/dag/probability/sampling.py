@@ -23,7 +23,6 @@ from obstruction.dag.reachable.frozen import RTOL
 from obstruction.sampling import streams
 from obstruction.sampling.interface import Sampler
 from obstruction.sampling.kernels import networks as kernels
-from obstruction.sampling.runner import Runner
 from obstruction.schemes import SchemeLike
 from obstruction.tools.checks import check_count, check_seed
 from obstruction.tools.workers import check_room
@@ -102,7 +101,9 @@ def freezable_edges(graph: Graph) -> Indices:
 
 @dataclass(frozen=True, eq=False)
 class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
-    """Networks on a graph, of which the weights that are frozen are counted.
+    """Networks on a graph, of which the frozen weights are counted.
+
+    A weight counts if `frozen_edges` calls it frozen, with its tolerance for floats.
 
     Attributes
     ----------
@@ -129,13 +130,7 @@ class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
 
     @classmethod
     def of(cls, graph: Graph, scheme: SchemeLike, *, seed: int) -> DagSampler:
-        """Find out which weights of a graph are to be drawn.
-
-        Raises
-        ------
-        ValueError
-            If the scheme does not fit the network.
-        """
+        """Find out which weights are to be drawn; a scheme that does not fit is a `ValueError`."""
         laws = edge_laws(graph, scheme)
         edges = freezable_edges(graph)
         found = list(_candidates(graph))
@@ -155,25 +150,14 @@ class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
         return cls(seed, graph.size, edges, nodes.size, draws, candidates, regions)
 
     @property
-    def batch(self) -> int:
-        """How many networks a worker has in flight."""
+    def least(self) -> int:
+        """As many networks as a worker has in flight."""
         most = _IN_FLIGHT // max(self.nodes, self.edges.size, 1)
         return max(kernels.PAD, min(kernels.CHUNK, most // kernels.PAD * kernels.PAD))
 
-    @property
-    def least(self) -> int:
-        """As many networks as a worker has in flight."""
-        return self.batch
-
     def check_memory(self, threads: int) -> None:
-        """Refuse workers that this machine could not hold.
-
-        Raises
-        ------
-        ValueError
-            If they need more memory than is available; the message says how much.
-        """
-        each = self.batch * (16 * self.nodes + self.edges.size + 100) + 16 * self.edges.size
+        """Refuse workers that this machine could not hold, with a `ValueError`."""
+        each = self.least * (16 * self.nodes + self.edges.size + 100) + 16 * self.edges.size
         check_room(f"threads: {threads} workers", threads * each)
 
     def tally(self) -> FrozenCounts:
@@ -188,7 +172,7 @@ class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
                 streams.block_key(self.seed, streams.graph_path(), block),
                 first,
                 several,
-                self.batch,
+                self.least,
                 self.draws,
                 self.candidates,
                 self.regions,
@@ -206,42 +190,6 @@ class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
         edges = np.zeros(self.size, np.int64)
         edges[self.edges] = tally.edges
         return FrozenCounts(int(tally.numbers.sum()), tally.numbers, edges)
-
-
-def count(
-    graph: Graph, scheme: SchemeLike, networks: int, *, seed: int, threads: int, start: int = 0
-) -> FrozenCounts:
-    """Draw networks and count their frozen weights.
-
-    Parameters
-    ----------
-    graph : Graph
-    scheme : str or InitScheme
-        Of independent weights.
-    networks : int
-        How many, >= 1.
-    seed : int
-        The seed, >= 0.
-    threads : int
-        Workers, >= 1, without influence on the counts.
-    start : int
-        The number of the first network, >= 0.
-
-    Returns
-    -------
-    FrozenCounts
-        A weight counts if `frozen_edges` calls it frozen, with its tolerance for floats.
-
-    Raises
-    ------
-    ValueError
-        If the scheme does not fit the network, or the work not into memory.
-    """
-    sampler = DagSampler.of(graph, scheme, seed=seed)
-    sampler.check_memory(threads)
-    runner = Runner(sampler)
-    runner.run(start + networks, start=start, threads=threads)
-    return runner.snapshot()[1]
 
 
 def replay_dag(graph: Graph, scheme: SchemeLike, *, network: Any, seed: Any = 0) -> FloatArray:

@@ -14,9 +14,10 @@ import numpy as np
 from obstruction.dag.graph.graph import FloatArray, Graph
 from obstruction.dag.graph.names import shown
 from obstruction.dag.probability.exact import FrozenProbabilities, frozen_probabilities
-from obstruction.dag.probability.sampling import FrozenCounts, count, freezable_edges
+from obstruction.dag.probability.sampling import DagSampler, FrozenCounts, freezable_edges
 from obstruction.sampling.inference import binomial
 from obstruction.sampling.inference.verdict import Verdict
+from obstruction.sampling.runner import Runner
 from obstruction.schemes import InitScheme, SchemeLike, as_scheme
 from obstruction.tools.checks import check_count, check_probability, check_seed
 from obstruction.tools.words import columns, counted
@@ -258,7 +259,11 @@ def sample_dag(
     several, chosen = check_count("networks", networks), check_seed(seed)
     workers = resolve_threads(threads)
     begun = time.perf_counter()
-    counts = count(network, rule, several, seed=chosen, threads=workers)
+    sampler = DagSampler.of(network, rule, seed=chosen)
+    sampler.check_memory(workers)
+    runner = Runner(sampler)
+    runner.run(several, threads=workers)
+    _, counts = runner.snapshot()
     return DagStudy(network, rule, chosen, counts, time.perf_counter() - begun, workers)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,8 @@ class TiltedSampler(Sampler[list[Moments], Moments]):
         The seed, >= 0.
     """
 
+    in_order: ClassVar[bool] = True
+
     cells: Cells
     samples: int
     seed: int
@@ -71,11 +73,6 @@ class TiltedSampler(Sampler[list[Moments], Moments]):
         return np.repeat([float(tilt.effort) for tilt in self.tilts], self._pieces)
 
     @property
-    def in_order(self) -> bool:
-        """True, as sums of weights are rounded."""
-        return True
-
-    @property
     def _pieces(self) -> int:
         """Pieces under each tilt."""
         return -(-self.samples // _PIECE)
@@ -88,24 +85,14 @@ class TiltedSampler(Sampler[list[Moments], Moments]):
         """Draw pieces and add up the weights of each."""
         for number in range(start, stop):
             place, piece = divmod(number, self._pieces)
-            found = np.zeros((len(self.tilts[place].rows), kernels.SUMS))
-            if not self._draw(self.tilts[place], piece * _PIECE, flag, found):
-                return False
-            tally.append(Moments({place: found}))
-        return True
-
-    def result(self, tally: list[Moments]) -> Moments:
-        """Return the sum over the pieces."""
-        return reduce(operator.add, tally, Moments({}))
-
-    def _draw(self, tilt: Tilt, start: int, flag: NDArray[np.uint8], found: FloatArray) -> bool:
-        samples = min(_PIECE, self.samples - start)
-        first, blocks = start // kernels.BLOCK, -(-samples // kernels.BLOCK)
-        path = tilted_path(self.cells.hidden, tilt.number)
-        edge, scale = edge_and_scale(self.cells.hidden, np.asarray(tilt.kappa))
-        return bool(
-            kernels.sample(
-                np.stack([block_key(self.seed, path, first + i) for i in range(blocks)]),
+            tilt, first = self.tilts[place], piece * _PIECE // kernels.BLOCK
+            samples = min(_PIECE, self.samples - piece * _PIECE)
+            blocks = range(first, first + -(-samples // kernels.BLOCK))
+            path = tilted_path(self.cells.hidden, tilt.number)
+            edge, scale = edge_and_scale(self.cells.hidden, np.asarray(tilt.kappa))
+            found = np.zeros((len(tilt.rows), kernels.SUMS))
+            if not kernels.sample(
+                np.stack([block_key(self.seed, path, block) for block in blocks]),
                 samples,
                 self.cells.hidden.code,
                 self.cells.output.code,
@@ -118,5 +105,11 @@ class TiltedSampler(Sampler[list[Moments], Moments]):
                 tilt.cells,
                 flag,
                 found,
-            )
-        )
+            ):
+                return False
+            tally.append(Moments({place: found}))
+        return True
+
+    def result(self, tally: list[Moments]) -> Moments:
+        """Return the sum over the pieces."""
+        return reduce(operator.add, tally, Moments({}))

@@ -243,17 +243,8 @@ class Tilt(NamedTuple):
             [shift, slope, cells.beta, *edge_and_scale(cells.bias, kappa * cells.beta)], axis=1
         )
         bound = log_mean + (kappa * largest if kappa else 0.0)
-        starts = np.append(first, cells.d.size)
-        return cls(
-            number,
-            rows,
-            kappa,
-            columns.astype(np.int64),
-            starts,
-            described,
-            log_mean + shift,
-            bound,
-        )
+        sizes, starts = columns.astype(np.int64), np.append(first, cells.d.size)
+        return cls(number, rows, kappa, sizes, starts, described, log_mean + shift, bound)
 
 
 def grouped(cells: Cells) -> Iterator[Tilt]:
