@@ -169,7 +169,7 @@ def solve(
     enough = min(demands.slack, default=1.0) / 8.0
     residual, error = _residual(image, x)
     if not any(a and b for a, b in pairwise(inside)):
-        x, error = image, 0.0  # no two neighbouring layers move, so that F is constant
+        x, error = image, 0.0  # no demand depends on x, so its first image is the fixed point
     history, tries, good = _History(), 0, (x, image, error)
     while error > max(enough, 2.0**-50 * max(a.max(initial=0.0) for a in image)):
         x = history.leap(x, demands.shift(residual), demands.active)

@@ -76,7 +76,7 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     """Return a module or a state dict with new values.
 
     With ``inplace`` the tensors themselves are overwritten, so that optimisers continue with them.
-    Otherwise a state dict is copied with only the tensors that change. A module must compute the same
+    A copy of a state dict shares the tensors that do not change. A module must compute the same
     function before and after. This is checked on random inputs with copies of the module, unless it
     has hooks, cannot be copied or takes no vectors.
 
