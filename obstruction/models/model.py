@@ -75,7 +75,7 @@ class Layer:
         return int(self.weight.shape[1])
 
     def oriented(self, matrix: NDArray[Any]) -> NDArray[Any]:
-        """Return a view of stored weights as (outputs, inputs), or of such weights as stored."""
+        """Return a matrix, transposed if the weights are stored as (inputs, outputs)."""
         return matrix if self.layout == "out_in" else matrix.T
 
     def with_values(self, values: Mapping[str, NDArray[Any]]) -> Layer:

@@ -1,4 +1,4 @@
-"""What a user says of a model that the model may not say itself."""
+"""The options with which a user completes what the source of a model says."""
 
 from __future__ import annotations
 

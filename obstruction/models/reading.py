@@ -1,4 +1,4 @@
-"""Models read from any source, and written back to it with other numbers."""
+"""Models are read from files or objects of any format, and written with new numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read(source: Any, options: ReadOptions = NO_OPTIONS) -> Model:
 
 
 def read_contents(source: Any) -> Contents:
-    """Return what is in a file or object, before it is understood as a network.
+    """Return the tensors in a file or object, and what it says of its layers.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def _file_reader(path: Path) -> FileReader:
     from obstruction.models.readers.file_readers import FILE_READERS
 
     head = _head(path)
-    if path.suffix != ".skops":  # a zip archive of arrays, which would pass for NumPy's
+    if path.suffix != ".skops":  # which holds arrays and would be taken for an .npz file
         for named in (Path("unnamed"), path):  # the suffix counts only if the content is unclear
             for reader in FILE_READERS:
                 if reader.matches(head, named):

@@ -100,7 +100,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class Bag:
-    """What names and shapes tell of the tensors of a source that says no more.
+    """What the names and shapes of tensors tell, where the source tells no more.
 
     Attributes
     ----------

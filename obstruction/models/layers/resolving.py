@@ -1,4 +1,4 @@
-"""From what a reader found to the layers of a network, their order, orientation and links.
+"""The layers of a network in forward order, their orientations and links, from `Contents`.
 
 Nothing is guessed. If neither the source nor the shapes decide, an error names the option that the
 user must give.

@@ -40,7 +40,7 @@ def read(source: Any) -> Contents:
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
-    """Return a network or pipeline with new weights, with which ``partial_fit`` goes on."""
+    """Return a network or pipeline with new weights, with which ``partial_fit`` continues."""
     check_changes(changes, _held(_last(source)))
     target = source if inplace else copy.deepcopy(source)
     overwrite(_held(_last(target)), changes)

@@ -137,14 +137,7 @@ class Store:
     def place(self, name: str, proto: Any, size: int | None) -> tuple[str, int]:
         """Return the file beside the model that holds a tensor, and the position in it.
 
-        Parameters
-        ----------
-        name : str
-            The name of the tensor.
-        proto : onnx.TensorProto
-            The message that describes it.
-        size : int or None
-            The number of its bytes, None if that does not matter.
+        The tensor must have ``size`` bytes there, unless that is None.
 
         Raises
         ------

@@ -72,11 +72,12 @@ def read(source: Any) -> Contents:
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
-    """Return a module or state dict with new values, on which optimisers go on if it is in place.
+    """Return a module or a state dict with new values.
 
-    A module must compute the same function before and after. This is checked on random inputs with
-    copies of the module, unless it has hooks, cannot be copied or takes no vectors. A copy of a
-    state dict shares the tensors that do not change.
+    With ``inplace`` the tensors themselves are overwritten, so that optimisers continue with them.
+    A copy of a state dict shares the tensors that do not change. A module must compute the same
+    function before and after. This is checked on random inputs with copies of the module, unless it
+    has hooks, cannot be copied or takes no vectors.
 
     Raises
     ------

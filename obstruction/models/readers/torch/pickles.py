@@ -307,8 +307,9 @@ def _utf8(piece: memoryview) -> str:
 
 def _tuple_of(count: int) -> Callable[[_Machine], None]:
     def push(machine: _Machine) -> None:
-        parts = [machine.pop() for _ in range(count)]
-        machine.stack.append(tuple(parts[::-1]))
+        if len(machine.stack) < count:
+            raise ValueError("damaged (a pickle takes an object from an empty stack)")
+        machine.stack[-count:] = [tuple(machine.stack[-count:])]
 
     return push
 

@@ -65,21 +65,11 @@ _FROM_TYPE: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """A one-dimensional array to which a pickle refers.
+    """A one-dimensional array of numbers to which a pickle refers."""
 
-    Attributes
-    ----------
-    key : str
-        Its name in the file.
-    kind : str
-        The type of its numbers, by the name that `Tensor.dtype` gives it.
-    count : int
-        How many numbers it has.
-    """
-
-    key: str
-    kind: str
-    count: int
+    key: str  # the name of the array in the file
+    kind: str  # the type of its numbers, by the name that `Tensor.dtype` gives it
+    count: int  # the number of its numbers
 
 
 @dataclass(frozen=True)
