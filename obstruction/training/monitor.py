@@ -373,7 +373,7 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _reader(source: Any, model: Any) -> Callable[[], Mapping[str, Tensor]]:
-    """Return a function that reads the present tensors without tracing a module again."""
+    """Return what reads the present tensors; a module's graph is not traced again."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(source, torch.nn.Module):
         return lambda: models.read_contents(source).tensors
