@@ -374,7 +374,7 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _reader(source: Any, model: Any) -> Callable[[], Mapping[str, Tensor]]:
-    """Return a function that reads the present tensors without tracing a module again."""
+    """Return what reads the present tensors; a module's graph is not traced again."""
     torch = sys.modules.get("torch")
     names = [tensor.name for layer in model.layers for tensor in layer.tensors]
     is_module = torch is not None and isinstance(source, torch.nn.Module)

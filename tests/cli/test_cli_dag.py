@@ -188,7 +188,10 @@ def test_disagreement_exits_with_one(command, monkeypatch):
         ("FILE --mlp 3,1", "give one of FILE, --mlp and --edges"),
         ("--mlp 3,4,1", "--mlp has no weights: give --scheme"),
         ("--mlp 3,x,1 --scheme kaiming_normal", "mlp[1] = 'x': must be a whole number"),
-        ("--mlp 3 --scheme kaiming_normal", "widths = [3]: must be the inputs and the outputs"),
+        (
+            "--mlp 3 --scheme kaiming_normal",
+            "widths = [3]: must hold at least the inputs and the outputs",
+        ),
         ("--mlp 3,4,1 --scheme kaimin_normal", "did you mean 'kaiming_normal'?"),
         (
             "--mlp 3,4,1 --scheme orthogonal",
