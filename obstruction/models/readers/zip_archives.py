@@ -36,7 +36,7 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _DESCRIPTOR: Final = 0x8
 _UTF8: Final = 0x800
-_WIDE: Final = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # say that the number has 64 bits, elsewhere
+_WIDE: Final = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # instead of numbers of 64 bits, which follow
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 MOST_DIMENSIONS: Final = 32
 
 _LEGACY_VERSION: Final = 1001
-_BYTES_PER_OPERATION: Final = 64  # of a file; an operation makes an object of about that size
+_BYTES_PER_OPERATION: Final = 64  # of a large file, which keeps the objects smaller than the file
 
 _STORAGES: Final = {
     "DoubleStorage": "float64",
@@ -69,7 +69,7 @@ class Storage:
 
     key: str  # the name of the array in the file
     kind: str  # the type of its numbers, by the name that `Tensor.dtype` gives it
-    count: int  # the number of its numbers
+    count: int  # how many numbers it has
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def view(value: Call) -> tuple[View | None, bool]:
         If the file describes an impossible tensor.
     """
     trained = True
-    for _ in range(8):  # PyTorch nests parameters once
+    for _ in range(8):  # PyTorch never nests tensors as deeply
         args = value.args
         if not isinstance(args, tuple):
             raise ValueError("damaged (a tensor without a description)")
