@@ -226,8 +226,8 @@ def areas(table: pd.DataFrame | None = None) -> pd.DataFrame:
 
 
 def two_schemes() -> Statement:
-    counted = areas()
-    ratios = (counted["Xavier"] / counted["Kaiming"]).to_numpy()
+    sizes = areas()
+    ratios = (sizes["Xavier"] / sizes["Kaiming"]).to_numpy()
     xavier, kaiming = (chance(scheme, D, L) for scheme in SCHEMES)
     larger = xavier > kaiming
     claims = (

@@ -315,8 +315,8 @@ class _Test(NamedTuple):
 
     def detectable(self, alpha: float, power: float) -> FloatArray:
         """Return the smallest relative error of the exact value that is found so often."""
-        counted = np.where(self.tilted, np.nan, self.exact)
-        found = detectable(self.trials, counted, alpha=alpha, power=power).either
+        direct = np.where(self.tilted, np.nan, self.exact)
+        found = detectable(self.trials, direct, alpha=alpha, power=power).either
         sure = special.ndtri(1.0 - alpha / 2.0) + special.ndtri(power)
         tested = self.tilted & ~np.isnan(self.exact)
         seen = np.where(self.error > 0.0, sure * self.error, np.inf)  # 0: certain, nothing to see
