@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
@@ -79,12 +82,14 @@ def read_cells(
         data = Path(path).read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    columns: dict[str, Any] = {}
+    sound = 0
     with np.errstate(all="ignore"):  # damaged numbers may overflow
-        try:
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
             columns = _parse(data)
-            _check(columns, config, networks)
-        except (ValueError, TypeError, OverflowError):
-            raise ValueError(f"{path}{_first_fault(data, config, networks)}") from None
+            sound = _sound_rows(columns, config, networks)
+        if not columns or not columns["d"].size == sound == math.prod(config.shape):
+            raise ValueError(f"{path}{_first_fault(data, config, networks, columns, sound)}")
     counts = Counts(
         networks,
         columns["obstructed"].reshape(config.shape),
@@ -121,18 +126,22 @@ def _number(text: str) -> float:
     return float(text or "nan")
 
 
-def _check(columns: Mapping[str, Any], config: StudyConfig, networks: int) -> None:
+def _sound_rows(columns: Mapping[str, Any], config: StudyConfig, networks: int) -> int:
+    """Return the number of rows before the first one at fault."""
     schemes, nd, nl = config.shape
-    labels = np.repeat([scheme.label for scheme in config.schemes], nd * nl)
-    samples = columns["samples"][columns["estimator"] == "tilted"]
-    conditions = _conditions(columns, networks, samples[0] if samples.size else 0)
-    if not (
-        np.array_equal(columns["scheme"], labels)
-        and np.array_equal(columns["d"], np.tile(np.repeat(config.d, nl), schemes))
-        and np.array_equal(columns["l"], np.tile(config.l, schemes * nd))
-        and all(np.all(met) for met, _ in conditions)
-    ):
-        raise ValueError("a value is impossible")
+    rows = min(columns["d"].size, schemes * nd * nl)
+    cells = {name: column[:rows] for name, column in columns.items()}
+    sound = cells["scheme"] == np.repeat([s.label for s in config.schemes], nd * nl)[:rows]
+    sound &= cells["d"] == np.tile(np.repeat(config.d, nl), schemes)[:rows]
+    sound &= cells["l"] == np.tile(config.l, schemes * nd)[:rows]
+    for met, _ in _conditions(cells, networks, _samples(cells)):
+        sound &= met
+    return rows if sound.all() else int(sound.argmin())
+
+
+def _samples(columns: Mapping[str, Any]) -> int:
+    """Return the number of weighted samples in the first cell that has any, or 0."""
+    return int(columns["samples"][columns["estimator"] == "tilted"][:1].sum())
 
 
 Condition: TypeAlias = tuple[Any, Callable[[Mapping[str, str]], str]]
@@ -187,14 +196,22 @@ def _fits(cells: Mapping[str, Any], name: str, rate: Any, counted: str) -> Condi
     return np.isclose(cells[name], rate, rtol=1e-9, atol=1e-300), complain
 
 
-def _first_fault(data: bytes, config: StudyConfig, networks: int) -> str:
-    """Return the number of the first line at fault in a damaged file, and what is wrong with it."""
+def _first_fault(
+    data: bytes, config: StudyConfig, networks: int, columns: Mapping[str, Any], sound: int
+) -> str:
+    """Return the number of the first line at fault in a damaged file, and what is wrong with it.
+
+    It is not among the first ``sound`` rows of the ``columns``, which are empty if they could not
+    be read.
+    """
     lines = data.decode("utf-8", "replace").split("\n")
     if lines[0].rstrip("\r") != ",".join(COLUMNS):
         return f", line 1: the header must read {','.join(COLUMNS[:4])},..."
     wanted = ((s.label, d, l) for s in config.schemes for d in config.d for l in config.l)
-    number, samples = 1, 0
-    for number, cell in enumerate(wanted, start=2):
+    every_row_is_a_line = bool(columns) and len(lines) == columns["d"].size + 2
+    start, samples = (sound, _samples(columns)) if every_row_is_a_line else (0, 0)
+    number = start + 1
+    for number, cell in enumerate(islice(wanted, start, None), start + 2):
         if number > len(lines) or (number == len(lines) and not lines[-1]):
             return f", line {number - 1}: the file ends here; the cell {_named(*cell)} is missing"
         try:

@@ -1,8 +1,4 @@
-"""Checks of arguments.
-
-Each check returns the argument in its proper type, or raises an error that names the argument, its
-value and what is allowed.
-"""
+"""Checks of arguments, which return the value in its proper type or tell what is allowed."""
 
 from __future__ import annotations
 

@@ -73,13 +73,7 @@ def flush_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing_to(out: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn every error of the system within the block into one that names the argument ``out``.
-
-    Raises
-    ------
-    ValueError
-        Instead of an `OSError`.
-    """
+    """Turn every `OSError` in the block into a `ValueError` that names the argument ``out``."""
     try:
         yield
     except OSError as error:

@@ -15,7 +15,6 @@ _FORMS = (
     "must be whole numbers, written as a list 2,3,5 or as a range 1:100 or 1:100:5 (stop included) "
     "or as geom:2:4096:20"
 )
-"""The end of the error about a malformed axis."""
 
 
 def parse_count(name: str, text: str, *, least: int = 1, most: int = LARGEST_COUNT) -> int:

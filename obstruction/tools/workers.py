@@ -23,9 +23,7 @@ def available_threads() -> int:
 
 
 def resolve_threads(threads: Any) -> int:
-    """Return the number of worker threads, which is at most the number of cores.
-
-    By default, there is one for every core.
+    """Return the number of worker threads: by default all cores, and never more than those.
 
     Raises
     ------

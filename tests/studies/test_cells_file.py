@@ -125,6 +125,11 @@ DAMAGES = {
     "line twice": (lambda data: data + data[data.rindex(b"\n", 0, -1) + 1 :], ROWS + 2, "too many"),
     "extra words": (lambda data: data + b"the end\n", ROWS + 2, "one line too many"),
     "lines swapped": (swap, 5, "is the cell"),
+    "blank line": (
+        lambda data: edit(7, "obstructed", more(1))(data).replace(b"\n", b"\n\n", 3),
+        2,
+        "has 0 fields",
+    ),
     "other scheme": (damage(2, "xavier_normal", "xavier_uniform"), 2, "is the cell xavier_uniform"),
     "other d": (damage(2, "xavier_normal,1,", "xavier_normal,2,"), 2, "is the cell"),
     "networks": (damage(3, ",3000,", ",3001,"), 3, "networks = 3001, but the study drew 3000"),
