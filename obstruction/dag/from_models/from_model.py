@@ -93,7 +93,8 @@ def _branching(contents: Contents, activation: str | None, layout: Layout | None
                 raise ValueError(
                     f"layout = {layout!r}: {contents.format} stores {dense.name} {dense.layout}"
                 )
-    return from_operations(contents, activation)
+    found = from_operations(contents, activation)
+    return found._replace(notes=(*contents.notes, *found.notes))
 
 
 def _with_layouts(contents: Contents, model: Model) -> Contents:
