@@ -50,12 +50,15 @@ def functional(
     """Return a Functional model.
 
     Each layer comes with its calls, each of them a list of the layers whose output it takes; write
-    ``"dense:1"`` for the output of the second call of a layer.
+    ``"dense:1"`` for the output of the second call of a layer. A nested model is its own first
+    call: Keras 2 counts it everywhere, Keras 3 where it lists outputs.
     """
+    nested = {one["config"]["name"] for one, _ in layers if one["class_name"] == "Functional"}
 
-    def reference(text: str) -> list[Any]:
+    def reference(text: str, is_output: bool = False) -> list[Any]:
         who, _, node = text.partition(":")
-        return [who, int(node or 0), 0]
+        first = who in nested and (is_output or generation == 2)
+        return [who, int(node or 0) + first, 0]
 
     def call(taken: list[str]) -> Any:
         if generation == 2:
@@ -75,7 +78,7 @@ def functional(
         "trainable": True,
         "layers": described,
         "input_layers": [reference(text) for text in inputs],
-        "output_layers": [reference(text) for text in outputs],
+        "output_layers": [reference(text, is_output=True) for text in outputs],
     }
     return {"module": "keras.models", "class_name": "Functional", "config": config}
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import framework
+from model_balances import of_neurons, of_nodes
 
 from obstruction import models
 from obstruction.dag.from_models.from_model import read_model
@@ -281,21 +282,6 @@ UNSEEN = {  # in a file there is nothing of it
     *("hooked", "hooked back", "viewed", "by chance", "through a view", "normalised"),
     *("seldom", "through an unknown view", "many at once", "as whole numbers", "noise"),
 }
-
-
-def of_nodes(source):
-    told = read_model(source)
-    return told.network.balances(told.weights)
-
-
-def of_neurons(source):
-    model = models.read(source)
-    found = [np.zeros(0)]
-    for here, after, link in zip(model.layers, model.layers[1:], model.links, strict=False):
-        if link.reason is None:
-            bias = 0.0 if here.bias is None else here.bias**2
-            found.append((here.weight**2).sum(axis=1) + bias - (after.weight**2).sum(axis=0))
-    return np.concatenate(found)
 
 
 def drift(module, balances):

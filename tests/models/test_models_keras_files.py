@@ -28,17 +28,17 @@ from keras_onnx_files import (
     whole_model_h5,
 )
 
+from obstruction.dag.from_models.from_model import read_model
 from obstruction.models.contents import (
     Activation,
     Barrier,
     Contents,
     Dense,
-    Operation,
+    NothingAuditable,
     UnreadableModel,
     round_bfloat16,
 )
 from obstruction.models.operations.chains import BRANCHES, steps_of
-from obstruction.models.operations.graphs import operation_graph
 from obstruction.models.readers.keras import config as keras_config
 from obstruction.models.readers.keras import datasets as hdf5_datasets
 from obstruction.models.readers.keras import files as hdf5
@@ -363,6 +363,148 @@ def test_shared_layer_skip_connection_and_nested_model(tmp_path, generation):
     old = read(tmp_path, whole_model_h5(described, layers))
     assert brief(old) == brief(contents)
     assert steps_of(old.graph)[7].weight == "model_weights/inner/p/kernel:0"
+
+
+def connected(tmp_path, layers, outputs, *, generation=3):
+    """Return the network that is read from a model whose dense layers, d0 to d9, are 4 by 4."""
+    inputs = [(layer("InputLayer", "x"), [])]
+    described = functional([*inputs, *layers], ["x"], outputs, generation=generation)
+    places = keras_config.file_places("Functional", described["config"])
+    groups = [group for place, group in places if place[-1].startswith("d")]
+    found = arrays(*[4] * (len(groups) + 1))  # weights and biases in turn
+    weights = {f"{groups[k // 2]}/vars/{k % 2}": array for k, array in enumerate(found)}
+    return read_model(put(tmp_path, keras_archive(described, h5(weights))))
+
+
+def sizes(found):
+    net = found.network
+    return len(net.inputs), len(net.hidden), len(net.outputs), net.size
+
+
+@pytest.mark.parametrize("generation", [2, 3])
+def test_calls_of_nested_models_are_counted_as_keras_counts_them(tmp_path, generation):
+    """A model that is called twice, in the middle and at the end: nothing of it goes missing."""
+    block = functional(
+        [
+            (layer("InputLayer", "u"), []),
+            (dense("d0", 4, "relu"), [["u"]]),
+            (dense("d1", 4, "relu"), [["u"]]),
+            (layer("Add", "a"), [["d0", "d1"]]),
+        ],
+        ["u"],
+        ["a"],
+        generation=generation,
+        name="block",
+    )
+    first = (dense("d2", 4, "relu"), [["x"]])
+    once = connected(tmp_path, [first, (block, [["d2"]])], ["block"], generation=generation)
+    assert sizes(once) == (4, 4, 8, 60)
+    assert once.notes[0].startswith("block/a: values are added")
+    last = [(block, [["d2"]]), (dense("d3", 4, "relu"), [["block"]]), (dense("d4", 4), [["d3"]])]
+    middle = connected(tmp_path, [first, *last], ["d4"], generation=generation)
+    assert sizes(middle) == (8, 8, 12, 100)
+    twice = [(block, [["d2"], ["d3"]]), (dense("d3", 4, "relu"), [["block"]])]
+    with pytest.raises(NothingAuditable, match=r"block/d0: its .* is used elsewhere as well"):
+        connected(tmp_path, [first, *twice], ["block:1"], generation=generation)
+
+
+@pytest.mark.parametrize("generation", [2, 3])
+@pytest.mark.parametrize(
+    ("axis", "expected"),
+    [(-1, (4, 8, 4, 76)), (1, (4, 8, 4, 76)), (2, (12, 0, 0, 0)), (0, (12, 0, 0, 0))],
+)
+def test_values_are_concatenated_along_the_axis_of_the_neurons(
+    tmp_path, axis, expected, generation
+):
+    """Without shapes the second axis may be the last one, which the numbers of neurons show."""
+    layers = [
+        (dense("d0", 4, "relu"), [["x"]]),
+        (dense("d1", 4, "relu"), [["x"]]),
+        (layer("Concatenate", "c", axis=axis), [["d0", "d1"]]),
+        (dense("e", 4), [["c"]]),
+    ]
+    described = functional(
+        [(layer("InputLayer", "x"), []), *layers], ["x"], ["e"], generation=generation
+    )
+    w = arrays(4, 4, 4)
+    weights = {f"layers/dense{end}/vars/{i}": w[i] for end in ("", "_1") for i in (0, 1)}
+    weights |= {"layers/dense_2/vars/0": np.vstack([w[0], w[2]]), "layers/dense_2/vars/1": w[1]}
+    path = put(tmp_path, keras_archive(described, h5(weights)))
+    if expected[1]:
+        assert sizes(read_model(path)) == expected
+        return
+    with pytest.raises(NothingAuditable, match="c: the outputs are joined with those of other"):
+        read_model(path)
+
+
+D0, D1 = ["d0", 0, 0], ["d1", 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "call", "told"),
+    [
+        ("__operators__.add", [*D0, {"y": D1}], (4, 4, 4, 60)),
+        ("math.add", [*D0, {"y": D1, "name": None}], (4, 4, 4, 60)),
+        ("concat", [[*D0, {"axis": -1}], [*D1, {"axis": -1}]], "has 4 inputs and is given 8"),
+        ("concat", [[*D0, {"axis": 0}], [*D1, {"axis": 0}]], "the outputs are joined with those"),
+        ("__operators__.add", [*D0, {"y": 1.0}], "a constant is added, multiplied or compared"),
+        ("math.add", ["_CONSTANT_VALUE", -1, 3, {"y": D0}], "a constant is added, multiplied"),
+        ("math.add", ["_CONSTANT_VALUE", -1, 0.5, {"y": D0}], "a constant is added, multiplied"),
+        ("math.multiply", [*D0, {"y": 0.5}], (4, 4, 4, 40)),
+        ("math.multiply", [*D0, {"y": D1}], "the outputs are multiplied"),
+        ("nn.relu", [*D0, {"name": None}], (4, 4, 4, 40)),
+        ("math.sin", [*D0, {}], "sin is not positively homogeneous"),
+        ("image.resize", [*D0, {}], "resize layers are not audited"),
+    ],
+)
+def test_functions_of_tensorflow(tmp_path, function, call, told):
+    described = functional(
+        [
+            (layer("InputLayer", "x"), []),
+            (dense("d0", 4), [["x"]]),
+            (dense("d1", 4), [["x"]]),
+            (layer("TFOpLambda", "f", function=function), []),
+            (layer("ReLU", "r"), [["f"]]),
+            (dense("d2", 4), [["r"]]),
+        ],
+        ["x"],
+        ["d2"],
+        generation=2,
+    )
+    described["config"]["layers"][3]["inbound_nodes"] = [call]
+    path = put(tmp_path, keras_archive(described, weights_h5(4, 4, 4, 4)))
+    if isinstance(told, tuple):
+        assert sizes(read_model(path)) == told
+        return
+    with pytest.raises(NothingAuditable, match=told):
+        read_model(path)
+
+
+def test_references_to_what_is_not_listed_are_told(tmp_path):
+    cases = [
+        ([(dense("d0", 4), [["nobody"]])], ["d0"], "refers to a layer 'nobody' that it does not"),
+        ([(dense("d0", 4), [["x"]])], ["d0:3"], "refers to a call of the layer 'd0' that it does"),
+        ([(dense("d0", 4), [["x"]])], ["nobody"], "refers to a layer 'nobody' that it does not"),
+        ([(dense("d0", 4), []), (dense("d1", 4), [["d0"]])], ["d1"], "a call of the layer 'd0'"),
+    ]
+    files = []
+    for layers, outputs, _ in cases:
+        described = functional([(layer("InputLayer", "x"), []), *layers], ["x"], outputs)
+        files.append(keras_archive(described, weights_h5(4, 4, 4)))
+    for contents, (*_, told) in zip(read_each(tmp_path, files), cases, strict=True):
+        assert contents.graph is None
+        assert told in contents.notes[-1]
+
+
+def test_layers_that_are_given_several_values_are_barriers(tmp_path):
+    layers = [
+        (dense("d0", 4, "relu"), [["x"]]),
+        (dense("d1", 4, "relu"), [["x", "d0"]]),
+        (layer("Dropout", "p"), [["d0", "d1"]]),
+        (dense("d2", 4), [["p"]]),
+    ]
+    with pytest.raises(NothingAuditable, match=r"d1: it is given several values; p: it is given"):
+        connected(tmp_path, layers, ["d2"])
 
 
 def test_subclassed_model_and_descriptions_that_make_no_sense_are_bags(tmp_path):
@@ -739,24 +881,7 @@ def test_changes_that_do_not_fit(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["model.h5"]
 
 
-# --- chains in graphs, which ONNX shares --------------------------------------------------------
-
-
-def test_chains_of_a_graph():
-    def chained(operations, results):
-        return steps_of(operation_graph([Operation(*one) for one in operations], results))
-
-    a, b, c = (Dense(name, name) for name in "abc")
-    relu = Activation("relu")
-    line = [(("r",), ("y",), (b,)), (("x",), ("h",), (a,)), (("h",), ("r",), (relu,))]
-    assert chained(line, ["y"]) == (a, relu, b)
-    branch = Barrier("graph", BRANCHES, incidental=True)
-    assert chained([*line, (("r",), ("z",), (c,))], ["y"]) == (a, relu, b)  # z is not used
-    assert chained([*line, (("r",), ("z",), (c,))], ["y", "z"])[:4] == (a, relu, branch, b)
-    assert chained(line, ["y", "r"]) == (a, relu, branch, b)
-    for bad in ([(("y",), ("y",))], [*line, (("x",), ("y",))]):
-        with pytest.raises(ValueError, match=r"depends on itself|makes the value 'y' twice"):
-            chained(bad, ["y"])
+# --- names ---------------------------------------------------------------------------------
 
 
 def test_names_of_groups():

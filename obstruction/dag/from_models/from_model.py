@@ -88,7 +88,8 @@ def _branching(contents: Contents, options: ReadOptions) -> ModelNetwork:
                     f"layout = {options.layout!r}: {contents.format} stores {dense.name} "
                     f"{dense.layout}"
                 )
-    return from_operations(contents, options)
+    found = from_operations(contents, options)
+    return found._replace(notes=(*contents.notes, *found.notes))
 
 
 def _with_layouts(contents: Contents, model: Model) -> Contents:

@@ -386,10 +386,9 @@ def _operands(spec: Any) -> Iterator[Any]:
             yield from _operands(spec[name])
     elif not isinstance(spec, (list, tuple)):
         yield from () if spec is None else (spec,)
-    elif len(spec) > 2 and spec[0] == "_CONSTANT_VALUE":
-        yield spec[2]
-    elif len(spec) > 2 and isinstance(spec[0], str) and all(type(n) is int for n in spec[1:3]):
-        yield _Reference(*spec[:3])
+    elif len(spec) > 2 and isinstance(spec[0], str) and type(spec[1]) is int:
+        constant = spec[0] == "_CONSTANT_VALUE" or type(spec[2]) is not int
+        yield spec[2] if constant else _Reference(*spec[:3])
         yield from _references(spec[3:])
     else:
         yield from itertools.chain.from_iterable(map(_operands, spec))
@@ -541,7 +540,7 @@ class _Reading:
         if kind == "TimeDistributed" and isinstance(inner, dict) and not is_custom(inner):
             kind, config = _class_name(inner), _config(inner)
             if kind != "Dense":
-                return [Barrier(name, "TimeDistributed layers are not audited")]
+                return [_unknown("TimeDistributed", name)]
         if kind == "Dense":
             return self.dense(config, place, trained) if single else [Barrier(name, _SEVERAL)]
         if kind in _TRANSPARENT:
@@ -550,7 +549,7 @@ class _Reading:
             return _activation(config.get("activation"), name)
         if kind in _ACTIVATION_LAYERS and single:
             return [self.activation_layer(kind, config, place)]
-        return [Barrier(name, _reason(kind) or f"{kind} layers are not audited")]
+        return [_unknown(kind, name)]
 
     def dense(self, config: Mapping[str, Any], place: Place, trained: bool) -> list[Step]:
         """Return the steps of a fully connected layer."""
@@ -683,7 +682,7 @@ def _operation(kind: str, config: Mapping[str, Any], name: str, call: _Call) -> 
             return [_layer_activation(kind, config)]
         if kind in ("Add", "Subtract", "Maximum", "Minimum"):
             return [Barrier(name, _CONSTANT)]
-    return [Barrier(name, _reason(kind) or f"{kind} operations are not audited")]
+    return [_unknown(kind, name)]
 
 
 def _concatenation(name: str, axis: Any, call: _Call) -> Barrier:
@@ -699,12 +698,10 @@ def _concatenation(name: str, axis: Any, call: _Call) -> Barrier:
     return Barrier(name, _JOINED)
 
 
-def _reason(kind: str) -> str | None:
-    """Return why no balance is conserved across a layer or operation, None if it is not known."""
-    reason = _REASONS.get(kind)
-    for part, why in _FAMILIES.items():
-        reason = reason or (why if part in kind else None)
-    return reason
+def _unknown(kind: str, name: str) -> Barrier:
+    """Return the barrier that a layer or operation is of which no balance is conserved."""
+    families = [why for part, why in _FAMILIES.items() if part in kind]
+    return Barrier(name, _REASONS.get(kind) or (*families, f"{kind} layers are not audited")[0])
 
 
 def _layer_activation(kind: str, config: Mapping[str, Any]) -> Activation:

@@ -214,7 +214,8 @@ def _graph(
             config = _told(source, kind.get_config(source))
         graph = keras_config.graph_of(kind.__name__, config, find, tensors, frozen)
     except Exception as problem:  # get_config may run code of the user's own
-        return None, (f"the description of the model is not followed: {problem}",)
+        told = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        return None, (f"the description of the model is not followed: {told}",)
     if graph is None:
         return None, (f"{type(source).__name__}: its get_config() lists no layers",)
     return graph, keras_config.remarks(config)
