@@ -167,10 +167,10 @@ def frozen_weights(
 
     groups = [(layer.out_frozen, layer.out_boundary) for layer in layers]
     groups += [(x.in_frozen, x.in_boundary) for i, x in enumerate(layers) if i - 1 not in twice]
-    counts = [(int(np.count_nonzero(one)), int(np.count_nonzero(two))) for one, two in groups]
-    frozen, boundary = map(sum, zip(*counts, strict=True))
+    counts = [[int(np.count_nonzero(mask)) for mask in group] for group in groups]
+    n_frozen, n_boundary = (sum(column) for column in zip(*counts, strict=True))
     effective = math.prod(count + 1 for count, _ in counts)
-    return FrozenWeights(tuple(layers), frozen, boundary, effective)
+    return FrozenWeights(tuple(layers), n_frozen, n_boundary, effective)
 
 
 def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
@@ -179,7 +179,7 @@ def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
     ends = np.cumsum(sizes)
     starts = ends - sizes
     last, nodes = len(sizes) - 1, int(ends[-1])
-    tails, heads = [], []
+    tails, heads = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     for i in range(last):
         here, there = np.arange(starts[i], ends[i]), np.arange(starts[i + 1], ends[i + 1])
         if min(here.size, there.size) > 1:  # through an extra node
@@ -197,9 +197,7 @@ def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
         enters[layer] = i == 0 or biases[i]
         alone_out[layer] = widths[i + 2] == 1
         alone_in[layer] = widths[i] == 1 and not biases[i]
-    none = np.zeros(0, dtype=np.int64)
-    arcs = (np.concatenate([none, *parts]) for parts in (tails, heads))
-    out = Side(nodes, *arcs, leaves, alone_out)
+    out = Side(nodes, np.concatenate(tails), np.concatenate(heads), leaves, alone_out)
     return out, out.reversed(enters, alone_in)
 
 
