@@ -39,12 +39,8 @@ def balances(W1: ArrayLike, W2: ArrayLike, b1: ArrayLike | None = None) -> Float
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
-    b1 : array_like, shape (l,), optional
-        Hidden biases. They count as the weights of one more input.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
 
     Returns
     -------

@@ -78,12 +78,8 @@ def component_label(
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
-    b1 : array_like, shape (l,), optional
-        Hidden biases.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
     tolerance : float or array_like, shape (l,)
         Balances with at most this absolute value count as zero: no weight is frozen there.
 

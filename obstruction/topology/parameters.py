@@ -142,12 +142,8 @@ def neurons(W1: ArrayLike, W2: ArrayLike, b1: ArrayLike | None = None) -> FloatA
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
-    b1 : array_like, shape (l,), optional
-        Hidden biases.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
 
     Returns
     -------

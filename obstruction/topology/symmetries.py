@@ -22,14 +22,10 @@ def rescale(
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
     alpha : float or array_like, shape (l,)
-        The factors, > 0.
-    b1 : array_like, shape (l,), optional
-        Hidden biases, which are multiplied by `alpha`.
+        The factors, > 0. They also multiply the hidden biases.
 
     Returns
     -------
@@ -77,14 +73,10 @@ def permute(
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
     order : array_like of int, shape (l,)
         Neuron ``k`` of the result is neuron ``order[k]`` of the argument.
-    b1 : array_like, shape (l,), optional
-        Hidden biases.
 
     Returns
     -------
@@ -126,14 +118,10 @@ def rescale_to_balance(
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
     c_target : float or array_like, shape (l,)
         The balances to reach, of any sign.
-    b1 : array_like, shape (l,), optional
-        Hidden biases.
 
     Returns
     -------
