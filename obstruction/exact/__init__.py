@@ -1,28 +1,27 @@
 """Exact probabilities of obstruction at initialisation, for independent weights of any law.
 
-Let the network have ``d`` inputs, ``l`` hidden neurons and ``e`` outputs, and independent weights.
-With one output, a neuron is *pathological* (its balance ``|in|^2 - |out|^2`` is negative) iff
+A network has ``d`` inputs, ``l`` hidden neurons, ``e`` outputs and independent weights. A neuron is
+*pathological* if its balance ``|in|^2 - |out|^2`` is negative. With one output this holds iff
 
     a V^2 > W_1^2 + ... + W_d^2 + beta B^2,   a = Var W2 / Var W1,   beta = Var b1 / Var W1,
 
 for standardised output weights V, hidden weights W and biases B, if there are any. Let ``p`` be the
-probability of that; the network is *obstructed* (some neuron is pathological) with probability
-``1 - (1 - p)^l`` (Nurisso et al. 2024, App. F). Every function here rests on this ``p``.
+probability of this event. The network is *obstructed* if some neuron is pathological, which has
+probability ``P = 1 - (1 - p)^l`` (Nurisso et al. 2024, App. F). All functions here use ``p``.
 
-Normal weights have a closed form, the F distribution; other laws and biases are integrated.
-`method` says which way a scheme goes, `obstruction.exact.inversion` how. For normal weights the
-relative error of ``p`` and ``P`` is at most 1e-12 for ``1 <= d, l <= 1e7`` and
-``1e-12 <= a <= 1e12``, that of a logarithm 1e-14 times its size or 1. For other laws and
-``d`` up to 1e5 it is at most 1e-10, mostly 1e-13; that of a logarithm 1e-10, or 1e-13 times its
-size.
+For normal weights ``p`` has a closed form, the F distribution. For other laws and biases it is an
+integral. `method` names the method for a scheme, and `obstruction.exact.inversion` describes it.
+For normal weights, ``1 <= d, l <= 1e7`` and ``1e-12 <= a <= 1e12``, the relative error of ``p`` and
+``P`` is at most 1e-12 and the error of a logarithm ``x`` at most ``1e-14 max(1, |x|)``. For other
+laws and ``d <= 1e5`` these errors are at most 1e-10, mostly 1e-13, and ``max(1e-10, 1e-13 |x|)``.
 
-The functions take numbers or arrays, which broadcast; numbers give a ``float``, arrays a float64
-array of the broadcast shape. Bad arguments raise ``ValueError``: sizes must be whole numbers from 1
-to 2**53, shapes must broadcast, and the scheme must be known. A scheme whose weights depend on each
-other raises `NoExactValue`. Logarithms are natural.
+The functions take numbers or arrays, which broadcast. Numbers give a ``float``, and arrays give a
+float64 array of the broadcast shape. Invalid arguments raise ``ValueError``: sizes must be whole
+numbers from 1 to 2**53, shapes must broadcast, and the scheme must be known. A scheme whose weights
+depend on each other raises `NoExactValue`. Logarithms are natural.
 
-Its modules may import schemes and tools. They must never import a sampler, so that the formulas can
-be checked by counts.
+These modules may import schemes and tools. They must never import a sampler, so that sampled counts
+are an independent check of the formulas.
 """
 
 from obstruction.exact.components import (

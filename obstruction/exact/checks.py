@@ -1,4 +1,4 @@
-"""Arguments of the exact functions: checked, broadcast, and given back as they came."""
+"""Check and broadcast the arguments of the exact functions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ Result: TypeAlias = float | FloatArray
 
 
 def arguments(**values: ArrayLike) -> tuple[FloatArray, ...]:
-    """Return the arguments as float64 arrays of one shape, or say what is wrong.
+    """Return the arguments as float64 arrays of one shape.
 
-    A ratio is named ``a``, counts are ``positive`` and ``negative``, all others are sizes.
+    The argument `a` is a ratio >= 0, `positive` and `negative` are counts >= 0, and all others are
+    sizes >= 1.
     """
     arrays = {}
     for name, value in values.items():
         ratio = name == "a"
         least = 0.0 if name in ("positive", "negative") else 1.0
-        allowed = f"a whole number from {least:.0f} to 2**53"
-        if ratio:
-            allowed = "a number in [0, inf]"
+        allowed = "a number in [0, inf]" if ratio else f"a whole number from {least:.0f} to 2**53"
         try:
             given = np.asarray(value)
         except ValueError:  # nested lists of different lengths
@@ -43,6 +42,6 @@ def arguments(**values: ArrayLike) -> tuple[FloatArray, ...]:
 
 
 def plain(array: FloatArray) -> Result:
-    """Return an array of no dimensions as a float."""
-    array = array + 0.0  # no negative zeros
+    """Return the array, or a float if it has no dimensions."""
+    array = array + 0.0  # turns -0.0 into 0.0
     return array if array.ndim else float(array)

@@ -1,4 +1,4 @@
-"""Connected components of a fresh network's invariant set."""
+"""The number of connected components of the invariant set of a fresh network."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ def expected_components(
     d, l, e : array_like of int
         Inputs, hidden neurons and outputs, >= 1.
     hidden_bias : bool, optional
-        Whether the hidden neurons have biases, by default what the scheme says. True with a scheme
-        that has none means biases that start at zero: they add a dimension, as one more input
-        would, but change no balance at initialisation. False with a scheme that has some is an
-        error.
+        Whether the hidden neurons have biases; by default, whether the scheme draws them. If it
+        does not, True means biases that start at zero. They act as one more input but change no
+        balance at initialisation. If the scheme draws biases, False is an error.
 
     Returns
     -------
     float or ndarray
-        ``E[beta_0] >= 1``; inf beyond 1e308, where the log form serves.
+        ``E[beta_0] >= 1``, or inf beyond 1e308. `log_expected_components` has no such limit.
 
     Raises
     ------
@@ -47,11 +46,12 @@ def expected_components(
 
     Notes
     -----
-    With ``d' = d`` inputs, or ``d + 1`` with hidden biases, every positive balance doubles
-    ``beta_0`` if ``d' = 1`` and every negative one if ``e = 1`` (Nurisso et al. 2024, Cor. 1).
-    Neurons are independent, so ``E[beta_0] = (1 + f)^l`` with ``f`` the probability that a
-    neuron doubles: ``p`` for ``e = 1 < d'``; 1 for ``e = d' = 1``; ``1 - P(balance < 0)`` for
-    ``d' = 1 < e``; 0 otherwise. The relative error is some 2e-15 times the logarithm.
+    Let ``d'`` be ``d + 1`` with hidden biases and ``d`` without. Every positive balance doubles
+    the number of components ``beta_0`` if ``d' = 1``, and every negative one doubles it if
+    ``e = 1`` (Nurisso et al. 2024, Cor. 1). Neurons are independent, so ``E[beta_0] = (1 + f)^l``,
+    where ``f`` is the probability that a neuron doubles ``beta_0``: ``p`` for ``e = 1 < d'``, 1 for
+    ``e = d' = 1``, ``1 - P(balance < 0)`` for ``d' = 1 < e``, and 0 otherwise. The relative error
+    is about 2e-15 times the logarithm.
 
     Examples
     --------
@@ -98,16 +98,15 @@ def disconnection_probability(
 ) -> Result:
     """Return the probability that a fresh network's invariant set is disconnected.
 
-    Arguments and errors are those of `expected_components`; hidden biases, whether or
-    not they start at zero, add a dimension.
+    Arguments and errors are those of `expected_components`.
 
     Returns
     -------
     float or ndarray
-        ``P(beta_0 > 1)`` (Nurisso et al. 2024, Cor. 1 and 2). For one output it is
-        `obstruction_probability`, except 1 for one input without hidden biases. For several
-        outputs it is 0, except for one input without hidden biases: then it is the probability
-        of some *positive* balance.
+        ``P(beta_0 > 1)`` (Nurisso et al. 2024, Cor. 1 and 2). In general it is
+        `obstruction_probability` for one output and 0 for several outputs. For one input without
+        hidden biases it is 1 for one output, and for several outputs the probability that some
+        balance is *positive*.
 
     Examples
     --------
@@ -140,13 +139,13 @@ def log_disconnection_probability(
 def _doubling(
     scheme: SchemeLike, d: ArrayLike, l: ArrayLike, e: ArrayLike, hidden_bias: bool | None
 ) -> tuple[FloatArray, ...]:
-    """Return the width and the two factors of the probability that a neuron doubles beta_0."""
+    """Return `l` and the exponent and factor of the probability that a neuron doubles beta_0."""
     rule = exact_scheme(scheme)
-    if hidden_bias is not None and not isinstance(hidden_bias, bool | np.bool_):
+    if not isinstance(hidden_bias, bool | np.bool_ | None):
         raise ValueError(f"hidden_bias = {hidden_bias!r}: must be True, False or None")
-    if hidden_bias is not None and not hidden_bias and rule.has_bias:
-        raise ValueError(f"hidden_bias = False: scheme {rule.label!r} has hidden biases")
     biased = rule.has_bias if hidden_bias is None else bool(hidden_bias)
+    if rule.has_bias and not biased:
+        raise ValueError(f"hidden_bias = False: scheme {rule.label!r} has hidden biases")
     d, l, e = arguments(d=d, l=l, e=e)
     check_inputs(rule, d)
     check_inputs(rule, e, "e")
@@ -155,25 +154,16 @@ def _doubling(
     one_input = (d == 1.0) & (not biased)
     one_output = e == 1.0
     exponent, factor = np.zeros_like(a), np.zeros_like(a)
-
-    def fill(cells: FloatArray, values: tuple[FloatArray, FloatArray]) -> None:
-        exponent[cells], factor[cells] = values
-
-    both = one_input & one_output  # every balance doubles unless it is 0
+    both = one_input & one_output  # every balance other than 0 doubles beta_0
     factor[both] = 1.0
     if hidden == output == CONSTANT:
         factor[both & (a == 1.0)] = 0.0
-    negative = one_output & ~one_input
-    fill(
-        negative,
-        inversion.factors(output, hidden, rule.bias_law, d[negative], a[negative], beta[negative]),
-    )
-    # For d' = 1 < e the roles of the layers are swapped: W^2 > a (V_1^2 + ... + V_e^2).
-    positive = one_input & ~one_output
+    x = one_output & ~one_input  # the cells where negative balances double beta_0
+    exponent[x], factor[x] = inversion.factors(output, hidden, rule.bias_law, d[x], a[x], beta[x])
+    # For d' = 1 < e positive balances do. The layers are swapped: W^2 > a (V_1^2 + ... + V_e^2).
+    x = one_input & ~one_output
     with np.errstate(divide="ignore"):
-        swapped = np.divide(1.0, a[positive])
-    fill(
-        positive,
-        inversion.factors(hidden, output, None, e[positive], swapped, np.zeros_like(swapped)),
-    )
+        swapped = np.divide(1.0, a[x])
+    none = np.zeros_like(swapped)
+    exponent[x], factor[x] = inversion.factors(hidden, output, None, e[x], swapped, none)
     return l, exponent, factor

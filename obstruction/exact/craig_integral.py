@@ -1,12 +1,12 @@
-"""Craig's integral: normal output weights, beside hidden weights and biases of any law.
+"""Craig's integral, for normal output weights and hidden weights and biases of any law.
 
 For ``V`` standard normal and any ``S >= 0``, Craig's form of the normal tail gives
 
     p = P(a V^2 > S) = (2/pi) int_0^inf E exp(-x S) dt / cosh t,   x = cosh(t)^2 / (2 a).
 
-The same comes from the contour integral if the line is wrapped around the branch cut of
+The contour integral gives the same if its line is wrapped around the branch cut of
 ``E exp(z a V^2) = (1 - 2 a z)^(-1/2)``. Every term is positive, so the relative error does not
-depend on p, and the factor that can underflow, the term at ``t = 0``, stands in front.
+depend on p. Only the term at ``t = 0`` can underflow, and its logarithm is returned separately.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def solve(
 ) -> tuple[FloatArray, FloatArray]:
     """Return (exponent, factor) of p for 0 < a < inf.
 
-    ``log_transform(x)`` is ``log E exp(-x (S - c))`` and ``slope`` minus its derivative, for arrays
-    of the shape of `a`.
+    ``log_transform(x)`` is ``log E exp(-x (S - c))``, and ``slope(x)`` is minus its derivative. Both
+    take arrays of the shape of `a`.
     """
     x0 = 0.5 / a
     first = log_transform(x0) - c * x0
-    decay = x0 * (c + slope(x0))  # terms start like exp(-decay t^2)
+    decay = x0 * (c + slope(x0))  # the terms are about exp(-decay t^2) for small t
     h = np.minimum(0.14, 0.42 / np.sqrt(decay + 0.5))
     total = np.full_like(a, 0.5)
     for k in range(1, _MOST):

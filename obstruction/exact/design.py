@@ -1,17 +1,18 @@
-"""What to change so that obstruction becomes unlikely enough: the gain, the width or the inputs.
+"""Find an output gain, a width or a number of inputs at which obstruction is unlikely enough.
 
-Each function answers with the scheme's other settings kept, for one output and with exact
-probabilities (see `obstruction.exact`), so for schemes that have them.
+Each function changes one setting and keeps the others. The functions are for networks with one
+output and for schemes with exact probabilities (see `obstruction.exact`).
 
-The probability ``P`` rises with the output gain, so "the largest gain with ``P <= risk``" needs no
-care. In the width it need not be monotone: more neurons are more chances, but most schemes make
-each output weight smaller, too. With ``a = d/l`` (Kaiming) ``P`` rises with the width for
-``d <= 2``, to 1 or to ``1 - 1/e``; for ``d`` from 3 to 8 it rises up to 3 or 4 neurons and falls
-from there on; for larger ``d`` it falls. With ``a = (d+l)/(l+1)`` (Xavier) it rises to 1 in the
-end, but for some 30 inputs and more it falls in between. In the number of inputs ``P`` falls
-wherever we looked, but not with random biases: that of `torch_linear` with one neuron rises.
-`min_width` and `min_inputs` therefore return *the smallest size at which* ``P <= risk``, and
-`width_range` and `inputs_range` also up to where that lasts.
+The probability of obstruction ``P`` increases with the output gain, so there is one largest gain
+with ``P <= risk``. ``P`` need not be monotone in the width: each further neuron can be
+pathological, but with most schemes it also makes all output weights smaller. With ``a = d/l``
+(Kaiming) ``P`` increases with the width for ``d <= 2``, to 1 or to ``1 - 1/e``. For ``d`` from 3 to
+8 it increases up to 3 or 4 neurons and then decreases, and for larger ``d`` it decreases. With
+``a = (d+l)/(l+1)`` (Xavier) it tends to 1, but for about 30 inputs and more it decreases in
+between. In all our computations without random biases ``P`` decreased with the number of inputs.
+With random biases it can increase, for example for `torch_linear` with one neuron. Therefore
+`min_width` and `min_inputs` return *the smallest size at which* ``P <= risk``. `width_range` and
+`inputs_range` also return the last size before ``P`` exceeds the risk again.
 """
 
 from __future__ import annotations
@@ -43,61 +44,34 @@ __all__ = [
 ]
 
 IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Search:
-    """A question for the smallest size, and how it is put in an error."""
-
-    log_probability: Callable[[IntArray], FloatArray]
-    risk: float
-    limit: int
-    where: str
-    axis: str
-
-    @property
-    def enough(self) -> float:
-        """What counts as a logarithm of P at most the risk."""
-        log_risk = math.log(self.risk)
-        return log_risk + _ROUNDING * max(1.0, -log_risk)
-
-    def sizes(self) -> Iterator[IntArray]:
-        """Yield ascending sizes, some at a time."""
-        yield np.arange(1, 9)
-        yield np.arange(9, _EVERY + 1)
-        count = math.ceil(math.log(self.limit / _EVERY) / math.log(_STEP))
-        further = np.rint(np.geomspace(_EVERY, self.limit, count + 1)).astype(np.int64)[1:]
-        for start in range(0, further.size, 32):
-            yield further[start : start + 32]
 
 
 LIMIT: Final = 10**7
 """The largest width and number of inputs that are searched."""
 
 _LIMIT_OF_INTEGRALS: Final = 10**5
-"""The largest number of inputs that is searched where there is no closed form: see `exact`."""
+"""The largest number of inputs that is searched for schemes without a closed form."""
 
 _EVERY: Final = 64
-"""Up to here every size is looked at, beyond in steps of `_STEP`."""
+"""Every size up to this one is tried. Beyond it, sizes grow by factors of `_STEP`."""
 _STEP: Final = 1.05
 _LARGEST_EXPONENT: Final = 150.0
-"""Gains are sought between exp(-150) and exp(150) times the one that makes ``a = 1``."""
+"""Gains are searched between exp(-150) and exp(150) times the gain with ``a = 1``."""
 _CLOSE: Final = 1e-11
-"""How far the logarithm of ``P`` at an answer may be off."""
+"""The allowed error of the logarithm of ``P`` at the answer."""
 _ROUNDING: Final = 1e-13
-"""By how much of its logarithm ``P`` may be above the risk and count as equal."""
+"""The relative error of a logarithm within which ``P`` counts as equal to the risk."""
 
 
 def max_output_gain(
     scheme: SchemeLike, d: ArrayLike, l: ArrayLike, risk: float = 1e-6
 ) -> float | FloatArray:
-    """Return the largest ``output_gain`` at which obstruction is no likelier than a risk.
+    """Return the largest ``output_gain`` with a probability of obstruction of at most a risk.
 
     Parameters
     ----------
     scheme : str or InitScheme
-        The initialisation scheme; its own output gain is replaced.
+        The initialisation scheme, whose own output gain is replaced.
     d, l : array_like of int
         Inputs and hidden neurons, >= 1.
     risk : float
@@ -106,8 +80,8 @@ def max_output_gain(
     Returns
     -------
     float or ndarray
-        The gain, in the broadcast shape of `d` and `l`; inf if no gain obstructs, since the output
-        weights are zero, and 0 if every gain does, since the hidden weights are.
+        The gain, in the broadcast shape of `d` and `l`. It is inf if all output weights are zero,
+        so that no gain obstructs, and 0 if all hidden weights are zero, so that every gain does.
 
     Raises
     ------
@@ -117,11 +91,11 @@ def max_output_gain(
 
     Notes
     -----
-    For normal weights without random biases ``p = 1 - (1 - risk)^(1/l)`` is solved for ``a`` by the
-    inverse of the incomplete beta function. Otherwise, and where that is not accurate, the
-    logarithm of ``P`` is solved for the logarithm of the gain. ``P`` at the answer is the risk to
-    1e-9 of its size, or, where ``P`` is steeper than the digits of the gain can tell (bounded laws
-    next to the gain where ``P`` becomes 0), just below it.
+    For normal weights without random biases, the inverse of the incomplete beta function solves
+    ``p = 1 - (1 - risk)^(1/l)`` for ``a``. Otherwise, and where this is not accurate, a root finder
+    solves for the logarithm of the gain. ``P`` at the answer equals the risk with a relative error
+    of 1e-9. For bounded laws near the gain at which ``P`` becomes 0, ``P`` can be so steep that no
+    float is that close; then it is just below the risk.
 
     Examples
     --------
@@ -134,7 +108,7 @@ def max_output_gain(
     """
     rule = _ungained(as_scheme(scheme))
     risk = check_probability("risk", risk)
-    exact.log_obstruction_probability(rule, d, l)  # refuses what it cannot compute
+    exact.log_obstruction_probability(rule, d, l)  # checks the scheme and the sizes
     inputs, widths = np.broadcast_arrays(
         np.asarray(d, dtype=np.float64), np.asarray(l, dtype=np.float64)
     )
@@ -158,9 +132,9 @@ def max_output_gain(
 
 
 def min_width(scheme: SchemeLike, d: int, risk: float = 1e-6) -> int:
-    """Return the smallest number of hidden neurons at which obstruction is no likelier than a risk.
+    """Return the smallest number of hidden neurons with a probability of obstruction <= a risk.
 
-    Larger widths need not do as well: `width_range` says how long it lasts.
+    The probability can exceed the risk again at larger widths: see `width_range`.
 
     Parameters
     ----------
@@ -174,28 +148,28 @@ def min_width(scheme: SchemeLike, d: int, risk: float = 1e-6) -> int:
     Returns
     -------
     int
-        The smallest ``l`` with ``P <= risk``. Beyond 64 it is sought in steps of 5 %, then between
-        the last two: a shorter dip of ``P`` would be missed.
+        The smallest ``l`` with ``P <= risk``. Beyond 64 the search proceeds in steps of 5 % and
+        then between the last two steps, so it can miss a shorter dip of ``P``.
 
     Raises
     ------
     ValueError
-        If there is none up to 10,000,000, if the scheme has no exact probability, or if an argument
-        is out of its range.
+        If no width up to 10,000,000 suffices, if the scheme has no exact probability, or if an
+        argument is out of its range.
 
     Examples
     --------
     >>> min_width("kaiming_normal", 30, risk=1e-6)
     58
     """
-    return _smallest(_of_width(scheme, d, risk))
+    return _search(scheme, risk, d=d).smallest()
 
 
 def width_range(scheme: SchemeLike, d: int, risk: float = 1e-6) -> tuple[int, int]:
-    """Return `min_width` and the width up to which ``P`` stays at or below the risk.
+    """Return `min_width` and the largest width up to which ``P`` stays at or below the risk.
 
-    Arguments and errors are those of `min_width`. The second width is 10,000,000, where the search
-    ends, if ``P`` does not rise above the risk before.
+    Arguments and errors are those of `min_width`. If ``P`` does not exceed the risk again, the
+    second width is 10,000,000, where the search ends.
 
     Examples
     --------
@@ -204,16 +178,14 @@ def width_range(scheme: SchemeLike, d: int, risk: float = 1e-6) -> tuple[int, in
     >>> width_range("xavier_normal", 30, risk=0.01)
     (37, 1421)
     """
-    search = _of_width(scheme, d, risk)
-    first = _smallest(search)
-    return first, _lasts(search, first)
+    return _search(scheme, risk, d=d).range()
 
 
 def min_inputs(scheme: SchemeLike, l: int, risk: float = 1e-6) -> int:
-    """Return the smallest number of inputs at which obstruction is no likelier than a risk.
+    """Return the smallest number of inputs with a probability of obstruction <= a risk.
 
-    Where ``a`` grows with ``d``, as with Kaiming and Xavier, ``P`` does not tend to 0: inputs
-    cannot help a narrow network, and the error says so.
+    If ``a`` grows with ``d``, as with Kaiming and Xavier, ``P`` does not tend to 0 as ``d`` grows.
+    For a narrow network no number may suffice, and the function raises an error.
 
     Parameters
     ----------
@@ -227,66 +199,41 @@ def min_inputs(scheme: SchemeLike, l: int, risk: float = 1e-6) -> int:
     Returns
     -------
     int
-        The smallest ``d`` with ``P <= risk``, sought like `min_width`.
+        The smallest ``d`` with ``P <= risk``. The search is that of `min_width`.
 
     Raises
     ------
     ValueError
-        If there is none up to 10,000,000, or 100,000 without a closed form; if the scheme has no
-        exact probability; or if an argument is out of its range.
+        If no number up to 10,000,000 (100,000 without a closed form) suffices, if the scheme has no
+        exact probability, or if an argument is out of its range.
 
     Examples
     --------
     >>> min_inputs("kaiming_normal", 64, risk=1e-6)
     27
     """
-    return _smallest(_of_inputs(scheme, l, risk))
+    return _search(scheme, risk, l=l).smallest()
 
 
 def inputs_range(scheme: SchemeLike, l: int, risk: float = 1e-6) -> tuple[int, int]:
-    """Return `min_inputs` and the number of inputs up to which ``P`` stays at or below the risk.
+    """Return `min_inputs` and the largest number up to which ``P`` stays at or below the risk.
 
-    Arguments and errors are those of `min_inputs`. The second number is 10,000,000, or 100,000
-    without a closed form, where the search ends, if ``P`` does not rise above the risk before.
+    Arguments and errors are those of `min_inputs`. If ``P`` does not exceed the risk again, the
+    second number is 10,000,000 (100,000 without a closed form), where the search ends.
 
     Examples
     --------
     >>> inputs_range("kaiming_normal", 64)
     (27, 10000000)
     """
-    search = _of_inputs(scheme, l, risk)
-    first = _smallest(search)
-    return first, _lasts(search, first)
-
-
-def _of_width(scheme: SchemeLike, d: int, risk: float) -> _Search:
-    """Return what `_smallest` needs to search widths."""
-    rule, risk = as_scheme(scheme), check_probability("risk", risk)
-    d = check_count("d", d, most=LIMIT)
-
-    def log_probability(l: IntArray) -> FloatArray:
-        return np.asarray(exact.log_obstruction_probability(rule, d, l))
-
-    return _Search(log_probability, risk, LIMIT, f"scheme {rule.label!r} with d = {d:,}", "l")
-
-
-def _of_inputs(scheme: SchemeLike, l: int, risk: float) -> _Search:
-    """Return what `_smallest` needs to search numbers of inputs."""
-    rule, risk = as_scheme(scheme), check_probability("risk", risk)
-    l = check_count("l", l, most=LIMIT)
-
-    def log_probability(d: IntArray) -> FloatArray:
-        return np.asarray(exact.log_obstruction_probability(rule, d, l))
-
-    limit = LIMIT if _all_normal(rule) else _LIMIT_OF_INTEGRALS
-    return _Search(log_probability, risk, limit, f"scheme {rule.label!r} with l = {l:,}", "d")
+    return _search(scheme, risk, l=l).range()
 
 
 # --- gains ---------------------------------------------------------------------------------
 
 
 def with_output_gain(scheme: SchemeLike, gain: float) -> InitScheme:
-    """Return the scheme with another output gain, however small or large.
+    """Return the scheme with another output gain, of any size.
 
     Raises
     ------
@@ -318,7 +265,7 @@ def _ungained(rule: InitScheme) -> InitScheme:
 
 
 def _all_normal(rule: InitScheme) -> bool:
-    """Return whether the F distribution applies: the closed form."""
+    """Return whether the closed form, the F distribution, applies."""
     return rule.laws == (NORMAL, NORMAL) and rule.bias_law is None
 
 
@@ -349,7 +296,7 @@ def _largest_gain(rule: InitScheme, d: int, l: int, log_risk: float, centre: flo
                 f"{gain(_LARGEST_EXPONENT):.0e} the probability of obstruction is at most "
                 f"{math.exp(log_risk):g}"
             )
-    if excess(low) == -math.inf:  # bounded laws: P is 0 up to some gain
+    if excess(low) == -math.inf:  # with bounded laws, P is 0 up to some gain
         low, high = _halved(excess, low, high, until=lambda value: value > -math.inf)
     if -math.inf < excess(low) < 0.0:
         root = float(optimize.toms748(excess, low, high, xtol=1e-15, rtol=1e-15))
@@ -365,7 +312,10 @@ def _halved(
     high: float,
     until: Callable[[float], bool] = lambda value: False,
 ) -> tuple[float, float]:
-    """Halve an interval, ``excess(low) <= 0 < excess(high)``, until it holds or nothing is left."""
+    """Halve an interval with ``excess(low) <= 0 < excess(high)`` until it is tiny.
+
+    Stop before if `until` accepts the excess at its lower end.
+    """
     while high - low > 2e-15 * max(1.0, abs(low)):
         middle = 0.5 * (low + high)
         value = excess(middle)
@@ -381,50 +331,81 @@ def _halved(
 # --- sizes ---------------------------------------------------------------------------------
 
 
-def _smallest(search: _Search) -> int:
-    """Return the smallest size at which P is at most the risk."""
-    before, least, at = 0, math.inf, 0
-    for sizes in search.sizes():
-        logs = search.log_probability(sizes)
-        hits = np.flatnonzero(logs <= search.enough)
-        if hits.size:
-            first = int(hits[0])
-            before = int(sizes[first - 1]) if first else before
-            after = int(sizes[first])
-            return _change(lambda n: search.log_probability(n) <= search.enough, before, after)
-        before = int(sizes[-1])
-        if logs.min() < least:
-            least, at = float(logs.min()), int(sizes[np.argmin(logs)])
-    raise ValueError(
-        f"{search.where}: no {search.axis} up to {search.limit:,} brings the probability of "
-        f"obstruction to {search.risk:g}; "
-        f"the least found is {math.exp(least):.3g} at {search.axis} = {at:,}"
-    )
+@dataclass
+class _Search:
+    """A search for sizes of one axis, ``d`` or ``l``, at which P is at most the risk."""
+
+    log_probability: Callable[[IntArray], FloatArray]
+    risk: float
+    limit: int
+    where: str
+    axis: str
+    least: tuple[float, int] = (math.inf, 0)
+    """The smallest logarithm of P found so far, and its size."""
+
+    def smallest(self) -> int:
+        """Return the smallest size at which P is at most the risk."""
+        found = self._first(fits=True)
+        if found is None:
+            log_least, at = self.least
+            raise ValueError(
+                f"{self.where}: no {self.axis} up to {self.limit:,} brings the probability of "
+                f"obstruction to {self.risk:g}; "
+                f"the least found is {math.exp(log_least):.3g} at {self.axis} = {at:,}"
+            )
+        return found
+
+    def range(self) -> tuple[int, int]:
+        """Return the smallest size, and the last before P exceeds the risk again."""
+        first = self.smallest()
+        after = self._first(fits=False, above=first)
+        return first, self.limit if after is None else after - 1
+
+    def _first(self, *, fits: bool, above: int = 0) -> int | None:
+        """Return the first size > `above` at which "P is at most the risk" is `fits`, or None."""
+        log_risk = math.log(self.risk)
+        enough = log_risk + _ROUNDING * max(1.0, -log_risk)
+        before = above
+        for sizes in self._sizes():
+            sizes = sizes[sizes > above]
+            if not sizes.size:
+                continue
+            logs = self.log_probability(sizes)
+            self.least = min(self.least, (float(logs.min()), int(sizes[logs.argmin()])))
+            found = np.flatnonzero((logs <= enough) == fits)
+            if found.size:
+                places: list[int] = [before, *sizes.tolist()]
+                low, high = places[found[0] : found[0] + 2]
+                while high - low > 1:
+                    middle = (low + high) // 2
+                    if (self.log_probability(np.array([middle]))[0] <= enough) == fits:
+                        high = middle
+                    else:
+                        low = middle
+                return high
+            before = int(sizes[-1])
+        return None
+
+    def _sizes(self) -> Iterator[IntArray]:
+        """Yield blocks of ascending sizes."""
+        yield np.arange(1, 9)
+        yield np.arange(9, _EVERY + 1)
+        count = math.ceil(math.log(self.limit / _EVERY) / math.log(_STEP))
+        further = np.rint(np.geomspace(_EVERY, self.limit, count + 1)).astype(np.int64)[1:]
+        for start in range(0, further.size, 32):
+            yield further[start : start + 32]
 
 
-def _lasts(search: _Search, first: int) -> int:
-    """Return the last size of those from ``first`` on at which P is at most the risk."""
-    last = first
-    for sizes in search.sizes():
-        sizes = sizes[sizes > first]
-        if not sizes.size:
-            continue
-        above = np.flatnonzero(search.log_probability(sizes) > search.enough)
-        if above.size:
-            index = int(above[0])
-            last = int(sizes[index - 1]) if index else last
-            after = int(sizes[index])
-            return _change(lambda n: search.log_probability(n) > search.enough, last, after) - 1
-        last = int(sizes[-1])
-    return last
+def _search(scheme: SchemeLike, risk: float, **fixed: int) -> _Search:
+    """Return the search for the sizes of one axis, where `fixed` gives the size of the other."""
+    rule, risk = as_scheme(scheme), check_probability("risk", risk)
+    ((name, value),) = fixed.items()
+    size = check_count(name, value, most=LIMIT)
 
+    def log_probability(sizes: IntArray) -> FloatArray:
+        d, l = (size, sizes) if name == "d" else (sizes, size)
+        return np.asarray(exact.log_obstruction_probability(rule, d, l))
 
-def _change(holds: Callable[[IntArray], BoolArray], low: int, high: int) -> int:
-    """Return where between ``low``, where it does not hold, and ``high`` it begins to hold."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        if holds(np.array([middle]))[0]:
-            high = middle
-        else:
-            low = middle
-    return high
+    limit = LIMIT if name == "d" or _all_normal(rule) else _LIMIT_OF_INTEGRALS
+    where = f"scheme {rule.label!r} with {name} = {size:,}"
+    return _Search(log_probability, risk, limit, where, "l" if name == "d" else "d")

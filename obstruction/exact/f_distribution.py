@@ -1,20 +1,21 @@
 """The closed form: normal hidden and output weights, and the Fisher-Snedecor distribution.
 
-With ``a = Var W2 / Var W1`` a neuron is pathological iff ``a V^2 > chi2_d``, ``V`` standard normal,
-so (Nurisso et al. 2024, App. F)
+With ``a = Var W2 / Var W1`` a neuron is pathological iff ``a V^2 > chi2_d`` for a standard normal
+``V``. The probability of this is a regularised incomplete beta function (Nurisso et al. 2024,
+App. F):
 
-    p(d, a) = P(F_{1,d} > d/a) = I_{a/(1+a)}(d/2, 1/2),
+    p(d, a) = P(F_{1,d} > d/a) = I_{a/(1+a)}(d/2, 1/2).
 
-the regularised incomplete beta function. With ``m = d/2``, ``lam = log(1 + 1/a)`` and
-``x0 = sqrt(m lam)``, the substitution ``t = exp(-(x0 + s)^2 / m)`` in the beta integral gives
+With ``m = d/2``, ``lam = log(1 + 1/a)`` and ``x0 = sqrt(m lam)``, the substitution
+``t = exp(-(x0 + s)^2 / m)`` in the beta integral gives
 
     p = exp(-m lam) J(lam) / J(0),
     J(lam) = int_0^inf exp(-s (2 x0 + s)) sqrt(u / (1 - exp(-u))) ds,   u = lam + s (2 x0 + s) / m.
 
-The integrand is positive and smooth for every ``d`` and ``a``, nothing cancels, and the one factor
-that can underflow stands in front: one Gauss-Legendre rule serves everywhere. For
-``1 <= d <= 1e7`` and ``1e-12 <= a <= 1e12`` the relative error of ``p`` is at most 1e-12 (some
-1e-15 where it is not small), and that of its logarithm 1e-14 times its size or 1.
+The integrand is positive and smooth for every ``d`` and ``a``, so nothing cancels and
+Gauss-Legendre rules are accurate everywhere. Only the factor in front can underflow. For
+``1 <= d <= 1e7`` and ``1e-12 <= a <= 1e12`` the relative error of ``p`` is at most 1e-12, and about
+1e-15 if ``p`` is not small. The error of ``log p`` is at most ``1e-14 max(1, |log p|)``.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ import numpy as np
 from obstruction.exact.checks import FloatArray
 
 _CUT: Final = 37.0
-"""The integral stops where exp(-s (2 x0 + s)) = exp(-37), below half a unit in the last place."""
+"""The integral is cut where exp(-s (2 x0 + s)) = exp(-37), below half a unit in the last place."""
 _NODES: Final = 40
-"""Gauss-Legendre nodes that give the integral to 3e-15, whatever d and a are."""
+"""The number of Gauss-Legendre nodes for an error of the integral of 3e-15 for all d and a."""
 _FEWER: Final = 24
-"""Nodes that do the same for d >= 4, where the integrand is smoother on the scale of its decay."""
+"""The number of nodes for d >= 4, where the integrand is smoother on the scale of its decay."""
 _CHUNK: Final = 1024
-"""Cells evaluated together: small enough for the processor's cache, so memory stays bounded."""
+"""The number of cells evaluated together, so that they fit into the processor's cache."""
 
 
 def factors(d: FloatArray, a: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return (exponent, factor) with p = exp(exponent) * factor."""
-    with np.errstate(all="ignore"):  # each branch is evaluated where the other one serves, too
+    with np.errstate(all="ignore"):  # np.where evaluates both branches everywhere
         lam = np.where(a < 1.0, np.log1p(a) - np.log(a), np.log1p(1.0 / a))
     proper = np.flatnonzero((lam > 0.0) & (lam < np.inf))  # elsewhere p is 1 or 0
     sizes, which = np.unique(d.flat[proper], return_inverse=True)
@@ -46,19 +47,12 @@ def factors(d: FloatArray, a: FloatArray) -> tuple[FloatArray, FloatArray]:
     factor = np.ones(a.shape)
     factor.flat[proper] = _integral(sizes[which], lam.flat[proper]) / whole[which]
     exponent = np.array(-d / 2.0 * lam)
-    for size, formula in ((1.0, _p_of_one), (2.0, _p_of_two)):  # to the last digit
-        cells = proper[d.flat[proper] == size]
-        exponent.flat[cells], factor.flat[cells] = 0.0, formula(a.flat[cells])
+    one, two = (proper[d.flat[proper] == size] for size in (1.0, 2.0))  # elementary formulas
+    exponent.flat[one] = exponent.flat[two] = 0.0
+    factor.flat[one] = np.arctan(np.sqrt(a.flat[one])) * 2.0 / np.pi
+    root = np.sqrt(1.0 + a.flat[two])
+    factor.flat[two] = a.flat[two] / root / (root + 1.0)
     return exponent, factor
-
-
-def _p_of_one(a: FloatArray) -> FloatArray:
-    return np.arctan(np.sqrt(a)) * 2.0 / np.pi
-
-
-def _p_of_two(a: FloatArray) -> FloatArray:
-    root = np.sqrt(1.0 + a)
-    return a / root / (root + 1.0)
 
 
 def _integral(d: FloatArray, lam: FloatArray) -> FloatArray:
@@ -83,12 +77,12 @@ def _integral(d: FloatArray, lam: FloatArray) -> FloatArray:
 def gauss_legendre(count: int) -> tuple[FloatArray, FloatArray]:
     """Return nodes and weights on [0, 1] for an even count, the nodes near 0 to full precision.
 
-    numpy's `leggauss` gives nodes on [-1, 1], whose rounding costs two digits next to an end.
+    The nodes of NumPy's `leggauss` on [-1, 1] would lose two digits near the ends by rounding.
     Newton's method on ``P_n(cos theta)``, with the recurrence for the differences of ``P_k`` in
-    ``1 - cos theta``, does not lose them.
+    ``1 - cos theta``, keeps all digits.
     """
     theta = np.pi * (np.arange(1, count // 2 + 1) - 0.25) / (count + 0.5)
-    for _ in range(5):  # the last round only settles the weights
+    for _ in range(5):  # the last iteration only improves the weights
         gap = 2.0 * np.sin(theta / 2.0) ** 2
         value, step = 1.0 - gap, -gap
         for k in range(1, count):

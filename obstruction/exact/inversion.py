@@ -1,8 +1,8 @@
 """The probability that a neuron is pathological, for every combination of independent laws.
 
-A neuron is pathological iff ``a V^2 > W_1^2 + ... + W_d^2 + beta B^2``, for independent variables
-of mean square 1 whose laws are those of the output weights, the hidden weights and the biases.
-What is used where:
+A neuron is pathological iff ``a V^2 > W_1^2 + ... + W_d^2 + beta B^2``. Here ``V``, ``W`` and ``B``
+are independent with mean square 1 and the laws of the output weights, the hidden weights and the
+biases. The laws determine the method:
 
 ========================  ===============================  ==========================
 output law                hidden law, bias                 method
@@ -13,14 +13,15 @@ bounded                   not constant, many weights       contour integral, `co
 bounded                   few weights, or constant ones    real integrals, `few`
 ========================  ===============================  ==========================
 
-Few are up to 16 without and 7 with random biases; where both serve, they differ by less than 2e-12
-in log p. `craig` differs from the F distribution by less than 3e-13, the others from the
-small-ball formula up to d = 1e5 by less than 1e-12 or 1e-13 of log p, all from mpmath by 2e-13.
+Few weights are up to 16 without and 7 with random biases. Tests of the accuracy of log p: `few` and
+`contour` differ by less than 2e-12 where both apply; `craig` differs from the F distribution by
+less than 3e-13; `few` and `contour` differ from the small-ball formula up to d = 1e5 by less than
+1e-12, or 1e-13 of log p; and all methods differ from mpmath by at most 2e-13.
 
-A bias of the hidden law and of the same variance counts as one more hidden weight, a constant bias
-moves the threshold. If biases vary far more than all hidden weights together, the contour integral
-is taken for given biases and averaged over them. If all laws are bounded, p can be exactly 0 or 1;
-ties, ``a V^2`` equal to the sum, are not pathological.
+A bias with the law and variance of the hidden weights counts as one more hidden weight, and a
+constant bias moves the threshold. If the biases vary far more than the sum of the hidden weights,
+the contour integral for a given bias is averaged over the biases. If all laws are bounded, p can be
+exactly 0 or 1. A neuron with ``a V^2`` equal to the sum is not pathological.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ from obstruction.schemes.laws import CONSTANT, NORMAL, Law
 Factors = tuple[FloatArray, FloatArray]
 
 _ALIKE: Final = 4e-15
-"""A ratio of variances this close to 1 is 1."""
+"""A ratio of variances that differs from 1 by at most this much counts as 1."""
 _APART: Final = 30.0
-"""Beyond this many deviations of the hidden sum, threshold and bias are integrated outside."""
+"""If alpha and beta exceed this many deviations of the hidden sum, the outer integral is over B."""
 _CHUNK: Final = 1024
-"""Cells of Craig's integral evaluated together."""
+"""The number of cells for which Craig's integral is evaluated together."""
 _BATCH: Final = 2**15
-"""Cells sorted by method together."""
+"""The number of cells that are sorted by method together."""
 
 
 def factors(
@@ -55,15 +56,8 @@ def factors(
 ) -> Factors:
     """Return (exponent, factor) with ``p = exp(exponent) * factor``.
 
-    Parameters
-    ----------
-    output, hidden : Law
-        The laws of the output and of the hidden weights.
-    bias : Law or None
-        The law of the biases, None for none.
-    d, a, beta : ndarray
-        Hidden weights of a neuron, ``Var W2 / Var W1`` in [0, inf] and ``Var b1 / Var W1`` in
-        [0, inf), of one shape.
+    The arrays have one shape: the number `d` of hidden weights of a neuron, ``a`` in [0, inf] and
+    ``beta`` in [0, inf).
     """
     if output == hidden == NORMAL and bias is None:
         return normal.factors(d, a)
@@ -71,9 +65,8 @@ def factors(
     parts = [x.ravel() for x in np.broadcast_arrays(d, a, beta)]
     for start in range(0, a.size, _BATCH):
         part = slice(start, start + _BATCH)
-        exponent.flat[part], factor.flat[part] = _batch(
-            output, hidden, bias, *(x[part] for x in parts)
-        )
+        cells = (x[part] for x in parts)
+        exponent.flat[part], factor.flat[part] = _batch(output, hidden, bias, *cells)
     return exponent, factor
 
 
@@ -92,9 +85,8 @@ def _batch(
         cells = np.flatnonzero(proper & ((beta > 0.0) == biased))
         if cells.size:
             law = bias if biased and bias is not None else CONSTANT
-            exponent[cells], factor[cells] = _proper(
-                output, hidden, law, d[cells], a[cells], beta[cells]
-            )
+            own = d[cells], a[cells], beta[cells]
+            exponent[cells], factor[cells] = _proper(output, hidden, law, *own)
     return exponent, factor
 
 
@@ -120,7 +112,8 @@ def _proper(
         certain = np.zeros_like(possible)
         if output == CONSTANT and NORMAL not in (hidden, bias if beta.any() else hidden):
             largest = d + beta
-            # a sum that is always c must lie below; a continuous one may reach its largest value
+            # A constant sum must be smaller than alpha. A continuous one reaches its bound with
+            # probability 0.
             certain = np.where(largest > 0.0, alpha >= c + largest, possible)
     factor[certain] = 1.0
     open_ = possible & ~certain
@@ -130,9 +123,8 @@ def _proper(
     limit = np.where(apart | (beta == 0.0), few.FEW, few.FEW_BIASED)
     for size in np.unique(d[open_ & (d <= limit)]):
         cells = np.flatnonzero(open_ & (d <= limit) & (d == size))
-        exponent[cells], factor[cells] = few.solve(
-            output, hidden, bias, int(size), alpha[cells], beta[cells], c[cells]
-        )
+        own = alpha[cells], beta[cells], c[cells]
+        exponent[cells], factor[cells] = few.solve(output, hidden, bias, int(size), *own)
     many = open_ & (d > limit)
     cells = np.flatnonzero(many & ~apart)
     sums = contour.Cells(hidden, bias, d[cells], alpha[cells], beta[cells], c[cells])
@@ -148,18 +140,17 @@ def _normal_output(
     exponent, factor = np.empty_like(a), np.empty_like(a)
     for start in range(0, a.size, _CHUNK):
         part = slice(start, start + _CHUNK)
-        cells = contour.Cells(hidden, bias, d[part], a[part], beta[part], c[part])
-        exponent[part], factor[part] = craig.solve(
-            a[part], c[part], cells.log_transform, cells.slope
-        )
+        x = contour.Cells(hidden, bias, d[part], a[part], beta[part], c[part])
+        exponent[part], factor[part] = craig.solve(x.alpha, x.c, x.log_transform, x.slope)
     return exponent, factor
 
 
 def _over_biases(output: Law, hidden: Law, bias: Law, d: float, alpha: float, beta: float) -> float:
-    """Return p for one cell as the mean over biases of p for a given bias.
+    """Return p for one cell as the mean over the biases of p for a given bias.
 
-    The integrand varies where ``beta b^2`` is about the spread of the hidden sum, hence a graded
-    mesh, and turns to 0 where ``beta b^2`` is ``alpha`` less the hidden sum.
+    The mesh is graded, since the integrand varies where ``beta b^2`` is as large as the spread of
+    the hidden sum. It is finer where ``beta b^2`` is about ``alpha`` minus the hidden sum, since
+    the integrand falls to 0 there.
     """
     mean = d * MEAN[hidden]
     spread = 12.0 * np.sqrt(d * VARIANCE[hidden])

@@ -1,4 +1,4 @@
-"""Which method gives the exact values of a scheme, and which schemes have none."""
+"""Tell by which method a scheme has exact values, if it has any."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from obstruction.schemes.laws import CONSTANT, NORMAL
 
 
 class NoExactValue(ValueError):
-    """The scheme's weights depend on each other, so that no method of this package applies."""
+    """The weights of the scheme depend on each other, so no method of this package applies."""
 
 
 def method(scheme: SchemeLike) -> str:
-    """Return how the probability of a scheme is computed.
+    """Return the name of the method that computes the probabilities of a scheme.
 
     Returns
     -------
     str
-        ``"F distribution"`` (normal weights and normal biases of the same variance, or none),
+        ``"F distribution"`` (normal weights, and no biases or normal ones of the same variance),
         ``"Craig's integral"`` (other schemes with normal output weights), ``"contour integral"``
-        (bounded output weights; real integrals serve for few inputs), ``"real integral"`` (constant
-        hidden weights), ``"certain"`` (a layer of zeros decides) or ``"none"`` (the weights of
-        a layer depend on each other).
+        (bounded output weights; real integrals for few inputs), ``"real integral"`` (constant
+        hidden weights), ``"certain"`` (a layer of zeros, so that probabilities are 0 or 1) or
+        ``"none"`` (the weights of a layer depend on each other).
 
     Examples
     --------
@@ -41,17 +41,11 @@ def method(scheme: SchemeLike) -> str:
 
 
 LARGEST_INPUTS = 10**6
-"""The largest d for which methods other than the F distribution keep their accuracy."""
+"""The largest d at which methods other than the F distribution are accurate."""
 
 
 def check_inputs(scheme: InitScheme, d: FloatArray, name: str = "d") -> None:
-    """Refuse more inputs than the method of a scheme can do.
-
-    Raises
-    ------
-    ValueError
-        If there are.
-    """
+    """Raise ValueError if the method of a scheme is not accurate for so many inputs."""
     limited = method(scheme) not in ("F distribution", "certain", "none")
     if limited and (d > LARGEST_INPUTS).any():
         raise ValueError(
@@ -61,7 +55,7 @@ def check_inputs(scheme: InitScheme, d: FloatArray, name: str = "d") -> None:
 
 
 def has_exact(scheme: SchemeLike) -> bool:
-    """Return whether a scheme has exact values: whether its weights are independent.
+    """Return whether a scheme has exact values, that is, has independent weights.
 
     Examples
     --------
@@ -72,7 +66,7 @@ def has_exact(scheme: SchemeLike) -> bool:
 
 
 def exact_scheme(scheme: SchemeLike) -> InitScheme:
-    """Return the scheme, or raise `NoExactValue`."""
+    """Return the scheme, or raise `NoExactValue` if its weights depend on each other."""
     rule = as_scheme(scheme)
     if not has_exact(rule):
         raise NoExactValue(

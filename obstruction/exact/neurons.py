@@ -1,4 +1,4 @@
-"""Pathological neurons and obstructed networks."""
+"""The probabilities of pathological neurons and of obstructed networks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def pathological_probability_from_ratio(d: ArrayLike, a: ArrayLike) -> Result:
     Returns
     -------
     float or ndarray
-        ``p`` in [0, 1] (Nurisso et al. 2024, App. F); 0 below 1e-308, where the log form serves.
+        ``p`` in [0, 1] (Nurisso et al. 2024, App. F), or 0 below 1e-308, where the logarithmic
+        function is still accurate.
 
     Raises
     ------
@@ -69,7 +70,8 @@ def pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> 
     Returns
     -------
     float or ndarray
-        ``p`` in [0, 1] (Nurisso et al. 2024, App. F); 0 below 1e-308, where the log form serves.
+        ``p`` in [0, 1] (Nurisso et al. 2024, App. F), or 0 below 1e-308, where the logarithmic
+        function is still accurate.
 
     Raises
     ------
@@ -103,9 +105,9 @@ def log_pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike)
 def obstruction_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
     """Return the probability that some neuron of a fresh network is pathological.
 
-    Arguments and errors are those of `pathological_probability`; the value is
+    Arguments and errors are those of `pathological_probability`. The value is
     ``P = 1 - (1 - p)^l`` in [0, 1] (Nurisso et al. 2024, App. F and Cor. 2). With one input and no
-    hidden biases the invariant set is disconnected anyhow: see `disconnection_probability`.
+    hidden biases the invariant set is always disconnected: see `disconnection_probability`.
 
     Examples
     --------
@@ -127,17 +129,17 @@ def log_obstruction_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) 
 
 
 def pathological_count(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Any:
-    """Return the law of the number of pathological neurons of a fresh network.
+    """Return the distribution of the number of pathological neurons of a fresh network.
 
-    Neurons are independent, so it is binomial; effective components are one more than pathological
-    neurons (one output, two or more inputs; Nurisso et al. 2024, Cor. 3). Arguments and errors are
+    Neurons are independent, so it is binomial. For one output and two or more inputs, the number of
+    effective components is larger by one (Nurisso et al. 2024, Cor. 3). Arguments and errors are
     those of `pathological_probability`.
 
     Returns
     -------
     frozen scipy.stats.binom
-        ``.mean()`` is the expected number, ``.pmf(k)`` the probability of exactly ``k`` (of no
-        obstruction for ``k = 0``), ``.ppf(q)`` the least ``k`` not exceeded with probability ``q``.
+        ``.mean()`` is the expected number, ``.pmf(k)`` the probability of exactly ``k`` neurons, and
+        ``.ppf(q)`` the least ``k`` that is not exceeded with probability ``q``.
 
     Examples
     --------
@@ -152,7 +154,7 @@ def pathological_count(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Any:
 
 
 def pathological_factors(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> tuple[FloatArray, ...]:
-    """Return the width and the two factors of the probability that a neuron is pathological."""
+    """Return `l` and the exponent and factor of the probability that a neuron is pathological."""
     rule = exact_scheme(scheme)
     d, l = arguments(d=d, l=l)
     check_inputs(rule, d)

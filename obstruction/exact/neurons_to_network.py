@@ -1,4 +1,7 @@
-"""From one neuron to l independent ones, with p given as ``exp(exponent) * factor``."""
+"""Probabilities for one neuron and for l independent neurons, from ``p = exp(exponent) * factor``.
+
+The exponent represents values of ``p`` that are too small for a float.
+"""
 
 from __future__ import annotations
 
@@ -28,5 +31,4 @@ def some(width: FloatArray, exponent: FloatArray, factor: FloatArray) -> FloatAr
 
 def log_some(width: FloatArray, exponent: FloatArray, factor: FloatArray) -> FloatArray:
     """Return log(1 - (1 - p)^l)."""
-    p, log_p = value(exponent, factor), log_value(exponent, factor)
-    return independent_events.log_some(width, p, log_p)
+    return independent_events.log_some(width, value(exponent, factor), log_value(exponent, factor))

@@ -1,11 +1,11 @@
-"""Laplace transforms of squared weights, in logarithms, for real and complex arguments.
+"""Logarithms of Laplace transforms of squared weights, for real and complex arguments.
 
-A bounded weight is measured in units of its bound, a normal one in standard deviations: ``U``. With
-``g(z) = int_0^1 exp(-z u^2) du = sqrt(pi/z)/2 erf(sqrt z)``, the uniform law has
-``E exp(-z U^2) = g(z)``; the normal cut at two standard deviations, of density
-``exp(-2 u^2) / g(2)`` on [0, 1], has ``g(z + 2) / g(2)``; the normal law has
-``(1 + 2 z)^(-1/2)``. Near ``z = 0`` moments serve, so that a multiple of the logarithm keeps its
-relative accuracy; left of 0 Dawson's integral does, in which nothing overflows.
+``U`` is the size of a weight, in units of the bound for a bounded law and of the standard deviation
+for the normal law. Let ``g(z) = int_0^1 exp(-z u^2) du = sqrt(pi/z)/2 erf(sqrt z)``. The transform
+``E exp(-z U^2)`` is ``g(z)`` for the uniform law and ``(1 + 2 z)^(-1/2)`` for the normal law. The
+normal law cut at two standard deviations has density ``exp(-2 u^2) / g(2)`` on [0, 1] and transform
+``g(z + 2) / g(2)``. Near ``z = 0`` a series in the moments is used, so that multiples of the
+logarithm keep their relative accuracy. Left of 0 Dawson's integral is used, which cannot overflow.
 """
 
 from __future__ import annotations
@@ -23,18 +23,13 @@ from obstruction.schemes.laws import CONSTANT, CUT, CUT_STD, NORMAL, TRUNCATED, 
 AnyArray: TypeAlias = NDArray[Any]
 
 SHIFT: Final = CUT * CUT / 2.0
-"""The density of the cut normal law is exp(-SHIFT u^2), in units of its bound."""
+"""The density of the cut normal law is exp(-SHIFT u^2) / NORM, in units of its bound."""
 NORM: Final = math.sqrt(math.pi / SHIFT) / 2.0 * math.erf(math.sqrt(SHIFT))
-"""The integral of that density: g(SHIFT)."""
+"""The constant of this density: g(SHIFT)."""
 INSIDE: Final = math.erf(CUT / math.sqrt(2.0))
 """The probability that a normal variable survives the cut."""
-SQUARE: Final[dict[Law, float]] = {
-    NORMAL: 1.0,
-    UNIFORM: 3.0,
-    TRUNCATED: (CUT / CUT_STD) ** 2,
-    CONSTANT: 1.0,
-}
-"""The square of the unit in which a standardised weight is measured."""
+SQUARE: Final = {NORMAL: 1.0, UNIFORM: 3.0, TRUNCATED: (CUT / CUT_STD) ** 2, CONSTANT: 1.0}
+"""The square of the unit of U, for a weight of variance 1."""
 
 _TERMS: Final = 20
 _HALF_ROOT_PI: Final = math.sqrt(math.pi) / 2.0
@@ -57,16 +52,10 @@ def _moments(law: Law) -> list[float]:
 
 MOMENTS: Final = {law: _moments(law) for law in (UNIFORM, TRUNCATED)}
 """Even moments of the bounded laws, in units of the bound."""
-MEAN: Final[dict[Law, float]] = {
-    NORMAL: 1.0,
-    CONSTANT: 1.0,
-    **{law: moments[1] for law, moments in MOMENTS.items()},
-}
+MEAN: Final = {NORMAL: 1.0, CONSTANT: 1.0} | {law: m[1] for law, m in MOMENTS.items()}
 """E U^2."""
-VARIANCE: Final[dict[Law, float]] = {
-    NORMAL: 2.0,
-    CONSTANT: 0.0,
-    **{law: moments[2] - moments[1] ** 2 for law, moments in MOMENTS.items()},
+VARIANCE: Final = {NORMAL: 2.0, CONSTANT: 0.0} | {
+    law: m[2] - m[1] ** 2 for law, m in MOMENTS.items()
 }
 """Var U^2."""
 
@@ -80,14 +69,14 @@ def log_transform(law: Law, z: AnyArray) -> AnyArray:
     small = np.abs(z) < 1.0
     if small.all():
         return _near_zero(law, z)
-    result = _log_shifted(law, z)
+    result = _log_g(z + SHIFT) - math.log(NORM) if law == TRUNCATED else _log_g(z)
     if small.any():
         result[small] = _near_zero(law, z[small])
     return result
 
 
 def log_top(law: Law, w: AnyArray) -> AnyArray:
-    """Return log E exp(w (U^2 - 1)) of a bounded law for Re w >= 0: seen from its upper end."""
+    """Return log E exp(w (U^2 - 1)) of a bounded law for Re w >= 0."""
     if law == CONSTANT:
         return np.zeros_like(w)
     if law == UNIFORM:
@@ -103,7 +92,10 @@ def log_top(law: Law, w: AnyArray) -> AnyArray:
 
 
 def log_beyond(law: Law, w: AnyArray) -> AnyArray:
-    """Return log int_1^inf density(u) exp(w (1 - u^2)) du for Re w > 0, the density continued."""
+    """Return log int_1^inf density(u) exp(w (1 - u^2)) du for Re w > 0.
+
+    The formula of the density is continued beyond its bound.
+    """
     if law == CONSTANT:
         return np.zeros_like(w)
     shift, front = (0.0, 0.0) if law == UNIFORM else (SHIFT, -SHIFT - math.log(NORM))
@@ -113,7 +105,7 @@ def log_beyond(law: Law, w: AnyArray) -> AnyArray:
 
 
 def slope(law: Law, x: FloatArray) -> FloatArray:
-    """Return -d/dx log E exp(-x U^2), a mean of U^2, to some digits (enough for a saddle)."""
+    """Return -d/dx log E exp(-x U^2) to some digits, which are enough for a saddle point."""
     if law == CONSTANT:
         return np.ones_like(x)
     if law == NORMAL:
@@ -129,17 +121,12 @@ def slope(law: Law, x: FloatArray) -> FloatArray:
 
 
 def _near_zero(law: Law, z: AnyArray) -> AnyArray:
+    """Return log E exp(-z U^2) of a bounded law for |z| < 1 by its power series."""
     moments = MOMENTS[law]
     total = np.zeros_like(z)
     for n in range(_TERMS, 0, -1):
         total = (total + moments[n]) * (z / -n)
     return np.asarray(special.log1p(total))
-
-
-def _log_shifted(law: Law, z: AnyArray) -> AnyArray:
-    if law == TRUNCATED:
-        return _log_g(z + SHIFT) - math.log(NORM)
-    return _log_g(z)
 
 
 def _log_g(z: AnyArray) -> AnyArray:
@@ -186,7 +173,7 @@ def _log_dawson(w: AnyArray) -> AnyArray:
 
 
 _FAR: Final = 60.0
-"""From this size on twelve terms of the asymptotic series give all digits of error functions."""
+"""Beyond this size, twelve terms of the asymptotic series give error functions to all digits."""
 _SERIES: Final = [math.prod(range(1, 2 * k, 2)) / 2.0**k for k in range(13)]
 
 

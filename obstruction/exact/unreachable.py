@@ -1,18 +1,19 @@
-"""Targets out of reach: too many output weights frozen at the wrong sign.
+"""The probability that frozen signs of output weights make a target unreachable.
 
 The output weight of a pathological neuron never changes its sign (Nurisso et al. 2024, Prop. 3).
-The sign is a fair coin and independent of the sizes, so each neuron is frozen at a positive sign
-with probability p/2, at a negative one with p/2 and free with 1 - p, independently of the others. A
-target that needs at least ``m`` positive and ``n`` negative output weights, ``m + n <= l``, is out
-of reach iff more than ``l - n`` neurons are frozen positive or more than ``l - m`` negative. Both
-at once would take more than ``2 l - m - n >= l`` neurons. So the events exclude each other, and the
-trinomial sum is one of two binomial tails:
+The sign is positive or negative with equal probability, independently of the sizes. So each neuron
+is frozen at a positive sign with probability p/2, frozen at a negative sign with probability p/2,
+and free with probability 1 - p, independently of the others. A target that needs at least ``m``
+positive and ``n`` negative output weights, ``m + n <= l``, is unreachable iff more than ``l - n``
+neurons are frozen positive or more than ``l - m`` are frozen negative. Both together would need
+more than ``2 l - m - n >= l`` neurons. So the two events exclude each other, and the probability is
+a sum of two binomial tails:
 
-    P(out of reach) = P(Bin(l, p/2) > l - n) + P(Bin(l, p/2) > l - m).
+    P(unreachable) = P(Bin(l, p/2) > l - n) + P(Bin(l, p/2) > l - m).
 
-Each tail is its first term, by Loader's (2000) form of the binomial law, times a sum of positive
-ratios; below the mean the sum is that of the other tail. The relative error is at most 1e-12, and
-some 1e-16 times the number of frozen neurons more, as much as the last digit of p decides.
+Each tail is its first term, in Loader's (2000) form, times a sum of positive ratios. Below the
+mean, the other tail is summed. The relative error is at most 1e-12 plus about 1e-16 times the
+number of frozen neurons, which is the effect of the last digit of p.
 """
 
 from __future__ import annotations
@@ -31,24 +32,23 @@ from obstruction.schemes.laws import CONSTANT
 from obstruction.tools.binomial_terms import log_binomial_term
 
 _BLOCK: Final = 64
-_LOG_2: Final = math.log(2.0)
 
 
 def unreachable_probability(
     scheme: SchemeLike, d: ArrayLike, l: ArrayLike, *, positive: ArrayLike, negative: ArrayLike
 ) -> Result:
-    """Return the probability that a fresh network cannot reach a target for its frozen signs.
+    """Return the probability that frozen signs keep a fresh network from reaching a target.
 
     Parameters
     ----------
     scheme : str or InitScheme
-        The initialisation scheme, of independent weights. Its output weights have random signs,
-        except constant ones, which are all positive.
+        The initialisation scheme, of independent weights. Constant output weights are all
+        positive. Those of all other schemes have random signs.
     d, l : array_like of int
         Inputs and hidden neurons, >= 1; the network has one output.
     positive, negative : array_like of int
-        How many positive and negative output weights the target needs at least, >= 0, together at
-        most `l`. Arrays broadcast with `d` and `l`.
+        The numbers of positive and negative output weights that the target needs at least. They
+        are >= 0, their sum is at most `l`, and arrays broadcast with `d` and `l`.
 
     Returns
     -------
@@ -64,11 +64,11 @@ def unreachable_probability(
 
     Notes
     -----
-    Nurisso et al. 2024, Prop. 3: an output weight of a pathological neuron never changes its sign.
+    An output weight of a pathological neuron never changes its sign (Nurisso et al. 2024, Prop. 3).
 
     Examples
     --------
-    One neuron, one input: it is frozen with probability 1/2, at the wrong sign with 1/4.
+    One neuron with one input is frozen with probability 1/2, and at the wrong sign with 1/4.
 
     >>> unreachable_probability("xavier_normal", 1, 1, positive=0, negative=1)
     0.25
@@ -108,10 +108,9 @@ def _log_unreachable(
     p, log_p = value(exponent, factor), log_value(exponent, factor)
     if rule.output.law == CONSTANT:  # all signs are positive
         return _log_tail(l - negative + 1.0, l, p, log_p)
-    return np.logaddexp(
-        _log_tail(l - negative + 1.0, l, p / 2.0, log_p - _LOG_2),
-        _log_tail(l - positive + 1.0, l, p / 2.0, log_p - _LOG_2),
-    )
+    half, log_half = p / 2.0, log_p - math.log(2.0)
+    tails = [_log_tail(l - needed + 1.0, l, half, log_half) for needed in (negative, positive)]
+    return np.logaddexp(*tails)
 
 
 def _log_tail(k: FloatArray, n: FloatArray, q: FloatArray, log_q: FloatArray) -> FloatArray:
@@ -131,7 +130,7 @@ def _log_tail(k: FloatArray, n: FloatArray, q: FloatArray, log_q: FloatArray) ->
 
 
 def _ratios(k: FloatArray, n: FloatArray, odds: FloatArray, upper: NDArray[np.bool_]) -> FloatArray:
-    """Sum the terms k, k + 1, ... (upper) or k - 1, k - 2, ... of a tail over its first one."""
+    """Return the sum of the terms k, k + 1, ... (upper) or k - 1, k - 2, ... over the first one."""
     total, term = np.ones_like(k), np.ones_like(k)
     active, step = np.arange(k.size), 0
     while active.size:

@@ -1,4 +1,4 @@
-"""Balances of neurons, and how many are positive, negative and zero."""
+"""The balances of neurons, and the numbers of positive, negative and zero balances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from obstruction.topology.parameters import (
 
 
 class SignCounts(NamedTuple):
-    """How many balances have which sign.
+    """The number of balances of each sign.
 
     Attributes
     ----------
@@ -35,23 +35,19 @@ class SignCounts(NamedTuple):
 
 
 def balances(W1: ArrayLike, W2: ArrayLike, b1: ArrayLike | None = None) -> FloatArray:
-    """Return the balance of each hidden neuron, which gradient flow keeps for ever.
+    """Return the balance of each hidden neuron, which gradient flow conserves.
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
-    b1 : array_like, shape (l,), optional
-        Hidden biases, which count as one more input.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
 
     Returns
     -------
     ndarray of float64, shape (l,)
         ``|W1[k]|^2 + b1[k]^2 - |W2[:, k]|^2``, computed in float64 whatever the type of the
-        weights. The rounding error is some 1e-16 of the two squared norms together, so the sign of
-        a smaller balance says nothing.
+        weights. The rounding error is about 1e-16 times the sum of the two squared norms. The sign
+        of a smaller balance has no meaning.
 
     Raises
     ------
@@ -60,19 +56,18 @@ def balances(W1: ArrayLike, W2: ArrayLike, b1: ArrayLike | None = None) -> Float
 
     Notes
     -----
-    Nurisso et al. 2024, Eq. 11; with biases Eq. 28.
+    Nurisso et al. 2024, Eq. 11, and Eq. 28 with biases.
 
     Examples
     --------
     >>> balances([[3, 4], [0, 1]], [[1, 2]], [2, 0]).tolist()
     [28.0, -3.0]
     """
-    found, _ = balances_and_sizes(check_parameters(W1, W2, b1))
-    return found
+    return balances_and_sizes(check_parameters(W1, W2, b1))[0]
 
 
 def balances_and_sizes(theta: Parameters) -> tuple[FloatArray, FloatArray]:
-    """Return the balance of each neuron and its size, the sum of all its squared weights."""
+    """Return the balance of each neuron and the sum of all its squared weights."""
     inward, outward = squares(theta.incoming), squares(theta.outgoing)
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = inward + outward
@@ -86,19 +81,18 @@ def balances_and_sizes(theta: Parameters) -> tuple[FloatArray, FloatArray]:
 
 
 def sign_counts(balances: ArrayLike, tolerance: ArrayLike = 0.0) -> SignCounts:
-    """Return how many balances are positive, negative and zero.
+    """Return the numbers of positive, negative and zero balances.
 
     Parameters
     ----------
     balances : array_like, shape (l,)
         The balances.
     tolerance : float or array_like, shape (l,)
-        Balances at most this far from zero count as zero.
+        Balances with at most this absolute value count as zero.
 
     Returns
     -------
-    SignCounts
-        ``(l_pos, l_neg, l_zero)``.
+    (l_pos, l_neg, l_zero) : SignCounts
 
     Raises
     ------
@@ -117,7 +111,7 @@ def sign_counts(balances: ArrayLike, tolerance: ArrayLike = 0.0) -> SignCounts:
 
 
 def in_invariant_set(theta: ThetaLike, c: ArrayLike, rtol: float = 1e-9) -> bool:
-    """Return whether parameters lie on the invariant set ``H(c)``: whether their balances are c.
+    """Return whether parameters lie on the invariant set ``H(c)``, that is, have balances ``c``.
 
     Parameters
     ----------
@@ -126,17 +120,18 @@ def in_invariant_set(theta: ThetaLike, c: ArrayLike, rtol: float = 1e-9) -> bool
     c : float or array_like, shape (l,)
         The balances.
     rtol : float
-        How far a balance may be off, in parts of the sum of all squared weights of its neuron.
+        The allowed error of a balance, relative to the sum of all squared weights of its neuron;
+        in [0, 1).
 
     Raises
     ------
     ValueError
-        If parameters, balances or tolerance are not what they must be.
+        If an argument is invalid.
 
     Notes
     -----
-    Nurisso et al. 2024, Def. 1. Each condition is on one neuron, so ``H(c)`` is the product of the
-    neurons' hyperquadrics (Lemma 1).
+    Nurisso et al. 2024, Def. 1. Each balance depends on one neuron only, so ``H(c)`` is the
+    product of the neurons' hyperquadrics (Lemma 1).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Betti numbers of the invariant set, exact whatever its size, and how many pieces it has."""
+"""The exact Betti numbers of the invariant set, and the numbers of its components."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def poincare_polynomial(
     d : int
         Inputs, >= 1.
     l_pos, l_neg : int
-        Neurons with positive and with negative balance, >= 0; those with balance zero have no
-        influence.
+        Neurons with positive and with negative balance, >= 0. Neurons with balance zero do not
+        change the polynomial.
     e : int
         Outputs, >= 1.
     hidden_bias : bool
@@ -29,7 +29,8 @@ def poincare_polynomial(
     Returns
     -------
     PoincarePolynomial
-        ``(1 + t^(d'-1))^l_pos (1 + t^(e-1))^l_neg``, ``d' = d + 1`` with biases, else ``d``.
+        ``(1 + t^(d'-1))^l_pos (1 + t^(e-1))^l_neg``, where ``d'`` is ``d + 1`` with biases and
+        ``d`` without.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def poincare_polynomial(
 
     Notes
     -----
-    Nurisso et al. 2024, Thm. 1; with biases Prop. 6.
+    Nurisso et al. 2024, Thm. 1, and Prop. 6 with biases.
 
     Examples
     --------
@@ -87,8 +88,8 @@ def components(d: int, l_pos: int, l_neg: int, e: int = 1, hidden_bias: bool = F
     Returns
     -------
     int
-        A factor 2 for every negative balance if there is one output, and for every positive one if
-        there is one input and no bias; 1 otherwise.
+        A power of two: each negative balance doubles the number if there is one output, and each
+        positive balance doubles it if there is one input and no bias.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def components(d: int, l_pos: int, l_neg: int, e: int = 1, hidden_bias: bool = F
 
     Notes
     -----
-    Nurisso et al. 2024, Cor. 1 and 2; with biases Cor. 4.
+    Nurisso et al. 2024, Cor. 1 and 2, and Cor. 4 with biases.
 
     Examples
     --------
@@ -123,8 +124,8 @@ def effective_components(
     Returns
     -------
     int
-        A factor ``l_neg + 1`` if there is one output, and ``l_pos + 1`` if there is one input and
-        no bias; 1 otherwise.
+        The product of ``l_neg + 1`` if there is one output, and of ``l_pos + 1`` if there is one
+        input and no bias.
 
     Raises
     ------
@@ -133,7 +134,7 @@ def effective_components(
 
     Notes
     -----
-    Nurisso et al. 2024, Cor. 3, for one output and ``d' > 1``; the factor for one input is our
+    Nurisso et al. 2024, Cor. 3, for one output and ``d' > 1``. The factor for one input is an
     extension.
 
     Examples
@@ -147,20 +148,20 @@ def effective_components(
 
 @dataclass(frozen=True)
 class Hyperquadric:
-    """The set of a neuron's parameters that have one balance.
+    """The set of all parameters of a neuron with a given balance.
 
     Attributes
     ----------
     sign : int
         The sign of the balance.
     dimension : int
-        Its dimension, ``d' + e - 1``.
+        The dimension of the set, ``d' + e - 1``.
     sphere, euclidean : int or None
-        It is homeomorphic to a sphere of dimension `sphere` times a Euclidean space of dimension
-        `euclidean`; None for balance zero, where it is a cone: contractible, and no manifold at
-        its tip, the neuron with all weights zero.
+        The set is homeomorphic to a sphere of dimension `sphere` times a Euclidean space of
+        dimension `euclidean`. Both are None for balance zero: the set is then a contractible cone,
+        which is not a manifold at its tip, the neuron with all weights zero.
     polynomial : PoincarePolynomial
-        Its Betti numbers.
+        The Poincare polynomial of the set.
     """
 
     sign: int
@@ -170,14 +171,14 @@ class Hyperquadric:
     polynomial: PoincarePolynomial
 
     def __str__(self) -> str:
-        """Return what it is homeomorphic to, or that it is contractible."""
+        """Return the space to which the set is homeomorphic, or that it is a cone."""
         if self.sphere is None:
             return "a contractible cone"
         return f"S^{self.sphere} x R^{self.euclidean}"
 
 
 def hyperquadric(c: float, d: int, e: int = 1, hidden_bias: bool = False) -> Hyperquadric:
-    """Return the shape of the set of a neuron's parameters with balance ``c``.
+    """Return the shape of the set of all parameters of a neuron with balance ``c``.
 
     Parameters
     ----------
@@ -195,7 +196,7 @@ def hyperquadric(c: float, d: int, e: int = 1, hidden_bias: bool = False) -> Hyp
 
     Notes
     -----
-    Nurisso et al. 2024, Prop. 2; with biases Prop. 5.
+    Nurisso et al. 2024, Prop. 2, and Prop. 5 with biases.
 
     Examples
     --------
@@ -215,7 +216,7 @@ def hyperquadric(c: float, d: int, e: int = 1, hidden_bias: bool = False) -> Hyp
 
 
 def _sizes(d: int, l_pos: int, l_neg: int, e: int, hidden_bias: bool) -> tuple[int, int, int, int]:
-    """Return ``d'``, ``l_pos``, ``l_neg`` and ``e``, checked."""
+    """Check the sizes and return ``d'``, ``l_pos``, ``l_neg`` and ``e``."""
     width = check_count("d", d, most=LARGEST_SIZE) + check_flag("hidden_bias", hidden_bias)
     l_pos = check_count("l_pos", l_pos, least=0, most=LARGEST_SIZE)
     l_neg = check_count("l_neg", l_neg, least=0, most=LARGEST_SIZE)

@@ -1,20 +1,21 @@
-"""Which weights of a chain of fully connected layers can never change their sign.
+"""Find the weights of a chain of fully connected layers that can never change their sign.
 
-Gradient flow keeps at every hidden neuron ``c_v``, the sum of squared weights (and bias) in minus
-that of squared weights out. Let ``S`` be a set of hidden neurons and ``c(S)`` the sum of their
-balances: what flows into ``S`` in squared weights, less what flows out. If one weight is the only
-one out of ``S`` and ``c(S) < 0``, its square is at least ``-c(S)``; if it is the only one into
-``S`` and ``c(S) > 0``, at least ``c(S)``. Such a weight is *frozen*: it can never pass through
-zero. All others can (Gale 1957, Hoffman 1960), and every frozen weight cuts the set of parameters
-with the same balances in two.
+Gradient flow conserves the balance ``c_v`` of every hidden neuron: the sum of its squared incoming
+weights and bias minus the sum of its squared outgoing weights. Let ``c(S)`` be the sum of the
+balances of a set ``S`` of hidden neurons. If ``c(S) < 0`` and ``S`` has only one outgoing weight,
+the square of this weight is at least ``-c(S)``. If ``c(S) > 0`` and ``S`` has only one incoming
+weight, the square of this weight is at least ``c(S)``. Such a weight is *frozen*: it can never pass
+through zero. All other weights can (Gale 1957, Hoffman 1960). Every frozen weight cuts the set of
+parameters with the same balances in two. docs/topology.md has the proof.
 
-A chain of layers is a directed acyclic graph, so `obstruction.topology.regions` decides. All
-neurons of neighbouring layers are linked. A node of balance 0 between the layers stands for these
-links, so that millions of weights need no list. docs/topology.md has the proof.
+A chain of layers is a directed acyclic graph, so `obstruction.topology.regions` finds the frozen
+weights. To avoid a list of all weights between two layers, arcs lead from each neuron of the first
+layer to one extra node of balance 0, and from this node to each neuron of the second layer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,23 +30,21 @@ from obstruction.topology.regions import Mask, Side
 
 @dataclass(frozen=True, eq=False)
 class FrozenLayer:
-    """What is frozen around one hidden layer. All arrays have one entry a neuron.
+    """The frozen weights around one hidden layer, in arrays with one entry per neuron.
 
     Attributes
     ----------
-    out_frozen : ndarray of bool
-        Whether the neuron's only outgoing weight is frozen; False where it has several.
-    in_frozen : ndarray of bool
-        Whether the neuron's only incoming weight is frozen; False where it has several. A weight
-        between two layers of width 1 is in `out_frozen` of the one and `in_frozen` of the other.
+    out_frozen, in_frozen : ndarray of bool
+        Whether the neuron's only outgoing or incoming weight is frozen; False if it has several.
+        A weight between two layers of width 1 belongs to both layers.
     out_boundary, in_boundary : ndarray of bool
-        Whether that weight is not known to be frozen, but might be within the tolerances.
+        Whether that weight is at the boundary, as defined in `frozen_weights`.
     out_bottleneck : ndarray of float64
-        The smallest ``c(S)`` over all ``S`` whose only weight out it is: below zero it is frozen.
-        NaN where the neuron has several outgoing weights.
+        The smallest ``c(S)`` over all ``S`` with this only outgoing weight, which is frozen if the
+        sum is negative. NaN if the neuron has several outgoing weights.
     in_bottleneck : ndarray of float64
-        The largest ``c(S)`` over all ``S`` whose only weight in it is: above zero it is frozen.
-        NaN where the neuron has several incoming weights or a bias.
+        The largest ``c(S)`` over all ``S`` with this only incoming weight, which is frozen if the
+        sum is positive. NaN if the neuron has several incoming weights or a bias.
     """
 
     out_frozen: Mask
@@ -58,18 +57,16 @@ class FrozenLayer:
 
 @dataclass(frozen=True, eq=False)
 class FrozenWeights:
-    """What is frozen in a chain of layers, and into how many pieces that cuts what can be reached.
+    """The frozen weights of a chain of layers, and the components of its invariant set.
 
     Attributes
     ----------
     layers : tuple of FrozenLayer
-        One a hidden layer, in order.
-    frozen : int
-        How many weights are frozen, each counted once.
-    boundary : int
-        How many others might be, within the tolerances.
+        The hidden layers, in order.
+    frozen, boundary : int
+        The numbers of weights that are frozen and that are at the boundary.
     effective_components : int
-        Into how many pieces up to rescaling and permutation of neurons.
+        The number of components up to rescaling and permutation of neurons.
     """
 
     layers: tuple[FrozenLayer, ...]
@@ -99,11 +96,11 @@ def frozen_weights(
     inputs, outputs : int
         The number of inputs and outputs of the chain, >= 1.
     biases : sequence of bool, length L
-        Whether the neurons of each hidden layer have biases. Those of the output do not matter.
+        Whether the neurons of each hidden layer have biases. Output biases have no influence.
     tolerances : sequence of array_like, shapes (n_1,), ..., (n_L,), optional
-        How far off each balance may be, >= 0; by default not at all. A weight counts as frozen only
-        if it is for all balances within the tolerances, and as at the boundary if it is for some
-        of them, or just not.
+        The possible error of each balance, >= 0; by default 0. A weight is frozen if it is frozen
+        for all balances within the tolerances. It is at the boundary if it is frozen, or its
+        ``c(S)`` is 0, for some of them.
 
     Raises
     ------
@@ -113,8 +110,8 @@ def frozen_weights(
 
     Notes
     -----
-    The criterion is Gale's and Hoffman's for flows; for two layers it gives Nurisso et al. 2024,
-    Cor. 1 to 4, and for directed acyclic graphs see Nurisso et al. 2026, arXiv:2602.00693.
+    The criterion is that of Gale and Hoffman for flows. For two layers it gives Nurisso et al.
+    2024, Cor. 1 to 4. For directed acyclic graphs see Nurisso et al. 2026, arXiv:2602.00693.
 
     Examples
     --------
@@ -124,7 +121,7 @@ def frozen_weights(
     >>> found.layers[1].out_frozen.tolist(), found.components
     ([False, True], 2)
 
-    A layer of width 1 has the layer before it behind it:
+    The neurons before a layer of width 1 have a single outgoing weight each:
 
     >>> found = frozen_weights([[-1.0, 2.0], [0.5]], inputs=5, outputs=1, biases=[True, True])
     >>> found.layers[0].out_frozen.tolist(), found.layers[1].out_bottleneck.tolist()
@@ -161,26 +158,19 @@ def frozen_weights(
     parts = (np.split(column, ends)[:-1] for column in columns)
     layers = [FrozenLayer(*arrays) for arrays in zip(*parts, strict=True)]
     twice = [i for i in range(len(c) - 1) if widths[i + 1] == widths[i + 2] == 1]
-    for i in twice:  # one weight, frozen from either side
+    for i in twice:  # both layers have this weight, which either side can freeze
         here, there = layers[i], layers[i + 1]
         frozen = here.out_frozen | there.in_frozen
         boundary = (here.out_boundary | there.in_boundary) & ~frozen
         here.out_frozen[:] = there.in_frozen[:] = frozen
         here.out_boundary[:] = there.in_boundary[:] = boundary
 
-    effective = 1
-    for i, layer in enumerate(layers):
-        groups = [layer.out_frozen]
-        if i - 1 not in twice:
-            groups.append(layer.in_frozen)
-        for group in groups:
-            effective *= int(np.count_nonzero(group)) + 1
-    return FrozenWeights(
-        tuple(layers),
-        frozen=_count(layers, "frozen", twice),
-        boundary=_count(layers, "boundary", twice),
-        effective_components=effective,
-    )
+    groups = [(layer.out_frozen, layer.out_boundary) for layer in layers]
+    groups += [(x.in_frozen, x.in_boundary) for i, x in enumerate(layers) if i - 1 not in twice]
+    counts = [[int(np.count_nonzero(mask)) for mask in group] for group in groups]
+    n_frozen, n_boundary = (sum(column) for column in zip(*counts, strict=True))
+    effective = math.prod(count + 1 for count, _ in counts)
+    return FrozenWeights(tuple(layers), n_frozen, n_boundary, effective)
 
 
 def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
@@ -189,10 +179,10 @@ def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
     ends = np.cumsum(sizes)
     starts = ends - sizes
     last, nodes = len(sizes) - 1, int(ends[-1])
-    tails, heads = [], []
+    tails, heads = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     for i in range(last):
         here, there = np.arange(starts[i], ends[i]), np.arange(starts[i + 1], ends[i + 1])
-        if min(here.size, there.size) > 1:  # through a node in between
+        if min(here.size, there.size) > 1:  # through an extra node
             tails += [here, np.full(there.size, nodes)]
             heads += [np.full(here.size, nodes), there]
             nodes += 1
@@ -207,21 +197,8 @@ def _sides(widths: Sequence[int], biases: Sequence[bool]) -> tuple[Side, Side]:
         enters[layer] = i == 0 or biases[i]
         alone_out[layer] = widths[i + 2] == 1
         alone_in[layer] = widths[i] == 1 and not biases[i]
-    none = np.zeros(0, dtype=np.int64)
-    out = Side(
-        nodes, np.concatenate([none, *tails]), np.concatenate([none, *heads]), leaves, alone_out
-    )
+    out = Side(nodes, np.concatenate(tails), np.concatenate(heads), leaves, alone_out)
     return out, out.reversed(enters, alone_in)
-
-
-def _count(layers: list[FrozenLayer], what: str, twice: Iterable[int]) -> int:
-    """Return how many weights are frozen or at the boundary, each once."""
-    total = sum(
-        int(np.count_nonzero(getattr(layer, f"{side}_{what}")))
-        for layer in layers
-        for side in ("out", "in")
-    )
-    return total - sum(int(getattr(layers[i], f"out_{what}")[0]) for i in twice)
 
 
 def _tolerances(tolerances: Sequence[ArrayLike], c: list[FloatArray]) -> list[FloatArray]:

@@ -1,10 +1,10 @@
-"""The smallest sum of values over a closed set of nodes.
+"""Find the smallest sum of values over the closed sets of nodes of a graph.
 
-A set of nodes is *closed* if it holds every successor of its nodes. The closed set with the
-smallest sum of values is given by a minimum cut (Picard, "Maximal closure of a graph and
-applications to combinatorial problems", 1976). Before that, nodes with the same neighbours and
-nodes with a single successor are merged, after which most graphs need no cut or a small one. All
-values are scaled to whole numbers, so nothing is rounded.
+A set of nodes is *closed* if it contains every successor of its nodes. A minimum cut gives the
+closed set with the smallest sum of values (Picard, "Maximal closure of a graph and applications to
+combinatorial problems", 1976). Before the cut, nodes with the same neighbours and nodes with a
+single successor are merged, so that most graphs need no cut or only a small one. All values are
+scaled to whole numbers, so nothing is rounded.
 """
 
 from __future__ import annotations
@@ -20,25 +20,15 @@ Number: TypeAlias = int | float | Fraction
 def smallest_closed_sum(
     values: Sequence[Number], successors: Sequence[Iterable[int]]
 ) -> tuple[Fraction, list[int]]:
-    """Return the smallest sum of values over all closed sets of nodes, and such a set.
+    """Return the smallest sum of values over all closed sets, and the nodes of such a set.
 
-    Parameters
-    ----------
-    values : sequence of int, float or Fraction, length n
-        One finite value for each node. Floats count as the binary fractions that they are.
-    successors : sequence of iterables of int, length n
-        The nodes that each node leads to, each once. The graph has no cycles.
-
-    Returns
-    -------
-    value : Fraction
-        At most 0, for the empty set is closed.
-    members : list of int
-        The nodes of a set with that sum, ascending.
+    `values` are finite, and floats are exact binary fractions. `successors` lists the successors
+    of each node, each once, in a graph without cycles. The sum is at most 0, since the empty set is
+    closed. The nodes are in ascending order.
 
     Examples
     --------
-    Node 0 is worth having although it brings node 1 with it:
+    Node 0 has a value below 0 and requires node 1, and their sum is still below 0:
 
     >>> smallest_closed_sum([-3, 1, -1, 5], [[1], [], [3], []])
     (Fraction(-2, 1), [0, 1])
@@ -55,8 +45,7 @@ def smallest_closed_sum(
 class _Reduced:
     """A graph that is reduced without changing its smallest closed sum.
 
-    Nodes that are merged into another are recorded, so that the members of a set in the reduced
-    graph can be told in the graph as it was.
+    It records merged nodes, so that a set in the reduced graph gives one in the original graph.
     """
 
     def __init__(self, values: list[int], successors: list[set[int]]) -> None:
@@ -66,7 +55,7 @@ class _Reduced:
         for v, after in self.successors.items():
             for w in after:
                 self.predecessors[w].add(v)
-        # Pairs of a node and one that was merged into it, which is a member whenever the node is.
+        # Pairs of a node and a second one merged into it: both are members, or neither is.
         self._merged: list[tuple[int, int]] = []
 
     def reduce(self) -> None:
@@ -75,7 +64,7 @@ class _Reduced:
             pass
 
     def unfold(self, members: Iterable[int]) -> list[int]:
-        """Return the members in the graph as it was."""
+        """Return the members of the same set in the original graph."""
         found = set(members)
         for node, along in reversed(self._merged):
             if node in found:
@@ -86,8 +75,8 @@ class _Reduced:
         """Remove nodes without predecessors whose membership is known.
 
         Such a node is no member if its value is 0 or more. If its value is negative and it has one
-        successor, it is a member whenever that is, and is merged into it. Other negative nodes
-        stay.
+        successor, it is a member exactly if that successor is, so it is merged into it. A negative
+        node without successors, or with several, stays.
         """
         todo = [v for v in self.values if not self.predecessors[v]]
         folded = False
@@ -106,11 +95,11 @@ class _Reduced:
         return folded
 
     def _merge(self) -> bool:
-        """Merge nodes with the same predecessors and the same successors.
+        """Merge nodes with the same predecessors, the same successors and the same kind of value.
 
-        All of them with negative values are members or none is, since one that is a member brings
-        the successors that the others need. All of the others are members or none is, since a
-        predecessor that needs one needs all.
+        Of nodes with negative values either all are members or none is, since one member already
+        requires all their successors. The same holds for the other nodes, since a predecessor
+        that requires one of them requires all.
         """
         first: dict[Hashable, int] = {}
         merged = False
@@ -133,7 +122,7 @@ class _Reduced:
 
 
 def _by_minimum_cut(values: dict[int, int], successors: dict[int, set[int]]) -> set[int]:
-    """Return the members of a closed set with the smallest sum."""
+    """Return the nodes of a closed set with the smallest sum."""
     if all(value >= 0 for value in values.values()):
         return set()
     if not any(successors.values()):

@@ -1,4 +1,4 @@
-"""In which component of the invariant set parameters lie: the signs that can never change."""
+"""Name the component of the invariant set in which parameters lie, by its frozen signs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from obstruction.topology.regions import Mask
 
 
 class EffectiveLabel(NamedTuple):
-    """The name of an effective component, for given numbers of frozen signs.
+    """The name of an effective component.
 
     Attributes
     ----------
     output_frozen, input_frozen : int
-        How many output and input weights are frozen.
+        The numbers of frozen output and input weights.
     output_sum, input_sum : int
-        The sums of their signs.
+        The sums of the signs of these weights.
     """
 
     output_frozen: int
@@ -40,18 +40,20 @@ class EffectiveLabel(NamedTuple):
 
 @dataclass(frozen=True)
 class ComponentLabel:
-    """The name of a component of the invariant set: which signs are frozen, and as what.
+    """The name of a component of the invariant set: the frozen weights and their signs.
 
     Attributes
     ----------
     output_neurons : tuple of int
-        With one output, the neurons with negative balance, ascending; else empty.
+        The neurons with a frozen output weight, ascending. These are the neurons with negative
+        balance if there is one output, and none otherwise.
     output_signs : tuple of int
-        The signs of their output weights, 1 or -1.
+        The signs of these output weights, 1 or -1.
     input_neurons : tuple of int
-        With one input and no biases, the neurons with positive balance, ascending; else empty.
+        The neurons with a frozen input weight, ascending. These are the neurons with positive
+        balance if there is one input and no bias, and none otherwise.
     input_signs : tuple of int
-        The signs of their input weights, 1 or -1.
+        The signs of these input weights, 1 or -1.
     """
 
     output_neurons: tuple[int, ...]
@@ -62,12 +64,8 @@ class ComponentLabel:
     @property
     def effective(self) -> EffectiveLabel:
         """The name of the effective component: the sums of the signs (Thm. 2)."""
-        return EffectiveLabel(
-            len(self.output_signs),
-            sum(self.output_signs),
-            len(self.input_signs),
-            sum(self.input_signs),
-        )
+        one, two = self.output_signs, self.input_signs
+        return EffectiveLabel(len(one), sum(one), len(two), sum(two))
 
 
 def component_label(
@@ -75,19 +73,15 @@ def component_label(
 ) -> ComponentLabel:
     """Return the name of the component of the invariant set in which parameters lie.
 
-    Two parameters with the same balances lie in the same component iff their labels are equal. No
-    continuous path on the invariant set, and so no gradient flow, changes the label.
+    Two parameters with the same balances lie in the same component if and only if their labels are
+    equal. No continuous path on the invariant set changes the label, and so no gradient flow does.
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
-    b1 : array_like, shape (l,), optional
-        Hidden biases.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
     tolerance : float or array_like, shape (l,)
-        Balances at most this far from zero count as zero: nothing is frozen there.
+        Balances with at most this absolute value count as zero: no weight is frozen there.
 
     Raises
     ------
@@ -96,8 +90,8 @@ def component_label(
 
     Notes
     -----
-    Nurisso et al. 2024, Prop. 3, for one output; the input signs, for one input without biases,
-    follow in the same way with the layers in each other's place.
+    Nurisso et al. 2024, Prop. 3, for one output. For one input without biases, the same proof with
+    the layers exchanged gives the input signs.
 
     Examples
     --------
@@ -133,13 +127,13 @@ def same_invariant_set(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) 
     theta, theta2 : (W1, W2) or (W1, W2, b1)
         The parameters, of the same shapes.
     rtol : float
-        How far balances may differ, in parts of the sum of all squared weights of the neuron, the
-        larger of both sums.
+        The allowed difference of two balances, relative to the sum of all squared weights of the
+        neuron (the larger sum of the two networks); in [0, 1).
 
     Raises
     ------
     ValueError
-        If shapes differ, or parameters or tolerance are not what they must be.
+        If shapes differ, or an argument is invalid.
 
     Notes
     -----
@@ -149,28 +143,27 @@ def same_invariant_set(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) 
 
 
 def same_component(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> bool:
-    """Return whether a path that keeps all balances leads from one to the other.
+    """Return whether a path that conserves all balances connects two parameters.
 
     Parameters
     ----------
     theta, theta2, rtol
-        As in `same_invariant_set`. Balances at most `rtol` from zero, in the same parts, count as
-        zero.
+        As in `same_invariant_set`. Balances with at most the relative size `rtol` count as zero.
 
     Returns
     -------
     bool
-        False also for parameters with different balances, which `same_invariant_set` tells apart:
-        a component is a part of one invariant set.
+        False also if the balances differ (see `same_invariant_set`), since a component is a part
+        of one invariant set.
 
     Raises
     ------
     ValueError
-        If shapes differ, or parameters or tolerance are not what they must be.
+        If shapes differ, or an argument is invalid.
 
     Notes
     -----
-    Nurisso et al. 2024, Prop. 3 and Lemma 2; `obstruction.topology.path` builds the path.
+    Nurisso et al. 2024, Prop. 3 and Lemma 2. `obstruction.topology.path` builds the path.
 
     Examples
     --------
@@ -187,8 +180,8 @@ def same_component(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> b
 def same_effective_component(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> bool:
     """Return whether two parameters lie in one component up to rescaling and permutation.
 
-    True means: whatever one component holds, the other holds an equivalent of, equal up to
-    rescaling and permutation of neurons.
+    If so, each point of one component is equal to a point of the other up to rescaling and
+    permutation of neurons.
 
     Parameters
     ----------
@@ -198,17 +191,17 @@ def same_effective_component(theta: ThetaLike, theta2: ThetaLike, rtol: float = 
     Returns
     -------
     bool
-        False also for parameters with different balances; bring them to the same ones with
-        `obstruction.topology.rescale_to_balance`.
+        False also if the balances differ; `obstruction.topology.rescale_to_balance` can make them
+        equal.
 
     Raises
     ------
     ValueError
-        If shapes differ, or parameters or tolerance are not what they must be.
+        If shapes differ, or an argument is invalid.
 
     Notes
     -----
-    Nurisso et al. 2024, Thm. 2, for one output; with one input our extension.
+    Nurisso et al. 2024, Thm. 2, for one output. The case of one input is an extension.
 
     Examples
     --------
@@ -223,14 +216,14 @@ def same_effective_component(theta: ThetaLike, theta2: ThetaLike, rtol: float = 
 def _labels(
     theta: ThetaLike, theta2: ThetaLike, rtol: float
 ) -> tuple[ComponentLabel, ComponentLabel] | None:
-    """Return both labels, None if balances differ."""
+    """Return both labels, or None if the balances differ."""
     one, two = check_pair(theta, theta2)
     masks = compare(one, two, check_rtol(rtol))
     return None if masks is None else (_label(one, *masks), _label(two, *masks))
 
 
 def compare(one: Parameters, two: Parameters, rtol: float) -> tuple[Mask, Mask] | None:
-    """Return which neurons have negative and positive balance in both, None if balances differ."""
+    """Return masks of the neurons with negative and positive balances, None if balances differ."""
     (c, sizes), (c2, sizes2) = balances_and_sizes(one), balances_and_sizes(two)
     limit = rtol * np.maximum(sizes, sizes2)
     if np.any(np.abs(c - c2) > limit):

@@ -1,4 +1,4 @@
-"""The parameters of a two-layer network: checked, and seen neuron by neuron."""
+"""Check the parameters of a two-layer network, and arrange them by neuron."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Parameters(NamedTuple):
 
     @property
     def incoming(self) -> FloatArray:
-        """The weights into each neuron, its bias last: shape ``(l, d')``."""
+        """The weights into each neuron, with its bias in the last column: shape ``(l, d')``."""
         return self.W1 if self.b1 is None else np.column_stack([self.W1, self.b1])
 
     @property
@@ -45,13 +45,7 @@ class Parameters(NamedTuple):
 
 
 def check_array(name: str, value: Any, dimensions: int, words: str) -> FloatArray:
-    """Return an array of finite numbers as float64.
-
-    Raises
-    ------
-    ValueError
-        If it is something else, has other dimensions, or is empty.
-    """
+    """Return a non-empty array of finite numbers as float64; `words` are its shape in errors."""
     try:
         array = np.asarray(value)
     except ValueError:  # nested lists of different lengths
@@ -70,13 +64,7 @@ def check_array(name: str, value: Any, dimensions: int, words: str) -> FloatArra
 
 
 def check_per_neuron(name: str, value: Any, l: int, *, least: float = -np.inf) -> FloatArray:
-    """Return one finite number a neuron, given as such or as one for all.
-
-    Raises
-    ------
-    ValueError
-        If the shape is neither ``()`` nor ``(l,)``, or a number is not finite or below `least`.
-    """
+    """Return an array of shape ``(l,)`` of finite numbers >= `least`; one number is repeated."""
     array = np.asarray(value)
     words = f"a number or an array of shape ({l},)"
     array = check_array(name, array, min(array.ndim, 1), words)
@@ -91,11 +79,7 @@ def check_per_neuron(name: str, value: Any, l: int, *, least: float = -np.inf) -
 def check_parameters(W1: ArrayLike, W2: ArrayLike, b1: Any = None, *, of: str = "") -> Parameters:
     """Return the parameters as float64 arrays whose shapes fit.
 
-    Raises
-    ------
-    ValueError
-        If an array is not of finite real numbers, or shapes do not fit. ``of`` is put behind the
-        names, as in ``"W1 of theta2"``.
+    Errors append `of` to the names of the arrays, as in ``"W1 of theta2"``.
     """
     hidden = check_array("W1" + of, W1, 2, "(l, d), hidden neurons by inputs, neither 0")
     l = hidden.shape[0]
@@ -115,26 +99,14 @@ def check_parameters(W1: ArrayLike, W2: ArrayLike, b1: Any = None, *, of: str = 
 
 
 def check_theta(name: str, theta: ThetaLike) -> Parameters:
-    """Return parameters given as ``(W1, W2)`` or ``(W1, W2, b1)``.
-
-    Raises
-    ------
-    ValueError
-        If they are not.
-    """
+    """Return the parameters of a tuple or list ``(W1, W2)`` or ``(W1, W2, b1)``."""
     if not isinstance(theta, (tuple, list)) or len(theta) not in (2, 3):
         raise ValueError(f"{name}: must be (W1, W2) or (W1, W2, b1), not {type(theta).__name__}")
     return check_parameters(*theta, of=f" of {name}")
 
 
 def check_pair(theta: ThetaLike, theta2: ThetaLike) -> tuple[Parameters, Parameters]:
-    """Return the parameters of two networks of the same sizes.
-
-    Raises
-    ------
-    ValueError
-        If their shapes differ, or only one has biases.
-    """
+    """Return the parameters of two networks whose shapes must be equal."""
     one, two = check_theta("theta", theta), check_theta("theta2", theta2)
     for name, first, second in zip(Parameters._fields, one, two, strict=True):
         shape, shape2 = (None if x is None else x.shape for x in (first, second))
@@ -144,13 +116,13 @@ def check_pair(theta: ThetaLike, theta2: ThetaLike) -> tuple[Parameters, Paramet
 
 
 def squares(rows: FloatArray) -> FloatArray:
-    """Return the sum of squares of each row, added pairwise; inf where it overflows."""
+    """Return the sum of squares of each row, or inf if it overflows."""
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray((rows * rows).sum(axis=1))
 
 
 def norms(rows: FloatArray) -> FloatArray:
-    """Return the norm of each row, also where squares would overflow or underflow."""
+    """Return the norm of each row, correct even if squares overflow or underflow."""
     total = squares(rows)
     found = np.sqrt(total)
     odd = np.flatnonzero((total < 1e-280) | (total > 1e300))
@@ -165,22 +137,19 @@ def norms(rows: FloatArray) -> FloatArray:
 def neurons(W1: ArrayLike, W2: ArrayLike, b1: ArrayLike | None = None) -> FloatArray:
     """Return the parameters of each hidden neuron as a row.
 
-    The space of all parameters is the direct sum of the neurons' spaces, so these rows are all
-    there is, and `from_neurons` puts them together again.
+    The rows hold all parameters, since the space of parameters is the direct sum of the neurons'
+    spaces. `from_neurons` is the inverse.
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
-    b1 : array_like, shape (l,), optional
-        Hidden biases.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
 
     Returns
     -------
     ndarray of float64, shape (l, d' + e)
-        The weights into the neuron, its bias if there are any (``d' = d + 1``), the weights out.
+        For each neuron its incoming weights, its bias if there is one, and its outgoing weights.
+        ``d'`` is ``d + 1`` with biases and ``d`` without.
 
     Raises
     ------
@@ -201,12 +170,12 @@ def neurons(W1: ArrayLike, W2: ArrayLike, b1: ArrayLike | None = None) -> FloatA
 
 
 def from_neurons(rows: ArrayLike, d: int, e: int = 1, hidden_bias: bool = False) -> Parameters:
-    """Return the parameters whose neurons are given: the inverse of `neurons`.
+    """Return the parameters with the given neurons: the inverse of `neurons`.
 
     Parameters
     ----------
     rows : array_like, shape (l, d' + e)
-        What `neurons` returns.
+        For each neuron its weights and its bias, as `neurons` returns them.
     d, e : int
         Inputs and outputs, >= 1.
     hidden_bias : bool
@@ -233,13 +202,7 @@ def from_neurons(rows: ArrayLike, d: int, e: int = 1, hidden_bias: bool = False)
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return a truth value.
-
-    Raises
-    ------
-    ValueError
-        If it is anything but True or False.
-    """
+    """Return True or False, and refuse any other value."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name} = {value!r}: must be True or False")
     return bool(value)

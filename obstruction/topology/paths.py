@@ -1,4 +1,4 @@
-"""A path between two points of one component, as the proofs build it."""
+"""Build a path between two points of one component."""
 
 from __future__ import annotations
 
@@ -26,31 +26,32 @@ def path(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> Callable[[f
     Parameters
     ----------
     theta, theta2 : (W1, W2) or (W1, W2, b1)
-        The ends, of the same shapes, in the same component.
+        The ends, which have the same shapes and lie in the same component.
     rtol : float
         As in `obstruction.topology.same_component`.
 
     Returns
     -------
     callable
-        ``point(s)`` for ``0 <= s <= 1``: the parameters on the way, all with the same balances,
-        ``theta`` at 0 and ``theta2`` at 1.
+        A function ``point(s)`` for ``0 <= s <= 1``. It returns the parameters at ``s``, which are
+        `theta` at 0 and `theta2` at 1. All of them have the same balances.
 
     Raises
     ------
     ValueError
-        If the ends do not lie in the same component, or are not what they must be.
+        If the ends do not lie in the same component, or an argument is invalid.
 
     Notes
     -----
-    Nurisso et al. 2024, the proofs of Prop. 2 and 3 and of Lemma 2. With negative balance the
-    weights in go straight, the weights out turn on a sphere and take the norm that the balance
-    demands; with positive balance the other way round. With balance zero the path goes straight to
-    the neuron with all weights zero and from there to the other end.
+    The path is that of Nurisso et al. 2024, proofs of Prop. 2 and 3 and of Lemma 2. If the balance
+    of a neuron is negative, its incoming weights move on a straight line. Its outgoing weights turn
+    on a sphere, with the norm that the balance requires. If the balance is positive, incoming and
+    outgoing weights are exchanged. If the balance is zero, all weights go straight to zero and from
+    there straight to the other end.
 
     `obstruction.dag.path` finds paths for networks on any graph by linear programming. For two
-    layers the closed form here needs no solver, has no tolerance of its own and takes time in
-    proportion to the number of weights.
+    layers this closed form needs no solver and no tolerance of its own, and takes time
+    proportional to the number of weights.
 
     Examples
     --------
@@ -62,7 +63,7 @@ def path(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> Callable[[f
     if not same_component(one, two, rtol):
         raise ValueError("theta2: must lie in the same component of the invariant set as theta")
     masks = compare(one, two, check_rtol(rtol))
-    assert masks is not None  # they are in one component
+    assert masks is not None  # the ends lie in one component
     negative, positive = masks
     ends = [np.column_stack([p.incoming, p.outgoing]) for p in (one, two)]
     c, c2 = balances_and_sizes(one)[0], balances_and_sizes(two)[0]
@@ -72,7 +73,7 @@ def path(theta: ThetaLike, theta2: ThetaLike, rtol: float = 1e-9) -> Callable[[f
     def point(s: float) -> Parameters:
         s = check_share("s", s)
         start, end = max(1.0 - 2.0 * s, 0.0), max(2.0 * s - 1.0, 0.0)
-        rows = start * ends[0] + end * ends[1]  # through zero, right for balance zero
+        rows = start * ends[0] + end * ends[1]  # the path for balance zero
         balance = (1.0 - s) * c + s * c2
         for which, straight, turning, sign in (
             (negative, into, out, -1.0),
@@ -95,7 +96,7 @@ def _unit(rows: FloatArray) -> FloatArray:
 
 
 def _turn(a: FloatArray, b: FloatArray, s: float) -> FloatArray:
-    """Return unit vectors on the way from ``a`` to ``b``, by a detour where they are opposite."""
+    """Return unit vectors between ``a`` and ``b``, with a detour if they are almost opposite."""
     if not a.size:
         return a
     middle = a + b

@@ -1,4 +1,4 @@
-"""Polynomials of Betti numbers, kept as products, with exact integers of any size."""
+"""Poincare polynomials as products, with exact integers of any size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any, Final, TypeAlias
 from obstruction.tools.checks import check_count
 
 LONGEST: Final = 10**7
-"""The most coefficients that a dense list may have."""
+"""The largest length of a dense list of coefficients."""
 
 Terms: TypeAlias = tuple[tuple[int, int], ...]
-"""The terms of a polynomial, ascending: degrees and coefficients. The first degree is 0."""
+"""Pairs of a degree and its coefficient by ascending degree, which starts at 0."""
 
 Factor: TypeAlias = tuple[Terms, int]
 """A polynomial and the power to which it is raised."""
@@ -27,15 +27,16 @@ Factor: TypeAlias = tuple[Terms, int]
 class PoincarePolynomial:
     """The polynomial whose coefficients are the Betti numbers of an invariant set.
 
-    It is kept as a product, so that it takes little room however many neurons there are.
-    `obstruction.topology.poincare_polynomial`, `obstruction.topology.hyperquadric` and
-    `obstruction.dag.poincare_polynomial` make polynomials. Products of the same factors are equal.
+    It is stored as a product, which needs little memory for any number of neurons. Products of the
+    same factors are equal. `obstruction.topology.poincare_polynomial`,
+    `obstruction.topology.hyperquadric` and `obstruction.dag.poincare_polynomial` create
+    polynomials.
 
     Attributes
     ----------
     factors : tuple of (tuple of (int, int), int)
-        Pairs ``(terms, n)``, each of which stands for the n-th power of a polynomial. Its terms are
-        pairs of a degree and a coefficient that is not 0, by ascending degree.
+        Pairs ``(terms, n)``, each for the n-th power of a polynomial. The terms of this polynomial
+        are pairs of a degree and a nonzero coefficient, by ascending degree.
 
     Examples
     --------
@@ -62,7 +63,7 @@ class PoincarePolynomial:
         return _raised(*((sum(number for _, number in terms), n) for terms, n in self.factors))
 
     def betti(self, k: int) -> int:
-        """Return the k-th Betti number, 0 beyond the degree.
+        """Return the k-th Betti number, which is 0 beyond the degree.
 
         Raises
         ------
@@ -72,7 +73,7 @@ class PoincarePolynomial:
         k = check_count("k", k, least=0)
         if not self.factors:
             return int(k == 0)
-        # The factor with the most terms is not multiplied out: one of its coefficients is needed.
+        # The longest factor is not multiplied out, since few of its coefficients are needed.
         *others, (terms, n) = sorted(self.factors, key=lambda factor: _length(factor, k))
         if len(terms) == 2:
             return sum(
@@ -83,10 +84,10 @@ class PoincarePolynomial:
         return sum(number * last.get(k - degree, 0) for degree, number in _expanded(others, k))
 
     def items(self) -> Iterator[tuple[int, int]]:
-        """Yield the degrees whose Betti number is not 0, ascending, each with that number.
+        """Yield pairs of a degree and its Betti number, if that is not 0, by ascending degree.
 
-        Large polynomials have millions of them, with thousands of digits each. They are computed
-        one at a time.
+        Large polynomials have millions of pairs, and the numbers have thousands of digits. They are
+        computed one at a time.
         """
         yield from _expanded(self.factors, self.degree)
 
@@ -100,7 +101,7 @@ class PoincarePolynomial:
         Raises
         ------
         ValueError
-            If there are more than ten million; `sparse` and `items` leave the zeros out.
+            If there are more than ten million. `sparse` and `items` omit the zeros.
         """
         if self.degree >= LONGEST:
             raise ValueError(
@@ -113,7 +114,7 @@ class PoincarePolynomial:
         return found
 
     def __call__(self, t: Any) -> Any:
-        """Return the value at ``t``; at -1 it is the Euler characteristic."""
+        """Return the value at ``t``, which at -1 is the Euler characteristic."""
         return math.prod(
             sum(number * t**k for k, number in terms) ** n for terms, n in self.factors
         )
@@ -123,7 +124,7 @@ class PoincarePolynomial:
         return product([*self.factors, *other.factors])
 
     def __str__(self) -> str:
-        """Return the product as one writes it."""
+        """Return the product as text, such as ``2 (1 + t^2)^2``."""
         words = []
         for terms, n in self.factors:
             parts = [_written(*term) for term in terms]
@@ -133,7 +134,7 @@ class PoincarePolynomial:
 
 
 def product(factors: Iterable[Factor]) -> PoincarePolynomial:
-    """Return the product of powers of polynomials, equal polynomials together, in one order."""
+    """Return the product of powers of polynomials, with equal factors joined and sorted."""
     powers: Counter[Terms] = Counter()
     for terms, n in factors:
         powers[terms] += n
@@ -146,13 +147,13 @@ def sphere(dimension: int) -> Terms:
 
 
 def _order(factor: Factor) -> tuple[int, list[tuple[int, int]]]:
-    """Return the key by which factors are ordered: by degree, then by coefficients from 0 on."""
+    """Return the sort key of a factor: its degree, then its coefficients from degree 0 on."""
     terms, _ = factor
     return terms[-1][0], [(-k, number) for k, number in terms]
 
 
 def _expanded(factors: Sequence[Factor], most: int) -> Iterator[tuple[int, int]]:
-    """Yield the terms of a product up to a degree, ascending; those of the last step as needed."""
+    """Yield the terms of a product up to a degree, ascending, and the last product lazily."""
     found = iter([(0, 1)])
     for terms, n in factors:
         both = _times(list(found), _power(terms, n, most))
@@ -162,7 +163,7 @@ def _expanded(factors: Sequence[Factor], most: int) -> Iterator[tuple[int, int]]
 
 def _times(one: list[tuple[int, int]], two: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Yield the terms of a product of two polynomials, ascending."""
-    # One ascending stream for each term of the shorter one, merged as they are asked for.
+    # Each term of the shorter polynomial gives an ascending stream, and the streams are merged.
     shorter, longer = sorted((one, two), key=len)
     streams = [_shifted(longer, degree, number) for degree, number in shorter]
     for k, same in groupby(heapq.merge(*streams, key=itemgetter(0)), key=itemgetter(0)):
@@ -197,14 +198,14 @@ def _binomial_term(terms: Terms, n: int, k: int) -> int:
 
 
 def _length(factor: Factor, most: int) -> int:
-    """Return about how many terms the power has up to a degree."""
+    """Return the approximate number of terms of the power up to a degree."""
     terms, n = factor
     degree = terms[-1][0]
     return min(n, most // degree) if degree else 0
 
 
 def _raised(*powers: tuple[int, int]) -> int:
-    """Return a product of powers of numbers above 0, quickly where these are powers of two."""
+    """Return a product of powers of positive numbers, with powers of two as shifts."""
     odd, shift = 1, 0
     for number, n in powers:
         twos = (number & -number).bit_length() - 1

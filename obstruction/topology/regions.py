@@ -1,16 +1,17 @@
-"""Which single weights of a network are frozen, decided by the smallest balance of a set of nodes.
+"""Find the frozen weights of a network by the smallest sum of balances over sets of nodes.
 
-A weight out of a hidden node ``u`` is frozen if it is the only one out of some set ``S`` of hidden
-nodes with ``c(S) < 0``; `obstruction.topology.chains` states the theorem. It can be the only one
-only if ``u`` has no other weight out. A second weight would lead to a node of ``S``. All ways on
-from there would stay in ``S`` or leave it by the weight of ``u``. Since there are no cycles, none
-comes back to ``u``, so none could leave ``S``. But every hidden node leads to an output.
+A weight out of a hidden node ``u`` is frozen if it is the only weight out of some set ``S`` of
+hidden nodes with ``c(S) < 0``, where ``c(S)`` is the sum of the balances of ``S``;
+`obstruction.topology.chains` states the theorem. Then it is also the only weight out of ``u``, and
+``u`` is called a *single* node. Indeed, any other weight out of ``u`` would lead to a node of
+``S``. Every path from that node to an output would have to leave ``S`` by the weight of ``u``,
+and so return to ``u``, but the network has no cycles.
 
-The other nodes of ``S`` lie in the *region* of ``u``: the nodes all of whose ways on lead to ``u``.
-With each of them ``S`` holds all nodes to which it leads, so ``S`` is closed in the region. If the
-region is empty, the smallest ``c(S)`` is the balance of ``u``. Otherwise
-`obstruction.topology.closures` finds it. Weights in are decided in the same way, with all arcs
-reversed and balances negated.
+The other nodes of ``S`` lie in the *region* of ``u``: the nodes from which every path to an output
+passes through ``u``. ``S`` is closed in the region: it contains every successor of its nodes. If
+the region is empty, the smallest ``c(S)`` is the balance of ``u``. Otherwise
+`obstruction.topology.closures` finds it. Weights into a node are decided in the same way, with all
+arcs reversed and all balances negated.
 """
 
 from __future__ import annotations
@@ -33,24 +34,16 @@ Balances: TypeAlias = NDArray[Any]
 
 
 class Region(NamedTuple):
-    """The nodes all of whose ways on lead to one node.
-
-    Attributes
-    ----------
-    others : list of int
-        These nodes, without those in the regions of `leaves`.
-    successors : list of lists of int
-        For each of `others`, to which of them it leads, as places in `others`.
-    leaves : frozenset of int
-        Those among `others` that stand for their own regions as well.
-    sealed : bool
-        Whether all nodes that lead to the centre or into the region belong to the region.
-    """
+    """The region of a single node, its centre."""
 
     others: list[int]
+    """The nodes of the region, without the regions of `leaves`."""
     successors: list[list[int]]
-    leaves: frozenset[int] = frozenset()
-    sealed: bool = False
+    """For each of `others` the indices in `others` of its successors."""
+    leaves: frozenset[int]
+    """The nodes among `others` that also represent their own regions."""
+    sealed: bool
+    """Whether all predecessors of the centre and of the region belong to the region."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +53,11 @@ class Side:
     Parameters
     ----------
     nodes : int
-        The number of hidden nodes. They are numbered from 0.
+        The number of hidden nodes, which are numbered from 0.
     tails, heads : ndarray of int, shape (arcs,)
-        The arcs between hidden nodes, without cycles; some may be parallel. Arcs from each of many
-        nodes to each of many others may be replaced by arcs to and from one more node, whose
-        balance is 0.
+        The arcs between hidden nodes, without cycles; some may be parallel. If each of many nodes
+        leads to each of many others, an extra node of balance 0 may replace these arcs: arcs lead
+        from the former to the extra node and from it to the latter.
     leaves : ndarray of bool, shape (nodes,)
         Whether a weight of the node leads out of the hidden nodes.
     single : ndarray of bool, shape (nodes,)
@@ -78,12 +71,12 @@ class Side:
     single: Mask
 
     def reversed(self, leaves: Mask, single: Mask) -> Side:
-        """Return the other side: the weights in, if this one has the weights out."""
+        """Return the side with all arcs reversed."""
         return Side(self.nodes, self.heads, self.tails, leaves, single)
 
     @cached_property
     def centres(self) -> Indices:
-        """The single nodes whose region is not empty: some node leads to them alone."""
+        """The single nodes with a region that is not empty: some node leads to them alone."""
         first, last = np.full(self.nodes, self.nodes), np.full(self.nodes, -1)
         np.minimum.at(first, self.tails, self.heads)
         np.maximum.at(last, self.tails, self.heads)
@@ -92,14 +85,9 @@ class Side:
         return centres
 
     def region(self, u: int, sealed: Container[int] = ()) -> Region:
-        """Return the region of a single node, found against the direction of the arcs.
+        """Return the region of a single node by a search against the direction of the arcs.
 
-        Parameters
-        ----------
-        u : int
-            A single node.
-        sealed : container of int
-            Single nodes with sealed regions. They stand for these, which are not searched again.
+        Single nodes in `sealed` have sealed regions, which they represent. The search stops there.
         """
         others: list[int] = []
         leading: dict[int, int] = {}
@@ -120,14 +108,9 @@ class Side:
         )
 
     def decide(self, balances: Balances, slack: Balances | None = None) -> Decision:
-        """Decide which single weights are frozen, for balances that are known within a tolerance.
+        """Decide which single weights are frozen if each balance may be wrong by up to `slack`.
 
-        Parameters
-        ----------
-        balances : ndarray, shape (nodes,)
-            The balance of each node for weights out, its negative for weights in.
-        slack : ndarray, shape (nodes,), optional
-            How far off each balance may be, >= 0; by default not at all.
+        Both arrays have shape ``(nodes,)``. For weights in, the balances are negated.
         """
         sums = self.solve(balances)
         low = high = sums.least
@@ -137,7 +120,10 @@ class Side:
         return Decision(sums, frozen, self.single & (low <= 0) & ~frozen)
 
     def solve(self, balances: Balances) -> SmallestSums:
-        """Return for each single node the smallest ``c(S)`` over the sets ``S`` of its weight."""
+        """Return the smallest ``c(S)`` over the sets ``S`` whose only weight out is a single one.
+
+        For weights in, the balances are negated.
+        """
         least = balances.copy()
         exact: dict[int, Fraction] = {}
         chosen: dict[int, tuple[list[int], frozenset[int]]] = {}
@@ -151,7 +137,7 @@ class Side:
                 continue
             others, successors, leaves, closed = self.region(u, sealed)
             if inner := [w for w in others if w in centres and w not in exact]:
-                waiting += inner  # the regions within come first, so that each is solved once
+                waiting += inner  # the inner regions come first, so that each is solved once
                 continue
             values = [exact[w] if w in leaves else balances[w] for w in others]
             more, members = smallest_closed_sum(values, successors)
@@ -176,40 +162,22 @@ class Side:
 
 
 class Decision(NamedTuple):
-    """Which single weights on one side of a network are frozen, and the sets that freeze them.
-
-    A node's single weight on that side is frozen if the smallest ``c(S)`` over the sets ``S`` of
-    the weight is below zero. A single node decides by its own balance if its region is empty, as
-    in a two-layer network.
-
-    Attributes
-    ----------
-    sums : SmallestSums
-        The smallest ``c(S)`` for the balances as they are.
-    frozen : ndarray of bool, shape (nodes,)
-        Whether the smallest ``c(S)`` is below zero for all balances within the tolerance.
-    boundary : ndarray of bool, shape (nodes,)
-        Whether it is at most zero for some of them, but not below zero for all. The others are
-        free, or nodes without a single weight.
-    """
+    """The frozen single weights on one side of a network, in arrays of shape ``(nodes,)``."""
 
     sums: SmallestSums
+    """The smallest ``c(S)`` for the given balances."""
     frozen: Mask
+    """Whether the smallest ``c(S)`` is negative for all balances within the tolerance."""
     boundary: Mask
+    """Whether it is zero or negative for some of these balances, but not negative for all."""
 
 
 @dataclass(frozen=True, eq=False)
 class SmallestSums:
-    """The smallest sums of balances on one side of a network, and the sets that have them.
-
-    Attributes
-    ----------
-    least : ndarray, shape (nodes,)
-        For each single node the smallest ``c(S)``, of the type of the balances. Entries of other
-        nodes have no meaning.
-    """
+    """The smallest sums of balances on one side of a network, and the sets with these sums."""
 
     least: Balances
+    """For each single node the smallest ``c(S)``. Entries of other nodes have no meaning."""
     _chosen: dict[int, tuple[list[int], frozenset[int]]]
 
     def members(self, u: int) -> list[int]:
@@ -224,7 +192,7 @@ class SmallestSums:
 
 
 class _Lists:
-    """Lists of values by key, for pairs of a key and a value."""
+    """For each key the list of its values, from arrays of keys and values."""
 
     def __init__(self, keys: Indices, values: Indices, count: int) -> None:
         self._values = values[np.argsort(keys, kind="stable")]

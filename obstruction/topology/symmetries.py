@@ -1,4 +1,4 @@
-"""Rescaling and permutation of neurons: they change the parameters and not the function."""
+"""Rescale and permute neurons, which changes the parameters but not the function."""
 
 from __future__ import annotations
 
@@ -18,18 +18,14 @@ from obstruction.topology.parameters import (
 def rescale(
     W1: ArrayLike, W2: ArrayLike, alpha: ArrayLike, b1: ArrayLike | None = None
 ) -> Parameters:
-    """Return the parameters with each neuron's inputs times ``alpha`` and outputs divided by it.
+    """Multiply each neuron's input weights by ``alpha`` and divide its output weights by it.
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
     alpha : float or array_like, shape (l,)
-        The factors, > 0.
-    b1 : array_like, shape (l,), optional
-        Hidden biases, scaled as inputs are.
+        The factors, > 0. They also multiply the hidden biases.
 
     Returns
     -------
@@ -44,7 +40,7 @@ def rescale(
 
     Notes
     -----
-    Nurisso et al. 2024, Eq. 2 and 3; with biases Eq. 26.
+    Nurisso et al. 2024, Eq. 2 and 3, and Eq. 26 with biases.
 
     Examples
     --------
@@ -61,12 +57,11 @@ def rescale(
 
 def _scaled(theta: Parameters, alpha: FloatArray) -> Parameters:
     with np.errstate(over="ignore", under="ignore"):
-        hidden, output = theta.W1 * alpha[:, None], theta.W2 / alpha
         bias = None if theta.b1 is None else theta.b1 * alpha
-    new = Parameters(hidden, output, bias)
-    finite = np.isfinite(new.incoming).all(axis=1) & np.isfinite(new.outgoing).all(axis=1)
+        new = Parameters(theta.W1 * alpha[:, None], theta.W2 / alpha, bias)
+    finite = np.isfinite(np.column_stack([new.incoming, new.outgoing])).all(axis=1)
     if not finite.all():
-        k = int(np.flatnonzero(~finite)[0])
+        k = int(finite.argmin())
         raise ValueError(f"neuron {k}: its weights overflow when scaled by alpha = {alpha[k]}")
     return new
 
@@ -78,14 +73,10 @@ def permute(
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
     order : array_like of int, shape (l,)
         Neuron ``k`` of the result is neuron ``order[k]`` of the argument.
-    b1 : array_like, shape (l,), optional
-        Hidden biases.
 
     Returns
     -------
@@ -120,21 +111,17 @@ def permute(
 def rescale_to_balance(
     W1: ArrayLike, W2: ArrayLike, c_target: ArrayLike, b1: ArrayLike | None = None
 ) -> Parameters:
-    """Return the parameters rescaled so that their balances are the given ones.
+    """Rescale each neuron to a given balance.
 
-    The function of the network stays the same. What is reached differs from the target by some
-    1e-16 of the squared norms of the neuron's new weights.
+    The function of the network stays the same. The new balances differ from the targets by about
+    1e-16 times the squared norms of the neuron's new weights.
 
     Parameters
     ----------
-    W1 : array_like, shape (l, d)
-        Hidden weights.
-    W2 : array_like, shape (e, l)
-        Output weights.
+    W1, W2, b1 : array_like, shapes (l, d), (e, l) and (l,)
+        Hidden weights, output weights and, if there are any, hidden biases.
     c_target : float or array_like, shape (l,)
         The balances to reach, of any sign.
-    b1 : array_like, shape (l,), optional
-        Hidden biases.
 
     Returns
     -------
@@ -144,9 +131,10 @@ def rescale_to_balance(
     Raises
     ------
     ValueError
-        If a neuron cannot reach its target: without output weights only positive balances can be
-        reached, without input weights (and bias) only negative ones, and with neither only zero.
-        The message names the neuron. Also if arrays are not of finite numbers or shapes do not fit.
+        If a neuron, which the message names, cannot reach its target. A neuron without output
+        weights can reach only positive balances, one without input weights and bias only negative
+        balances, and one without either only zero. Also if arrays are not of finite numbers or
+        shapes do not fit.
 
     Notes
     -----
@@ -165,31 +153,31 @@ def rescale_to_balance(
 
 
 def rescaling_factors(in_norms: ArrayLike, out_norms: ArrayLike, c_target: ArrayLike) -> FloatArray:
-    """Return the factors that bring neurons to given balances.
+    """Return the factors that rescale neurons to given balances.
 
     Parameters
     ----------
     in_norms, out_norms : array_like, shape (l,)
-        The norms of each neuron's weights in (with its bias) and out, >= 0.
+        The norms of each neuron's incoming weights (with its bias) and outgoing weights, >= 0.
     c_target : float or array_like, shape (l,)
         The balances to reach.
 
     Returns
     -------
     ndarray of float64, shape (l,)
-        The only ``alpha > 0`` with ``(alpha in)^2 - (out / alpha)^2 = c``; 1 for a neuron with
-        neither weights in nor out, which has balance zero whatever the factor.
+        The only ``alpha > 0`` with ``(alpha in)^2 - (out / alpha)^2 = c``, or 1 for a neuron with
+        all weights zero, whose balance is zero for every factor.
 
     Raises
     ------
     ValueError
-        If a norm is negative or not finite, or a neuron cannot reach its target, as told in
-        `rescale_to_balance`.
+        If a norm is negative or not finite, or a neuron cannot reach its target (see
+        `rescale_to_balance`).
 
     Notes
     -----
-    Nurisso et al. 2024, Eq. 23, in a form without cancellation or overflow: with
-    ``t = c / (2 in out)`` and ``q = |t| + sqrt(1 + t^2) >= 1`` it is ``alpha^2 = (out / in) q`` for
+    This is Nurisso et al. 2024, Eq. 23, in a form without cancellation or overflow. With
+    ``t = c / (2 in out)`` and ``q = |t| + sqrt(1 + t^2) >= 1``, ``alpha^2`` is ``(out / in) q`` for
     ``c >= 0`` and ``(out / in) / q`` for ``c < 0``.
 
     Examples
@@ -213,8 +201,8 @@ def rescaling_factors(in_norms: ArrayLike, out_norms: ArrayLike, c_target: Array
         mean = np.sqrt(inward) * np.sqrt(outward)  # in * out might underflow
         t = 0.5 * (size / mean) / mean
         root = mean * np.sqrt(t + np.hypot(t, 1.0))
-        # The new norm on the side that the target makes the larger. Where t overflows, the
-        # target is so far beyond the weights that it alone counts.
+        # `root` is the larger of the two new norms. If t overflows, the target is so much larger
+        # than the weights that it determines this norm alone.
         root = np.where(np.isfinite(root), root, np.sqrt(size))
         alpha = np.where(c >= 0.0, root / inward, outward / root)
     alpha[(inward == 0.0) & (outward == 0.0)] = 1.0
@@ -229,17 +217,15 @@ def rescaling_factors(in_norms: ArrayLike, out_norms: ArrayLike, c_target: Array
 
 
 def _check_reachable(inward: FloatArray, outward: FloatArray, c: FloatArray) -> None:
-    """Raise an error for the first neuron whose target Prop. 4 excludes."""
-    no_in, no_out = inward == 0.0, outward == 0.0
-    cases = (
-        (no_in & no_out & (c != 0.0), "has no weights at all, so only balance 0 can be reached"),
-        (no_in & ~no_out & (c >= 0.0), "has no input weights, so only balances < 0 can be reached"),
-        (
-            no_out & ~no_in & (c <= 0.0),
-            "has no output weights, so only balances > 0 can be reached",
-        ),
-    )
-    bad = [(int(np.flatnonzero(mask)[0]), words) for mask, words in cases if mask.any()]
-    if bad:
-        k, words = min(bad)
-        raise ValueError(f"c_target = {c[k]}: neuron {k} {words}")
+    """Raise an error for the first neuron with a target that Prop. 4 excludes."""
+    for k in np.flatnonzero((inward == 0.0) | (outward == 0.0)):
+        if inward[k] == outward[k]:
+            reached, weights, only = c[k] == 0.0, "weights at all", "balance 0"
+        elif inward[k] == 0.0:
+            reached, weights, only = c[k] < 0.0, "input weights", "balances < 0"
+        else:
+            reached, weights, only = c[k] > 0.0, "output weights", "balances > 0"
+        if not reached:
+            raise ValueError(
+                f"c_target = {c[k]}: neuron {k} has no {weights}, so only {only} can be reached"
+            )
