@@ -30,15 +30,7 @@ _MOST_CONFIG: Final = 2**26
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is one of Keras: an HDF5 file, or a zip archive that holds one.
-
-    Parameters
-    ----------
-    head : bytes
-        The first 4096 bytes.
-    path : Path
-        The file. Its suffix only matters for a zip archive that cannot be told by its first bytes.
-    """
+    """Return whether a file is an HDF5 file, or a zip archive that holds one."""
     if any(head[at : at + len(SIGNATURE)] == SIGNATURE for at in (0, 512, 1024, 2048)):
         return True
     if not head.startswith(b"PK\x03\x04"):
@@ -88,26 +80,10 @@ def attempt_all(paths: Sequence[Path]) -> list[Contents | UnreadableModel]:
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy of a Keras file with new values in some tensors.
+    """Write a copy with new numbers in some tensors.
 
-    Keras stores the numbers of a tensor in one piece; they are replaced in place, and nothing else
-    changes. The HDF5 library stores compressed numbers anew, with the same settings.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`, in stored shape and type.
-    out : Path
-        Where the copy goes; it may be ``path``.
-
-    Raises
-    ------
-    UnreadableModel
-        If ``path`` cannot be read.
-    ValueError
-        If a change does not fit, or ``out`` cannot be written.
+    Numbers that are stored in one piece, as Keras does, are replaced in place. The HDF5 library
+    stores compressed numbers anew, with the same settings.
     """
     with opened([path]) as files:
         file = files[0]

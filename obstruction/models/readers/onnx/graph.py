@@ -6,6 +6,7 @@ names of tensors are not used for this, because exporters change them.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -76,15 +77,7 @@ _FAMILIES: Final = {
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file begins like an ONNX model, or is called one.
-
-    Parameters
-    ----------
-    head : bytes
-        The first 4096 bytes. A model begins with its version and its producer or graph.
-    path : Path
-        The file.
-    """
+    """Return whether a file begins like an ONNX model, with a version and a producer or graph."""
     tags = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
     if len(head) > 8 and head[0] == 8 and 0 < head[1] < 64 and head[2] in tags and head[8] != 0x7B:
         return True
@@ -92,13 +85,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def read(path: Path) -> Contents:
-    """Return the tensors of an ONNX model and the graph of its operations.
-
-    Raises
-    ------
-    UnreadableModel
-        If the file is damaged or unsafe, or if the package onnx is not installed.
-    """
+    """Return the tensors of an ONNX model and the graph of its operations."""
     store = Store(path)
     with told_as(UnreadableModel, path):
         graph = _Reading(store.model, store.tensors).graph()
@@ -108,24 +95,9 @@ def read(path: Path) -> Contents:
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy of an ONNX model with new values in some tensors.
+    """Write a copy with new numbers in some tensors.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`, in stored shape and type.
-    out : Path
-        Where the copy goes; it may be ``path``. If the model keeps numbers in a file beside it,
-        the copy keeps them in a file beside itself, called ``<out>.data``.
-
-    Raises
-    ------
-    UnreadableModel
-        If ``path`` cannot be read.
-    ValueError
-        If a change does not fit, or ``out`` cannot be written.
+    If the model keeps numbers in a file beside it, so does the copy, in ``<out>.data``.
     """
     store = Store(path)
     store.write(fitting(changes, store.tensors), out)
@@ -160,10 +132,7 @@ class _Constant:
     def matrix(self) -> tuple[Tensor, bool]:
         """Return the stored matrix and whether it is used transposed.
 
-        Raises
-        ------
-        ValueError
-            If this is no stored matrix of floating-point numbers.
+        A ValueError says why this is no stored matrix of floating-point numbers.
         """
         tensor = self.tensor
         if tensor is None:
@@ -268,12 +237,8 @@ class _Reading:
             wanted = [int(n) for n in told.array.ravel()]
         if node.op_type == "Reshape":
             kept = [shape[i] if n == 0 and i < len(shape) else n for i, n in enumerate(wanted)]
-            known, total = 1, 1
-            for n in kept:
-                known *= n if n != -1 else 1
-            for n in shape:
-                total *= n
-            return tuple(total // max(known, 1) if n == -1 else n for n in kept)
+            known = math.prod(n for n in kept if n != -1)
+            return tuple(math.prod(shape) // max(known, 1) if n == -1 else n for n in kept)
         if node.op_type == "Squeeze":
             gone = {n % len(shape) for n in wanted} if wanted and shape else None
             return tuple(
