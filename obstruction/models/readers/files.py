@@ -77,8 +77,8 @@ def tensor_of(
 ) -> Tensor:
     """Return bytes of a file as a tensor, as a view if they are aligned for their type.
 
-    The form is ``"bfloat16"`` or the name of a NumPy type, such as ``"<f4"``. With the order ``"C"``
-    the last index changes fastest in the file, with ``"F"`` the first.
+    The form is ``"bfloat16"`` or the name of a NumPy type, such as ``"<f4"``. In the file, the last
+    index changes fastest with the order ``"C"``, and the first index with ``"F"``.
     """
     kind = stored_type(form)
     if raw.ctypes.data % kind.alignment:

@@ -181,7 +181,7 @@ class Archive:
         return found
 
     def _entry(self, at: int, first: int, stop: int) -> tuple[Member | None, int]:
-        """Return the member (None for a folder) of an entry at a position, and the next position."""
+        """Return the member in the entry at a position, None for a folder, and the entry's end."""
         fields = self._unpack(_CENTRAL, at)
         mark, _, _, flags, method, _, _, crc, packed, size = fields[:10]
         name_size, extra_size, comment_size, disk, _, _, header = fields[10:]

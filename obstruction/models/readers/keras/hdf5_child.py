@@ -1,6 +1,6 @@
 """The process in which HDF5 files are opened: the C library may crash or hang on a damaged file.
 
-`obstruction.models.readers.keras.files` starts this file as a script. It imports nothing of this
+`obstruction.models.readers.keras.datasets` starts this file as a script. It imports nothing of this
 package. Every line of the standard input is a request, every line of the standard output its
 answer, as JSON:
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 from typing import IO, Any
@@ -52,10 +53,6 @@ class Part(io.RawIOBase):
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to a place in the part."""
         self.at = offset + (0, self.at, self.size)[whence]
-        return self.at
-
-    def tell(self) -> int:
-        """Return the place in the part."""
         return self.at
 
     def readinto(self, buffer: Any) -> int:
@@ -178,10 +175,7 @@ class Survey:
         if item.shape is None or not (brain or kind.kind in "fiub"):
             self.passed.append((name, f"holds no numbers ({kind})"))
             return
-        count = 1
-        for length in item.shape:
-            count *= int(length)
-        amount = count * kind.itemsize
+        amount = math.prod(item.shape) * kind.itemsize
         self.take(amount, name)
         entry = {
             "name": name,
@@ -200,11 +194,10 @@ class Survey:
             entry["offset"] = int(offset)
         elif offset is not None:
             raise Refused(f"damaged ({name!r} ends after the end of the file)")
-        elif count:
-            entry["scratch"] = self.scratch.tell()
-            self.copy(item)
         else:
-            entry["scratch"] = 0
+            entry["scratch"] = self.scratch.tell()
+            if amount:
+                self.copy(item)
 
     def copy(self, item: Any) -> None:
         """Append the numbers of a dataset to the scratch file, a piece at a time."""
@@ -212,9 +205,9 @@ class Survey:
             self.scratch.write(np.asarray(item[()]).tobytes())
             return
         height = item.chunks[0] if item.chunks else 1
-        if item.chunks and int(np.prod(item.chunks, dtype=np.float64)) > self.most:
+        if item.chunks and math.prod(item.chunks) > self.most:
             raise Refused(f"{item.name!r} is stored in pieces larger than {self.most:,} bytes")
-        row = max(1, item.dtype.itemsize * int(np.prod(item.shape[1:], dtype=np.float64)))
+        row = max(1, item.dtype.itemsize * math.prod(item.shape[1:]))
         step = max(height, PIECE // row // height * height)
         for start in range(0, item.shape[0], step):
             self.scratch.write(np.ascontiguousarray(item[start : start + step]).tobytes())
@@ -249,13 +242,10 @@ def store(request: dict[str, Any]) -> dict[str, Any]:
     with h5py.File(request["path"], "r+", locking=False) as file:
         for change in request["changes"]:
             dataset = file[change["name"]]
-            count = 1
-            for length in change["shape"]:
-                count *= length
             values = np.fromfile(
-                request["scratch"], dataset.dtype, count=count, offset=change["scratch"]
+                request["scratch"], dataset.dtype, dataset.size, offset=change["scratch"]
             )
-            dataset[...] = values.reshape(change["shape"])
+            dataset[...] = values.reshape(dataset.shape)
     return {}
 
 
