@@ -1,14 +1,14 @@
 """The process in which HDF5 files are opened: the C library may crash or hang on a damaged file.
 
 `obstruction.models.readers.keras.datasets` starts this file as a script. It imports nothing of this
-package. Every line of the standard input is a request, every line of the standard output its
-answer, as JSON:
+package. Every line of the standard input is a request, and the same line of the standard
+output its answer, both in JSON:
 
 ``{"do": "survey", "path", "start", "size", "scratch", "most"}``
-    What is in the HDF5 file of ``size`` bytes that begins ``start`` bytes into the file ``path``.
-    Numbers stored in one piece are answered by where they are; others are appended to the file
-    ``scratch``. Not more than ``most`` bytes of numbers are answered.
-``{"do": "store", "path", "scratch", "changes"}``
+    Describe the HDF5 file of ``size`` bytes that begins at byte ``start`` of the file ``path``. The
+    answer tells the place of numbers that are stored in one piece. Other numbers are appended to
+    the file ``scratch``. A file with more than ``most`` bytes of numbers is refused.
+``{"do": "store", "path", "scratch", "changes", "most"}``
     Put numbers of the file ``scratch`` into datasets of the HDF5 file ``path``.
 """
 
@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 PIECE = 2**24
-SPARE = 2**28  # bytes that the library may need besides what it reads
+SPARE = 2**28  # the bytes that the library may need in addition to the numbers
 MOST_OBJECTS = 100_000
 MOST_DEPTH = 64
 GROUP_ATTRIBUTES = ("layer_names", "weight_names")
@@ -33,7 +33,7 @@ ROOT_ATTRIBUTES = ("model_config", "keras_version")
 
 
 class Refused(Exception):
-    """The file holds what is not read; the message says what."""
+    """The file holds something that is not read; the message says what."""
 
 
 class Part(io.RawIOBase):
@@ -65,10 +65,10 @@ class Part(io.RawIOBase):
 
 
 def limit(memory: int, seconds: int) -> None:
-    """Let the system end this process if it uses more, where the system can."""
+    """Let the system end this process if it uses more, on systems that can do so."""
     try:
         import resource
-    except ImportError:  # Windows: the time limit of the other side remains
+    except ImportError:  # on Windows only the time limit of the calling process remains
         return
     used = 0
     with contextlib.suppress(OSError), open("/proc/self/statm") as statm:
@@ -113,7 +113,7 @@ class Survey:
         self.seen: set[int] = set()
 
     def take(self, amount: int, name: str) -> None:
-        """Count bytes that will be answered."""
+        """Count the bytes of an answer, and refuse a file with too many."""
         self.left -= amount
         if self.left < 0:
             raise Refused(
@@ -122,7 +122,7 @@ class Survey:
             )
 
     def note_attributes(self, name: str, group: Any) -> None:
-        """Keep the attributes of a group that say what its datasets are."""
+        """Keep the attributes of a group that describe its datasets."""
         wanted = {}
         for key in group.attrs:
             plain = key.rstrip("0123456789")  # long lists are spread over several attributes
@@ -134,7 +134,7 @@ class Survey:
             self.attributes[name] = wanted
 
     def walk(self, name: str, group: Any, depth: int) -> None:
-        """Visit what is in a group."""
+        """Visit the groups and datasets in a group."""
         import h5py
 
         if depth > MOST_DEPTH:
@@ -187,7 +187,7 @@ class Survey:
         }
         self.tensors.append(entry)
         one_piece = plan.get_layout() == h5py.h5d.CONTIGUOUS
-        # the library's own type of numbers must be what the array's type says of the bytes
+        # NumPy's type describes the stored bytes only if it is the same as the library's own type
         as_stored = brain or h5py.h5t.py_create(kind) == item.id.get_type()
         offset = item.id.get_offset() if one_piece and as_stored and kind.kind != "b" else None
         if offset is not None and offset + amount <= self.size:
@@ -260,7 +260,7 @@ def main() -> None:
             answer = {"refused": str(refusal)}
         except MemoryError:
             answer = {"refused": "needs more memory than its size lets expect"}
-        except Exception as error:  # whatever the library makes of a damaged file
+        except Exception as error:  # the library raises errors of many types for damaged files
             answer = {"refused": f"damaged ({type(error).__name__}: {str(error)[:200]})"}
         print(json.dumps(answer), flush=True)
 
