@@ -16,7 +16,7 @@ _BLOCK: Final = 2**16
 """The number of weights that are squared at a time, so that they fit into a core's cache."""
 
 _SAFE: Final = (1e-280, 1e300)
-"""Between these bounds a sum of squares is accurate: overflow and underflow did not matter."""
+"""Between these bounds a sum of squares is accurate, as no overflow or underflow affects it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Models are read from files or objects of any format, and written with new numbers."""
+"""Reading models from files or objects of any format, and writing them with new numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fully connected layers among named tensors, told by names and shapes."""
+"""Fully connected layers among named tensors, recognised by names and shapes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class Bag:
-    """What the names and shapes of tensors tell, where the source tells no more."""
+    """The layers that the names and shapes of tensors show, for a source without a graph."""
 
     layers: tuple[Matrix, ...]  # those named like weights of layers, or all if there are none
     unsure: tuple[Matrix, ...]  # others, which may or may not be layers

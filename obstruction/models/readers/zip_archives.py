@@ -1,4 +1,4 @@
-"""Zip archives that may have been made to do harm.
+"""Zip archives, read such that an archive that was made to do harm does none.
 
 Python's own module ``zipfile`` does not tell where an archive keeps sizes and checksums, which must
 be known to replace a member in a copy that is otherwise the same. The parser here trusts no size.
@@ -36,7 +36,7 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _DESCRIPTOR: Final = 0x8
 _UTF8: Final = 0x800
-_WIDE: Final = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # instead of numbers of 64 bits, which follow
+_WIDE: Final = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # values that stand for numbers of 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.data = mapped(path)
         self._left = most_expanded(self.data.size)
-        self._pointers: list[tuple[int, str, int]] = []  # place, format, and what is there
+        self._pointers: list[tuple[int, str, int]] = []  # position, format and value
         self.members: dict[str, Member] = {}
         for member in self._directory():
             if member.name in self.members:
@@ -215,7 +215,7 @@ class Archive:
             raise ValueError(f"damaged (the header of {shown(name)} does not fit the directory)")
         checksums = [at + 16]
         narrow = self._wide(extra, local[10], (local[8], local[7], 0))
-        if flags & _DESCRIPTOR:  # sizes and checksum follow the data, and may be only there
+        if flags & _DESCRIPTOR:  # sizes and checksum follow the data, and may be missing before it
             checksum, packed_after = self._descriptor(start + packed, first, (crc, packed, size))
             checksums.append(checksum)
             lengths.append(packed_after)
@@ -247,7 +247,7 @@ class Archive:
     def _wide(
         self, at: int, length: int, values: tuple[int, int, int]
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """Return numbers with their positions if they have 64 bits, else with 0."""
+        """Return numbers, each with its position in the extra field, or 0 if it is not there."""
         if at + length > self.data.size:
             raise ValueError("damaged (a header of the archive is cut off)")
         extra, position = self.data[at : at + length].tobytes(), 0

@@ -1,7 +1,8 @@
-"""HDF5 files as a process of its own sees them (`hdf5_child`), and the numbers in them.
+"""HDF5 files, which are opened by a process of their own, and the tensors in them.
 
-The library is called there, with little memory and time, because a damaged file can crash it or
-make it hang. It answers where in the file the numbers are, and they are taken from there.
+A damaged file can crash the HDF5 library or make it hang, so the library is only called in another
+process with little memory and time (`hdf5_child`). The process answers where in the file the
+numbers are, and this module reads them there.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _BYTES_A_SECOND: Final = 2**22
 
 ENVIRONMENT: Final = {
     "PYTHONIOENCODING": "ascii",
-    "HDF5_PLUGIN_PRELOAD": "::",  # no code from elsewhere
+    "HDF5_PLUGIN_PRELOAD": "::",  # the library loads no plugins
     "HDF5_USE_FILE_LOCKING": "FALSE",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -60,7 +61,7 @@ def ask(request: Mapping[str, Any]) -> dict[str, Any]:
     A ValueError says why the process refuses the request or does not answer.
     """
     if not sys.executable:
-        raise ValueError("HDF5 files are read by another Python, and this one does not know itself")
+        raise ValueError("HDF5 files are read by a second Python, but sys.executable is not set")
     paths = os.pathsep.join(entry for entry in sys.path if entry)
     try:
         done = subprocess.run(
@@ -130,7 +131,7 @@ def _tensor(data: Bytes, scratch: Path, entry: Mapping[str, Any]) -> Tensor:
 
 
 def _stored_order(names: Mapping[str, Any], attributes: Mapping[str, Any]) -> list[str]:
-    """Return names in the order that Keras lists them, else in that of the numbers in them."""
+    """Return names in the order in which Keras lists them, else by the numbers in them."""
     listed = []
     for root in ("", "model_weights"):
         for layer in listing(attributes, root, "layer_names"):

@@ -1,8 +1,8 @@
 """The process in which HDF5 files are opened: the C library may crash or hang on a damaged file.
 
 `obstruction.models.readers.keras.datasets` starts this file as a script. It imports nothing of this
-package. Every line of the standard input is a request, and the same line of the standard
-output its answer, both in JSON:
+package. Every line of the standard input is a request, and the same line of the standard output is
+its answer, both in JSON:
 
 ``{"do": "survey", "path", "start", "size", "scratch", "most"}``
     Describe the HDF5 file of ``size`` bytes that begins at byte ``start`` of the file ``path``. The

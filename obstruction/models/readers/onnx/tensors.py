@@ -1,7 +1,8 @@
 """The tensors in an ONNX file and in files beside it, and copies with new numbers.
 
-The parts of the file are counted before the protobuf library parses it, which makes an object of a
-hundred bytes of a part of few bytes. Files beside the model are only read from its own folder.
+The parts of the file are counted before the protobuf library parses it, because the library makes
+an object of a hundred bytes even for a part of few bytes. Files beside the model are only read from
+the folder of the model.
 """
 
 from __future__ import annotations

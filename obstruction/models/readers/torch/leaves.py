@@ -265,7 +265,7 @@ def may_share_memory(node: Any) -> bool:
 
 
 def may_change(node: Any) -> bool:
-    """Return whether a node may change its arguments, by its name or because its result is unused."""
+    """Return whether a node may change its arguments: its name says so, or its result is unused."""
     if node.op not in ("call_function", "call_method"):
         return False
     return name_of(node).endswith("_") or (not node.users and known_name(node) not in _COPIES)
