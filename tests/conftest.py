@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 
 from obstruction.cli import main
+from obstruction.models.readers.keras import datasets as hdf5
 from obstruction.sampling import streams
 from obstruction.sampling.counts import Counts
 from obstruction.sampling.kernels import networks as kernels
@@ -31,6 +35,48 @@ def framework(name: str) -> Any:
     if name.partition(".")[0] in os.environ.get("REQUIRED_FRAMEWORKS", "").split():
         return importlib.import_module(name)
     return pytest.importorskip(name)
+
+
+@pytest.fixture(scope="module")
+def one_hdf5_process() -> Iterator[None]:
+    """Survey all HDF5 files of a test file in one process, restarted only after a crash.
+
+    The package starts a process for each file, which would take most of the time of tests that
+    read hundreds of small files.
+    """
+    running: list[subprocess.Popen[str]] = []
+
+    def ask(request: Mapping[str, Any]) -> dict[str, Any]:
+        if not running or running[-1].poll() is not None:
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", hdf5.__file__.replace("datasets", "hdf5_child")],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, **hdf5.ENVIRONMENT},
+                    text=True,
+                )
+            )
+        process = running[-1]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        if not line.endswith("\n"):
+            process.wait()
+            raise ValueError("the HDF5 library crashed on it")
+        answer: dict[str, Any] = json.loads(line)
+        if "refused" in answer:
+            raise ValueError(answer["refused"])
+        return answer
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(hdf5, "ask", ask)
+        yield
+    for process in running:
+        process.communicate()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from obstruction.models.contents import Activation, Contents, Dense
+from obstruction.models.operations.graphs import operation_chain
 from obstruction.models.readers.memory.tensors import as_tensors, check_changes, overwrite
 
 OBJECTS = "a toy network"
@@ -31,7 +32,7 @@ def matches(source: Any) -> bool:
 def read(source: Any) -> Contents:
     tensors = as_tensors(source.held)
     steps = (Dense("hidden", "hidden"), Activation("relu"), Dense("output", "output"))
-    return Contents("toy network", tensors, "out_in", steps)
+    return Contents("toy network", tensors, "out_in", operation_chain(steps))
 
 
 def updated(source: Any, changes: Mapping[str, Any], *, inplace: bool) -> Any:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Orientation: TypeAlias = Literal["out_in", "in_out"]
-"""How a weight matrix is stored: as ``(outputs, inputs)``, which is PyTorch's way, or as
-``(inputs, outputs)``, which is that of Keras, Flax and scikit-learn."""
+"""How a weight matrix is stored: as ``(outputs, inputs)`` in PyTorch, and as ``(inputs, outputs)``
+in Keras, Flax and scikit-learn."""
 
 ORIENTATIONS: Final[tuple[Orientation, ...]] = ("out_in", "in_out")
 
@@ -128,8 +128,8 @@ class Barrier:
         Why no balance is known to be conserved, in a few words without a full stop, such as
         ``"batch normalisation makes the outputs independent of the scale of the weights"``.
     incidental : bool
-        Whether the operation is not worth mentioning where no fully connected layer follows, such
-        as one that turns the outputs of a classifier into labels.
+        Whether the operation is not worth mentioning if no fully connected layer follows. One that
+        turns the outputs of a classifier into labels is incidental.
     """
 
     name: str
@@ -148,8 +148,7 @@ class Join(Barrier):
     operation : {"sum", "concat"}
         Whether the values are added, or concatenated so that the result has all their neurons.
     second_axis : bool
-        Whether they are concatenated along the second axis, of which the source does not say
-        whether it is the last one.
+        Whether they are concatenated along the second axis, which may be the last one or not.
     """
 
     operation: Literal["sum", "concat"]
@@ -166,8 +165,8 @@ class Operation:
     Attributes
     ----------
     inputs, outputs : tuple of hashable
-        The names of the values that it takes and of those that it makes. Only values that depend
-        on an input of the model count, so weights are not among them.
+        The names of the values that it takes and that it makes. Values that do not depend on an
+        input of the model, such as weights, are left out.
     steps : tuple of Step
         What the operation does to the neurons, in order. It is empty if that does not matter to
         balances, as for dropout or the identity.
@@ -218,7 +217,7 @@ class Contents:
     shared : tuple of frozenset of str
         Sets of two or more names of tensors that share memory.
     notes : tuple of str
-        What the reader passed over and why, a sentence each.
+        Sentences that say what the reader passed over, and why.
     """
 
     format: str

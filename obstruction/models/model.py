@@ -116,11 +116,7 @@ class Layer:
         changes: dict[str, NDArray[Any]] = {}
         if columns is not None and self.magnitude is not None:
             raise ValueError(f"{self.name}: weight normalisation cannot take a factor per column")
-        if self.magnitude is not None and rows is not None:
-            stored = self.magnitude
-            scaled = stored.array.astype(np.float64) * rows.reshape(stored.shape)
-            changes[stored.name] = stored.stored(scaled)
-        elif rows is not None or columns is not None:
+        if self.magnitude is None and (rows is not None or columns is not None):
             weight = self.weight.astype(np.float64)
             if rows is not None:
                 weight *= rows[:, None]
@@ -129,10 +125,10 @@ class Layer:
             changes[self.weight_tensor.name] = self.weight_tensor.stored(
                 np.ascontiguousarray(self.oriented(weight))
             )
-        if rows is not None and self.bias_tensor is not None:
-            stored = self.bias_tensor
-            scaled = stored.array.astype(np.float64) * rows.reshape(stored.shape)
-            changes[stored.name] = stored.stored(scaled)
+        for stored in (self.magnitude, self.bias_tensor):
+            if rows is not None and stored is not None:
+                scaled = stored.array.astype(np.float64) * rows.reshape(stored.shape)
+                changes[stored.name] = stored.stored(scaled)
         return changes
 
 

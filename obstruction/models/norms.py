@@ -16,7 +16,7 @@ _BLOCK: Final = 2**16
 """The number of weights that are squared at a time, so that they fit into a core's cache."""
 
 _SAFE: Final = (1e-280, 1e300)
-"""Between these bounds a sum of squares is accurate: overflow and underflow did not matter."""
+"""Between these bounds a sum of squares is accurate, as no overflow or underflow affects it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,21 +76,10 @@ def row_and_column_norms(weight: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
 def sums_of_squares(
     weight: NDArray[Any], column_factors: FloatArray, row_factors: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return weighted sums of the squares in the rows and in the columns of a matrix.
+    """Return ``W² @ column_factors`` and ``row_factors @ W²``, with elementwise squares.
 
-    Parameters
-    ----------
-    weight : ndarray of floats, shape (rows, columns)
-        Of any floating type and memory layout; it is read once and never copied as a whole.
-    column_factors : ndarray of float64, shape (columns,)
-        The factor of each column in the sums over a row.
-    row_factors : ndarray of float64, shape (rows,)
-        The factor of each row in the sums over a column.
-
-    Returns
-    -------
-    rows, columns : ndarray of float64
-        ``W² @ column_factors`` and ``row_factors @ W²``; infinite where a square overflows.
+    The sums are infinite where a square overflows. The matrix, of any floating type and memory
+    layout, is read once and never copied as a whole.
     """
     if weight.flags.f_contiguous and not weight.flags.c_contiguous:
         columns, rows = sums_of_squares(weight.T, row_factors, column_factors)
@@ -114,20 +103,15 @@ def hidden_norms(model: Model) -> tuple[NeuronNorms | None, ...]:
 
 def norms_of(audited: list[bool], layers: tuple[Layer, ...]) -> tuple[NeuronNorms | None, ...]:
     """Return the norms of the neurons after each layer, or None where ``audited`` is False."""
-    incoming: list[FloatArray | None] = []
-    outgoing: list[FloatArray | None] = []
+    norms: dict[int, tuple[FloatArray, FloatArray]] = {}
     for i, layer in enumerate(layers):
-        needed = (i > 0 and audited[i - 1]) or (i < len(audited) and audited[i])
-        rows, columns = row_and_column_norms(layer.weight) if needed else (None, None)
-        if rows is not None and layer.bias is not None:
-            with np.errstate(over="ignore"):
-                rows = np.hypot(rows, layer.bias.astype(np.float64))
-        incoming.append(rows)
-        outgoing.append(columns)
-    found: list[NeuronNorms | None] = []
-    for i, wanted in enumerate(audited):
-        into, out = incoming[i], outgoing[i + 1]
-        found.append(
-            NeuronNorms(into, out) if wanted and into is not None and out is not None else None
-        )
-    return tuple(found)
+        if any(audited[max(0, i - 1) : i + 1]):
+            rows, columns = row_and_column_norms(layer.weight)
+            if layer.bias is not None:
+                with np.errstate(over="ignore"):
+                    rows = np.hypot(rows, layer.bias.astype(np.float64))
+            norms[i] = rows, columns
+    return tuple(
+        NeuronNorms(norms[i][0], norms[i + 1][1]) if wanted else None
+        for i, wanted in enumerate(audited)
+    )

@@ -48,7 +48,7 @@ class ReadOptions:
 
 
 NO_OPTIONS: Final = ReadOptions()
-"""The options of a user who says nothing."""
+"""The options of a user who gives none."""
 
 
 def _checked_names(layers: Sequence[str]) -> tuple[str, ...]:

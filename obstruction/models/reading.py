@@ -1,4 +1,4 @@
-"""Models are read from files or objects of any format, and written with new numbers."""
+"""Reading models from files or objects of any format, and writing them with new numbers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from obstruction.models.layers.resolving import resolve
 from obstruction.models.model import Model
 from obstruction.models.options import NO_OPTIONS, ReadOptions
 from obstruction.models.readers.base import FileReader, ObjectReader
+from obstruction.models.readers.files import mapped, told_as
 
 _HEAD: Final = 4096
 _ORBAX: Final = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
@@ -161,27 +162,13 @@ def _path(source: str | os.PathLike[str]) -> Path:
 
 
 def _head(path: Path) -> bytes:
-    """Return the first bytes of a file.
-
-    Raises
-    ------
-    UnreadableModel
-        If it is missing, empty, a folder, or cannot be read.
-    """
-    try:
+    """Return the first bytes of a file, or raise UnreadableModel if there are none."""
+    with told_as(UnreadableModel, path):
         if path.is_dir():
-            raise UnreadableModel(f"{path}: {_refusal_of_folder(path)}")
+            raise ValueError(_refusal_of_folder(path))
         if not path.exists():
-            raise UnreadableModel(f"{path}: there is no such file")
-        if not path.is_file():
-            raise UnreadableModel(f"{path}: is not an ordinary file")
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD)
-    except OSError as error:
-        raise UnreadableModel(f"{path}: cannot be read ({error.strerror or error})") from None
-    if not head:
-        raise UnreadableModel(f"{path}: is empty")
-    return head
+            raise ValueError("there is no such file")
+        return mapped(path)[:_HEAD].tobytes()
 
 
 def _refusal_of_folder(path: Path) -> str:

@@ -52,12 +52,7 @@ def epsilon(dtype: str) -> float:
 def rescaled_tensors(model: Model, factors: list[FloatArray]) -> dict[str, NDArray[Any]]:
     """Return the stored values of all tensors that change when hidden neurons are rescaled.
 
-    Parameters
-    ----------
-    model : Model
-        The network.
-    factors : list of ndarray of float64
-        The factors of the neurons of each hidden layer.
+    `factors` holds an array for each hidden layer, with a factor per neuron.
 
     Raises
     ------

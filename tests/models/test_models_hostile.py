@@ -41,8 +41,9 @@ from obstruction.models.contents import Contents, UnreadableModel
 from obstruction.models.readers import npz as npz_reader
 from obstruction.models.readers import zip_archives as archives
 from obstruction.models.readers.files import SMALL, most_expanded, told_as
-from obstruction.models.readers.keras import files as hdf5
 from obstruction.models.readers.torch import files as torch_files
+
+pytestmark = pytest.mark.usefixtures("one_hdf5_process")
 
 SECONDS = 2.0  # that any small file may take
 ARRAYS = network(3, 5, 2)
@@ -59,10 +60,6 @@ def attempt(path: Path) -> Contents | UnreadableModel:
         result = UnreadableModel(str(error))
     assert time.process_time() - start < SECONDS
     return result
-
-
-def one_by_one(paths: list[Path]) -> list[Contents | UnreadableModel]:
-    return [attempt(path) for path in paths]
 
 
 def onnx_model() -> bytes:
@@ -90,15 +87,11 @@ def hdf5_weights() -> bytes:
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: a good one, and what damaged ones are put into.
-
-    HDF5 is read in another process, which is slow to start: many files at a time.
-    """
+    """A kind of file: a good one, and what damaged ones are put into."""
 
     suffix: str
     make: Callable[[], bytes]
     wrap: Callable[[bytes], bytes] = bytes
-    attempt: Callable[[list[Path]], list[Contents | UnreadableModel]] = one_by_one
 
 
 def in_archive(raw: bytes) -> bytes:
@@ -118,7 +111,7 @@ FORMATS = {
         ".npz", lambda: npy(ARRAYS["0.weight"]), lambda raw: zipped({"a.npy": raw})
     ),
     "onnx": Format(".onnx", onnx_model),
-    "hdf5": Format(".h5", hdf5_weights, attempt=hdf5.attempt_all),
+    "hdf5": Format(".h5", hdf5_weights),
 }
 
 
@@ -157,7 +150,8 @@ def check(kind: Format, files: list[bytes], folder: Path) -> int:
     for path, data in zip(paths, files, strict=True):
         path.write_bytes(data)
     good = 0
-    for path, result in zip(paths, kind.attempt(paths), strict=True):
+    for path in paths:
+        result = attempt(path)
         if isinstance(result, Contents):
             good += 1
             total = sum(tensor.array.nbytes for tensor in result.tensors.values())

@@ -1,4 +1,4 @@
-"""Fully connected layers among named tensors, told by names and shapes."""
+"""Fully connected layers among named tensors, recognised by names and shapes."""
 
 from __future__ import annotations
 
@@ -59,71 +59,33 @@ NORMALISATION: Final = "a normalisation layer"
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix that may be the weights of a fully connected layer.
-
-    Attributes
-    ----------
-    dense : Dense
-        The layer, whose layout is None.
-    convention : {"out_in", "in_out"} or None
-        The orientation that is usual for a name such as ``kernel``.
-    reason : str or None
-        Why the neurons before and after this layer keep no balance, None if they may keep one.
-    """
+    """A matrix that may be the weights of a fully connected layer."""
 
     dense: Dense
-    convention: Orientation | None = None
-    reason: str | None = None
+    convention: Orientation | None = None  # the usual orientation for a name such as ``kernel``
+    reason: str | None = None  # why the neurons before and after it keep no balance
 
 
 @dataclass(frozen=True)
 class Vector:
-    """A vector that may act on the neurons after some layer, such as that of a normalisation.
+    """A vector that may act on the neurons after some layer, such as that of a normalisation."""
 
-    Attributes
-    ----------
-    name : str
-        The name of its layer.
-    width : int
-        The number of its elements.
-    what : str
-        What it is, such as ``"a normalisation layer"``.
-    slopes : bool
-        Whether it may hold the slopes of a PReLU.
-    """
-
-    name: str
+    name: str  # of its layer
     width: int
-    what: str
-    slopes: bool = False
+    what: str  # such as "a normalisation layer"
+    slopes: bool = False  # whether it may hold the slopes of a PReLU
 
 
 @dataclass(frozen=True)
 class Bag:
-    """What the names and shapes of tensors tell, where the source tells no more.
+    """The layers that the names and shapes of tensors show, for a source without a graph."""
 
-    Attributes
-    ----------
-    layers : tuple of Matrix
-        The matrices that are named like weights of layers. If there are none, all matrices.
-    unsure : tuple of Matrix
-        Other matrices, which may or may not be layers.
-    others : tuple of (Matrix, str)
-        Matrices that are named like something else, such as an embedding, and what that is.
-    vectors : tuple of Vector
-        Vectors that may act on the neurons between layers.
-    skipped : tuple of (str, str)
-        The name of everything else, and what it is.
-    ordered : bool
-        Whether `layers` are in forward order.
-    """
-
-    layers: tuple[Matrix, ...]
-    unsure: tuple[Matrix, ...]
-    others: tuple[tuple[Matrix, str], ...]
-    vectors: tuple[Vector, ...]
-    skipped: tuple[tuple[str, str], ...]
-    ordered: bool = False
+    layers: tuple[Matrix, ...]  # those named like weights of layers, or all if there are none
+    unsure: tuple[Matrix, ...]  # others, which may or may not be layers
+    others: tuple[tuple[Matrix, str], ...]  # those named like something else, and what that is
+    vectors: tuple[Vector, ...]  # those that may act on the neurons between layers
+    skipped: tuple[tuple[str, str], ...]  # the name of everything else, and what it is
+    ordered: bool = False  # whether `layers` are in forward order
 
 
 def bag_of(contents: Contents) -> Bag:

@@ -26,18 +26,9 @@ def chains(widths: Sequence[Width]) -> bool:
 
 
 def shape_order(widths: Sequence[Width]) -> tuple[list[int], bool] | None:
-    """Return an order in which layers form a chain, and whether it is the only one.
+    """Return the indices of layers in an order that forms a chain, and whether it is the only one.
 
-    Parameters
-    ----------
-    widths : sequence of (int, int)
-        The numbers of inputs and of outputs of every layer, in any order.
-
-    Returns
-    -------
-    (list of int, bool) or None
-        The indices of `widths` in forward order, and whether no other order is possible. None if
-        the layers form no chain in any order.
+    The result is None if the layers form no chain in any order.
 
     Notes
     -----
@@ -102,11 +93,6 @@ def positions(names: Sequence[str]) -> list[tuple[int, ...]] | None:
 
     Other numbers in names, as in ``Dense_0``, ``linear_1`` or ``fc2``, are no positions: they
     follow the order in which the layers were made, which may differ from the forward pass.
-
-    Parameters
-    ----------
-    names : sequence of str
-        The names of two or more layers: ``"net.0"``, ``"net.2"`` or Flax's ``"layers_0"``.
 
     Examples
     --------

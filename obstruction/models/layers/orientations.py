@@ -48,21 +48,8 @@ def possible(
 
     The orientation of a layer is the first of these that is known: what the reader found for this
     layer, what its biases prove, what the user says, what the format always does, what is usual
-    for such a name, and what the biases of the other layers prove.
-
-    Parameters
-    ----------
-    matrices : sequence of Matrix
-        The layers.
-    contents : Contents
-        What holds their tensors.
-    asked : {"out_in", "in_out"} or None
-        What the user says.
-
-    Returns
-    -------
-    list of tuple of {"out_in", "in_out"}
-        The orientations of all layers, once if they are known, twice if the user must choose.
+    for such a name, and what the biases of the other layers prove. The list has one item, with the
+    orientations of all layers, if they are known, and two if the user must choose.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Graphs of operations are made here: sorted, checked, and with a barrier wherever one belongs.
+"""Construction of graphs of operations, which are sorted, checked and completed with barriers.
 
 A reader says what each operation does, whether it may change a shape, and which layers have weights
-that the model uses otherwise as well. Which neurons can be followed is a consequence of these facts
-for the whole graph, so it is decided here for all formats alike.
+that the model also uses elsewhere. Which neurons can be followed depends on the whole graph, so it
+is decided here for all formats.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def operation_graph(
     results : collection of hashable
         The values that the model returns.
     is_used_elsewhere : callable, optional
-        Tells of a layer whether the model uses its weights otherwise as well. A barrier is put
+        Returns whether the model uses the weights of a layer elsewhere too. A barrier is put
         before and behind such a layer.
 
     Raises

@@ -1,8 +1,8 @@
-"""Where reshaped or concatenated values may have their neurons on another axis than the last one.
+"""Barriers where reshaped or concatenated values may have their neurons on another axis.
 
-Graphs do not hold shapes. A layer behind a reshape is known to read the neurons of the layer before
-it if their numbers agree, which is checked when layers are resolved. Where values are added or
-concatenated there is no number to compare, so a value that was reshaped ends the analysis there.
+Graphs do not hold shapes. A layer behind a reshape reads the neurons of the layer before it if
+their numbers agree, which is checked when layers are resolved. If values are added or concatenated,
+there is no number to compare. A reshaped value therefore ends the analysis there.
 """
 
 from __future__ import annotations
@@ -20,13 +20,8 @@ def regrouped(operations: Iterable[Operation]) -> list[Operation]:
     """Return operations with barriers in place of those that may regroup neurons.
 
     Such an operation adds or concatenates values of which one was reshaped, or reshapes a value
-    that was concatenated along the second axis. Only values count that are outputs of a layer with
-    no barrier in between.
-
-    Parameters
-    ----------
-    operations : iterable of Operation
-        Each after those that make its inputs.
+    that was concatenated along the second axis. Only values with outputs of a layer count, with no
+    barrier in between. Each operation must come after those that make its inputs.
     """
     neurons: set[Hashable] = set()  # values that hold the outputs of layers
     reshaped: set[Hashable] = set()  # those of them that may have another shape than a layer made

@@ -40,14 +40,7 @@ def shown(name: str) -> str:
 
 @contextlib.contextmanager
 def told_as(error: type[ValueError], path: Path) -> Iterator[None]:
-    """Turn every problem with a file into an error of the given type that names the file.
-
-    Raises
-    ------
-    ValueError
-        An error of the type ``error``, in place of any other `ValueError` and of the errors of the
-        system and of decoders.
-    """
+    """Turn every problem with a file into an error of the given type that names the file."""
     try:
         yield
     except error:
@@ -65,15 +58,7 @@ def told_as(error: type[ValueError], path: Path) -> Iterator[None]:
 
 
 def mapped(path: Path) -> Bytes:
-    """Return the bytes of a file as a read-only array, mapped into memory.
-
-    Raises
-    ------
-    ValueError
-        If the file is not an ordinary file, or is empty.
-    OSError
-        If the file cannot be opened.
-    """
+    """Return the bytes of an ordinary file as a read-only array, mapped into memory."""
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
         raise ValueError("is not an ordinary file")
@@ -92,18 +77,8 @@ def tensor_of(
 ) -> Tensor:
     """Return bytes of a file as a tensor, as a view if they are aligned for their type.
 
-    Parameters
-    ----------
-    name : str
-        The name of the tensor.
-    raw : ndarray of uint8
-        All bytes of its numbers and no others.
-    form : str
-        The type of its numbers: ``"bfloat16"``, or as NumPy writes it, such as ``"<f4"``.
-    shape : tuple of int
-        The shape of the tensor.
-    order : {"C", "F"}
-        Whether the last or the first index changes fastest in the file.
+    The form is ``"bfloat16"`` or the name of a NumPy type, such as ``"<f4"``. In the file, the last
+    index changes fastest with the order ``"C"``, and the first index with ``"F"``.
     """
     kind = stored_type(form)
     if raw.ctypes.data % kind.alignment:
@@ -133,14 +108,7 @@ def spliced(data: Bytes, splices: Iterable[Splice], stream: IO[bytes]) -> None:
 
 
 def fitting(changes: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return the new values of tensors as arrays, if the file can hold them.
-
-    Parameters
-    ----------
-    changes : mapping of str to array_like
-        New values by the names of tensors.
-    tensors : mapping of str to Tensor
-        The tensors in the file.
+    """Return new values of tensors as arrays.
 
     Raises
     ------

@@ -48,9 +48,7 @@ _BFLOAT16: Final = ("|V2", "<V2")  # NumPy does not know the type of ml_dtypes a
 
 @dataclass(frozen=True)
 class _Header:
-    """The header of an array; ``form`` is None if the array does not hold numbers."""
-
-    form: str | None
+    form: str | None  # None if the array does not hold numbers
     described: str
     shape: tuple[int, ...]
     order: Literal["C", "F"]

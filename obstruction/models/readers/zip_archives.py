@@ -1,4 +1,4 @@
-"""Zip archives that may have been made to do harm.
+"""Zip archives, read such that an archive that was made to do harm does none.
 
 Python's own module ``zipfile`` does not tell where an archive keeps sizes and checksums, which must
 be known to replace a member in a copy that is otherwise the same. The parser here trusts no size.
@@ -36,86 +36,60 @@ _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _DESCRIPTOR: Final = 0x8
 _UTF8: Final = 0x800
-_WIDE: Final = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # instead of numbers of 64 bits, which follow
+_WIDE: Final = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)  # values that stand for numbers of 64 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of an archive, and the positions in the file of what is said about it.
+    """A member of an archive as the directory describes it.
 
-    Attributes
-    ----------
-    name : str
-        Its path within the archive, which is never used as a path on the disk.
-    method : int
-        `STORED` or `DEFLATED`.
-    crc, packed, size : int
-        Its checksum and the numbers of its bytes, compressed and not, as the directory says.
-    header : int
-        The position of its header.
-    start, stop : int
-        The positions where its compressed bytes start and end.
-    checksums : tuple of int
-        The positions of its checksum.
-    lengths, moves : tuple of (int, str)
-        The positions of the numbers ``packed`` and ``header``, with their `struct` formats.
+    All positions are counted from the start of the file.
     """
 
-    name: str
-    method: int
+    name: str  # its path within the archive, which is never used as a path on the disk
+    method: int  # STORED or DEFLATED
     crc: int
-    packed: int
-    size: int
-    header: int
-    start: int
-    stop: int
-    checksums: tuple[int, ...]
-    lengths: tuple[tuple[int, str], ...]
-    moves: tuple[tuple[int, str], ...]
+    packed: int  # the number of its bytes as they are stored
+    size: int  # the number of its bytes when they are decompressed
+    header: int  # the position of its own header
+    start: int  # the position of its stored bytes
+    checksums: tuple[int, ...]  # the positions of `crc`
+    lengths: tuple[tuple[int, str], ...]  # the positions of `packed`, with `struct` formats
+    moves: tuple[tuple[int, str], ...]  # the positions of `header`, with `struct` formats
+
+    @property
+    def stop(self) -> int:
+        """The position after its stored bytes."""
+        return self.start + self.packed
 
 
 class Archive:
-    """The members of a zip file.
+    """The members of a whole and plain zip file, in the order of its directory, without folders.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Attributes
-    ----------
-    data : ndarray of uint8
-        The whole file, mapped.
-    members : dict of str to Member
-        The members by name, in the order of the directory, without folders.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a whole and plain zip archive.
+    A ValueError says what is wrong with any other file.
     """
 
     def __init__(self, path: Path) -> None:
         self.data = mapped(path)
         self._left = most_expanded(self.data.size)
-        self._pointers: list[tuple[int, str, int]] = []  # place, format, and what is there
-        found = self._directory()
+        self._pointers: list[tuple[int, str, int]] = []  # position, format and value
         self.members: dict[str, Member] = {}
-        for member in found:
+        for member in self._directory():
             if member.name in self.members:
                 raise ValueError(f"holds {shown(member.name)} twice")
             self.members[member.name] = member
-        self._check_overlaps(found)
+        done = 0
+        for member in sorted(self.members.values(), key=lambda member: member.header):
+            if member.header < done:  # else a small file could expand to a large one
+                raise ValueError(f"{shown(member.name)} lies within another member of the archive")
+            done = member.stop
         # torch.serialization.set_crc32_options(False) writes zeros for checksums
-        self.checked = any(member.crc for member in found)
+        self.checked = any(member.crc for member in self.members.values())
 
     def view(self, name: str) -> Bytes:
         """Return the bytes of a member, as a view of the file if they are not compressed.
 
-        Raises
-        ------
-        ValueError
-            If the member is missing or damaged, or expands out of proportion to the file.
+        A ValueError tells of a member that is missing or damaged, or that expands too much.
         """
         if name not in self.members:
             raise ValueError(f"damaged ({shown(name)} is missing)")
@@ -207,10 +181,7 @@ class Archive:
         return found
 
     def _entry(self, at: int, first: int, stop: int) -> tuple[Member | None, int]:
-        """Return the member in an entry of the directory, or None for a folder, and the next entry.
-
-        Entries are given by their positions.
-        """
+        """Return the member in the entry at a position, None for a folder, and the entry's end."""
         fields = self._unpack(_CENTRAL, at)
         mark, _, _, flags, method, _, _, crc, packed, size = fields[:10]
         name_size, extra_size, comment_size, disk, _, _, header = fields[10:]
@@ -244,7 +215,7 @@ class Archive:
             raise ValueError(f"damaged (the header of {shown(name)} does not fit the directory)")
         checksums = [at + 16]
         narrow = self._wide(extra, local[10], (local[8], local[7], 0))
-        if flags & _DESCRIPTOR:  # sizes and checksum follow the data, and may be only there
+        if flags & _DESCRIPTOR:  # sizes and checksum follow the data, and may be missing before it
             checksum, packed_after = self._descriptor(start + packed, first, (crc, packed, size))
             checksums.append(checksum)
             lengths.append(packed_after)
@@ -258,20 +229,8 @@ class Archive:
             lengths.append((narrow[1][1], "<Q") if narrow[1][1] else (header + 18, "<L"))
         if name.endswith("/") and size == 0:
             return None, after
-        member = Member(
-            name=name,
-            method=method,
-            crc=crc,
-            packed=packed,
-            size=size,
-            header=header,
-            start=start,
-            stop=start + packed,
-            checksums=tuple(checksums),
-            lengths=tuple(lengths),
-            moves=tuple(moves),
-        )
-        return member, after
+        known = name, method, crc, packed, size, header, start
+        return Member(*known, tuple(checksums), tuple(lengths), tuple(moves)), after
 
     def _descriptor(
         self, at: int, first: int, sizes: tuple[int, int, int]
@@ -288,7 +247,7 @@ class Archive:
     def _wide(
         self, at: int, length: int, values: tuple[int, int, int]
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """Return numbers with their positions if they have 64 bits, else with 0."""
+        """Return numbers, each with its position in the extra field, or 0 if it is not there."""
         if at + length > self.data.size:
             raise ValueError("damaged (a header of the archive is cut off)")
         extra, position = self.data[at : at + length].tobytes(), 0
@@ -313,26 +272,10 @@ class Archive:
             raise ValueError("damaged (a header of the archive is cut off)")
         return form.unpack(self.data[at : at + form.size].tobytes())
 
-    def _check_overlaps(self, found: list[Member]) -> None:
-        """Refuse members that overlap, with which a small file could expand to a large one."""
-        done = 0
-        for member in sorted(found, key=lambda member: member.header):
-            if member.header < done:
-                raise ValueError(f"{shown(member.name)} lies within another member of the archive")
-            done = member.stop
-
     # --- a copy with members replaced ------------------------------------------------------
 
     def write(self, changes: Mapping[str, Any], stream: IO[bytes]) -> None:
-        """Write a copy of the archive with new bytes in some members; all else stays as it is.
-
-        Parameters
-        ----------
-        changes : mapping of str to bytes-like
-            New bytes, as many as before, by the names of members.
-        stream : binary stream
-            The stream to which the copy is written.
-        """
+        """Write a copy of the archive with new bytes, as many as before, in some members."""
         splices: list[Splice] = []
         grown: list[tuple[int, int]] = []  # the position of a member, and by how much it grows
         for name, new in changes.items():
@@ -367,13 +310,7 @@ class Archive:
 
 
 def first_member(head: bytes) -> bytes | None:
-    """Return the name of the first member of a zip archive, or None for another file.
-
-    Parameters
-    ----------
-    head : bytes
-        The first bytes of the file.
-    """
+    """Return the name of the first member of a zip archive, or None for another file."""
     if not head.startswith(b"PK\x03\x04") or len(head) < _LOCAL.size:
         return None
     return head[_LOCAL.size : _LOCAL.size + int.from_bytes(head[26:28], "little")]

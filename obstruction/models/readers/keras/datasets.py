@@ -1,30 +1,31 @@
-"""HDF5 files as a process of its own sees them (`hdf5_child`), and the numbers in them.
+"""HDF5 files, which are opened by a process of their own, and the tensors in them.
 
-The library is called there, with little memory and time, because a damaged file can crash it or
-make it hang. It answers where in the file the numbers are, and they are taken from there.
+A damaged file can crash the HDF5 library or make it hang, so the library is only called in another
+process with little memory and time (`hdf5_child`). The process answers where in the file the
+numbers are, and this module reads them there.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import itertools
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from obstruction.models.contents import Tensor, UnreadableModel, decode_bfloat16
-from obstruction.models.readers.files import Bytes, mapped, most_expanded, told_as
-from obstruction.models.readers.zip_archives import Archive
+from obstruction.models.contents import Tensor
+from obstruction.models.readers.files import Bytes, mapped, most_expanded, stored_type, tensor_of
+from obstruction.models.readers.zip_archives import STORED, Archive
 
 WEIGHTS: Final = "model.weights.h5"
 """The member of a ``.keras`` archive that is an HDF5 file."""
@@ -33,193 +34,104 @@ _CHILD: Final = Path(__file__).with_name("hdf5_child.py")
 _SECONDS: Final = 60.0
 _BYTES_A_SECOND: Final = 2**22
 
+ENVIRONMENT: Final = {
+    "PYTHONIOENCODING": "ascii",
+    "HDF5_PLUGIN_PRELOAD": "::",  # the library loads no plugins
+    "HDF5_USE_FILE_LOCKING": "FALSE",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+"""Variables of the environment of the other process."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """An HDF5 file as the other process sees it.
+    """An HDF5 file as the other process sees it."""
 
-    Attributes
-    ----------
-    data : ndarray of uint8
-        The bytes of the HDF5 file.
-    entries : dict of str to dict
-        Where the numbers of each tensor are, by name, in stored order.
-    tensors : dict of str to Tensor
-        The tensors.
-    attributes : dict of str to dict
-        Attributes of groups that hold text, by the path of the group.
-    notes : tuple of str
-        What was passed over.
-    """
-
-    data: Bytes
-    entries: dict[str, dict[str, Any]]
+    data: Bytes  # the bytes of the HDF5 file
+    entries: dict[str, dict[str, Any]]  # where the numbers of each tensor are, in stored order
     tensors: dict[str, Tensor]
-    attributes: dict[str, dict[str, list[str]]]
-    notes: tuple[str, ...]
+    attributes: dict[str, dict[str, list[str]]]  # those that hold text, by the path of the group
+    notes: tuple[str, ...]  # what was passed over
 
 
-# --- the other process ----------------------------------------------------------------------
+def ask(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer of a new process to a request, as `hdf5_child` describes both.
 
-
-def ask(requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the answers to requests; where the other process ends, the next one goes on."""
-    answers: list[dict[str, Any]] = []
-    while len(answers) < len(requests):
-        rest = requests[len(answers) :]
-        lines, problem = _run(rest)
-        for line in lines[: len(rest)]:
-            try:
-                answers.append(json.loads(line))
-            except ValueError:  # the process was ended while it wrote
-                break
-        if len(answers) < len(requests):
-            answers.append({"refused": problem})
-    return answers
-
-
-def _run(requests: Sequence[Mapping[str, Any]]) -> tuple[list[bytes], str]:
-    """Start the process, and return its whole lines and why there are not more of them."""
+    A ValueError says why the process refuses the request or does not answer.
+    """
     if not sys.executable:
-        raise ValueError("HDF5 files are read by another Python, and this one does not know itself")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-        "PYTHONIOENCODING": "ascii",
-        "HDF5_PLUGIN_PRELOAD": "::",  # no code from elsewhere
-        "HDF5_USE_FILE_LOCKING": "FALSE",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-    }
-    seconds = sum(_SECONDS + request.get("size", 0) / _BYTES_A_SECOND for request in requests)
-    process = subprocess.Popen(
-        # -P: this folder has modules named like frameworks, which must not be found first
-        [sys.executable, "-P", str(_CHILD)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    text = "".join(json.dumps(request) + "\n" for request in requests).encode()
-    problem = ""
-    with process:
-        try:
-            output, _ = process.communicate(text, timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output, _ = process.communicate()
-            problem = "the HDF5 library does not come to an end on it"
-        except BaseException:
-            process.kill()
-            raise
-    code = process.returncode
-    ended = f"signal {-code}" if code < 0 else f"exit code {code}"
-    whole = output[: output.rfind(b"\n") + 1].splitlines()
-    return whole, problem or f"the HDF5 library crashed on it or ran out of time ({ended})"
-
-
-def _need_h5py() -> None:
-    if importlib.util.find_spec("h5py") is None:
-        raise ValueError("reading HDF5 files needs h5py: pip install 'obstruction[hdf5]'")
-
-
-# --- finding the tensors --------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def opened(
-    paths: Sequence[Path],
-) -> Iterator[list[tuple[Archive | None, Found] | UnreadableModel]]:
-    """Yield files with what the other process finds in them, while its scratch files exist."""
-    with tempfile.TemporaryDirectory(prefix="obstruction-") as folder:
-        located: list[tuple[Archive | None, Bytes] | UnreadableModel] = []
-        requests = []
-        for i, path in enumerate(paths):
-            try:
-                with told_as(UnreadableModel, path):
-                    _need_h5py()
-                    archive, data, request = _located(path, Path(folder) / f"{i}.h5")
-                    requests.append({**request, "scratch": str(Path(folder) / f"{i}.numbers")})
-                    located.append((archive, data))
-            except UnreadableModel as error:
-                located.append(error)
-        answers = iter(list(zip(requests, ask(requests), strict=True)))
-        results: list[tuple[Archive | None, Found] | UnreadableModel] = []
-        for path, file in zip(paths, located, strict=True):
-            if isinstance(file, UnreadableModel):
-                results.append(file)
-                continue
-            try:
-                with told_as(UnreadableModel, path):
-                    request, answer = next(answers)
-                    results.append((file[0], _found(file[1], Path(request["scratch"]), answer)))
-            except UnreadableModel as error:
-                results.append(error)
-        yield results
-
-
-def _located(path: Path, beside: Path) -> tuple[Archive | None, Bytes, dict[str, Any]]:
-    """Return the archive, if it is one, the bytes of the HDF5 file, and how to ask for it."""
-    data, archive, start, place = mapped(path), None, 0, path
-    if data[:4].tobytes() == b"PK\x03\x04":
-        archive = Archive(path)
-        if WEIGHTS not in archive.members:
-            raise ValueError(f"is no Keras model that can be read ({WEIGHTS!r} is not in it)")
-        member = archive.members[WEIGHTS]
-        data = archive.view(WEIGHTS)
-        if member.method == 0:
-            start = member.start
-        else:
-            beside.write_bytes(data.data)
-            place = beside
-    request = {
-        "do": "survey",
-        "path": str(place.absolute()),
-        "start": start,
-        "size": data.size,
-        "most": most_expanded(data.size),
-    }
-    return archive, data, request
-
-
-def _found(data: Bytes, scratch: Path, answer: dict[str, Any]) -> Found:
+        raise ValueError("HDF5 files are read by a second Python, but sys.executable is not set")
+    paths = os.pathsep.join(entry for entry in sys.path if entry)
+    try:
+        done = subprocess.run(
+            # -P: this folder has modules named like frameworks, which must not be found first
+            [sys.executable, "-P", str(_CHILD)],
+            input=json.dumps(request).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths, **ENVIRONMENT},
+            timeout=_SECONDS + request["size"] / _BYTES_A_SECOND,
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError("the HDF5 library does not come to an end on it") from None
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:  # the process was ended before or while it wrote
+        code = done.returncode
+        ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+        problem = f"the HDF5 library crashed on it or ran out of time ({ended})"
+        raise ValueError(problem) from None
     if "refused" in answer:
         raise ValueError(answer["refused"])
-    entries = {entry["name"]: entry for entry in answer["tensors"]}
-    attributes = answer["attributes"]
-    tensors = {}
-    for name in _stored_order(entries, attributes):
-        tensors[name] = _tensor(data, scratch, entries[name])
+    return answer
+
+
+def survey(path: Path) -> tuple[Archive | None, Found]:
+    """Return the archive, None if a file is none, and what the other process finds in the file."""
+    if importlib.util.find_spec("h5py") is None:
+        raise ValueError("reading HDF5 files needs h5py: pip install 'obstruction[hdf5]'")
+    data, archive, start, place = mapped(path), None, 0, path
+    with tempfile.TemporaryDirectory(prefix="obstruction-") as folder:
+        scratch = Path(folder) / "numbers"
+        if data[:4].tobytes() == b"PK\x03\x04":
+            archive = Archive(path)
+            if WEIGHTS not in archive.members:
+                raise ValueError(f"is no Keras model that can be read ({WEIGHTS!r} is not in it)")
+            data = archive.view(WEIGHTS)
+            if archive.members[WEIGHTS].method == STORED:
+                start = archive.members[WEIGHTS].start
+            else:
+                place = Path(folder) / "weights.h5"
+                place.write_bytes(data.data)
+        request = {"do": "survey", "path": str(place.absolute()), "start": start, "size": data.size}
+        answer = ask({**request, "scratch": str(scratch), "most": most_expanded(data.size)})
+        held = {entry["name"]: entry for entry in answer["tensors"]}
+        entries = {name: held[name] for name in _stored_order(held, answer["attributes"])}
+        tensors = {name: _tensor(data, scratch, entry) for name, entry in entries.items()}
     notes = [f"{name}: {why}" for name, why in answer["passed"]]
     if answer["optimiser"]:
         notes.append("the state of the optimiser is passed over")
-    return Found(data, {name: entries[name] for name in tensors}, tensors, attributes, tuple(notes))
+    return archive, Found(data, entries, tensors, answer["attributes"], tuple(notes))
 
 
 def _tensor(data: Bytes, scratch: Path, entry: Mapping[str, Any]) -> Tensor:
-    brain = entry["dtype"] == "bfloat16"
-    kind = np.dtype("u2" if brain else entry["dtype"]).newbyteorder(entry["order"])
-    shape = tuple(entry["shape"])
-    count = int(np.prod(shape, dtype=object)) if shape else 1
+    name, form, shape = entry["name"], entry["dtype"], tuple(entry["shape"])
+    width = stored_type(form).itemsize
+    size = math.prod(shape) * width
     if entry["offset"] is not None:
-        raw = data[entry["offset"] : entry["offset"] + count * kind.itemsize]
-        # what is not aligned, or not in the order of bytes of this machine, is copied
-        aligned = raw.size == 0 or raw.ctypes.data % kind.itemsize == 0
-        values = (raw if aligned else raw.copy()).view(kind)
+        raw = data[entry["offset"] : entry["offset"] + size]
     else:
-        values = np.fromfile(scratch, kind, count=count, offset=entry["scratch"])
-    if values.size != count:
-        raise ValueError(f"damaged ({entry['name']!r} is cut off)")
-    values = values.reshape(shape)
-    if brain:
-        values = decode_bfloat16(values)
-    elif not values.dtype.isnative:
-        values = values.astype(kind.newbyteorder("="))
-    return Tensor(entry["name"], values, entry["dtype"])
+        raw = np.fromfile(scratch, np.uint8, size, offset=entry["scratch"])
+    if raw.size != size:
+        raise ValueError(f"damaged ({name!r} is cut off)")
+    if entry["order"] == ">":
+        raw = raw.reshape(-1, width)[:, ::-1].ravel()
+    return tensor_of(name, raw, form, shape)
 
 
 def _stored_order(names: Mapping[str, Any], attributes: Mapping[str, Any]) -> list[str]:
-    """Return names in the order that Keras lists them, else in that of the numbers in them."""
+    """Return names in the order in which Keras lists them, else by the numbers in them."""
     listed = []
     for root in ("", "model_weights"):
         for layer in listing(attributes, root, "layer_names"):

@@ -1,6 +1,6 @@
 """Keras files: ``.keras``, ``.weights.h5``, and whole models in ``.h5`` of Keras 2 and Keras 3.
 
-A damaged file can crash the HDF5 library, so `datasets` calls it in a process of its own.
+A damaged file can crash the HDF5 library, so `datasets` starts a process that calls it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from obstruction.models.contents import Contents, OperationGraph, UnreadableModel, encode_bfloat16
 from obstruction.models.readers.files import Bytes, fitting, most_expanded, told_as
 from obstruction.models.readers.keras import config as keras_config
-from obstruction.models.readers.keras.datasets import WEIGHTS, Found, ask, listing, opened
+from obstruction.models.readers.keras.datasets import WEIGHTS, Found, ask, listing, survey
 from obstruction.models.readers.zip_archives import Archive
 from obstruction.tools.files import replacing
 
@@ -30,15 +30,7 @@ _MOST_CONFIG: Final = 2**26
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is one of Keras: an HDF5 file, or a zip archive that holds one.
-
-    Parameters
-    ----------
-    head : bytes
-        The first 4096 bytes.
-    path : Path
-        The file. Its suffix only matters for a zip archive that cannot be told by its first bytes.
-    """
+    """Return whether a file is an HDF5 file, or a zip archive that holds one."""
     if any(head[at : at + len(SIGNATURE)] == SIGNATURE for at in (0, 512, 1024, 2048)):
         return True
     if not head.startswith(b"PK\x03\x04"):
@@ -50,92 +42,12 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def read(path: Path) -> Contents:
-    """Return the tensors of a Keras file, and the graph of the model if the file describes it.
-
-    Raises
-    ------
-    UnreadableModel
-        If the file is damaged, unsafe or no Keras file, or if h5py is not installed.
-    """
-    return read_all([path])[0]
-
-
-def read_all(paths: Sequence[Path]) -> list[Contents]:
-    """Return what several files hold. The other process is started once for all of them.
-
-    Raises
-    ------
-    UnreadableModel
-        For the first file that cannot be read.
-    """
-    results = attempt_all(paths)
-    for result in results:
-        if isinstance(result, UnreadableModel):
-            raise result
-    return [result for result in results if isinstance(result, Contents)]
-
-
-def attempt_all(paths: Sequence[Path]) -> list[Contents | UnreadableModel]:
-    """Return what each of several files holds, or why it cannot be read."""
-    results: list[Contents | UnreadableModel] = []
-    with opened(paths) as files:
-        for path, file in zip(paths, files, strict=True):
-            try:
-                results.append(_contents(path, file))
-            except UnreadableModel as error:
-                results.append(error)
-    return results
-
-
-def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy of a Keras file with new values in some tensors.
-
-    Keras stores the numbers of a tensor in one piece; they are replaced in place, and nothing else
-    changes. The HDF5 library stores compressed numbers anew, with the same settings.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`, in stored shape and type.
-    out : Path
-        Where the copy goes; it may be ``path``.
-
-    Raises
-    ------
-    UnreadableModel
-        If ``path`` cannot be read.
-    ValueError
-        If a change does not fit, or ``out`` cannot be written.
-    """
-    with opened([path]) as files:
-        file = files[0]
-        if isinstance(file, UnreadableModel):
-            raise file
-        archive, found = file
-        new = _patched(path, found, fitting(changes, found.tensors))
-        with told_as(UnreadableModel, path), replacing(out) as stream:
-            if archive is None:
-                stream.write(new.data)
-            elif new.size == found.data.size:
-                archive.write({WEIGHTS: new.tobytes()}, stream)
-            else:
-                _rebuilt(archive, new, path, stream)
-
-
-# --- what the model is ----------------------------------------------------------------------
-
-
-def _contents(path: Path, file: tuple[Archive | None, Found] | UnreadableModel) -> Contents:
-    if isinstance(file, UnreadableModel):
-        raise file
-    archive, found = file
-    notes = list(found.notes)
+    """Return the tensors, and the graph of the model if the file describes it."""
     with told_as(UnreadableModel, path):
+        archive, found = survey(path)
         if not found.tensors:
             raise ValueError("holds no tensors")
-        described = _description(archive, found)
+        described, notes = _description(archive, found), list(found.notes)
         graph: OperationGraph | None = None
         if described is not None:
             try:
@@ -148,6 +60,29 @@ def _contents(path: Path, file: tuple[Archive | None, Found] | UnreadableModel) 
                 notes.append(f"the description of the model is not followed: {problem}")
     name = "Keras .keras" if archive is not None else "Keras HDF5"
     return Contents(name, found.tensors, "in_out", graph, (), tuple(notes))
+
+
+def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
+    """Write a copy with new numbers in some tensors.
+
+    Numbers that are stored in one piece, as Keras does, are replaced in place. The HDF5 library
+    stores compressed numbers anew, with the same settings.
+    """
+    with told_as(UnreadableModel, path):
+        archive, found = survey(path)
+    checked = fitting(changes, found.tensors)
+    with told_as(UnreadableModel, path):
+        new = _patched(found, checked)
+        with replacing(out) as stream:
+            if archive is None:
+                stream.write(new.data)
+            elif new.size == found.data.size:
+                archive.write({WEIGHTS: new.tobytes()}, stream)
+            else:
+                _rebuilt(archive, new, path, stream)
+
+
+# --- what the model is ----------------------------------------------------------------------
 
 
 def _description(archive: Archive | None, found: Found) -> dict[str, Any] | None:
@@ -233,7 +168,7 @@ def _in_whole_model(found: Found, place: keras_config.Place) -> tuple[str, ...]:
 # --- a copy with other values ---------------------------------------------------------------
 
 
-def _patched(path: Path, found: Found, changes: Mapping[str, NDArray[Any]]) -> Bytes:
+def _patched(found: Found, changes: Mapping[str, NDArray[Any]]) -> Bytes:
     """Return the bytes of the HDF5 file with new values."""
     new = found.data.copy()
     rest = {}
@@ -244,7 +179,7 @@ def _patched(path: Path, found: Found, changes: Mapping[str, NDArray[Any]]) -> B
             rest[name] = raw
         else:
             new[entry["offset"] : entry["offset"] + len(raw)] = np.frombuffer(raw, np.uint8)
-    return _stored_by_library(path, new, found, rest) if rest else new
+    return _stored_by_library(new, found, rest) if rest else new
 
 
 def _raw(values: NDArray[Any], entry: Mapping[str, Any]) -> bytes:
@@ -252,27 +187,17 @@ def _raw(values: NDArray[Any], entry: Mapping[str, Any]) -> bytes:
     return stored.astype(stored.dtype.newbyteorder(entry["order"])).tobytes()
 
 
-def _stored_by_library(path: Path, data: Bytes, found: Found, raw: Mapping[str, bytes]) -> Bytes:
+def _stored_by_library(data: Bytes, found: Found, raw: Mapping[str, bytes]) -> Bytes:
     with tempfile.TemporaryDirectory(prefix="obstruction-") as folder:
         copy, scratch = Path(folder) / "copy.h5", Path(folder) / "numbers"
         copy.write_bytes(data.data)
         changes, place = [], 0
         with scratch.open("wb") as stream:
             for name, numbers in raw.items():
-                shape = found.entries[name]["shape"]
-                changes.append({"name": name, "shape": shape, "scratch": place})
+                changes.append({"name": name, "scratch": place})
                 place += stream.write(numbers)
-        request = {
-            "do": "store",
-            "path": str(copy),
-            "scratch": str(scratch),
-            "changes": changes,
-            "size": data.size,
-            "most": most_expanded(data.size),
-        }
-        answer = ask([request])[0]
-        if "refused" in answer:
-            raise UnreadableModel(f"{path}: {answer['refused']}")
+        request = {"do": "store", "path": str(copy), "scratch": str(scratch), "changes": changes}
+        ask({**request, "size": data.size, "most": most_expanded(data.size)})
         return np.fromfile(copy, np.uint8)
 
 

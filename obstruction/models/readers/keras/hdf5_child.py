@@ -1,14 +1,14 @@
 """The process in which HDF5 files are opened: the C library may crash or hang on a damaged file.
 
-`obstruction.models.readers.keras.files` starts this file as a script. It imports nothing of this
-package. Every line of the standard input is a request, every line of the standard output its
-answer, as JSON:
+`obstruction.models.readers.keras.datasets` starts this file as a script. It imports nothing of this
+package. Every line of the standard input is a request, and the same line of the standard output is
+its answer, both in JSON:
 
 ``{"do": "survey", "path", "start", "size", "scratch", "most"}``
-    What is in the HDF5 file of ``size`` bytes that begins ``start`` bytes into the file ``path``.
-    Numbers stored in one piece are answered by where they are; others are appended to the file
-    ``scratch``. Not more than ``most`` bytes of numbers are answered.
-``{"do": "store", "path", "scratch", "changes"}``
+    Describe the HDF5 file of ``size`` bytes that begins at byte ``start`` of the file ``path``. The
+    answer tells the place of numbers that are stored in one piece. Other numbers are appended to
+    the file ``scratch``. A file with more than ``most`` bytes of numbers is refused.
+``{"do": "store", "path", "scratch", "changes", "most"}``
     Put numbers of the file ``scratch`` into datasets of the HDF5 file ``path``.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 from typing import IO, Any
@@ -24,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 PIECE = 2**24
-SPARE = 2**28  # bytes that the library may need besides what it reads
+SPARE = 2**28  # the bytes that the library may need in addition to the numbers
 MOST_OBJECTS = 100_000
 MOST_DEPTH = 64
 GROUP_ATTRIBUTES = ("layer_names", "weight_names")
@@ -32,7 +33,7 @@ ROOT_ATTRIBUTES = ("model_config", "keras_version")
 
 
 class Refused(Exception):
-    """The file holds what is not read; the message says what."""
+    """The file holds something that is not read; the message says what."""
 
 
 class Part(io.RawIOBase):
@@ -54,10 +55,6 @@ class Part(io.RawIOBase):
         self.at = offset + (0, self.at, self.size)[whence]
         return self.at
 
-    def tell(self) -> int:
-        """Return the place in the part."""
-        return self.at
-
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer, and not beyond the part."""
         view = memoryview(buffer).cast("B")
@@ -68,10 +65,10 @@ class Part(io.RawIOBase):
 
 
 def limit(memory: int, seconds: int) -> None:
-    """Let the system end this process if it uses more, where the system can."""
+    """Let the system end this process if it uses more, on systems that can do so."""
     try:
         import resource
-    except ImportError:  # Windows: the time limit of the other side remains
+    except ImportError:  # on Windows only the time limit of the calling process remains
         return
     used = 0
     with contextlib.suppress(OSError), open("/proc/self/statm") as statm:
@@ -116,7 +113,7 @@ class Survey:
         self.seen: set[int] = set()
 
     def take(self, amount: int, name: str) -> None:
-        """Count bytes that will be answered."""
+        """Count the bytes of an answer, and refuse a file with too many."""
         self.left -= amount
         if self.left < 0:
             raise Refused(
@@ -125,7 +122,7 @@ class Survey:
             )
 
     def note_attributes(self, name: str, group: Any) -> None:
-        """Keep the attributes of a group that say what its datasets are."""
+        """Keep the attributes of a group that describe its datasets."""
         wanted = {}
         for key in group.attrs:
             plain = key.rstrip("0123456789")  # long lists are spread over several attributes
@@ -137,7 +134,7 @@ class Survey:
             self.attributes[name] = wanted
 
     def walk(self, name: str, group: Any, depth: int) -> None:
-        """Visit what is in a group."""
+        """Visit the groups and datasets in a group."""
         import h5py
 
         if depth > MOST_DEPTH:
@@ -178,10 +175,7 @@ class Survey:
         if item.shape is None or not (brain or kind.kind in "fiub"):
             self.passed.append((name, f"holds no numbers ({kind})"))
             return
-        count = 1
-        for length in item.shape:
-            count *= int(length)
-        amount = count * kind.itemsize
+        amount = math.prod(item.shape) * kind.itemsize
         self.take(amount, name)
         entry = {
             "name": name,
@@ -193,18 +187,17 @@ class Survey:
         }
         self.tensors.append(entry)
         one_piece = plan.get_layout() == h5py.h5d.CONTIGUOUS
-        # the library's own type of numbers must be what the array's type says of the bytes
+        # NumPy's type describes the stored bytes only if it is the same as the library's own type
         as_stored = brain or h5py.h5t.py_create(kind) == item.id.get_type()
         offset = item.id.get_offset() if one_piece and as_stored and kind.kind != "b" else None
         if offset is not None and offset + amount <= self.size:
             entry["offset"] = int(offset)
         elif offset is not None:
             raise Refused(f"damaged ({name!r} ends after the end of the file)")
-        elif count:
-            entry["scratch"] = self.scratch.tell()
-            self.copy(item)
         else:
-            entry["scratch"] = 0
+            entry["scratch"] = self.scratch.tell()
+            if amount:
+                self.copy(item)
 
     def copy(self, item: Any) -> None:
         """Append the numbers of a dataset to the scratch file, a piece at a time."""
@@ -212,9 +205,9 @@ class Survey:
             self.scratch.write(np.asarray(item[()]).tobytes())
             return
         height = item.chunks[0] if item.chunks else 1
-        if item.chunks and int(np.prod(item.chunks, dtype=np.float64)) > self.most:
+        if item.chunks and math.prod(item.chunks) > self.most:
             raise Refused(f"{item.name!r} is stored in pieces larger than {self.most:,} bytes")
-        row = max(1, item.dtype.itemsize * int(np.prod(item.shape[1:], dtype=np.float64)))
+        row = max(1, item.dtype.itemsize * math.prod(item.shape[1:]))
         step = max(height, PIECE // row // height * height)
         for start in range(0, item.shape[0], step):
             self.scratch.write(np.ascontiguousarray(item[start : start + step]).tobytes())
@@ -249,13 +242,10 @@ def store(request: dict[str, Any]) -> dict[str, Any]:
     with h5py.File(request["path"], "r+", locking=False) as file:
         for change in request["changes"]:
             dataset = file[change["name"]]
-            count = 1
-            for length in change["shape"]:
-                count *= length
             values = np.fromfile(
-                request["scratch"], dataset.dtype, count=count, offset=change["scratch"]
+                request["scratch"], dataset.dtype, dataset.size, offset=change["scratch"]
             )
-            dataset[...] = values.reshape(change["shape"])
+            dataset[...] = values.reshape(dataset.shape)
     return {}
 
 
@@ -270,7 +260,7 @@ def main() -> None:
             answer = {"refused": str(refusal)}
         except MemoryError:
             answer = {"refused": "needs more memory than its size lets expect"}
-        except Exception as error:  # whatever the library makes of a damaged file
+        except Exception as error:  # the library raises errors of many types for damaged files
             answer = {"refused": f"damaged ({type(error).__name__}: {str(error)[:200]})"}
         print(json.dumps(answer), flush=True)
 

@@ -26,6 +26,7 @@ from obstruction.models.readers.memory.tensors import (
     is_jax,
     like,
     overwrite,
+    rebuilt,
 )
 
 OBJECTS: Final = "a sequence or mapping of arrays"
@@ -44,18 +45,10 @@ def matches(source: Any) -> bool:
 def read(source: Any) -> Contents:
     """Return arrays as the layers of a network.
 
-    Parameters
-    ----------
-    source : tuple, list, mapping or what `obstruction.replay` returns
-        A sequence holds the layers in forward order, as ``(W1, W2, ...)``, as
-        ``[W1, b1, W2, b2, ...]`` with None for missing biases, or as ``[(W1, b1), (W2, b2), ...]``.
-        A mapping holds arrays by names, as a file does; ``W1``, ``b1``, ``W2``, ... are in forward
-        order. Weights must be matrices: for one output, the last is ``(1, l)`` or ``(l, 1)``.
-
-    Raises
-    ------
-    UnreadableModel
-        If weights are not matrices, or if biases are not vectors.
+    A sequence, such as what `obstruction.replay` returns, holds the layers in forward order: as
+    ``(W1, W2, ...)``, as ``[W1, b1, W2, b2, ...]`` with None for missing biases, or as
+    ``[(W1, b1), (W2, b2), ...]``. A mapping holds arrays by names, as a file does. Weights must be
+    matrices: for one output, the last is ``(1, l)`` or ``(l, 1)``.
     """
     held = {name: value for name, value in _slots(source) if value is not None}
     tensors = as_tensors(held)
@@ -65,9 +58,8 @@ def read(source: Any) -> Contents:
     between = Activation("relu" if ours else "")  # without a name, the user must give it
     layout: Orientation | None = "out_in" if ours else None
     steps: list[Step] = []
-    for name in sorted(
-        (name for name in tensors if name[0] == "W"), key=lambda name: int(name[1:])
-    ):
+    weights = [name for name in tensors if name[0] == "W"]
+    for name in sorted(weights, key=lambda name: int(name[1:])):
         bias = f"b{name[1:]}"
         steps += [between] if steps else []
         steps.append(Dense(name, name, bias=bias if bias in tensors else None, layout=layout))
@@ -92,10 +84,10 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
         return {**source, **new}
     values = iter([new.get(name, value) for name, value in slots])
     parts = [
-        _made(part, [next(values) for _ in part]) if _is_pair(part) else next(values)
+        rebuilt(part, [next(values) for _ in part]) if _is_pair(part) else next(values)
         for part in source
     ]
-    return _made(source, parts)
+    return rebuilt(source, parts)
 
 
 def _slots(source: Any) -> list[tuple[str, Any]]:
@@ -148,12 +140,6 @@ def _is_replayed(source: Any) -> bool:
     """Return whether an object is the `Weights` that `obstruction.replay` returns."""
     kind = type(source)
     return f"{kind.__module__}.{kind.__name__}" == "obstruction.studies.replay.Weights"
-
-
-def _made(source: Any, parts: list[Any]) -> Any:
-    """Return parts in a sequence of the same type as another."""
-    make = getattr(source, "_make", type(source))  # which named tuples have
-    return make(parts)
 
 
 def _shared(held: Mapping[str, Any]) -> tuple[frozenset[str], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,14 +83,13 @@ def like(value: Any, array: NDArray[Any]) -> Any:
     return sys.modules["jax"].device_put(typed, value.sharding) if is_jax(value) else typed
 
 
-def overwrite(held: Mapping[str, Any], changes: Mapping[str, NDArray[Any]]) -> None:
-    """Write new numbers into some of the arrays of NumPy or PyTorch that are held.
+def rebuilt(source: Any, parts: Iterable[Any]) -> Any:
+    """Return parts in a sequence of the same type as another, perhaps a named tuple."""
+    return getattr(source, "_make", type(source))(parts)
 
-    Raises
-    ------
-    ValueError
-        If an array cannot be changed.
-    """
+
+def overwrite(held: Mapping[str, Any], changes: Mapping[str, NDArray[Any]]) -> None:
+    """Write new numbers into some of the arrays of NumPy or PyTorch that are held."""
     for name, array in changes.items():
         value = held[name]
         if is_torch(value):

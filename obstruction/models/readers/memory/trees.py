@@ -16,6 +16,7 @@ from obstruction.models.readers.memory.tensors import (
     is_jax,
     like,
     overwrite,
+    rebuilt,
 )
 
 OBJECTS: Final = "a tree of Flax or Haiku parameters"
@@ -38,11 +39,8 @@ def matches(source: Any) -> bool:
 def read(source: Any) -> Contents:
     """Return the arrays of a tree, whose names are the keys that lead to them, joined by ``/``.
 
-    Parameters
-    ----------
-    source : mapping or list
-        For example ``{"params": {"Dense_0": {"kernel": ..., "bias": ...}}}`` of Flax,
-        ``nnx.state(model)``, or ``{"linear": {"w": ..., "b": ...}}`` of Haiku.
+    Such trees are ``{"params": {"Dense_0": {"kernel": ..., "bias": ...}}}`` of Flax,
+    ``nnx.state(model)``, and ``{"linear": {"w": ..., "b": ...}}`` of Haiku.
     """
     held = _named(source)
     return Contents("tree of arrays", as_tensors(held), _layout(held))
@@ -121,7 +119,7 @@ def _replaced(
             tree[key] = value
         return tree
     if isinstance(tree, (tuple, list)):
-        return getattr(tree, "_make", type(tree))(new.values())
+        return rebuilt(tree, new.values())
     if not isinstance(tree, dict):  # a shallow copy of another mapping may share its entries
         return type(tree)(new)
     target = copy.copy(tree)

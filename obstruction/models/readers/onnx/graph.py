@@ -6,6 +6,7 @@ names of tensors are not used for this, because exporters change them.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -76,15 +77,7 @@ _FAMILIES: Final = {
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file begins like an ONNX model, or is called one.
-
-    Parameters
-    ----------
-    head : bytes
-        The first 4096 bytes. A model begins with its version and its producer or graph.
-    path : Path
-        The file.
-    """
+    """Return whether a file begins like an ONNX model, with a version and a producer or graph."""
     tags = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
     if len(head) > 8 and head[0] == 8 and 0 < head[1] < 64 and head[2] in tags and head[8] != 0x7B:
         return True
@@ -92,13 +85,7 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def read(path: Path) -> Contents:
-    """Return the tensors of an ONNX model and the graph of its operations.
-
-    Raises
-    ------
-    UnreadableModel
-        If the file is damaged or unsafe, or if the package onnx is not installed.
-    """
+    """Return the tensors of an ONNX model and the graph of its operations."""
     store = Store(path)
     with told_as(UnreadableModel, path):
         graph = _Reading(store.model, store.tensors).graph()
@@ -108,24 +95,9 @@ def read(path: Path) -> Contents:
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Write a copy of an ONNX model with new values in some tensors.
+    """Write a copy with new numbers in some tensors.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    changes : mapping of str to ndarray
-        New values by the names of `Contents.tensors`, in stored shape and type.
-    out : Path
-        Where the copy goes; it may be ``path``. If the model keeps numbers in a file beside it,
-        the copy keeps them in a file beside itself, called ``<out>.data``.
-
-    Raises
-    ------
-    UnreadableModel
-        If ``path`` cannot be read.
-    ValueError
-        If a change does not fit, or ``out`` cannot be written.
+    If the model keeps numbers in a file beside it, so does the copy, in ``<out>.data``.
     """
     store = Store(path)
     store.write(fitting(changes, store.tensors), out)
@@ -135,9 +107,9 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
 class _Constant:
     """A value that does not depend on an input of the model.
 
-    It is a stored tensor, perhaps with its axes in another order, or something that cannot be
-    weights, for which `reason` says why. Axis ``i`` is the stored axis ``axes[i]``, or a new one of
-    length 1 if that is None.
+    It is a stored tensor, perhaps with its axes in another order. Axis ``i`` is the stored axis
+    ``axes[i]``, or a new axis of length 1 if ``axes[i]`` is None. Without a tensor, `reason` says
+    why the value cannot be weights.
     """
 
     tensor: Tensor | None = None
@@ -150,7 +122,7 @@ class _Constant:
         return tuple(1 if axis is None else self.tensor.shape[axis] for axis in self.axes)
 
     def reshaped(self, shape: tuple[int, ...]) -> _Constant:
-        """Return it with axes of length 1 moved, or a constant of unknown value otherwise."""
+        """Return the constant with axes of length 1 moved, else one that cannot be weights."""
         left = [axis for axis, n in zip(self.axes, self.shape, strict=True) if n != 1]
         if [n for n in self.shape if n != 1] != [n for n in shape if n != 1]:
             return _Constant(reason="the weights change their shape in the graph")
@@ -160,10 +132,7 @@ class _Constant:
     def matrix(self) -> tuple[Tensor, bool]:
         """Return the stored matrix and whether it is used transposed.
 
-        Raises
-        ------
-        ValueError
-            If this is no stored matrix of floating-point numbers.
+        A ValueError says why this is no stored matrix of floating-point numbers.
         """
         tensor = self.tensor
         if tensor is None:
@@ -238,7 +207,7 @@ class _Reading:
         self.elsewhere.update(told.name for told in tensors if told and told.name not in by_layer)
 
     def constant(self, node: Any, names: Iterable[str]) -> None:
-        """Record what a node makes of constants."""
+        """Record the outputs of a node whose inputs are constants."""
         kind, given = node.op_type, self.constants.get(node.input[0] if node.input else "")
         made = _Constant()
         if "uantize" in kind:
@@ -259,7 +228,7 @@ class _Reading:
                 self.constants[output] = made
 
     def new_shape(self, node: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the shape that a node gives a constant, None if that is not known."""
+        """Return the shape that a node gives a constant, or None if it is not known."""
         wanted = _ints(node, "axes")
         if len(node.input) > 1 and node.input[1]:
             told = self.constants[node.input[1]].tensor
@@ -268,12 +237,8 @@ class _Reading:
             wanted = [int(n) for n in told.array.ravel()]
         if node.op_type == "Reshape":
             kept = [shape[i] if n == 0 and i < len(shape) else n for i, n in enumerate(wanted)]
-            known, total = 1, 1
-            for n in kept:
-                known *= n if n != -1 else 1
-            for n in shape:
-                total *= n
-            return tuple(total // max(known, 1) if n == -1 else n for n in kept)
+            known = math.prod(n for n in kept if n != -1)
+            return tuple(math.prod(shape) // max(known, 1) if n == -1 else n for n in kept)
         if node.op_type == "Squeeze":
             gone = {n % len(shape) for n in wanted} if wanted and shape else None
             return tuple(
@@ -309,7 +274,7 @@ class _Reading:
         return True
 
     def bias(self, name: str, layer: Dense, axis: NeuronAxis) -> str | None:
-        """Return the tensor that a constant is if it has one bias per output, else None."""
+        """Return the name of the tensor of a constant with one bias per output, else None."""
         told = self.constants.get(name)
         weight = self.constants[layer.weight].tensor
         if told is None or told.tensor is None or weight is None or told.tensor.dtype not in FLOATS:
@@ -358,7 +323,7 @@ class _Reading:
         return Barrier(name, reason, incidental=incidental)
 
     def common_axis(self, data: list[str]) -> NeuronAxis:
-        """Return the axis of neurons that all values have which hold any, None if they differ."""
+        """Return the axis of neurons in the values that hold neurons, None if axes differ."""
         axes = {self.axis.get(name) for name in data if name in self.neurons}
         return axes.pop() if len(axes) == 1 else None if axes else "last"
 
@@ -374,7 +339,7 @@ class _Reading:
         return f"{kind} {_OTHER}"
 
     def product(self, node: Any, name: str, data: list[str], axis: NeuronAxis) -> Iterator[Step]:
-        """Yield the layer that a ``Gemm`` or ``MatMul`` is, a barrier if it is none."""
+        """Yield a ``Gemm`` or ``MatMul`` as a layer, or as a barrier if it is no layer."""
         gemm = node.op_type == "Gemm"
         first = node.input[0] in self.constants
         weight = self.constants.get(node.input[0] if first else node.input[1])
@@ -406,7 +371,7 @@ class _Reading:
         yield layer
 
     def activation(self, node: Any, data: list[str]) -> Activation | None:
-        """Return the activation that a node applies to its only varying input, None if none."""
+        """Return the activation that a node applies to its only varying input, else None."""
         kind, names = node.op_type, list(node.input)
         if len(data) != 1 or not names or (kind != "Max" and names[0] != data[0]):
             return None

@@ -1,7 +1,8 @@
 """The tensors in an ONNX file and in files beside it, and copies with new numbers.
 
-The parts of the file are counted before the protobuf library parses it, which makes an object of a
-hundred bytes of a part of few bytes. Files beside the model are only read from its own folder.
+The parts of the file are counted before the protobuf library parses it, because the library makes
+an object of a hundred bytes even for a part of few bytes. Files beside the model are only read from
+the folder of the model.
 """
 
 from __future__ import annotations
@@ -53,28 +54,10 @@ _MOST_BYTES: Final = 2**31 - 1
 
 
 class Store:
-    """The tensors of an ONNX file by name.
+    """The initialisers of an ONNX file and the values of its ``Constant`` nodes.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Attributes
-    ----------
-    model : onnx.ModelProto
-        The parsed file.
-    protos : dict of str to onnx.TensorProto
-        The initialisers and the values of ``Constant`` nodes, by their names in the graph.
-    tensors : dict of str to Tensor
-        The same tensors with their numbers.
-    notes : list of str
-        What is not read, a sentence each.
-
-    Raises
-    ------
-    UnreadableModel
-        If the file is damaged or unsafe, or if the package onnx is not installed.
+    `tensors` and `protos` hold them by their names in the graph, as `Tensor` and as
+    `onnx.TensorProto`. The `notes` say what is not read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,12 +120,8 @@ class Store:
     def place(self, name: str, proto: Any, size: int | None) -> tuple[str, int]:
         """Return the file beside the model that holds a tensor, and the position in it.
 
-        The tensor must have ``size`` bytes there, unless that is None.
-
-        Raises
-        ------
-        ValueError
-            If the file is not in the folder of the model, or if the tensor is not in the file.
+        The file must be in the folder of the model, and must hold the whole tensor, which has
+        ``size`` bytes unless that is None.
         """
         entries = {entry.key: entry.value for entry in proto.external_data}
         location = entries.get("location", "")

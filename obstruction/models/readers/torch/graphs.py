@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -23,37 +23,31 @@ import numpy as np
 from obstruction.models.readers.torch import leaves as torch_leaves
 
 _ONE_AT_A_TIME: Final = threading.RLock()
-"""Held while PyTorch's own classes are changed for the time of a trace."""
+"""A lock that is held while a trace changes PyTorch's own classes."""
 
 _DRAWN: Final = re.compile(r"_tensor_constant\d+|-?\d+\.\d*(e[-+]?\d+)?|-?\d+e-\d+")
-"""What random numbers make of a graph that does the same with other numbers."""
+"""The parts of a node's text that differ if random numbers do: constants and fractions."""
 
 _TRIALS: Final = (0.0, 1.0 - 2.0**-24, *(None,) * 6)
-"""Where in their range uniform random numbers are put, if any are drawn; None: where they fall."""
+"""The relative places in their range where uniform random numbers are put, None for no change."""
 
 
 class NotFollowed(Exception):
-    """A forward pass that depends on data, or does what stand-ins for tensors cannot."""
+    """A forward pass depends on data, or does what is impossible with stand-ins for tensors."""
 
 
 def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
-    """Return the graph of one module's ``forward``, the modules it calls taken as they are.
+    """Return the graph of one module's ``forward``, in which every module it calls is one node.
 
-    Nodes that are tensors get their addresses as ``meta["addresses"]``; those that are computed
-    without gradients get ``meta["no_grad"]``.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    fixed : dict
-        Arguments of ``forward`` that are no tensors.
-    read : set of int
-        Gets the addresses of tensors that ``forward`` computes with outside of the graph.
+    The arguments of ``forward`` that are no tensors are fixed. Nodes that are tensors get their
+    addresses as ``meta["addresses"]``, and nodes that are computed without gradients get
+    ``meta["no_grad"]``. The addresses of tensors with which ``forward`` computes outside of the
+    graph are added to ``read``.
 
     Raises
     ------
     NotFollowed
-        If that fails, or what is done depends on random numbers.
+        If ``forward`` cannot be traced, or if the graph depends on random numbers.
     """
     try:
         with (
@@ -87,16 +81,16 @@ def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
 
 @contextlib.contextmanager
 def _drawn_at(place: float | None, seed: int) -> Iterator[None]:
-    """Seed random numbers, and put uniform ones at a place in their range, seldom as that is.
+    """Seed random numbers, and put uniform ones at a place in their range that they seldom take.
 
-    Other threads draw as ever.
+    The numbers that other threads draw are not changed.
     """
     torch, here = sys.modules["torch"], threading.get_ident()
     torch.default_generator.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - forward may use it
 
-    def instead(usual: Any, place: float) -> Any:
+    def instead(usual: Any, place: Any) -> Any:
         def draw(*given: Any, **options: Any) -> Any:
             drawn = usual(*given, **options)
             if threading.get_ident() != here:
@@ -108,20 +102,27 @@ def _drawn_at(place: float | None, seed: int) -> Iterator[None]:
             if isinstance(drawn, float):
                 low, high = given if len(given) == 2 else (0.0, 1.0)
                 return low + place * (high - low)
-            return drawn  # of a size that is not known while it is traced
+            return drawn  # a stand-in, whose size is not known during a trace
 
         return draw
 
     owners = ((random, "random"), (random, "uniform"), (np.random, "rand"), (torch, "rand"))
-    kept = [(owner, name, getattr(owner, name)) for owner, name in owners]
-    try:
-        if place is not None:
-            for owner, name, usual in kept:
-                setattr(owner, name, instead(usual, place))
+    drawing = [] if place is None else owners
+    with _changed([(o, name, instead(getattr(o, name), place)) for o, name in drawing]):
         yield
-    finally:
-        for owner, name, usual in kept:
-            setattr(owner, name, usual)
+
+
+@contextlib.contextmanager
+def _changed(attributes: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Give objects other attributes for a time; each is an object, a name and a value."""
+    with contextlib.ExitStack() as back:
+        for owner, name, value in attributes:
+            if name in vars(owner):
+                back.callback(setattr, owner, name, vars(owner)[name])
+            else:
+                back.callback(delattr, owner, name)
+            setattr(owner, name, value)
+        yield
 
 
 def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
@@ -139,19 +140,20 @@ def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
         "create_node": create_node,
     }
     tracer = type("Tracer", (fx.Tracer,), behaviour)()
-    with torch.enable_grad(), _recorded(read), _own_backward(tracer), _augmented():
+    changed = _changed([_own_backward(tracer), *_augmented()])
+    with torch.enable_grad(), _recorded(read), changed:
         return tracer.trace(module, concrete_args=fixed or None)
 
 
 def _shape_of(graph: Any) -> list[str]:
-    """Return what a graph does, but for fractions and the names of constants."""
+    """Return the nodes of a graph as text, without fractions and the names of constants."""
     nodes = [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in graph.nodes]
     return [_DRAWN.sub("constant", node) for node in nodes]
 
 
 @contextlib.contextmanager
 def _random_states() -> Iterator[Any]:
-    """Put random states back; yields a function that tells whether any numbers were drawn."""
+    """Restore random states at the end, and yield a function that tells whether they changed."""
     torch = sys.modules["torch"]
     with torch.random.fork_rng(devices=[]):
         python, numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
@@ -172,30 +174,25 @@ def _random_states() -> Iterator[Any]:
             np.random.set_state(numpy)  # noqa: NPY002
 
 
-@contextlib.contextmanager
-def _augmented() -> Iterator[None]:
-    """Note ``x += y`` as a change of x, not as ``x = x + y``, which leaves other names for x."""
-    proxy = importlib.import_module("torch.fx").Proxy
-    names = [f"__{name}__" for name in torch_leaves.AUGMENTED if not hasattr(proxy, f"__{name}__")]
+def _augmented() -> Iterator[tuple[Any, str, Any]]:
+    """Yield attributes of stand-ins with which ``x += y`` is noted as a change of ``x``.
 
-    def noted(name: str) -> Any:
-        target = getattr(operator, name)
+    Otherwise it would be noted as ``x = x + y``, which leaves other names for ``x`` as they are.
+    """
+    proxy = importlib.import_module("torch.fx").Proxy
+
+    def noted(target: Any) -> Any:
         return lambda given, other: given.tracer.create_proxy(
             "call_function", target, (given, other), {}
         )
 
-    for name in names:
-        setattr(proxy, name, noted(name))
-    try:
-        yield
-    finally:
-        for name in names:
-            delattr(proxy, name)
+    for name in (f"__{name}__" for name in torch_leaves.AUGMENTED):
+        if not hasattr(proxy, name):
+            yield proxy, name, noted(getattr(operator, name))
 
 
-@contextlib.contextmanager
-def _own_backward(tracer: Any) -> Iterator[None]:
-    """Note functions whose gradients are the user's own as they are, without looking into them."""
+def _own_backward(tracer: Any) -> tuple[Any, str, Any]:
+    """Return the attribute with which functions whose gradients are a user's own are not opened."""
     function = sys.modules["torch"].autograd.Function
     proxy = importlib.import_module("torch.fx").Proxy
     given = vars(function)["apply"]
@@ -205,20 +202,16 @@ def _own_backward(tracer: Any) -> Iterator[None]:
             return given.__get__(None, kind)(*args, **kwargs)
 
         def unknown(*_: Any, **__: Any) -> None:
-            """Stand for it in the graph."""
+            """Stand for the function in the graph."""
 
         unknown.__name__ = f"{kind.__name__}.apply"
         return tracer.create_proxy("call_function", unknown, args, kwargs)
 
-    function.apply = classmethod(apply)
-    try:
-        yield
-    finally:
-        function.apply = given
+    return function, "apply", classmethod(apply)
 
 
 def _recorded(read: set[int]) -> Any:
-    """Return a context that records addresses of tensors that are computed with, not traced."""
+    """Return a context that records the addresses of tensors used in untraced computations."""
     fx = importlib.import_module("torch.fx")
     mode = importlib.import_module("torch.overrides").TorchFunctionMode
 
@@ -236,7 +229,7 @@ def _recorded(read: set[int]) -> Any:
 
 @contextlib.contextmanager
 def _untouched(module: Any) -> Iterator[None]:
-    """Put back whatever is stored on modules, or in lists and dictionaries they hold."""
+    """Restore the attributes of modules at the end, with the contents of lists, dicts and sets."""
     kept = [(vars(one), dict(vars(one))) for one in module.modules()]
     inner = [
         (value, copy.copy(value))

@@ -16,10 +16,7 @@ _ROLES: Final[dict[str, Role]] = {
     "torch.nn.parallel.distributed.DistributedDataParallel": "wrapper",
     "torch.nn.modules.linear.Identity": "nothing",
     "torch.nn.modules.flatten.Flatten": "nothing",
-    "torch.nn.modules.dropout.Dropout": "nothing",
-    "torch.nn.modules.dropout.Dropout1d": "nothing",
-    "torch.nn.modules.dropout.Dropout2d": "nothing",
-    "torch.nn.modules.dropout.Dropout3d": "nothing",
+    **{f"torch.nn.modules.dropout.Dropout{axes}": "nothing" for axes in ("", "1d", "2d", "3d")},
     "torch.nn.modules.activation.MultiheadAttention": "barrier",
 }
 
@@ -38,19 +35,11 @@ _REASONS: Final = {
 
 
 def role(path: str) -> Role:
-    """Return the role of a class in an audit.
+    """Return the role of a class, given by its module and name, in an audit.
 
-    Parameters
-    ----------
-    path : str
-        Module and name of the class, such as ``"torch.nn.modules.linear.Linear"``.
-
-    Returns
-    -------
-    {"linear", "chain", "wrapper", "activation", "nothing", "barrier"}
-        A ``"chain"`` applies its modules in order, and a ``"wrapper"`` its only module. The role
-        ``"nothing"`` does not affect balances. Across a ``"barrier"`` no balance is kept; `reason`
-        says why.
+    A ``"chain"`` applies its modules in order, and a ``"wrapper"`` its only module. The role
+    ``"nothing"`` does not affect balances. Across a ``"barrier"`` no balance is kept; `reason`
+    says why.
 
     Examples
     --------

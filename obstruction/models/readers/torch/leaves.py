@@ -1,4 +1,4 @@
-"""What single modules, functions and nodes of graphs of PyTorch are."""
+"""Properties of single PyTorch modules, functions and nodes of graphs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def builtin(module: Any) -> str | None:
     for kind in type(module).__mro__:
         ours = kind.__module__.startswith("torch.nn.")
         if kind.__module__.startswith("torch.nn.utils."):
-            continue  # what parametrisation makes of the class
+            continue  # a class that parametrisation made
         if ours and getattr(kind, "forward", None) is own:
             return f"{kind.__module__}.{kind.__qualname__}"
     return None
@@ -72,9 +72,9 @@ def is_replaced(module: Any) -> bool:
 
 
 def has_hooks(module: Any) -> bool:
-    """Return whether hooks of a user may change what passes through a module, there or back.
+    """Return whether a user's hooks may change the values or gradients that pass a module.
 
-    Those of ``torch.nn.utils`` only compute weights, which shows in the parameters.
+    Hooks of ``torch.nn.utils`` do not count, as they only compute weights from other parameters.
     """
     everywhere = sys.modules["torch.nn.modules.module"]
     hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
@@ -87,7 +87,7 @@ def has_hooks(module: Any) -> bool:
 
 
 def wrapped(module: Any) -> Any:
-    """Return the module inside DataParallel or what torch.compile returns, None if neither."""
+    """Return the module inside the wrapper of DataParallel or torch.compile, None if it is none."""
     if type(module).__module__.startswith("torch._dynamo."):
         return getattr(module, "_orig_mod", None)
     kind = builtin(module)
@@ -139,12 +139,12 @@ def _linear(module: Any, path: str, label: str) -> Dense | Barrier:
 
 
 def is_trained(parameter: Any) -> bool:
-    """Return whether a parameter gets its gradient, as no hook may change it."""
+    """Return whether a parameter gets its gradient, which no hook changes."""
     return bool(parameter.requires_grad) and not parameter._backward_hooks
 
 
 def is_transparent(name: str, node: Any) -> bool:
-    """Return whether what a node does, a function of this name, does not bear on balances."""
+    """Return whether a node, which calls a function of this name, does not affect balances."""
     if name in ("to", "type", "type_as"):  # no gradient passes through whole numbers
         told = [*node.args[1:], *node.kwargs.values()]
         dtype = sys.modules["torch"].dtype
@@ -155,7 +155,7 @@ def is_transparent(name: str, node: Any) -> bool:
 
 
 def _is_real(told: Any) -> bool:
-    """Return whether what is given for a type, or a tensor of that type, is no whole number."""
+    """Return whether an argument, a type or a tensor, stands for a floating-point type."""
     if isinstance(told, sys.modules["torch"].dtype):
         return bool(told.is_floating_point)
     if not is_node(told) or told.op == "placeholder":
@@ -181,7 +181,7 @@ def slope(name: str, given: Any) -> float:
 
 
 def addresses(values: Iterable[Any]) -> set[int]:
-    """Return which memory tensors have numbers in; what holds none is passed over."""
+    """Return the addresses of the memory of all tensors among some values."""
     found = set()
     for value in values:
         if isinstance(value, sys.modules["torch"].Tensor):
@@ -196,12 +196,12 @@ def is_node(value: Any) -> bool:
 
 
 def argument(node: Any, position: int, name: str) -> Any:
-    """Return an argument given by its position or name, None if it is not."""
+    """Return an argument by its position or name, None if it is not given."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name)
 
 
 def tells_about(node: Any) -> bool:
-    """Return whether a node is the shape or type of a tensor, not its numbers."""
+    """Return whether a node is a property of a tensor, such as its shape, and not its numbers."""
     if node.op == "call_method":
         return node.target in _ABOUT_METHODS
     return node.target is getattr and node.args[1] in _ABOUT_ATTRIBUTES
@@ -254,7 +254,7 @@ def name_of(node: Any) -> str:
 
 
 def is_view(node: Any) -> bool:
-    """Return whether the result of a node may share memory with what it is given."""
+    """Return whether the result of a node may share memory with its arguments."""
     return node.op in ("call_method", "call_function") and name_of(node) in _VIEWS
 
 
@@ -265,14 +265,14 @@ def may_share_memory(node: Any) -> bool:
 
 
 def may_change(node: Any) -> bool:
-    """Return whether a node may change what it is given, as it is called for nothing else."""
+    """Return whether a node may change its arguments: its name says so, or its result is unused."""
     if node.op not in ("call_function", "call_method"):
         return False
     return name_of(node).endswith("_") or (not node.users and known_name(node) not in _COPIES)
 
 
 def is_reshape(node: Any) -> bool:
-    """Return whether a node may change a shape such that the last axis is another."""
+    """Return whether a node may give a tensor another last axis."""
     name = name_of(node)
     if name == "unsqueeze":  # a new first axis, or one before the last
         place = argument(node, 1, "dim")
@@ -303,7 +303,7 @@ def is_turning(node: Any) -> bool:
 
 
 def is_scaling(name: str, node: Any) -> bool:
-    """Return whether a node multiplies by a number, divides by one, or adds 0 as `sum` does."""
+    """Return whether a node multiplies or divides by a number, or adds 0 as Python's `sum` does."""
     numbers = [type(argument) in (int, float) for argument in node.args]
     if node.kwargs or len(numbers) != 2:
         return False

@@ -55,13 +55,8 @@ def read(source: Any) -> Contents:
     """Return the parameters of a module with the graph of its forward pass, or a state dict.
 
     The forward pass is followed without data, which leaves the module as it was. If that fails, on
-    control flow for instance, there is no graph.
-
-    Parameters
-    ----------
-    source : torch.nn.Module or mapping of str to torch.Tensor
-        A module, a state dict, or a checkpoint that holds a state dict under a key such as
-        ``"state_dict"``.
+    control flow for instance, there is no graph. A checkpoint may hold the state dict under a key
+    such as ``"state_dict"``.
     """
     state = None if _is_module(source) else _state_dict(source)
     if state is None:
@@ -78,11 +73,6 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     A copy of a state dict shares the tensors that do not change. A module must compute the same
     function before and after. This is checked on random inputs with copies of the module, unless it
     has hooks, cannot be copied or takes no vectors.
-
-    Raises
-    ------
-    ValueError
-        If a change does not fit, if the module cannot be copied, or if its function would change.
     """
     if _is_module(source):
         check_changes(changes, _held(_unwrapped(source)))

@@ -50,30 +50,14 @@ class Global:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Call:
-    """A call that Python would make, and how it would change the result.
+    """A call that Python would make, and how it would change the result."""
 
-    Attributes
-    ----------
-    function : object
-        The function, normally a `Global`.
-    args : object
-        The positional arguments, normally a tuple.
-    kwargs : object
-        The keyword arguments, normally a dict, or None.
-    states : list or None
-        The states that ``__setstate__`` of the result would receive.
-    items : dict or None
-        The entries that the result would receive as a mapping.
-    elements : list or None
-        The elements that would be appended to the result.
-    """
-
-    function: Any
-    args: Any
-    kwargs: Any = None
-    states: list[Any] | None = None
-    items: dict[Any, Any] | None = None
-    elements: list[Any] | None = None
+    function: Any  # normally a `Global`
+    args: Any  # normally a tuple
+    kwargs: Any = None  # normally a dict, or None
+    states: list[Any] | None = None  # what ``__setstate__`` of the result would receive
+    items: dict[Any, Any] | None = None  # the entries that the result would receive
+    elements: list[Any] | None = None  # what would be appended to the result
 
     def __repr__(self) -> str:
         return f"Call({self.path or '?'})"
@@ -91,26 +75,11 @@ def load(
     most: int = MOST_OPERATIONS,
     fetch: Callable[[Any], Any] = lambda pid: pid,
 ) -> tuple[Any, int]:
-    """Read one pickle.
+    """Read the pickle that starts at a position, and return its object and where it ends.
 
-    Parameters
-    ----------
-    data : bytes-like
-        The bytes that hold the pickle. They may continue after its end.
-    start : int
-        The position of the first byte of the pickle.
-    most : int
-        The largest number of operations.
-    fetch : callable
-        The function that returns what stands for an object outside the pickle, given its id.
-
-    Returns
-    -------
-    value : object
-        An object of numbers, strings, bytes, tuples, lists, dicts, `Global` and `Call`. It may be
-        nested to any depth, and may contain itself.
-    stop : int
-        The position after the last byte of the pickle.
+    The object consists of numbers, strings, bytes, tuples, lists, dicts, `Global` and `Call`. It
+    may be nested to any depth, and may contain itself. `fetch` returns what stands for an object
+    outside the pickle, given its id.
 
     Raises
     ------
@@ -344,13 +313,8 @@ def _object(machine: _Machine) -> None:
     machine.stack.append(Call(parts[0], tuple(parts[1:])))
 
 
-def _call(machine: _Machine) -> None:
+def _call(machine: _Machine, kwargs: Any = None) -> None:
     args, function = machine.pop(), machine.pop()
-    machine.stack.append(Call(function, args))
-
-
-def _call_with_names(machine: _Machine) -> None:
-    kwargs, args, function = machine.pop(), machine.pop(), machine.pop()
     machine.stack.append(Call(function, args, kwargs))
 
 
@@ -412,7 +376,7 @@ _OPERATIONS: Final[dict[int, Callable[[_Machine], None]]] = {
         b"\x93": _stack_global,
         b"R": _call,
         b"\x81": _call,
-        b"\x92": _call_with_names,
+        b"\x92": lambda machine: _call(machine, machine.pop()),
         b"i": lambda machine: machine.push(
             Call(Global(machine.line(), machine.line()), tuple(machine.pop_mark()))
         ),

@@ -74,23 +74,11 @@ class Storage:
 
 @dataclass(frozen=True)
 class View:
-    """A tensor as a view of a storage.
+    """A tensor as a view of a storage, in which places and steps are counted in numbers."""
 
-    Attributes
-    ----------
-    key : str
-        The name of the storage.
-    kind : str
-        The type of the numbers, by the name that `Tensor.dtype` gives it.
-    offset : int
-        The index of the first number in the storage.
-    shape, strides : tuple of int
-        The shape, and the steps between neighbours, counted in numbers.
-    """
-
-    key: str
-    kind: str
-    offset: int
+    key: str  # the name of the storage
+    kind: str  # the type of the numbers, by the name that `Tensor.dtype` gives it
+    offset: int  # the index of the first number in the storage
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
@@ -124,12 +112,7 @@ def view(value: Call) -> tuple[View | None, bool]:
     """Return a tensor as a view of a storage, and whether it is trained.
 
     The view is None if the tensor is no view of plain numbers, such as a sparse tensor, a quantised
-    one or one without data.
-
-    Raises
-    ------
-    ValueError
-        If the file describes an impossible tensor.
+    one or one without data. A ValueError tells of an impossible tensor.
     """
     trained = True
     for _ in range(8):  # PyTorch never nests tensors as deeply
@@ -191,22 +174,8 @@ def _sizes(value: Any) -> tuple[int, ...] | None:
 class TorchFile:
     """A file that ``torch.save`` wrote, of either format.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Attributes
-    ----------
-    value : object
-        The saved object as data, with a `Storage` in place of each storage.
-    notes : list of str
-        Remarks about the file, a sentence each.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, or of another format.
+    `value` is the saved object as data, with a `Storage` in place of each storage. The `notes` are
+    remarks about the file. A ValueError says that the file is damaged, or of another format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -304,29 +273,21 @@ class TorchFile:
     # --- numbers ---
 
     def array(self, view: View) -> NDArray[Any]:
-        """Return the numbers of a tensor, as a read-only view of the file if that is possible.
-
-        Raises
-        ------
-        ValueError
-            If its storage is missing or damaged, or if the tensors together are out of proportion
-            to the file.
-        """
+        """Return the numbers of a tensor, as a read-only view of the file if that is possible."""
         raw_type = _raw_type(view.kind)
         if 0 in view.shape:
             return np.empty(view.shape, np.float32 if view.kind == "bfloat16" else raw_type)
         self._left -= math.prod(view.shape) * raw_type.itemsize
         if self._left < 0:
             raise ValueError("its tensors have many times the size of the file")
-        raw = self._storage(view.key)
-        if view.last >= raw.size // raw_type.itemsize:
+        numbers = _whole(self._storage(view.key), raw_type)
+        if view.last >= numbers.size:
             raise ValueError("damaged (a tensor reaches beyond its storage)")
         if view.kind == "bfloat16":
             if view.key not in self._decoded:
-                self._decoded[view.key] = decode_bfloat16(raw[: raw.size // 2 * 2].view("<u2"))
-            return _strided(self._decoded[view.key], view, writeable=False)
-        whole = raw[: raw.size // raw_type.itemsize * raw_type.itemsize]
-        return _strided(whole.view(raw_type), view, writeable=False)
+                self._decoded[view.key] = decode_bfloat16(numbers)
+            numbers = self._decoded[view.key]
+        return _strided(numbers, view, writeable=False)
 
     def _member(self, key: str) -> str:
         return f"{self._root}data/{key}"
@@ -345,10 +306,7 @@ class TorchFile:
     def write(self, changes: Mapping[str, tuple[View, NDArray[Any]]], stream: IO[bytes]) -> None:
         """Write a copy of the file with new numbers in the tensors of some names.
 
-        Raises
-        ------
-        ValueError
-            If two tensors share numbers and get different ones.
+        A ValueError tells of tensors that share numbers and get different ones.
         """
         new: dict[str, Bytes] = {}
         for again in (False, True):
@@ -357,9 +315,8 @@ class TorchFile:
                     continue
                 if view.key not in new:
                     new[view.key] = np.array(self._storage(view.key))
-                raw, raw_type = new[view.key], _raw_type(view.kind)
-                whole = raw[: raw.size // raw_type.itemsize * raw_type.itemsize].view(raw_type)
-                place = _strided(whole, view, writeable=True)
+                raw_type = _raw_type(view.kind)
+                place = _strided(_whole(new[view.key], raw_type), view, writeable=True)
                 if view.kind == "bfloat16":
                     values = encode_bfloat16(values.reshape(-1)).reshape(view.shape)
                 if not again:
@@ -374,6 +331,11 @@ class TorchFile:
             places = [(*self._places[key], raw) for key, raw in new.items()]
             splices = [(start, stop - start, raw.data) for start, stop, raw in places]
             spliced(self.data, splices, stream)
+
+
+def _whole(raw: Bytes, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return the numbers of a type in the bytes of a storage, which may end with part of one."""
+    return raw[: raw.size // kind.itemsize * kind.itemsize].view(kind)
 
 
 def _strided(numbers: NDArray[Any], view: View, *, writeable: bool) -> NDArray[Any]:

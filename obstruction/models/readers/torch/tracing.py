@@ -31,7 +31,7 @@ _MEET: Final = "several results meet here, so the layers are no chain"
 _SEVERAL: Final = "it returns several results"
 _NORMALISED: Final = "normalisation makes the outputs independent of the scale of the weights"
 _NO_GRADIENT: Final = "no gradient passes here"
-_OTHER: Final = object()  # an argument that is no tensor of the chain
+_OTHER: Final = object()  # an argument that does not depend on the input of the network
 _CHANGED: Final = "what it was made of may be changed in place"
 _NOT_FOLLOWED: Final = "its forward pass cannot be followed"
 _HOOKED: Final = "a forward hook may change what passes"
@@ -40,10 +40,8 @@ _HOOKED: Final = "a forward hook may change what passes"
 def followed(module: Any) -> OperationGraph:
     """Return the operations of a module's forward pass.
 
-    Raises
-    ------
-    NotFollowed
-        If they cannot be found, or no layer is among them because some part cannot be followed.
+    `NotFollowed` is raised if they cannot be found, or if no layer is among them because some part
+    cannot be followed.
     """
     follower = _Follower(module)
     value = follower.call(module, (_INPUT,), {})
@@ -108,7 +106,7 @@ class _Follower:
         return not self.elsewhere.isdisjoint(torch_leaves.addresses(tensors))
 
     def opaque(self, module: Any, values: Sequence[Any], barrier: Barrier) -> _Value:
-        """Add a module of which nothing is known, and return the value that it makes."""
+        """Add a module whose effect is unknown, and return the value that it makes."""
         self.elsewhere |= torch_leaves.addresses(module.parameters())
         return self.add(values, barrier, is_view=True)
 
@@ -174,7 +172,7 @@ class _Follower:
                 return self._returned(module, node, inputs)
             elif not inputs or torch_leaves.tells_about(node):
                 known[node] = None
-                if node.op == "call_module":  # it makes something of its weights alone
+                if node.op == "call_module":  # its result depends on its weights only
                     weights = module.get_submodule(node.target).parameters()
                     self.elsewhere |= torch_leaves.addresses(weights)
             elif node in biases:
@@ -200,7 +198,7 @@ class _Follower:
                     self.change(inputs)
                 for changed in torch_leaves.changed_in_place(module, node):
                     before = known.get(changed)
-                    if before is None:  # a buffer, say, which is no value that layers make
+                    if before is None:  # such as a buffer, which does not depend on the input
                         continue
                     same = [n for n, value in known.items() if value == before]
                     known.update(dict.fromkeys(same, known[node]))
@@ -209,7 +207,7 @@ class _Follower:
         raise NotFollowed("it returns nothing")
 
     def _forget(self, node: Any, known: dict[Any, _Value | None], changed: set[Hashable]) -> None:
-        """Make what is in memory that a node changed something else than it was."""
+        """Add a barrier to every other value whose memory a node changed."""
         if not changed:
             return
         for other, value in list(known.items()):
@@ -218,7 +216,7 @@ class _Follower:
             known[other] = self.add([value], Barrier(node.name, _CHANGED))
 
     def _without_gradient(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
-        """Add what is computed where gradients are switched off, weights and all."""
+        """Add an operation that is computed without gradients; its weights count as used."""
         barrier = Barrier(node.name, _NO_GRADIENT)
         if node.op == "call_module":
             return self.opaque(module.get_submodule(node.target), inputs, barrier)
@@ -248,7 +246,7 @@ class _Follower:
     def _function(
         self, module: Any, node: Any, inputs: list[_Value]
     ) -> tuple[tuple[Step, ...], Any]:
-        """Return the steps of a function or method, and the addition that gives them biases."""
+        """Return the steps of a function or method, and the node that adds their biases or None."""
         name = torch_leaves.known_name(node).rstrip("_")
         rest = list(node.args[1:])
         if len(inputs) > 1:
@@ -273,11 +271,8 @@ class _Follower:
         elif torch_leaves.is_transparent(name, node) or torch_leaves.is_scaling(name, node):
             return (), None
         elif name in ("clamp", "clip", "clamp_min"):
-            least, most = (
-                torch_leaves.argument(node, 1, "min"),
-                torch_leaves.argument(node, 2, "max"),
-            )
-            if least == 0 and most is None:
+            least = torch_leaves.argument(node, 1, "min")
+            if least == 0 and torch_leaves.argument(node, 2, "max") is None:
                 return (Activation("relu"),), None
         elif name == "detach":
             return (Barrier(node.name, _NO_GRADIENT),), None
@@ -290,7 +285,7 @@ class _Follower:
         return (Barrier(node.name, f"what {name!r} does with the neurons is not known"),), None
 
     def _parameter(self, module: Any, node: Any, ndim: int) -> _Parameter | None:
-        """Return the parameter that a node of the graph is, perhaps transposed."""
+        """Return the parameter of a node, perhaps transposed, or None if it is no parameter."""
         turned = False
         while torch_leaves.is_node(node) and torch_leaves.is_turning(node):
             node, turned = node.args[0], not turned
@@ -305,7 +300,7 @@ class _Follower:
         return _Parameter(f"{path}.{name}" if path else name, held, turned)
 
     def _added(self, module: Any, node: Any, weight: _Parameter) -> tuple[_Parameter | None, Any]:
-        """Return the biases added to a product right away, and the node that does so."""
+        """Return the biases that are added directly to a product, and the node that adds them."""
         after = list(node.users)
         if len(after) == 1 and getattr(after[0].target, "__name__", "") in ("add", "iadd"):
             others = [a for a in after[0].args if a is not node]
