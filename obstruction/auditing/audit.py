@@ -1,4 +1,4 @@
-"""The audit of a real network: which neurons are frozen, and what that cuts off."""
+"""The audit of a real network: which weights are frozen, and what training cannot reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
@@ -24,7 +23,7 @@ from obstruction.tools.words import counted
 from obstruction.topology.chains import FrozenLayer, FrozenWeights, frozen_weights
 
 REPAIR_MARGIN: Final = 0.1
-"""The margin with which the report computes the scale that would repair a neuron."""
+"""The margin that a neuron has after it is multiplied by the factor in the report."""
 
 FREE, PATHOLOGICAL, BOUNDARY, DEAD = range(len(STATUSES))
 
@@ -38,7 +37,7 @@ def audit(
     *,
     layers: Sequence[str] | None = None,
 ) -> Report:
-    """Say which neurons of a network are frozen, and what that cuts off from training.
+    """Find the frozen weights of a network and what training cannot reach because of them.
 
     Parameters
     ----------
@@ -46,18 +45,18 @@ def audit(
         A weight file (.safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5, .h5; read
         without its framework and without executing anything in it), a ``torch.nn.Module`` or
         state dict, a Keras model, a Flax or Haiku tree of parameters, a scikit-learn MLP, a
-        sequence ``(W1, W2)`` or ``[W1, b1, W2, b2]`` of arrays, or what `obstruction.replay`
-        returns.
+        sequence ``(W1, W2)`` or ``[W1, b1, W2, b2]`` of arrays, or the result of
+        `obstruction.replay`.
     activation : str, optional
         The activation of the hidden layers, if the source does not say.
     layout : {"out_in", "in_out"}, optional
         How weight matrices are stored, if the source does not say.
     scheme : str, InitScheme or None
-        The initialisation to compare with; "auto" recognises it from the weights, None leaves the
-        comparison out.
+        The initialisation to compare with. "auto" recognises it from the weights; with None there
+        is no comparison.
     rtol : float
-        A balance counts as zero ("boundary") within this share of the larger of ``in²`` and
-        ``out²``, in [0, 1).
+        In [0, 1). A balance counts as zero ("boundary") if its absolute value is at most `rtol`
+        times the larger of ``in²`` and ``out²``.
     layers : sequence of str, optional
         The names of the fully connected layers in forward order, if the source does not say.
 
@@ -71,14 +70,14 @@ def audit(
     NothingAuditable
         If no hidden layer keeps a balance; the message gives the reasons.
     UnreadableModel, ValueError
-        If the source cannot be read safely, an argument is out of its range, or something must be
-        told that the source does not say; the message names the option.
+        If the source cannot be read safely, an argument is out of its range, or the source lacks
+        a fact that an option must give; the message names the option.
 
     Notes
     -----
-    Gradient flow keeps the balance ``‖in‖² − ‖out‖²`` of every neuron behind a positively
-    homogeneous activation (Nurisso et al. 2024, eq. 11 and App. E). Whether a weight is frozen then
-    follows from the balances alone: Cor. 2 and Prop. 3 for one hidden layer, a cut criterion
+    Gradient flow conserves the balance ``‖in‖² − ‖out‖²`` of every neuron with a positively
+    homogeneous activation (Nurisso et al. 2024, eq. 11 and App. E). The balances alone decide
+    whether a weight is frozen: by Cor. 2 and Prop. 3 for one hidden layer, and by a cut criterion
     (docs/topology.md) for chains of any depth.
 
     Examples
@@ -93,7 +92,8 @@ def audit(
     _check_auditable(model)
     norms = hidden_norms(model)
     _check_norms(model, norms)
-    hidden: list[HiddenLayer | None] = [None] * len(model.links)
+    triples = list(zip(model.layers, model.layers[1:], model.links, strict=False))
+    hidden = [HiddenLayer(**_description(*triple)) for triple in triples]
     components = effective = 1
     for segment in model.segments():
         links = list(segment)[:-1]
@@ -105,18 +105,16 @@ def audit(
         for i, norm, facts in zip(links, inside, frozen.layers, strict=True):
             with np.errstate(over="ignore"):
                 facts = replace(facts, out_bottleneck=facts.out_bottleneck * unit * unit)
-            hidden[i] = _audited(model.layers[i], model.layers[i + 1], model.links[i], norm, facts)
-    told = tuple(
-        layer if layer is not None else _skipped(model.layers[i], model.layers[i + 1], link)
-        for i, (layer, link) in enumerate(zip(hidden, model.links, strict=True))
-    )
-    flagged = told[-1].count("pathological")
-    assessed = None if scheme is None else luck.assess(model, flagged, scheme=scheme)
-    return Report(_name(source, model), model, told, components, effective, assessed, tolerance)
+            hidden[i] = _judged(*triples[i], norm, facts)
+    flagged = hidden[-1].count("pathological")
+    assessed = luck.assess(model, flagged, scheme=scheme)
+    path = isinstance(source, (str, os.PathLike))
+    name = Path(source).name if path else type(source).__name__
+    return Report(name, model, tuple(hidden), components, effective, assessed, tolerance)
 
 
 def _check_auditable(model: Model) -> None:
-    """Complain, with all reasons, if there is not one hidden layer to audit."""
+    """Raise NothingAuditable, with all reasons, if no hidden layer can be audited."""
     if model.segments():
         return
     reasons = [f"{name}: {reason}" for name, reason in model.skipped]
@@ -143,11 +141,14 @@ def _check_norms(model: Model, norms: Sequence[NeuronNorms | None]) -> None:
 def _frozen(
     model: Model, segment: range, norms: Sequence[NeuronNorms], rtol: float, unit: float
 ) -> FrozenWeights:
-    """Return which weights are frozen in a run of audited layers, with norms in this unit."""
+    """Return which weights are frozen in a run of audited layers.
+
+    Norms are divided by ``unit``, so that their squares do not overflow.
+    """
     layers = [model.layers[i] for i in segment]
     balances, tolerances = [], []
     for norm in norms:
-        into, out = norm.incoming / unit, norm.outgoing / unit  # no square overflows
+        into, out = norm.incoming / unit, norm.outgoing / unit
         balances.append((into - out) * (into + out))
         tolerances.append(rtol * np.maximum(into, out) ** 2)
     return frozen_weights(
@@ -159,10 +160,10 @@ def _frozen(
     )
 
 
-def _audited(
+def _judged(
     layer: Layer, following: Layer, link: Link, norms: NeuronNorms, frozen: FrozenLayer
 ) -> HiddenLayer:
-    """Put together what is known of the neurons between two layers."""
+    """Return the neurons between two layers with their status and the factors that repair them."""
     into, out = norms.incoming, norms.outgoing
     status = np.full(layer.outputs, FREE, dtype=np.int8)
     status[frozen.out_boundary] = BOUNDARY
@@ -171,12 +172,12 @@ def _audited(
     scale = np.ones(layer.outputs)
     flagged = (status == PATHOLOGICAL) | (status == BOUNDARY)
     scale[flagged] = np.sqrt((1.0 + REPAIR_MARGIN) * out[flagged] / into[flagged])
-    alone = into >= (1.0 + REPAIR_MARGIN) * out  # frozen by the neurons behind it
+    alone = into >= (1.0 + REPAIR_MARGIN) * out  # neurons of other layers freeze it
     scale[(status == DEAD) | (flagged & alone)] = np.nan
     single = following.outputs == 1
     sign = np.sign(following.weight[0]).astype(np.int8) if single else np.zeros_like(status)
     return HiddenLayer(
-        **_sizes(layer, following, link),
+        **_description(layer, following, link),
         in_norm=into,
         out_norm=out,
         sign=sign,
@@ -188,23 +189,7 @@ def _audited(
     )
 
 
-def _skipped(layer: Layer, following: Layer, link: Link) -> HiddenLayer:
-    nothing: NDArray[Any] = np.zeros(0)
-    flags, codes = nothing.astype(bool), nothing.astype(np.int8)
-    return HiddenLayer(
-        **_sizes(layer, following, link),
-        in_norm=nothing,
-        out_norm=nothing,
-        bottleneck=nothing,
-        scale=nothing,
-        sign=codes,
-        status=codes,
-        out_frozen=flags,
-        in_frozen=flags,
-    )
-
-
-def _sizes(layer: Layer, following: Layer, link: Link) -> dict[str, Any]:
+def _description(layer: Layer, following: Layer, link: Link) -> dict[str, Any]:
     return {
         "name": layer.name,
         "following": following.name,
@@ -215,9 +200,3 @@ def _sizes(layer: Layer, following: Layer, link: Link) -> dict[str, Any]:
         "bias": layer.bias is not None,
         "reason": link.reason,
     }
-
-
-def _name(source: Any, model: Model) -> str:
-    if isinstance(source, (str, os.PathLike)):
-        return Path(source).name
-    return type(source).__name__

@@ -1,8 +1,4 @@
-"""The facts that an audit found, without any form in which they are shown.
-
-`obstruction.auditing.report` writes them down; `obstruction.auditing.text` and
-`obstruction.auditing.picture` show them.
-"""
+"""The facts that an audit finds; `obstruction.auditing.report` adds the forms of output."""
 
 from __future__ import annotations
 
@@ -15,8 +11,6 @@ import numpy as np
 
 from obstruction.auditing.hidden_layers import (
     FROZEN,
-    LAYER_COLUMNS,
-    NEURON_COLUMNS,
     STATUSES,
     HiddenLayer,
     layer_row,
@@ -32,10 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What an audit found: every hidden layer, every neuron, and what follows for training.
-
-    `obstruction.auditing.report.Report`, which adds forms of output, describes the attributes.
-    """
+    """The facts about a network; `obstruction.auditing.report.Report` describes the attributes."""
 
     source: str
     model: Model
@@ -52,20 +43,20 @@ class Findings:
 
     @property
     def output_neurons(self) -> HiddenLayer | None:
-        """The neurons in front of a scalar output, None if there are several outputs."""
+        """The last hidden layer; None if it was not audited or there are several outputs."""
         last = self.hidden[-1]
         return last if last.audited and last.outputs == 1 else None
 
     @property
     def frozen_weights(self) -> int:
-        """Weights that can never change sign; ``components`` is 2 to this power."""
+        """The number of weights that can never change sign; ``components`` is 2 to this power."""
         return self.components.bit_length() - 1
 
     @property
     def verdict(self) -> str:
-        """``"obstructed"`` if a weight is frozen, ``"boundary"`` if that is undecided, ``"clear"``.
+        """``"obstructed"`` if a weight is frozen, else ``"boundary"`` or ``"clear"``.
 
-        A boundary neuron is so near to balance zero that rounding decides.
+        It is ``"boundary"`` if a balance is so near to zero that rounding decides its sign.
         """
         if self.frozen_weights:
             return "obstructed"
@@ -73,9 +64,9 @@ class Findings:
 
     @property
     def reachable_signs(self) -> tuple[int, int] | None:
-        """The most positive and the most negative output weights that training can reach.
+        """The largest numbers of positive and of negative output weights that training can reach.
 
-        None if the output is not one number or its neurons were not audited.
+        None if the last hidden layer was not audited or there are several outputs.
         """
         last = self.output_neurons
         if last is None:
@@ -85,22 +76,23 @@ class Findings:
         return last.neurons - int(negative), last.neurons - int(positive)
 
     def reaches(self, *, positive: int = 0, negative: int = 0) -> bool:
-        """Return whether training can reach so many positive and negative output weights.
+        """Return whether training can reach given numbers of positive and negative output weights.
 
         Parameters
         ----------
         positive, negative : int
-            Output weights of each sign that a target needs at least, together at most the neurons
-            of the last hidden layer.
+            The least numbers of output weights of each sign that a target needs, >= 0. Their sum
+            must be at most the number of neurons of the last hidden layer.
 
         Raises
         ------
         ValueError
-            If they are not such numbers, or the network has not one output behind audited neurons.
+            If a number is out of its range, if the network has several outputs, or if its last
+            hidden layer was not audited.
 
         Notes
         -----
-        A frozen weight keeps its sign, all others can take either (Nurisso et al. 2024, Prop. 3).
+        A frozen weight keeps its sign. All others can take either (Nurisso et al. 2024, Prop. 3).
         """
         positive = check_count("positive", positive, least=0)
         negative = check_count("negative", negative, least=0)
@@ -119,12 +111,12 @@ class Findings:
 
     @cached_property
     def neurons(self) -> pd.DataFrame:
-        """One row for each audited neuron; the columns are `NEURON_COLUMNS`."""
+        """A table with a row for each audited neuron."""
         import pandas as pd
 
         parts = [neuron_columns(layer) for layer in self.audited]
         columns: dict[str, Any] = {
-            name: np.concatenate([part[name] for part in parts]) for name in NEURON_COLUMNS
+            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }
         for name, kinds in (("layer", None), ("status", STATUSES), ("frozen", FROZEN)):
             kept = list(dict.fromkeys(columns[name])) if kinds is None else list(kinds)
@@ -133,11 +125,10 @@ class Findings:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """One row for each hidden layer, audited or not; the columns are `LAYER_COLUMNS`."""
+        """A table with a row for each hidden layer, audited or not."""
         import pandas as pd
 
-        rows = [layer_row(layer) for layer in self.hidden]
-        table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+        table = pd.DataFrame([layer_row(layer) for layer in self.hidden])
         counts = ["inputs", "neurons", "outputs", "pathological", "boundary", "dead"]
         return table.astype(dict.fromkeys((*counts, "frozen_inputs"), "Int64"))
 
@@ -175,9 +166,10 @@ class Findings:
         }
 
     def worst(self, most: int) -> pd.DataFrame:
-        """Return the neurons that matter most: dead, pathological, boundary, then by margin.
+        """Return the rows of dead, then pathological, boundary and free neurons, at most ``most``.
 
-        Free neurons are listed only if they have a single outgoing weight.
+        Neurons of the same status are in the order of their margins. Free neurons are included
+        only if they have a single outgoing weight.
         """
         table = self.neurons
         single = np.concatenate([np.full(l.neurons, l.outputs == 1) for l in self.audited])

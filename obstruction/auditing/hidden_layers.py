@@ -1,9 +1,10 @@
-"""Hidden layers as the audit judged them, and their rows in tables."""
+"""The hidden layers of an audited network, and their rows in tables."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -12,71 +13,47 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 STATUSES: Final = ("free", "pathological", "boundary", "dead")
-"""What a neuron can be, in the order of the codes in `HiddenLayer.status`."""
+"""The possible status of a neuron, in the order of the codes in `HiddenLayer.status`."""
 
-NEURON_COLUMNS: Final = (
-    "layer",
-    "index",
-    "in_norm",
-    "out_norm",
-    "balance",
-    "margin",
-    "sign",
-    "status",
-    "frozen",
-    "bottleneck",
-    "scale",
-)
-
-LAYER_COLUMNS: Final = (
-    "layer",
-    "following",
-    "inputs",
-    "neurons",
-    "outputs",
-    "activation",
-    "bias",
-    "audited",
-    "pathological",
-    "boundary",
-    "dead",
-    "frozen_inputs",
-    "smallest_margin",
-    "reason",
+_REALS, _CODES, _FLAGS = (
+    partial[NDArray[Any]](np.zeros, 0, dtype) for dtype in (np.float64, np.int8, np.bool_)
 )
 
 
 @dataclass(frozen=True, eq=False)
 class HiddenLayer:
-    """The neurons between a layer and the one that follows. Arrays have shape ``(neurons,)``.
+    """The neurons between a layer and the next one.
+
+    Arrays have shape ``(neurons,)``, or ``(0,)`` if the neurons were not audited.
 
     Attributes
     ----------
     name, following : str
-        The layer whose outputs the neurons are, and the one that reads them.
+        The layer whose outputs the neurons are, and the next layer, which reads them.
     inputs, neurons, outputs : int
-        Weights into each neuron, neurons, weights out of each neuron.
+        The numbers of weights into each neuron, of neurons, and of weights out of each neuron.
     activation : str
-        Canonical name, "" if unknown.
+        Its canonical name, "" if unknown.
     bias : bool
         Whether the neurons have biases.
     reason : str or None
-        Why the neurons were not audited; then the arrays are empty.
+        Why the neurons were not audited; None if they were.
     in_norm, out_norm : ndarray of float64
-        Norms of incoming weights (with bias) and outgoing weights.
+        The norms of the incoming weights (with bias) and of the outgoing weights.
     sign : ndarray of int8
-        Sign of the one outgoing weight; 0 if it is zero or there are several.
+        The sign of the only outgoing weight; 0 if it is zero or there are several.
     status : ndarray of int8
         Codes into `STATUSES`.
     out_frozen, in_frozen : ndarray of bool
-        Whether the neuron's one outgoing (incoming) weight can never change its sign.
+        Whether the neuron's only outgoing (incoming) weight can never change its sign.
     bottleneck : ndarray of float64
-        The balance that decides about the outgoing weight: the neuron's own, or that of the set of
-        neurons behind it if the layer has one neuron; nan with several outgoing weights.
+        The balance that decides whether the outgoing weight is frozen: that of the neuron or, if
+        it is alone in its layer, of a set of neurons that may lie in layers before it; nan with
+        several outgoing weights.
     scale : ndarray of float64
-        The factor on incoming weights (and its inverse on outgoing ones) that would repair a
-        pathological or boundary neuron by itself; 1 if none is needed, nan if none helps: for dead
-        neurons, and in a layer of one neuron that is frozen by those behind it.
+        The factor that repairs a pathological or boundary neuron if it multiplies the incoming
+        weights and divides the outgoing ones. It is 1 if none is needed. It is nan if none helps:
+        for dead neurons, and for a neuron that is alone in its layer and frozen by others.
     """
 
     name: str
@@ -87,18 +64,18 @@ class HiddenLayer:
     activation: str
     bias: bool
     reason: str | None
-    in_norm: FloatArray
-    out_norm: FloatArray
-    sign: NDArray[np.int8]
-    status: NDArray[np.int8]
-    out_frozen: NDArray[np.bool_]
-    in_frozen: NDArray[np.bool_]
-    bottleneck: FloatArray
-    scale: FloatArray
+    in_norm: FloatArray = field(default_factory=_REALS)
+    out_norm: FloatArray = field(default_factory=_REALS)
+    sign: NDArray[np.int8] = field(default_factory=_CODES)
+    status: NDArray[np.int8] = field(default_factory=_CODES)
+    out_frozen: NDArray[np.bool_] = field(default_factory=_FLAGS)
+    in_frozen: NDArray[np.bool_] = field(default_factory=_FLAGS)
+    bottleneck: FloatArray = field(default_factory=_REALS)
+    scale: FloatArray = field(default_factory=_REALS)
 
     @property
     def audited(self) -> bool:
-        """Whether the neurons keep balances and were judged."""
+        """Whether the neurons were audited."""
         return self.reason is None
 
     @property
@@ -109,31 +86,28 @@ class HiddenLayer:
 
     @property
     def margin(self) -> FloatArray:
-        """``in_norm / out_norm − 1``: negative if the balance is, infinite without output."""
+        """``in_norm / out_norm − 1``, of the same sign as the balance; inf if ``out_norm`` is 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
             margin = self.in_norm / self.out_norm - 1.0
         return np.where((self.in_norm == 0.0) & (self.out_norm == 0.0), np.nan, margin)
 
     def count(self, status: str) -> int:
-        """Return how many neurons have a status."""
+        """Return the number of neurons that have a status."""
         return int(np.count_nonzero(self.status == STATUSES.index(status)))
 
 
 FROZEN: Final = ("", "out", "in", "both")
-"""Which of a neuron's weights are frozen: none, its only outgoing one, its only incoming one."""
+"""The frozen weights of a neuron: none, its only outgoing one, its only incoming one, or both."""
 
 
 def neuron_columns(layer: HiddenLayer) -> dict[str, NDArray[Any]]:
-    """Return the columns `NEURON_COLUMNS` of the neurons of an audited layer."""
+    """Return the columns of `Findings.neurons` for the neurons of an audited layer."""
+    names = ("in_norm", "out_norm", "balance", "margin", "sign")
     frozen = layer.out_frozen + 2 * layer.in_frozen.astype(np.int8)
     return {
         "layer": np.full(layer.neurons, layer.name, dtype=object),
         "index": np.arange(layer.neurons),
-        "in_norm": layer.in_norm,
-        "out_norm": layer.out_norm,
-        "balance": layer.balance,
-        "margin": layer.margin,
-        "sign": layer.sign,
+        **{name: getattr(layer, name) for name in names},
         "status": np.array(STATUSES, dtype=object)[layer.status],
         "frozen": np.array(FROZEN, dtype=object)[frozen],
         "bottleneck": layer.bottleneck,
@@ -142,17 +116,9 @@ def neuron_columns(layer: HiddenLayer) -> dict[str, NDArray[Any]]:
 
 
 def layer_row(layer: HiddenLayer) -> dict[str, Any]:
-    """Return the entries `LAYER_COLUMNS` of a layer; None where it was not audited."""
-    row: dict[str, Any] = {
-        "layer": layer.name,
-        "following": layer.following,
-        "inputs": layer.inputs,
-        "neurons": layer.neurons,
-        "outputs": layer.outputs,
-        "activation": layer.activation,
-        "bias": layer.bias,
-        "audited": layer.audited,
-    }
+    """Return the row of a layer in `Findings.layers`; without an audit, some values are None."""
+    names = ("following", "inputs", "neurons", "outputs", "activation", "bias", "audited")
+    row = {"layer": layer.name, **{name: getattr(layer, name) for name in names}}
     if layer.audited:
         smallest = float(np.nanmin(layer.margin, initial=math.inf))
         row |= {status: layer.count(status) for status in STATUSES[1:]}

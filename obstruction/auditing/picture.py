@@ -1,8 +1,8 @@
-"""Pictures of audited networks: report in, Axes out. No display is needed."""
+"""The picture of an audited network. It needs no display."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import seaborn as sns
@@ -22,22 +22,11 @@ _COLOURS: Final = dict(
 _MARKERS: Final = dict(zip(STATUSES, ("o", "X", "D", "v"), strict=True))
 
 _VECTOR_POINTS: Final = 2000
-"""More points than this become an image inside a PDF."""
+"""If there are more points than this, they are stored in a PDF as an image."""
 
 
 def plot_report(report: Findings, ax: Axes | None = None) -> Axes:
-    """Draw every audited neuron's outgoing against its incoming norm, and the frontier.
-
-    Neurons with a single outgoing weight are filled by status; those with several, which cannot be
-    pathological, are pale. Norms that are zero are drawn at the edge.
-
-    Parameters
-    ----------
-    report : Findings
-        What `obstruction.audit` returned.
-    ax : matplotlib Axes, optional
-        Where to draw; a new figure if not given.
-    """
+    """Draw a report as `obstruction.auditing.report.Report.plot` describes."""
     if ax is None:
         ax = Figure(figsize=(5.0, 4.6), dpi=150, layout="constrained").subplots()
     table = report.neurons
@@ -49,27 +38,19 @@ def plot_report(report: Findings, ax: Axes | None = None) -> Axes:
     ax.fill_between(edges, edges, edges[1], color=_COLOURS["pathological"], alpha=0.08, lw=0)
     ax.plot(edges, edges, color="0.3", lw=0.8)
     image = len(table) > _VECTOR_POINTS
-    several = ~single
-    if several.any():
-        ax.scatter(
-            x[several],
-            y[several],
-            s=9,
-            color="0.75",
-            lw=0,
-            rasterized=image,
-            label=f"several outgoing weights ({np.count_nonzero(several):,})",
-        )
-    status = table["status"].to_numpy()
+    looks = [(~single, "several outgoing weights", 9, "o", "0.75")]
     for name in STATUSES:
-        chosen = single & (status == name)
+        chosen = single & (table["status"].to_numpy() == name)
+        size = 14 if name == "free" else 30
+        looks.append((chosen, name, size, _MARKERS[name], _COLOURS[name]))
+    for chosen, name, size, marker, colour in looks:
         if chosen.any():
             ax.scatter(
                 x[chosen],
                 y[chosen],
-                s=14 if name == "free" else 30,
-                marker=_MARKERS[name],
-                color=_COLOURS[name],
+                s=size,
+                marker=marker,
+                color=colour,
                 lw=0,
                 rasterized=image,
                 label=f"{name} ({np.count_nonzero(chosen):,})",
@@ -77,20 +58,14 @@ def plot_report(report: Findings, ax: Axes | None = None) -> Axes:
     ax.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, top))
     ax.set(xlabel="norm of incoming weights and bias", ylabel="norm of outgoing weights")
     ax.set_title(report.source, fontsize="medium")
-    ax.annotate(
-        "balance < 0",
-        (0.03, 0.97),
-        xycoords="axes fraction",
-        va="top",
-        fontsize="small",
-        color="0.3",
-    )
+    look: dict[str, Any] = {"xycoords": "axes fraction", "va": "top", "fontsize": "small"}
+    ax.annotate("balance < 0", (0.03, 0.97), color="0.3", **look)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize="small")
     return ax
 
 
 def _limits(norms: NDArray[np.float64]) -> tuple[float, float]:
-    """Return limits that leave some room around all norms above zero, and an edge for zeros."""
+    """Return limits with some room around the norms above zero, and an edge for zeros."""
     positive = norms[norms > 0.0]
     low, high = (positive.min(), positive.max()) if positive.size else (0.5, 2.0)
     room = (high / low) ** 0.06 * 1.15

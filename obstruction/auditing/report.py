@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from obstruction.auditing.findings import Findings
-from obstruction.auditing.hidden_layers import NEURON_COLUMNS, layer_row
+from obstruction.auditing.hidden_layers import layer_row
 from obstruction.tools.json_values import json_object, json_value
 from obstruction.tools.version import __version__
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SCHEMA_VERSION: Final = 1
-"""The version of the layout of `Report.to_json`; it changes when a name or a meaning does."""
+"""The version of the layout of `Report.to_json`, which changes with any name or meaning in it."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Report(Findings):
-    """What `obstruction.audit` found. Printing it shows a table.
+    """The result of `obstruction.audit`. Printing it shows a table.
 
     Attributes
     ----------
     source : str
-        The file, or the kind of object.
+        The name of the file or the type of the object.
     model : Model
         The network as it was read.
     hidden : tuple of HiddenLayer
         All hidden layers in the order of the forward pass, audited or not.
     components : int
-        Connected components of what gradient flow can reach, exactly (Nurisso et al. 2024, Cor. 1
-        and its extension to chains): 1 if it is in one piece.
+        The number of connected components of the set of weights that gradient flow can reach
+        (Nurisso et al. 2024, Cor. 1 and its extension to chains), 1 if the set is connected.
     effective_components : int
-        The same up to rescaling and permutation of neurons (Thm. 2, Cor. 3).
+        The number of components up to rescaling and permutation of neurons (Thm. 2, Cor. 3).
     luck : Luck or None
-        How usual this is for the initialisation; None if not asked for.
+        How usual the findings are for the initialisation; None if there was no comparison.
     rtol : float
-        Relative tolerance within which a balance counts as zero ("boundary").
+        The relative tolerance within which a balance counts as zero ("boundary").
 
     Examples
     --------
@@ -56,10 +56,10 @@ class Report(Findings):
         Parameters
         ----------
         neurons : int, optional
-            How many neurons to list at most, worst first; all in order if not given.
+            The largest number of neurons to list, worst first; by default all in their order.
         """
         table = self.neurons if neurons is None else self.worst(neurons)
-        columns = [map(json_value, table[name].tolist()) for name in NEURON_COLUMNS]
+        columns = [map(json_value, column.tolist()) for _, column in table.items()]
         rows = zip(*columns, strict=True)
         summary = self.summary()
         if self.components >= 2**53:
@@ -72,19 +72,23 @@ class Report(Findings):
             "summary": summary,
             "luck": None if self.luck is None else json_object(self.luck.to_dict()),
             "layers": [json_object(layer_row(layer)) for layer in self.hidden],
-            "neurons": [dict(zip(NEURON_COLUMNS, row, strict=True)) for row in rows],
+            "neurons": [dict(zip(table.columns, row, strict=True)) for row in rows],
             "skipped": [{"name": name, "reason": reason} for name, reason in self.model.skipped],
             "notes": list(self.model.notes),
         }
         return json.dumps(content, allow_nan=False, ensure_ascii=False)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw every audited neuron's outgoing against its incoming norm, and the frontier.
+        """Draw the outgoing norms of audited neurons against the incoming ones, and the frontier.
+
+        The frontier is the line of balance 0. Neurons with a single outgoing weight are filled by
+        status. Those with several, which cannot be pathological, are pale. Norms that are zero are
+        drawn at the edge.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw; a new figure if not given.
+            The axes to draw in; by default those of a new figure.
         """
         from obstruction.auditing.picture import plot_report
 

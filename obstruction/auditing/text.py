@@ -1,4 +1,4 @@
-"""A report as text for a terminal and as HTML for a notebook."""
+"""The report of an audit as text for a terminal and as HTML for a notebook."""
 
 from __future__ import annotations
 
@@ -20,20 +20,16 @@ WIDTH: Final = 100
 """Characters in a line."""
 
 LISTED: Final = 10
-"""Neurons listed in a report that is printed, unless more are asked for."""
+"""The number of neurons in a report if no number is given."""
 
 NEAREST: Final = 3
-"""Free neurons listed after all others, those nearest to the frontier."""
+"""The number of free neurons after all others, those nearest to the frontier."""
 
-_HEADS: Final = {
-    "clear": "CLEAR",
-    "obstructed": "OBSTRUCTED",
-    "boundary": "UNDECIDED",
-}
+_HEADS: Final = {"clear": "CLEAR", "obstructed": "OBSTRUCTED", "boundary": "UNDECIDED"}
 
 
 def report_text(report: Findings, *, most: int | None = None) -> str:
-    """Return the report as lines of text, with at most ``most`` neurons listed, worst first."""
+    """Return the report as text that lists at most ``most`` neurons, worst first."""
     lines = [_title(report), "", *_layer_lines(report), ""]
     lines += _wrapped(f"{_HEADS[report.verdict]}: {finding(report)}")
     if report.luck is not None:
@@ -47,7 +43,7 @@ def report_text(report: Findings, *, most: int | None = None) -> str:
 
 
 def finding(report: Findings) -> str:
-    """Return what was found in a few sentences of plain English."""
+    """Return the findings in a few sentences."""
     return " ".join(_sentences(report))
 
 
@@ -131,7 +127,7 @@ def _layer_lines(report: Findings) -> Iterator[str]:
             reasons.append(f"Not audited: the neurons of {layer.name} ({layer.reason}).")
             continue
         counts = [f"{layer.count(status):,}" for status in STATUSES[1:]]
-        smallest = np.fmin.reduce(layer.margin, initial=math.nan)  # NaN if there is none
+        smallest = np.fmin.reduce(layer.margin, initial=math.nan)  # nan if all are nan
         rows.append((*sizes, *counts, _measure(smallest)))
     yield from columns(rows, left=1, indent=2)
     for reason in reasons:
@@ -166,7 +162,7 @@ def _neuron_lines(report: Findings, most: int) -> Iterator[str]:
 
 
 def _measure(value: float) -> str:
-    """Write a norm, a margin or a factor; a dash if there is none."""
+    """Return a norm, a margin or a factor as text, and a dash if it is nan."""
     return "-" if math.isnan(value) else f"{value:.4g}"
 
 

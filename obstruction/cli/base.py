@@ -1,4 +1,4 @@
-"""What all commands share: the entry point, the group, options, tables."""
+"""The entry point, the group of commands, and options and tables that several commands share."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ EXIT_UNREAD = 141
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
-    Exit codes: 0 all well, 1 findings (counts that disagree with the exact values, frozen weights
-    in a network), 2 wrong use or an error, 3 nothing in a network that could be audited, 130 and
-    143 interrupted by Ctrl-C and SIGTERM, 141 nobody reads the output any more.
+    The exit code is 0 if all is well, 1 if counts disagree with the exact values or a network has
+    frozen weights, 2 after wrong use or an error, 3 if nothing in a network can be audited, 130 or
+    143 after Ctrl-C or SIGTERM, and 141 if the reader of the output has closed its pipe.
     """
     try:
         code = cli.main(arguments, prog_name="obstruction", standalone_mode=False)
@@ -46,8 +46,13 @@ def complain(message: str) -> int:
     return EXIT_USAGE
 
 
+def exit_code(agreement: Any) -> int:
+    """Return the exit code of an `Agreement` or a similar verdict."""
+    return EXIT_FINDINGS if agreement.verdict == "disagrees" else 0
+
+
 class _Commands(click.Group):
-    """Commands that end quietly, and not as a disagreement, when ``| head`` has read enough."""
+    """Commands that end quietly if the reader of the output, such as ``head``, closes the pipe."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -76,7 +81,7 @@ def cli(context: click.Context) -> None:
 
 
 def scheme_option(default: Sequence[str] | None) -> Callable[[Any], Any]:
-    """Return the option that names schemes, required without a default."""
+    """Return the option ``--scheme``, which is required if there is no default."""
     shown = f" [default: {listed(default)}]" if default else ""
     return click.option(
         "--scheme",
@@ -123,7 +128,7 @@ _READ_OPTIONS: Final = (
 
 
 def read_options(command: Any) -> Any:
-    """Add the options that say what a file does not, by the names of `models.ReadOptions`."""
+    """Add the options for facts that a file may lack, named as in `models.ReadOptions`."""
     for option in reversed(_READ_OPTIONS):
         command = option(command)
     return command

@@ -14,6 +14,7 @@ from obstruction.cli.base import (
     cli,
     complain,
     echo_table,
+    exit_code,
     read_options,
 )
 from obstruction.tools.words import counted, power_of_two
@@ -114,7 +115,7 @@ def dag(file: str | None, most: str | None, as_json: bool, **options: Any) -> in
 
 
 def _check_use(file: str | None, options: dict[str, Any]) -> None:
-    """Refuse options that would be ignored."""
+    """Raise UsageError for options that would have no effect, and for missing ones."""
     sources = {"FILE": file, "--mlp": options["mlp"], "--edges": options["edges"]}
     given = [name for name, value in sources.items() if value is not None]
     if len(given) != 1:
@@ -137,7 +138,7 @@ def _check_use(file: str | None, options: dict[str, Any]) -> None:
 
 
 def _network(file: str | None, options: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """Return the network, its weights if it has any, and what it was made of."""
+    """Return the network, its weights or None, and facts about the file for the output."""
     from obstruction.dag import Network
     from obstruction.dag.from_models.edge_lists import read_edges
     from obstruction.dag.from_models.from_model import read_model
@@ -165,7 +166,7 @@ def _network(file: str | None, options: dict[str, Any]) -> tuple[Any, Any, dict[
     return *read_edges(options["edges"], hidden_bias=bias, **ends), {"edges": options["edges"]}
 
 
-# --- weights that are there ----------------------------------------------------------------------
+# --- given weights ----------------------------------------------------------------------
 
 
 def _analyse(
@@ -249,7 +250,9 @@ def _echo_analysis(
     click.echo()
     k = found.log2_components
     if k:
-        least = "at least " if about.get("notes") else ""  # more may be tied than was read
+        least = (
+            "at least " if about.get("notes") else ""
+        )  # parts that were not read can be frozen too
         click.echo(
             f"{counted(k, 'weight')} can never change {'its' if k == 1 else 'their'} sign under "
             f"gradient flow: what training can reach has {least}{power_of_two(k, below=64)} "
@@ -309,11 +312,11 @@ def _sample(net: Any, options: dict[str, Any], listed: int | None, as_json: bool
         click.echo(study.summary(DEFAULT_MAX if listed is None else listed))
         click.echo()
         click.echo(str(verdict))
-    return EXIT_FINDINGS if verdict.verdict == "disagrees" else 0
+    return exit_code(verdict)
 
 
 def _study(study: Any, verdict: Any, listed: int | None) -> dict[str, Any]:
-    """Return counts, rates and exact values for JSON; null where there is no exact value."""
+    """Return counts, rates and exact values for JSON, with None where there is no exact value."""
     from obstruction.tools.json_values import json_object, json_value
 
     low, high = study.interval()

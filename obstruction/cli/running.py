@@ -1,4 +1,4 @@
-"""A run from start to finish: sample with checkpoints, verify, draw, write, report."""
+"""The command ``run``: sample with checkpoints, compare with exact values, draw and write."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from obstruction.cli.base import exit_code
 from obstruction.sampling.config import StudyConfig
 from obstruction.studies import folder
 from obstruction.studies.run import StudyRun
@@ -24,13 +25,11 @@ from obstruction.tools.words import counted, duration
 if TYPE_CHECKING:
     from obstruction.studies.verdict import Agreement
 
-EXIT_DISAGREES: Final = 1
-
 CHECKPOINT_SECONDS: Final = 30.0
-"""How often a run saves what it has counted."""
+"""The time between checkpoints."""
 
 _POWER: Final = 0.9
-"""The power at which `obstruction.studies.verdict` states what a run would have caught."""
+"""The power at which `obstruction.studies.verdict` states which deviations a run detects."""
 
 
 def run_study(
@@ -49,30 +48,10 @@ def run_study(
 ) -> int:
     """Run the command ``obstruction run`` and return its exit code.
 
-    Parameters
-    ----------
-    given, defaults : mapping
-        Arguments of `StudyConfig.of`: those the user gave, and the others' values in a new study.
-        A resumed study keeps its own.
-    out : str
-        The folder.
-    networks, default_networks : int
-        Networks to reach, and how many if the user did not say.
-    threads : int, optional
-    estimator : {"direct", "tilted", "auto"}, optional
-    samples : int, optional
-        As in `obstruction.sample`; a resumed study keeps its own, a new one is ``"auto"``.
-    mode : {"new", "overwrite", "resume"}
-        What to do with a study that the folder holds.
-    level : float
-        False-alarm rate of the verdict.
-    quiet : bool
-        Whether to print nothing but errors.
-
-    Raises
-    ------
-    ValueError
-        If an argument is wrong or the folder does not allow it; nothing has been touched then.
+    ``given`` holds the arguments of `StudyConfig.of` that the user gave, and ``defaults`` all of
+    them for a new study. ``mode`` is "new", "overwrite" or "resume". A resumed study keeps the
+    configuration, estimator and samples that it has. If an argument or the folder is wrong, the
+    function raises ValueError and touches nothing.
     """
     check_level(level)
     _check_folder(out, mode)
@@ -121,28 +100,16 @@ def run_study(
             click.echo(line)
         click.echo(str(agreement))
         click.echo("Written: " + ", ".join(str(file) for file in files))
-    return _code(agreement)
+    return exit_code(agreement)
 
 
 def check_level(level: float) -> None:
-    """Refuse a false-alarm rate that is none, before any work is done.
-
-    Raises
-    ------
-    ValueError
-        If it is not between 0 and the power that `obstruction.studies.verdict` promises.
-    """
+    """Raise ValueError unless a false-alarm rate is between 0 and the power of the verdict."""
     check_probability("level", level, below=_POWER)
 
 
 def _check_folder(out: str, mode: str) -> None:
-    """Refuse a folder without a study to resume, or one that a new study must not touch.
-
-    Raises
-    ------
-    ValueError
-        If the folder does not allow what is asked for.
-    """
+    """Raise ValueError if a folder has no study to resume, or files that a run may not replace."""
     there = folder.holds_study(out)
     if mode == "resume" and not there:
         raise ValueError(f"out = {out}: holds no study to resume")
@@ -158,14 +125,14 @@ def _check_folder(out: str, mode: str) -> None:
 
 
 class _Checkpoints:
-    """Saves what a run has counted, from time to time."""
+    """The checkpoints of a run, which save its counts."""
 
     def __init__(self, run: StudyRun, place: Path, *, replace: bool) -> None:
         self._run, self._place, self._replace = run, place, replace
         self._saved = time.perf_counter()
 
     def save_if_due(self, networks: int) -> None:
-        """Save if the last time is long ago."""
+        """Save if the last checkpoint is more than `CHECKPOINT_SECONDS` ago."""
         if time.perf_counter() - self._saved > CHECKPOINT_SECONDS:
             self.save()
 
@@ -180,7 +147,7 @@ class _Checkpoints:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Turn SIGTERM into the interruption that Ctrl-C is; within, a second of either is ignored."""
+    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, and ignore all later signals of both."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for one in (signal.SIGINT, signal.SIGTERM):
@@ -198,7 +165,7 @@ def _signals() -> Iterator[None]:
 
 
 def _again(out: str, estimator: str | None, samples: int | None) -> str:
-    """Return the command that goes on; until it has, a finished study keeps its estimator."""
+    """Return the command that resumes this run with the same estimator and samples."""
     given = {"out": out, "estimator": estimator, "samples": samples}
     words = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value]
     return " ".join(["obstruction run --resume", *words])
@@ -207,7 +174,7 @@ def _again(out: str, estimator: str | None, samples: int | None) -> str:
 def _interrupted(
     networks: int, target: int, out: str, again: str, signalled: KeyboardInterrupt
 ) -> int:
-    """Say what an interruption left behind; return the exit code."""
+    """Print what was saved before an interruption, and return the exit code."""
     if networks:
         left = "" if networks < target else ", but table and pictures are not made yet"
         kept = f"{networks:,} of {target:,} networks are saved in {out}{left}; go on with: {again}"
@@ -218,7 +185,7 @@ def _interrupted(
 
 
 def _conclude(study: Study, place: Path, level: float) -> tuple[Agreement, list[Path]]:
-    """Draw, verify and write; one after the other, as each takes memory on a large grid."""
+    """Draw, compare with the exact values, and write the folder."""
     pictures = _draw(study)
     agreement = study.agreement(level=level)
     return agreement, folder.save(study, place, pictures, agreement)
@@ -231,12 +198,12 @@ def _draw(study: Study) -> dict[str, bytes]:
     streams = {name: io.BytesIO() for name in folder.PICTURES}
     for name, stream in streams.items():
         heatmaps.write(figure, stream, kind=name.rpartition(".")[2])
-    figure.clear()  # or its arrays would stay until the next collection of cycles
+    figure.clear()  # frees its arrays at once
     return {name: stream.getvalue() for name, stream in streams.items()}
 
 
 def _speed(study: Study, drawn: int, seconds: float, weighing: float) -> Iterator[str]:
-    """Say what was drawn and how fast; ``weighing`` is the time of the weighted samples."""
+    """Yield lines on the networks and the weighted samples that were drawn, and on their speed."""
     threads = counted(study.threads, "thread")
     if drawn:
         yield (
@@ -252,12 +219,8 @@ def _speed(study: Study, drawn: int, seconds: float, weighing: float) -> Iterato
 
 
 def verdict(study: Study, level: float, quiet: bool = False) -> int:
-    """Print what the counts of a study say about the exact values; return the exit code."""
+    """Print whether the counts of a study agree with the exact values, and return the exit code."""
     agreement = study.agreement(level=level)
     if not quiet:
         click.echo(str(agreement))
-    return _code(agreement)
-
-
-def _code(agreement: Agreement) -> int:
-    return EXIT_DISAGREES if agreement.verdict == "disagrees" else 0
+    return exit_code(agreement)

@@ -35,7 +35,7 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
     chosen = as_schemes(schemes)
     d_axis, l_axis = check_axis("d", parse_axis("d", d)), check_axis("l", parse_axis("l", l))
     for scheme in chosen:
-        formulas.pathological_probability(scheme, d_axis[-1], 1)  # complains if there is none
+        formulas.pathological_probability(scheme, d_axis[-1], 1)  # raises if there is none
     rows = _exact_rows(chosen, d_axis, l_axis)
     if as_json:
         before = "["
@@ -69,7 +69,7 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
 def _exact_rows(
     schemes: Sequence[Any], d: Sequence[int], l: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row a cell, computed a line of the grid at a time."""
+    """Yield a row for each cell, computed together for each scheme and number of inputs."""
     import numpy as np
 
     from obstruction import exact as formulas
@@ -141,7 +141,7 @@ def design(schemes: tuple[str, ...], d: str, l: str, risk: str, as_json: bool) -
 
 
 def _design_row(scheme: Any, d: int, l: int, risk: float) -> dict[str, Any]:
-    """Return the answers of one scheme; None, with a reason, where there is none."""
+    """Return the answers for one scheme; where there is none, it is None and a reason is given."""
     import math
 
     from obstruction import exact as formulas
@@ -171,7 +171,7 @@ def _design_row(scheme: Any, d: int, l: int, risk: float) -> dict[str, Any]:
         ("P_at_min_width", width, lambda: (scheme, d, width)),
         ("P_at_min_inputs", inputs, lambda: (scheme, inputs, l)),
     ):
-        # no gain, no output weights; the hidden ones may be zero, too
+        # A gain of 0 obstructs nothing, and with hidden weights of zero it makes no valid scheme.
         value = 0.0 if size == 0 else size and float(formulas.obstruction_probability(*changed()))
         row[name] = value
     row["reasons"] = reasons
@@ -258,8 +258,7 @@ def _echo_markdown(rows: Sequence[dict[str, Any]]) -> None:
     click.echo("|" + " --- |" * len(_SCHEME_HEADS))
     for row in rows:
         cells = [str(row[name]) for name in _SCHEME_COLUMNS]
-        words = {0, len(cells) - 1}  # code
-        cells = [f"`{cell}`" if cell and i in words else cell for i, cell in enumerate(cells)]
+        cells[0], cells[-1] = (f"`{cell}`" if cell else "" for cell in (cells[0], cells[-1]))
         cells[1] = cells[1].replace("_", " ")
         click.echo("|" + "".join(f" {cell} |" if cell else " |" for cell in cells))
 
@@ -296,7 +295,7 @@ def _echo_schemes(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _takers(by: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> str:
-    """Say which schemes take an option, by those that do not if they are few."""
+    """Return in words which schemes take an option, or which do not if these are at most two."""
     others = [row["scheme"] for row in rows if row not in by]
     if not others:
         return "all"

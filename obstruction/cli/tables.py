@@ -101,7 +101,7 @@ def table(
 
 
 def _format(format_: str | None, out: str | None) -> str:
-    """Return the format that is asked for, or that the name of the file says."""
+    """Return the format that the user gave, or the one that fits the name of the file."""
     from obstruction.reporting.tables import FORMATS, SUFFIXES
     from obstruction.tools.checks import check_choice
 

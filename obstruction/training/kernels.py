@@ -344,22 +344,10 @@ def record(W1, W2, m, loss, points, test, z, out, r, records):
 
 @_compile()
 def descend(W1, W2, m, loss, rule, points, test, records, stop):
-    """Train a pack of m networks in place.
+    """Train a pack of m networks in place and fill their records.
 
-    Parameters
-    ----------
-    W1 : float64[m * l * d]
-    W2 : float64[m * l]
-        Weights at the start, flat. ``m * l`` is a multiple of `TILE`, and d is one of `INPUTS`.
-    m : int
-    loss : {MSE, BCE}
-    rule : Rule
-    points, test : Points
-        Data and test data, which may be empty.
-    records : Records
-        Filled by the kernel.
-    stop : uint8[1]
-        Read before every step; the kernel gives up if it is not 0.
+    W1 (m * l * d) and W2 (m * l) are flat; ``m * l`` is a multiple of `TILE`, and d of `INPUTS`.
+    The test data may be empty. The kernel gives up before the next step if stop[0] is not 0.
     """
     z, out = np.empty(W2.size * CHUNK), np.empty(CHUNK)
     sums, gradient = np.empty(W1.size), np.empty(W2.size)

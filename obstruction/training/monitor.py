@@ -229,23 +229,21 @@ class Monitor:
         for i in range(1, len(self._steps)):
             before, after = signs[known, np.arange(len(known))], signs[i]
             for k in np.flatnonzero(_signed(before) & _signed(after) & (before != after)):
-                found.append((k, int(known[k]), i))
+                found.append((k, known[k], i))
             known = np.where(_signed(after), i, known)
-        where = np.array([k for k, _, _ in found], dtype=np.int64)
-        bad = [record.pathological for record in self._records]
+        where, first, later = np.array(found, dtype=np.int64).reshape(-1, 3).T
+        bad = np.array([record.pathological for record in self._records]).reshape(signs.shape)
         steps = np.array(self._steps, dtype=np.int64)
-        first = np.array([a for _, a, _ in found], dtype=np.int64)
-        later = np.array([b for _, _, b in found], dtype=np.int64)
         return pd.DataFrame(
             {
                 "layer": self._layer_column(self._layer_numbers()[where]),
                 "neuron": self._neuron_numbers()[where],
                 "step_before": steps[first],
                 "step_after": steps[later],
-                "sign_before": np.array([signs[a, k] for k, a, _ in found], dtype=np.int8),
-                "sign_after": np.array([signs[b, k] for k, _, b in found], dtype=np.int8),
+                "sign_before": signs[first, where].astype(np.int8),
+                "sign_after": signs[later, where].astype(np.int8),
                 "pathological_at_start": self._start.pathological[where],
-                "pathological_before": np.array([bad[a][k] for k, a, _ in found], dtype=bool),
+                "pathological_before": bad[first, where].astype(bool),
             }
         )
 
@@ -374,7 +372,7 @@ def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _reader(source: Any, model: Any) -> Callable[[], Mapping[str, Tensor]]:
-    """Return what reads the present tensors; a module's graph is not traced again."""
+    """Return a function that reads the present tensors without tracing a module's graph again."""
     torch = sys.modules.get("torch")
     names = [tensor.name for layer in model.layers for tensor in layer.tensors]
     is_module = torch is not None and isinstance(source, torch.nn.Module)

@@ -1,4 +1,4 @@
-"""Whence the weights: the initialisation they look drawn from, and whether they are unlucky.
+"""The origin of weights: the schemes they fit, and how usual their pathological neurons are.
 
 Its modules may import models, exact values and schemes. They must never know what an audit reports
 or how a network is repaired.

@@ -1,4 +1,4 @@
-"""The verdict on the luck of a network in sentences, with what to do."""
+"""Sentences that say how usual the pathological neurons of a network are, with advice."""
 
 from __future__ import annotations
 
@@ -19,19 +19,14 @@ from obstruction.tools.words import counted, listed
 _OPTION: Final = "scheme= or --scheme"
 
 _LONG: Final = re.compile(r"(=\d+\.\d{4})\d+")
-"""Options of schemes with more digits than a sentence needs, such as a gain of the root of 2."""
+"""A number in a label that has more than four decimals, such as the gain sqrt(2)."""
 
 
 def advice(last: LastHiddenLayer, expectations: Sequence[Expectation], doubt: str = "") -> str:
-    """Say in a sentence how usual the pathological neurons are, and what to do.
+    """Return a sentence that says how usual the pathological neurons are, and what to do.
 
-    Parameters
-    ----------
-    last : LastHiddenLayer
-    expectations : sequence of Expectation
-        What each of the possible schemes makes one expect, the likeliest first.
-    doubt : str
-        Why the weights do not look drawn from the scheme that the user named, if they do not.
+    The likeliest expectation comes first. ``doubt`` is the reason why the weights do not look drawn
+    from the scheme that the user named, "" if they do.
     """
     if last.outputs > 1:
         sentence = _several_outputs(last)
@@ -71,7 +66,7 @@ def _verdict(last: LastHiddenLayer, expectations: Sequence[Expectation], doubt: 
 
 
 def _kind(last: LastHiddenLayer, one: Expectation) -> str:
-    """Return which of `_SENTENCES` applies, or "unknown"."""
+    """Return the key in `_SENTENCES` for an expectation, or "unknown" without an exact value."""
     if one.p_value is None or one.p_fewer is None:
         return "unknown"
     if last.observed and one.p_value < LEVEL:
@@ -200,7 +195,7 @@ def _or_repair(last: LastHiddenLayer) -> str:
 
 
 def _expected(value: float | None) -> str:
-    """Write the number of pathological neurons that is to be expected."""
+    """Return an expected number of pathological neurons as text."""
     if value is None or value == 0.0:
         return "none"
     if value < 1e-3:
@@ -209,7 +204,7 @@ def _expected(value: float | None) -> str:
 
 
 def _networks(p: float | None) -> str:
-    """Write a probability as a share of networks."""
+    """Return a probability as a share of networks in words."""
     if not p or p < 1e-6:
         share = "fewer than one in a million"
     elif p < 1e-3:
@@ -222,7 +217,7 @@ def _networks(p: float | None) -> str:
 
 
 def _range(expectations: Sequence[Expectation]) -> str:
-    """Return how widely the probabilities of several schemes range, "" if they look the same."""
+    """Return the range of the probabilities in words, "" if its ends read the same."""
     known = [one.probability for one in expectations if one.probability is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
     if not known or _percent(low) == _percent(high):
@@ -237,7 +232,7 @@ def _percent(p: float) -> str:
 
 
 def _labels(expectations: Sequence[Expectation], most: int = 4) -> str:
-    """Return the labels of schemes as a list, of which only a few are named."""
+    """Return the labels of schemes as a list in words, which names at most ``most`` of them."""
     labels = list(dict.fromkeys(one.schemes[0] for one in expectations))
     if len(labels) > most:
         labels = [*labels[: most - 1], f"{len(labels) - most + 1} others"]

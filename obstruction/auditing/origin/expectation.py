@@ -1,4 +1,4 @@
-"""What an initialisation scheme makes one expect of the last hidden layer."""
+"""The number of pathological neurons that an initialisation scheme makes likely."""
 
 from __future__ import annotations
 
@@ -10,34 +10,32 @@ from obstruction.auditing.origin.recognition import Fit
 from obstruction.models.model import Model
 
 LEVEL: Final = 1e-3
-"""Below this p-value weights or a number of neurons do not come from an initialisation."""
+"""Below this p-value, weights or a number of neurons are not ascribed to an initialisation."""
 
 UNLUCKY: Final = 0.05
-"""Below this p-value a number of neurons is luck, bad or good."""
+"""Below this p-value, a number of neurons is called bad or good luck."""
 
 RARE: Final = 0.01
-"""Up to this probability nobody needs to look for pathological neurons after a new draw."""
+"""Up to this probability of any pathological neuron, no check is advised after a new draw."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What an initialisation makes one expect.
+    """The distribution of the number of pathological neurons for one scheme.
 
     Attributes
     ----------
     schemes : tuple of str
-        Its label, and those of others that are the same for this network.
+        The label of the scheme, and those of schemes that are the same for this network.
     fit : float
-        The p-value of the hypothesis that the weights were drawn from it, in [0, 1].
+        The p-value of the hypothesis that the weights were drawn from the scheme, in [0, 1].
     expected : float or None
-        The mean number of pathological neurons; None, as are the next three, if there is no
-        exact value.
+        The mean number of pathological neurons. If there is no exact value, this number and the
+        next three are None.
     probability : float or None
-        The probability that a fresh network has any.
-    p_value : float or None
-        The probability of at least as many as were observed.
-    p_fewer : float or None
-        The probability of at most as many.
+        The probability that a fresh network has at least one pathological neuron.
+    p_value, p_fewer : float or None
+        The probabilities of at least and of at most as many pathological neurons as observed.
     """
 
     schemes: tuple[str, ...]
@@ -50,16 +48,9 @@ class Expectation:
 
 @dataclass(frozen=True)
 class LastHiddenLayer:
-    """The neurons of the last hidden layer, and how many of them are pathological.
+    """The last hidden layer: its inputs, its width, the outputs of the network, its findings.
 
-    Attributes
-    ----------
-    model : Model
-        The network.
-    d, l, outputs : int
-        The inputs of the layer, its width, and the outputs of the network.
-    observed : int
-        The number of its pathological neurons, 0 with several outputs.
+    ``observed`` is the number of pathological neurons, 0 with several outputs.
     """
 
     model: Model
@@ -70,12 +61,12 @@ class LastHiddenLayer:
 
     @property
     def lone_and_deep(self) -> bool:
-        """Whether what freezes the one neuron can also lie in the layers before it."""
+        """Whether the layer has one neuron, and others in layers before it can also freeze it."""
         return self.l == 1 and len(self.model.segments()[-1]) > 2
 
     @property
     def finding(self) -> str:
-        """The number of pathological neurons, as the start of a sentence."""
+        """The start of a sentence that says how many neurons are pathological."""
         where = " of the last hidden layer" if len(self.model.layers) > 2 else ""
         if self.l == 1:
             return f"The only neuron{where} is {'' if self.observed else 'not '}pathological"
@@ -86,7 +77,7 @@ class LastHiddenLayer:
 
 
 def expect(last: LastHiddenLayer, fit: Fit) -> Expectation:
-    """Return what a scheme that fits the weights makes one expect."""
+    """Return the expectation for a scheme that fits the weights."""
     if last.outputs > 1:
         return Expectation(fit.labels, fit.p_value, 0.0, 0.0, 1.0, 1.0)
     nothing = Expectation(fit.labels, fit.p_value)

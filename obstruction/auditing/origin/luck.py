@@ -1,9 +1,9 @@
-"""Was it bad luck? How usual a number of pathological neurons is for an initialisation.
+"""How usual the number of pathological neurons of a network is for its initialisation.
 
-In a network with one output the neurons of the last hidden layer have one outgoing weight each, and
-under gradient flow that of a pathological one is frozen (Nurisso et al. 2024, Cor. 2 and Prop. 3).
-For independent weights their number in a fresh network is binomial (`obstruction.exact`), with
-``d`` the width of the layer before and ``l`` their number.
+In a network with one output, each neuron of the last hidden layer has one outgoing weight. Gradient
+flow freezes this weight if the neuron is pathological (Nurisso et al. 2024, Cor. 2 and Prop. 3). If
+the weights of a fresh network are independent, the number of pathological neurons is binomial
+(`obstruction.exact`), where ``d`` is the number of inputs of the layer and ``l`` its width.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Luck:
     Attributes
     ----------
     schemes : tuple of str
-        The scheme that was given, or those that were recognised, likeliest first.
+        The scheme that was given, or the schemes that were recognised, likeliest first.
     given : bool
         Whether the scheme was given.
     d, l, outputs : int
-        Inputs and width of the last hidden layer, and the outputs of the network.
+        The inputs and the width of the last hidden layer, and the outputs of the network.
     observed : int
-        How many neurons of that layer are pathological.
+        The number of pathological neurons in the last hidden layer.
     expected, probability, p_value : float or None
-        Those of the likeliest scheme, see `Expectation`; None if no scheme fits or it has no
+        The values of `Expectation` for the likeliest scheme; None if no scheme fits or there is no
         exact value. With several outputs they are 0, 0 and 1.
     low, high : float or None
-        The smallest and the largest `probability` of all these schemes.
+        The smallest and the largest `probability` of all schemes in `schemes`.
     expectations : tuple of Expectation
-        What each of the schemes makes one expect, in the same order.
+        The expectation of each scheme, in the same order.
     verdict : str
-        All of this in a sentence, with what to do.
+        The conclusion in a sentence, with advice.
     """
 
     schemes: tuple[str, ...]
@@ -60,7 +60,7 @@ class Luck:
     verdict: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as numbers, words and lists, for JSON."""
+        """Return all fields as numbers, strings and lists, for JSON."""
         fields = asdict(self)
         fields["schemes"] = list(self.schemes)
         fields["expectations"] = [
@@ -70,26 +70,16 @@ class Luck:
 
 
 def assess(model: Model, observed: int, *, scheme: str | InitScheme | None = "auto") -> Luck | None:
-    """Say whether the pathological neurons of a network are usual for its initialisation.
+    """Compare the number of pathological neurons with its distribution in fresh networks.
 
-    Parameters
-    ----------
-    model : Model
-        The network.
-    observed : int
-        How many neurons of its last hidden layer are pathological, 0 with several outputs.
-    scheme : str, InitScheme or None
-        The initialisation. "auto" recognises it from the weights; None skips all this.
-
-    Returns
-    -------
-    Luck or None
-        None if `scheme` is None, or if the last hidden layer keeps no balances.
+    ``observed`` is that number in the last hidden layer, 0 with several outputs. The scheme "auto"
+    is recognised from the weights. The result is None if the scheme is None, or if the last hidden
+    layer keeps no balances.
 
     Raises
     ------
     ValueError
-        If `observed` is not a number that the last hidden layer can have, or the scheme is unknown.
+        If ``observed`` is impossible in this network or the scheme is unknown.
     """
     rule = None if scheme is None or scheme == "auto" else as_scheme(scheme)
     if scheme is None or not model.links or model.links[-1].reason is not None:

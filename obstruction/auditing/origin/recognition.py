@@ -1,12 +1,12 @@
-"""Recognition: from which initialisation schemes the weights of a network can have been drawn.
+"""Recognition of the initialisation schemes from which weights can have been drawn.
 
-A scheme is a hypothesis: it gives every weight matrix and every vector of hidden biases a law and a
-variance. Each tensor is held against them by the tests of
-`obstruction.auditing.origin.tensor_tests`; zeros must be zeros. The smallest p-value times the
-number of tests (Bonferroni) is that of the scheme, so the scheme that the weights were drawn from
-is excluded with probability at most ``level``, however large or deep the network. What cannot be
-seen in the weights is not found out: training that has moved normal weights without biases by less
-than some fifteen percent may leave them as good as fresh.
+A scheme is a hypothesis, which gives every weight matrix and every vector of hidden biases a law
+and a variance. `obstruction.auditing.origin.tensor_tests` tests each tensor against them. The
+p-value of a scheme is the smallest p-value of all tests times their number (Bonferroni). The true
+scheme is therefore excluded with probability at most ``level``, whatever the size of the network.
+
+Tests cannot find everything: normal weights without biases that training has moved by less than
+about 15 % can still fit the scheme from which they were drawn.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _OTHERS: Final = (
     "sklearn_mlp:activation=logistic",
     "ntk:bias_std=1",
 )
-"""What is tried besides the default options and ``bias=zero`` and ``bias=none``."""
+"""Candidates besides those with default options, ``bias=zero`` or ``bias=none``."""
 
 _RELU_GAIN: Final = math.sqrt(2.0)
-"""The gain for ReLU, which users give hidden layers in ``xavier_*_`` and ``orthogonal_``."""
+"""The gain for ReLU, which users often pass to ``xavier_*_`` and ``orthogonal_``."""
 
 _OPTION_COST: Final = 3.0
-"""How much less likely an option makes a scheme, as a logarithm: what is rarely used is named
-after what is common, unless the weights tell them apart."""
+"""How much an option lowers the log-likelihood when schemes are ordered. A common scheme thereby
+comes before a rare one if the weights fit both equally well."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Fit:
     Attributes
     ----------
     scheme : InitScheme
-        The scheme; of several that are one and the same for this network the one with the
-        fewest options.
+        The scheme. If several are the same for this network, it is the one with the fewest
+        options.
     labels : tuple of str
-        The labels of all that are the same for this network, that of `scheme` first.
+        The labels of all schemes that are the same for this network, that of `scheme` first.
     p_value : float
         The smallest p-value of all tests times their number, at most 1.
     log_likelihood : float
-        That of the values looked at; inf if a matrix is orthogonal, as the scheme says.
+        The log-likelihood of the sampled values, inf if the scheme has an orthogonal matrix.
     """
 
     scheme: InitScheme
@@ -78,16 +78,7 @@ class Fit:
 
 
 class Misfit(NamedTuple):
-    """How far the weights of a network are from a scheme.
-
-    Attributes
-    ----------
-    p_value : float
-        The smallest p-value of all tests times their number, at most 1.
-    reason : str
-        What that test found, such as ``"the mean square of the weights of 'fc1' is 2.1 times
-        what it would be"``.
-    """
+    """The p-value of a scheme as in `Fit`, and the finding of the test that decided it."""
 
     p_value: float
     reason: str
@@ -96,8 +87,8 @@ class Misfit(NamedTuple):
 def candidates() -> tuple[InitScheme, ...]:
     """Return the schemes that `recognise` tries by default.
 
-    All named ones (but ``custom``) with their default options, with biases at zero and without
-    biases, and a few with other common options.
+    These are all named schemes except ``custom``, with their default options, with zero biases and
+    without biases, and a few schemes with other common options.
     """
     found = []
     for name in scheme_names():
@@ -128,19 +119,19 @@ def recognise(
     Parameters
     ----------
     model : Model
-        The network. Layers next to audited neurons are looked at, the last layer of the model as
-        a scheme's output layer and all others as hidden ones. Output biases, which take part in
-        no balance, are not.
+        The network. Only layers next to audited neurons are tested. The last layer of the model
+        counts as the output layer of a scheme and all others as hidden layers. Output biases are
+        not tested, because they enter no balance.
     level : float
-        The probability, at most, with which the true scheme is excluded, between 0 and 1.
+        The largest probability with which the true scheme is excluded, between 0 and 1.
     schemes : schemes or labels, optional
-        The ones to try, by default `candidates`.
+        The schemes to try, by default `candidates`.
 
     Returns
     -------
     tuple of Fit
-        Likeliest first; schemes that give all tensors of this network the same laws and variances
-        are one fit. Empty if the weights fit none, as trained ones do.
+        The likeliest first. Schemes that give all tensors of this network the same laws and
+        variances are one fit. The tuple is empty if the weights fit no scheme, as after training.
 
     Raises
     ------
@@ -161,7 +152,7 @@ def recognise(
     for one in sorted(
         tried, key=lambda one: (_cost(one), one.has_bias != biased, len(one.options))
     ):
-        groups.setdefault(tuple(tensor.what(one) for tensor in tensors), []).append(one)
+        groups.setdefault(tuple(tensor.key(one) for tensor in tensors), []).append(one)
     fits = []
     for alike in groups.values():
         found, likelihood = _misfit(alike[0], tensors)
@@ -172,19 +163,9 @@ def recognise(
 
 
 def misfit(model: Model, scheme: SchemeLike) -> Misfit:
-    """Return how plainly the weights of a network were not drawn from a scheme.
+    """Return the p-value of a scheme and the finding of the test that decided it.
 
-    Parameters
-    ----------
-    model : Model
-        The network, of which the same is looked at as by `recognise`.
-    scheme : str or InitScheme
-        Any scheme.
-
-    Raises
-    ------
-    ValueError
-        If the scheme is unknown.
+    The tested layers are those of `recognise`.
     """
     (rule,) = as_schemes(scheme)
     return _misfit(rule, _tensors(model))[0]
@@ -192,12 +173,12 @@ def misfit(model: Model, scheme: SchemeLike) -> Misfit:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor of a network and its place there."""
+    """A weight matrix or the hidden biases of a layer; ``sample`` is None without biases."""
 
     name: str
     role: str
     sample: TensorSample | None
-    fans: tuple[NDArray[np.float64], NDArray[np.float64]]  # for `LayerRule`, of no dimensions
+    fans: tuple[NDArray[np.float64], NDArray[np.float64]]  # fan-in and fan-out
 
     def rule(self, scheme: InitScheme) -> LayerRule | None:
         rules = {"hidden": scheme.hidden, "output": scheme.output, "bias": scheme.bias}
@@ -206,15 +187,15 @@ class _Tensor:
     def variance(self, rule: LayerRule) -> float:
         return float(rule.variance(*self.fans))
 
-    def what(self, scheme: InitScheme) -> tuple[str, str]:
-        """Return what decides whether two schemes are the same for this tensor."""
+    def key(self, scheme: InitScheme) -> tuple[str, str]:
+        """Return a key that is equal for two schemes if they are the same for this tensor."""
         rule = self.rule(scheme)
-        if rule is None or rule.scale == 0.0:  # which are the same for biases that are there
+        if rule is None or rule.scale == 0.0:  # the same if the tensor exists
             return ("zero" if rule is not None and self.sample is None else "none"), ""
         return rule.law.name, f"{self.variance(rule):.12g}"
 
     def compare(self, scheme: InitScheme) -> tuple[list[Finding], float]:
-        """Return what all tests find, and the log-likelihood."""
+        """Return the findings of all tests and the log-likelihood."""
         rule = self.rule(scheme)
         if self.sample is None:
             found = [] if rule is None else [Finding(0.0, lambda: f"{self.name} are missing")]
@@ -226,7 +207,7 @@ class _Tensor:
 
 
 def _tensors(model: Model) -> list[_Tensor]:
-    """Return the tensors that enter balances."""
+    """Return the tensors that enter balances, in forward order."""
     found = []
     for part in model.segments():
         for i in part:
@@ -251,8 +232,8 @@ def _misfit(scheme: InitScheme, tensors: list[_Tensor]) -> tuple[Misfit, float]:
         findings += found
         likelihood += part
         if any(finding.p_value < CERTAIN for finding in found):
-            break  # other tensors cannot make it better
-    if not findings:  # only zeros, which are as they should be
+            break  # the minimum over all tests cannot rise again
+    if not findings:  # all tensors are zero, as the scheme says
         return Misfit(1.0, "nothing is amiss"), likelihood
     worst = min(findings, key=lambda finding: finding.p_value)
     return Misfit(min(1.0, worst.p_value * len(findings)), worst.reason()), likelihood
@@ -263,7 +244,7 @@ def _cost(scheme: InitScheme) -> float:
 
 
 def _same_biases(schemes: list[InitScheme], biased: bool) -> Iterator[str]:
-    """Yield the labels of schemes, without those that only differ in biases the network lacks."""
+    """Yield the labels of schemes except those that differ only in biases the network lacks."""
     for i, one in enumerate(schemes):
         if i == 0 or one.has_bias == biased or not one.options:
             yield one.label

@@ -1,21 +1,21 @@
-"""How far the values of a tensor are from a law at a given scale.
+"""Tests of whether the values of a tensor were drawn from a law at a given scale.
 
-The tests of `compare` are exact, or asymptotic from a stated number of values on:
+The tests of `compare` are exact, or asymptotic for at least `_MANY` values:
 
-- *mean* and *mean square*: exact for normal values (the normal and the chi-square law); for bounded
-  ones by the central limit theorem, from `_MANY` values on;
+- *mean* and *mean square*: exact for normal values, which have the normal and the chi-square law;
+  for bounded values the central limit theorem is used if there are at least `_MANY`;
 - *bound*: a value beyond the bound of its law excludes the law;
-- *largest size*: exact for every law, two-sided;
-- *distribution*: Kolmogorov-Smirnov at the exact law and scale, exact up to `_MANY` values;
-- *independence*: rows (or columns) that are orthogonal to each other, as no independent ones are;
-- *alignment* with the next layer, which training brings about first of all: chi-square, exact for
-  normal weights and erring upwards for bounded ones.
+- *largest size*: the largest absolute value, exact for every law, two-sided;
+- *distribution*: Kolmogorov-Smirnov at the exact law and scale, exact below `_MANY` values;
+- *independence*: independent rows (or columns) are not all orthogonal to each other;
+- *alignment* with the next layer, the first effect of training: chi-square, exact for normal
+  weights; for bounded weights the p-value is too large.
 
-There is no test of the fourth moment: that of normal values is too heavy-tailed for its p-value to
-be right at any useful level, and the largest size and the distribution see what it would.
+The fourth moment is not tested. For normal values its distribution has such heavy tails that its
+p-value would be wrong at every useful level, and other tests detect the same deviations.
 
-Of a large tensor a part is looked at, the same one every time. Values may have been rounded to as
-few bits as bfloat16 has: the tests allow for it.
+Of a large tensor always the same part is tested. The tests allow for values that were rounded to
+bfloat16.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from obstruction.schemes.laws import (
 FloatArray: TypeAlias = NDArray[np.float64]
 
 _LARGEST_SAMPLE: Final = 2**17
-"""How many values of a tensor are looked at."""
+"""The largest number of values that are tested."""
 
 _LARGEST_SORTED: Final = 20_000
-"""How many of them the Kolmogorov-Smirnov test takes."""
+"""The largest number of values in the Kolmogorov-Smirnov test."""
 
 _MANY: Final = 1_000
-"""How many values asymptotic tests need."""
+"""The least number of values for an asymptotic test."""
 
 _ROUNDING: Final = 2.0**-8
 """The largest relative error of a value that was rounded to bfloat16."""
@@ -57,49 +57,41 @@ _ROUNDING: Final = 2.0**-8
 _OUTPUTS: Final = 4
 _PRODUCTS: Final = 1024
 _BLOCKS: Final = 8
-"""How many outputs of the next layer are looked at for alignment, how many products in all, and of
-how many blocks of columns."""
+"""The largest numbers of outputs of the next layer, of products, and of blocks of columns in the
+test of alignment."""
 
 _VECTORS: Final = 16
-"""How many rows or columns are held against each other for orthogonality."""
+"""The largest number of rows or columns in the test of independence."""
 
 CERTAIN: Final = 1e-12
-"""Below this p-value no further test is needed."""
+"""Below this p-value a law is excluded without further tests."""
 
 _BEYOND: Final = float(special.ndtr(-CUT))
 """The share of normal values on each side of the cut of truncated ones."""
 
 _LEAK: Final = (2.0 * _BEYOND) ** 4
-"""The share of truncated normal weights that Keras on PyTorch leaves untruncated: it takes the
-first of four normal draws within the cut, and the first of all if none is."""
+"""The share of truncated normal weights that Keras on PyTorch leaves untruncated. It takes the
+first of four normal draws that is within the cut, and the first draw if none is."""
 
 
 class Finding(NamedTuple):
-    """The outcome of one test.
-
-    Attributes
-    ----------
-    p_value : float
-        The probability, at most, of a finding like this if the values have the law.
-    reason : callable
-        Returns what was found, as half a sentence.
-    """
+    """The outcome of one test: an upper bound of the p-value, and a function that describes it."""
 
     p_value: float
     reason: Callable[[], str]
 
 
 class TensorSample:
-    """The values of a tensor that are looked at, and what is computed of them once.
+    """The tested values of a tensor, with statistics that are computed once.
 
     Parameters
     ----------
     name : str
-        What the tensor is called in findings, in the plural: ``"the weights of 'fc1'"``.
+        The name of the tensor in findings, in the plural: ``"the weights of 'fc1'"``.
     array : ndarray of floats
-        A matrix of shape (outputs, inputs) or a vector; only views and small copies are made.
+        A matrix of shape (outputs, inputs) or a vector.
     following : ndarray of floats, optional
-        The matrix of the next layer, of shape (its outputs, outputs).
+        The matrix of the next layer, whose number of columns is the number of outputs.
     """
 
     def __init__(
@@ -112,34 +104,34 @@ class TensorSample:
 
     @cached_property
     def values(self) -> FloatArray:
-        """Evenly spread values, all if they are few."""
+        """The tested values, evenly spread over the tensor."""
         array = self.array
         if array.ndim > 1 and not array.flags.c_contiguous:
             array = array.T  # stored as (inputs, outputs): flat without a copy
         flat = array.reshape(-1)
         step = -(-flat.size // _LARGEST_SAMPLE)
         while step > 1 and math.gcd(step, array.shape[-1]) > 1:
-            step += 1  # or only some columns would be seen
+            step += 1  # otherwise some columns would be left out
         return flat[::step].astype(np.float64)
 
     @cached_property
     def total(self) -> float:
-        """Their sum."""
+        """The sum of the values."""
         return float(self.values.sum())
 
     @cached_property
     def square(self) -> float:
-        """Their sum of squares."""
-        return float(np.einsum("i,i", self.values, self.values))  # no threads for so few
+        """The sum of squares of the values."""
+        return float(np.einsum("i,i", self.values, self.values))  # BLAS would use threads
 
     @property
     def sizes(self) -> FloatArray:
-        """Their absolute values."""
+        """The absolute values."""
         return np.abs(self.values)
 
     @cached_property
     def largest(self) -> float:
-        """Their largest size."""
+        """The largest absolute value."""
         return float(self.sizes.max(initial=0.0))
 
     @cached_property
@@ -149,12 +141,12 @@ class TensorSample:
 
     @cached_property
     def ordered(self) -> FloatArray:
-        """Fewer of them in ascending order."""
+        """At most `_LARGEST_SORTED` of the values in ascending order."""
         return np.sort(self.values[:: -(-self.values.size // _LARGEST_SORTED)])
 
     @cached_property
     def gram(self) -> FloatArray:
-        """Scalar products of a few rows of a matrix or, if there are more of these, columns."""
+        """Scalar products of a few rows of a matrix, or of columns if there are more of these."""
         rows, columns = self.array.shape
         few = self.array[:_VECTORS] if rows <= columns else self.array[:, :_VECTORS].T
         vectors = few.astype(np.float64)
@@ -162,10 +154,10 @@ class TensorSample:
 
     @cached_property
     def products(self) -> FloatArray:
-        """Products of some columns with a few rows of the next layer, made orthonormal.
+        """Products of some columns with orthonormal combinations of rows of the next layer.
 
-        Given the next layer these are independent and have the variance of the values, if the
-        values are normal and do not depend on it. Empty without a next layer.
+        If the values are normal and do not depend on the next layer, the products are independent
+        and have the variance of the values. The array is empty without a next layer.
         """
         if self.following is None:
             return np.zeros(0)
@@ -175,32 +167,19 @@ class TensorSample:
             return np.zeros(0)
         inputs, block = self.array.shape[1], _PRODUCTS // len(rows) // _BLOCKS
         columns = self.array
-        if inputs > block * _BLOCKS:  # neighbours share the lines of the cache
+        if inputs > block * _BLOCKS:  # neighbouring columns share cache lines
             starts = np.linspace(0, inputs - block, _BLOCKS).astype(np.int64)
             columns = np.hstack([columns[:, start : start + block] for start in starts])
-        # Not by BLAS: on a busy machine its threads take longer to meet than the work takes.
+        # On a busy machine, BLAS takes longer to synchronise its threads than for the work.
         result: FloatArray = np.einsum("kr,kc->rc", directions, columns.astype(np.float64))
         return result.ravel()
 
 
 def compare(tensor: TensorSample, law: Law, variance: float) -> tuple[list[Finding], float]:
-    """Hold the values of a tensor against a law of mean 0.
+    """Test the values of a tensor against a law of mean 0 and a mean square > 0.
 
-    Parameters
-    ----------
-    tensor : TensorSample
-        The values.
-    law : Law
-        The law.
-    variance : float
-        The mean square, > 0.
-
-    Returns
-    -------
-    findings : list of Finding
-        One a test.
-    log_likelihood : float
-        That of the values looked at; inf for several rows or columns if the law is orthogonal.
+    The result is a finding for each test and the log-likelihood of the values, which is inf if the
+    law is orthogonal and there are several rows or columns.
     """
     key = law, variance
     if key not in tensor._compared:
@@ -256,7 +235,7 @@ def _chi_square(n: int, square: float) -> float:
 
 
 def _bound(tensor: TensorSample, law: Law, beyond: int) -> Finding:
-    """Test that no value is beyond the bound, or no more than Keras leaves there."""
+    """Test that no value is beyond the bound, or no more than the leak of Keras explains."""
     p = 1.0 if beyond == 0 else 0.0
     if beyond and law == TRUNCATED:
         p = float(special.bdtrc(beyond - 1, tensor.values.size, _LEAK))
@@ -264,7 +243,7 @@ def _bound(tensor: TensorSample, law: Law, beyond: int) -> Finding:
 
 
 def _size(tensor: TensorSample, law: Law, std: float) -> Finding:
-    """Test the largest size: not too large, nor too small for so many values."""
+    """Test that the largest size is neither too large nor too small for the number of values."""
     n, size = tensor.values.size, tensor.largest / std
     larger = _some(n, _survival(law, size * (1.0 - _ROUNDING)))
     smaller = 1.0 - _some(n, _survival(law, size * (1.0 + _ROUNDING)))
@@ -275,12 +254,12 @@ def _size(tensor: TensorSample, law: Law, std: float) -> Finding:
 
 
 def _some(n: int, p: float) -> float:
-    """Return the probability of at least one success."""
+    """Return the probability of at least one success in n trials."""
     return 1.0 if p == 1.0 else -math.expm1(n * math.log1p(-p))
 
 
 def _survival(law: Law, size: float) -> float:
-    """Return the probability that a standardised value is at least that large."""
+    """Return the probability that a standardised value has at least the absolute value ``size``."""
     if law == UNIFORM:
         return max(0.0, 1.0 - size / law.bound)
     if law == TRUNCATED:
@@ -291,10 +270,10 @@ def _survival(law: Law, size: float) -> float:
 
 
 def _distribution(tensor: TensorSample, law: Law, std: float) -> Finding:
-    """Test the whole distribution of values that may have been rounded.
+    """Test the distribution of values that may have been rounded.
 
-    Rounding keeps their order, so the distance was at least that of the values moved back as far
-    as rounding can have moved them.
+    The distance is a lower bound of that of the values before rounding. It is found by moving each
+    value as far as rounding can have moved it.
     """
     x = tensor.ordered / std
     n = x.size
@@ -309,11 +288,11 @@ def _distribution(tensor: TensorSample, law: Law, std: float) -> Finding:
 
 
 def _distance_p_value(n: int, distance: float) -> float:
-    """Return, at least, the probability of a Kolmogorov distance of that size.
+    """Return an upper bound of the probability of a Kolmogorov distance of at least that size.
 
-    It is at most twice that of the one-sided distance. For many values its asymptotic form is
-    used (Maag and Dicaire 1971), which errs upwards in the tail: 0.5 % at p = 0.01 and 11 % at
-    p = 2e-14, for a thousand values.
+    The bound is twice the probability for the one-sided distance. From `_MANY` values on its
+    asymptotic form is used (Maag and Dicaire 1971). For 1000 values this form is too large by 0.5 %
+    at p = 0.01 and by 11 % at p = 2e-14.
     """
     if n < _MANY:
         return min(1.0, 2.0 * float(special.smirnov(n, distance)))
@@ -350,7 +329,7 @@ def _independence(tensor: TensorSample) -> Finding:
 
 
 def _alignment(tensor: TensorSample, std: float) -> Finding:
-    """Test that a layer does not depend on the next, as gradients make it do."""
+    """Test that a layer does not depend on the next layer, as gradients make it depend."""
     products = tensor.products / std
     return Finding(
         _chi_square(products.size, float(np.einsum("i,i", products, products))),
@@ -359,7 +338,7 @@ def _alignment(tensor: TensorSample, std: float) -> Finding:
 
 
 def _orthogonal(tensor: TensorSample, std: float) -> tuple[list[Finding], float]:
-    """Compare a few rows or columns with orthogonal ones of the right length."""
+    """Test that a few rows or columns are orthogonal and have the right length."""
     count, length = len(tensor.gram), std**2 * max(tensor.array.shape)
     off = np.abs(tensor.gram / length - np.eye(count)).max()
     finding = Finding(

@@ -114,25 +114,14 @@ def solve(
     active: Masks,
     extra: float = 1.0,
 ) -> tuple[list[FloatArray], int]:
-    """Return the fixed point of the map.
+    """Return the least factors >= 1 that leave every neuron with the margin.
 
-    Parameters
-    ----------
-    model, norms, inside, margin
-        The network, its norms, the links that are looked after, and the margin.
-    active : list of ndarray of bool
-        The neurons that do not have the margin. Others that lose it are found.
-    extra : float
-        A factor of the usual allowance for rounding.
+    There is one array of factors for each hidden layer. They are 1 where neurons are not looked
+    after or nothing is needed, and powers of two where a neuron touches a tensor of 16 bits. The
+    second result is the number of evaluations of the map.
 
-    Returns
-    -------
-    factors : list of ndarray of float64
-        The least factors >= 1 that leave every neuron with the margin, one array for each hidden
-        layer. They are 1 where neurons are not looked after or nothing is needed, and powers of two
-        where a neuron touches a tensor of 16 bits.
-    passes : int
-        The number of evaluations of the map.
+    ``inside`` marks the links that are looked after, and ``active`` the neurons that are known to
+    lack the margin. ``extra`` is a factor of the usual allowance for rounding.
     """
     demands = _Demands(model, norms, inside, margin, active, extra)
     x = [np.zeros(layer.outputs) for layer in model.layers[:-1]]

@@ -181,24 +181,8 @@ def find_repair(
 ) -> Repair:
     """Find a repair and check that it keeps the function, without changing the model.
 
-    Parameters
-    ----------
-    source : Model, or everything that `obstruction.audit` takes
-        The network.
-    report, margin, scope
-        As for `repair`.
-    options : ReadOptions, optional
-        What the source does not say.
-
-    Returns
-    -------
-    Repair
-        The repair, which `write_repair` carries out.
-
-    Raises
-    ------
-    ValueError
-        As for `repair`.
+    The arguments and errors are those of `repair`, where ``options`` holds its last three. The
+    source may also be a `Model`. `write_repair` carries out the repair.
     """
     check(margin, scope)
     for name, value in vars(options).items():
@@ -263,10 +247,7 @@ def write_repair(
 def _reread(source: Any, report: Report) -> Model:
     """Return the model of a report with the present values of its source.
 
-    Raises
-    ------
-    ValueError
-        If the report is not an audit of this source, or the source has changed.
+    The function raises ValueError if the report is not an audit of this source as it is now.
     """
     try:
         model = model_with(report.model, models.read_contents(source).tensors)

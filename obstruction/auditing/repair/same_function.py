@@ -25,21 +25,9 @@ def largest_difference(
     fewer the larger the network. The effect of rounding is measured: the outputs are computed once
     more with random errors in the last places of the original weights.
 
-    Parameters
-    ----------
-    model : Model
-        The network.
-    changes : mapping of str to ndarray
-        New values, in stored shape and precision, by the names of tensors.
-
-    Returns
-    -------
-    difference : float
-        The largest absolute difference of an output.
-    relative : float
-        The largest ratio of that difference to the largest output of the same run.
-    inputs : int
-        The number of inputs.
+    ``changes`` maps names of tensors to new values in stored shape and precision. The result is the
+    largest absolute difference of an output, the largest ratio of that difference to the largest
+    output of the same run, and the number of inputs.
 
     Raises
     ------
