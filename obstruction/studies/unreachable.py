@@ -86,7 +86,7 @@ def sample_unreachable(
     sampler.check_memory(workers)
     runner = Runner(sampler)
     runner.run(networks, threads=workers)
-    return _table(sampler, networks, runner.snapshot()[1].unreachable)
+    return _table(sampler, networks, runner.snapshot()[1][0])
 
 
 def _needs(sizes: tuple[int, ...], **needs: Need) -> list[tuple[int, ...]]:
