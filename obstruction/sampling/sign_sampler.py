@@ -22,7 +22,6 @@ from obstruction.sampling.interface import Sampler
 from obstruction.sampling.kernels import signs as kernels
 from obstruction.tools.workers import check_room
 
-
 SignCounts: TypeAlias = NDArray[np.int64]
 """Counts of shape ``(3, schemes, nd, nl)``.
 
