@@ -1,4 +1,4 @@
-"""What is to be sampled: the configuration of a study."""
+"""The configuration of a study, which says what is to be sampled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from obstruction.schemes import InitScheme, as_schemes
 from obstruction.tools.checks import check_axis, check_choice, check_seed
 
 PLANS: Final = ("nested", "independent")
-"""How networks are shared between cells: one serves all cells, or each cell has its own."""
+"""The sampling plans: each network serves all cells, or each cell has networks of its own."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,9 @@ class StudyConfig:
     def of(
         cls, schemes: Any, *, d: Any, l: Any, seed: Any = 0, plan: str = "nested"
     ) -> StudyConfig:
-        """Return the validated configuration of anything that describes one.
-
-        Raises
-        ------
-        ValueError
-            If an argument is out of its range.
-        """
-        return cls(
-            as_schemes(schemes),
-            check_axis("d", d),
-            check_axis("l", l),
-            check_seed(seed),
-            check_choice("plan", plan, PLANS),
-        )
+        """Return a configuration with checked arguments, whose schemes may be given by name."""
+        axes = check_axis("d", d), check_axis("l", l)
+        return cls(as_schemes(schemes), *axes, check_seed(seed), check_choice("plan", plan, PLANS))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,7 +53,7 @@ class StudyConfig:
         return np.stack([scheme.ratio(d, l) for scheme in self.schemes])
 
     def difference(self, other: StudyConfig) -> str:
-        """Return in words what differs between two configurations, or nothing."""
+        """Return in words what differs between two configurations, or "" if they are equal."""
         return "; ".join(
             f"{name} is {_shown(mine)} here and {_shown(theirs)} there"
             for name in ("schemes", "d", "l", "seed", "plan")

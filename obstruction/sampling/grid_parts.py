@@ -1,4 +1,4 @@
-"""The parts of a grid: the cells that one stream of networks serves."""
+"""The parts of a grid, each of which holds the cells that share a stream of networks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class GridPart:
     Attributes
     ----------
     path : tuple of int
-        The stream from which the networks are drawn, see `obstruction.sampling.streams`.
+        The stream of the networks, as in `obstruction.sampling.streams`.
     codes : (int, int, int)
         The laws of the hidden weights, the output weights and the hidden biases.
     independent : bool
         Whether weights are independent, so that the kernel can draw them one by one.
     where : tuple
-        The place of the cells in counts of shape ``(schemes, nd, nl)``.
+        The indices of the cells in counts of shape ``(schemes, nd, nl)``.
     grid : Grid
-        The cells as the kernels take them.
+        The cells in the form that the kernels take.
     """
 
     path: tuple[int, ...]
@@ -38,10 +38,7 @@ class GridPart:
 
 
 def grid_parts(config: StudyConfig) -> list[GridPart]:
-    """Return the parts of a study's grid: one per choice of laws, or one per cell.
-
-    All schemes of the same laws share the networks of the nested plan.
-    """
+    """Return the parts of a grid: one for all schemes of the same laws, or one for each cell."""
     everything = slice(None)
     if config.plan == "nested":
         row_cell = np.searchsorted(config.l, np.arange(1, config.l[-1] + 1)).astype(np.uint32)
@@ -74,6 +71,6 @@ def grid_parts(config: StudyConfig) -> list[GridPart]:
 
 
 def _slice(indices: list[int]) -> list[int] | slice:
-    """Return consecutive indices as a slice, which views where a list copies."""
+    """Return consecutive indices as a slice, because indexing by a slice copies nothing."""
     consecutive = indices == list(range(indices[0], indices[-1] + 1))
     return slice(indices[0], indices[-1] + 1) if consecutive else indices

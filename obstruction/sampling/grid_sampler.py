@@ -1,4 +1,4 @@
-"""The sampler of grids: count obstructed networks and pathological neurons in every cell."""
+"""The sampler that counts obstructed networks and pathological neurons in every cell of a grid."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from obstruction.sampling.kernels import networks as kernels
 from obstruction.tools.workers import check_room
 
 _ROWS_IN_FLIGHT: Final = 32_768
-"""Neurons that a kernel works on at a time; chosen by measurement, without effect on counts."""
+"""The number of neurons that a kernel works on at a time. It affects only the speed."""
 
 _LARGEST_STEP: Final = 2**31 - 1
-"""What an entry of the kernel's difference arrays can hold: a bound on neurons per tally."""
+"""The largest entry of the kernel's difference arrays, which bounds the neurons per tally."""
 
 _TABLE_BYTES: Final = 550
-"""Memory per cell of the finished table, its statistics and the text of its file."""
+"""The bytes per cell of the finished table, its statistics and the text of its file."""
 
 
 @dataclass
 class GridTally:
-    """What a worker has counted, and its working memory.
+    """The counts of a worker, and its working memory.
 
     Attributes
     ----------
     steps : list of ndarray of int32, shape (2, schemes, nd, nl + 1)
-        For each part of the grid the obstructed networks and the pathological neurons, as
+        The numbers of obstructed networks and of pathological neurons in each part of the grid, as
         differences along ``l``.
     room : Room
         The kernel's working memory.
     networks : int
-        Networks counted.
+        The number of networks counted.
     """
 
     steps: list[NDArray[np.int32]]
@@ -49,12 +49,7 @@ class GridTally:
 
 @dataclass(frozen=True)
 class GridSampler(Sampler[GridTally, Counts]):
-    """Networks of two layers, counted in all cells of a grid.
-
-    Parameters
-    ----------
-    config : StudyConfig
-    """
+    """A sampler of networks of two layers, each counted in all cells of a grid."""
 
     config: StudyConfig
 
@@ -64,16 +59,16 @@ class GridSampler(Sampler[GridTally, Counts]):
 
     @property
     def least(self) -> int:
-        """As many networks as fill a vector of the kernel."""
+        """The number of networks that fill a vector of the kernel."""
         return max(1, kernels.CHUNK // self.config.l[-1])
 
     @property
     def most(self) -> int:
-        """As many networks as have fewer than 2^31 neurons."""
+        """The number of networks that have fewer than 2^31 neurons together."""
         return max(1, _LARGEST_STEP // self.config.l[-1])
 
     def tally(self) -> GridTally:
-        """Return a tally of no network."""
+        """Return an empty tally."""
         steps = [np.zeros((2, *part.grid.thresholds.shape), np.int32) for part in self._parts]
         most = max(_ROWS_IN_FLIGHT, self.config.l[-1])
         return GridTally(steps, kernels.Room.of(most, _ROWS_IN_FLIGHT))
@@ -96,7 +91,7 @@ class GridSampler(Sampler[GridTally, Counts]):
         return True
 
     def result(self, tally: GridTally) -> Counts:
-        """Return the sums of the differences."""
+        """Return the counts, which are cumulative sums of the differences."""
         counts = Counts.zero(self.config.shape)
         for part, steps in zip(self._parts, tally.steps, strict=True):
             for table, step in zip((counts.obstructed, counts.pathological), steps, strict=True):
@@ -119,7 +114,7 @@ class GridSampler(Sampler[GridTally, Counts]):
         return shared + threads * per_thread + _TABLE_BYTES * cells
 
     def check_memory(self, threads: int) -> None:
-        """Refuse a study that this machine could not hold, with a `ValueError`."""
+        """Raise a `ValueError` if the study does not fit into the free memory."""
         schemes, nd, nl = self.config.shape
         check_room(
             f"d, l: {schemes} x {nd:,} x {nl:,} cells with up to {self.config.l[-1]:,} neurons",
@@ -129,6 +124,6 @@ class GridSampler(Sampler[GridTally, Counts]):
 
 @cache
 def compile_kernels() -> None:
-    """Have the kernels compiled or read from the disk, so that what follows is sampling alone."""
+    """Compile the kernels or read them from the disk, which should not count as sampling time."""
     small = GridSampler(StudyConfig.of("xavier_normal", d=1, l=1))
     small.count(small.tally(), 0, 1, np.zeros(1, np.uint8))

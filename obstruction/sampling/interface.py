@@ -1,7 +1,7 @@
-"""The interface of samplers: what can be counted on threads, interrupted and resumed.
+"""The interface of samplers, whose counting can run on threads, be interrupted and be resumed.
 
-A sampler says what is drawn and how it is counted. It knows nothing of threads, of how the work is
-cut into ranges, or of interruptions: `obstruction.sampling.runner` sees to these for all samplers.
+A sampler defines what is drawn and how it is counted. `obstruction.sampling.runner` divides the
+work into ranges, runs them on threads and handles interruptions, in the same way for all samplers.
 A new sampler is a frozen dataclass with two methods, `Sampler.tally` and `Sampler.count`.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 
 class Additive(Protocol):
-    """Counts or moments. Those of disjoint sets of draws add up to those of their union."""
+    """Counts or moments. The sum of those of disjoint sets of draws is that of their union."""
 
     def __add__(self, other: Any) -> Any: ...
 
@@ -28,12 +28,12 @@ Result = TypeVar("Result", bound=Additive)
 class Sampler(ABC, Generic[Tally, Result]):
     """Draws that are numbered 0, 1, 2, ... and can be counted in any ranges.
 
-    A draw is a network, or a piece of weighted samples. It depends on the sampler and on its number
-    alone. A sampler does not change and can be pickled, so that other threads, processes and
-    machines count the same.
+    A draw is a network, or a piece of weighted samples. It depends only on the sampler and on its
+    number. A sampler does not change and can be pickled. All threads, processes and machines
+    therefore obtain the same counts.
 
-    Each worker counts on a *tally* of its own and hands it over from time to time. A tally may hold
-    the counts themselves, or something else from which `result` makes them.
+    Each worker adds its draws to a *tally* of its own and hands it over from time to time. A tally
+    holds the counts themselves, or something else from which `result` makes them.
     """
 
     in_order: ClassVar[bool] = False
@@ -45,37 +45,27 @@ class Sampler(ABC, Generic[Tally, Result]):
 
     @property
     def least(self) -> int:
-        """How many draws a call of `count` should be given at least, for the sake of speed."""
+        """The smallest number of draws for which a call of `count` is fast."""
         return 1
 
     @property
     def most(self) -> int:
-        """How many draws a tally has room for."""
+        """The number of draws that a tally has room for."""
         return sys.maxsize
 
     @abstractmethod
     def tally(self) -> Tally:
-        """Return a tally of no draw."""
+        """Return an empty tally."""
 
     @abstractmethod
     def count(self, tally: Tally, start: int, stop: int, flag: NDArray[np.uint8]) -> bool:
-        """Add the draws ``start ... stop - 1`` to a tally.
+        """Add the draws ``start ... stop - 1`` to a tally, and return whether all were added.
 
-        Parameters
-        ----------
-        tally
-            What `tally` returned, with the draws that were added since.
-        start, stop : int
-            A range of draws, which may cross the blocks of `obstruction.sampling.streams`.
-        flag : ndarray of uint8, shape (1,)
-            If it becomes 1, the work should be broken off soon.
-
-        Returns
-        -------
-        bool
-            Whether all draws were added. If not, the tally is not used any more.
+        If the flag, an array of shape (1,), becomes 1, the work should be broken off soon. If not
+        all draws were added, the tally is not used any more. The range may cross the blocks of
+        `obstruction.sampling.streams`.
         """
 
     def result(self, tally: Tally) -> Result:
-        """Return the counts of a tally, which is not used any more; here the tally itself."""
+        """Return the counts of a tally, by default the tally itself. It is not used any more."""
         return cast(Result, tally)

@@ -29,23 +29,10 @@ def required_memory(d: int, l: int) -> int:
 
 
 def draw(key: NDArray[np.uint32], network: int, d: int, l: int) -> tuple[_Floats, _Floats]:
-    """Draw one network with standardised weights, whose mean square is 1.
+    """Draw one network of a block with standardised weights, whose mean square is 1.
 
-    Parameters
-    ----------
-    key : ndarray of uint32, shape (4,)
-        The key of the block.
-    network : int
-        The number of the network within the block.
-    d, l : int
-        The numbers of inputs and of hidden neurons.
-
-    Returns
-    -------
-    hidden : ndarray, shape (l, d)
-        Its rows (``l <= d``) or its columns (``l > d``) are orthogonal.
-    output : ndarray, shape (l,)
-        A vector of norm ``sqrt(l)``.
+    The hidden weights have shape ``(l, d)``, and their rows (``l <= d``) or columns (``l > d``) are
+    orthogonal. The output weights are a vector of length ``l`` and norm ``sqrt(l)``.
     """
     hidden, output = _normal(key, network, d, l)
     q, r = np.linalg.qr(hidden if l > d else hidden.T)

@@ -1,4 +1,4 @@
-"""The runner of samplers: cut the work into ranges, count them on threads, add the counts up."""
+"""The runner of samplers divides the work into ranges and counts them on threads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from obstruction.tools.workers import Stop, run_on_threads
 Range: TypeAlias = tuple[int, int]
 
 _UNIT_SECONDS: Final = 0.2
-"""How long a worker should be busy with one range of draws."""
+"""The time that a worker should need for one range of draws."""
 
 _MERGE_SECONDS: Final = 2.0
-"""How long a worker keeps its counts to itself."""
+"""The time after which a worker hands over its counts."""
 
 _GRACE_SECONDS: Final = 0.5
-"""How long an interrupted run waits for workers to finish their ranges before it drops these."""
+"""The time that workers have to finish their ranges if a run is interrupted."""
 
 
 class Runner(Generic[Result]):
@@ -31,14 +31,9 @@ class Runner(Generic[Result]):
     ----------
     sampler : Sampler
     done : iterable of (int, int)
-        Ranges ``start ... stop - 1`` of draws that were counted before.
+        Ranges ``start ... stop - 1`` of draws that were counted before. They must not overlap.
     counts
-        The counts of those.
-
-    Raises
-    ------
-    ValueError
-        If ranges overlap, or there are ranges without counts.
+        The counts of these draws, which are required if there are any.
     """
 
     def __init__(
@@ -59,7 +54,7 @@ class Runner(Generic[Result]):
     def snapshot(self) -> tuple[tuple[Range, ...], Result]:
         """Return the ranges of draws that are done, and a copy of their counts.
 
-        The two belong together at any moment, also while `run` is at work.
+        The ranges and the counts always belong together, also while `run` is at work.
         """
         nothing = self._sampler.result(self._sampler.tally())
         with self._lock:
@@ -68,7 +63,7 @@ class Runner(Generic[Result]):
 
     @property
     def counted(self) -> int:
-        """How many draws are done."""
+        """The number of draws that are done."""
         return _length(self._done)
 
     def run(
@@ -85,25 +80,20 @@ class Runner(Generic[Result]):
         Parameters
         ----------
         start, stop : int
-            The range to complete. Draws of it that were counted before are not counted again.
+            The range to complete. Draws that were counted before are not counted again.
         threads : int
-            Workers, >= 1.
+            The number of workers, >= 1.
         watch : callable, optional
-            Called from this thread now and then with the number of draws counted so far.
-        watch_seconds : float
-            How often, in seconds.
+            A function that is called from the caller's thread every ``watch_seconds`` with the
+            number of draws counted so far. An exception in it, or a `KeyboardInterrupt`, stops the
+            workers within a fraction of a second and is raised again. The counts are kept.
 
         Raises
         ------
         ValueError
-            If sums must be added in order, and a draw beyond the missing ones was counted before.
+            If sums must be added in order, but a draw after the missing ones was counted before.
         RuntimeError
-            If a sampler left draws out though nothing stopped it.
-
-        Notes
-        -----
-        An exception in ``watch``, or a `KeyboardInterrupt`, stops the workers within a fraction
-        of a second and is raised again; what was counted by then is kept.
+            If a sampler left draws out although nothing stopped it.
         """
         missing = _missing(self._done, start, stop)
         self._target = start, stop
@@ -131,7 +121,7 @@ class Runner(Generic[Result]):
             raise RuntimeError(f"draws {missing} were not counted though nothing stopped it")
 
     def _work(self, todo: _Dispenser, halt: Stop, tally: Any) -> None:
-        """Count ranges until there are no more, and hand the counts over from time to time."""
+        """Count ranges until none are left, and hand the counts over from time to time."""
         sampler = self._sampler
         most = 1 if sampler.in_order else sampler.most
         pieces: list[Range] = []
@@ -151,7 +141,7 @@ class Runner(Generic[Result]):
             self._add(pieces, sampler.result(tally))
 
     def _add(self, pieces: list[Range], counts: Result) -> None:
-        """Add the counts of ranges; if the order matters, when those before are added."""
+        """Add the counts of ranges. If the order matters, wait for those of earlier ranges."""
         with self._lock:
             heapq.heappush(self._early, (pieces, counts))
             while self._early and self._is_next(self._early[0][0][0]):
@@ -166,9 +156,9 @@ class Runner(Generic[Result]):
 
 
 class _Dispenser:
-    """Hands out ranges that keep a worker busy for a while, shorter near the end.
+    """A source of ranges, whose sizes follow the speed of the machine and are smaller at the end.
 
-    Their sizes follow the speed of the machine, which has no influence on counts.
+    The sizes have no influence on counts.
     """
 
     def __init__(self, ranges: list[Range], workers: int, least: int) -> None:
@@ -180,7 +170,7 @@ class _Dispenser:
         self.counted = 0
 
     def take(self, most: int) -> Range | None:
-        """Return the next range, of at most so many draws, or None if there is no more."""
+        """Return the next range, which has at most ``most`` draws, or None if none is left."""
         with self._lock:
             if not self._ranges:
                 return None
@@ -193,7 +183,7 @@ class _Dispenser:
             return start, end
 
     def learn(self, piece: Range, seconds: float) -> None:
-        """Note how long the counting of a range took, and adapt the size of the next ones."""
+        """Adapt the size of the next ranges to the time that the counting of a range took."""
         draws = piece[1] - piece[0]
         with self._lock:
             self.counted += draws
@@ -206,7 +196,7 @@ def _length(ranges: Iterable[Range]) -> int:
 
 
 def _merged(ranges: Iterable[Range]) -> list[Range]:
-    """Join ranges that touch, in ascending order."""
+    """Return ranges in ascending order, where those that touch are joined."""
     joined: list[Range] = []
     for start, stop in sorted(ranges):
         if joined and start < joined[-1][1]:

@@ -56,20 +56,10 @@ def graph_path() -> tuple[int, ...]:
 
 
 def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32]:
-    """Return the key of a block: the state of the descendant of ``SeedSequence(seed)`` at a path.
+    """Return the key of a block, an array of shape (4,).
 
-    Parameters
-    ----------
-    seed : int
-        The seed of the study, >= 0.
-    path : tuple of int
-        `nested_path`, `independent_path`, `tilted_path` or `graph_path`.
-    block : int
-        The number of the block, >= 0.
-
-    Returns
-    -------
-    ndarray of uint32, shape (4,)
+    The key is the state of the descendant of ``SeedSequence(seed)`` at ``path``, which is a
+    `nested_path`, `independent_path`, `tilted_path` or `graph_path`, and ``block``.
 
     Examples
     --------
@@ -84,10 +74,7 @@ def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32
 def pieces(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """Divide the networks ``start ... stop - 1`` into pieces that lie in one block each.
 
-    Yields
-    ------
-    (block, first, count) : tuple of int
-        The piece holds the networks ``first ... first + count - 1`` of the block.
+    A piece ``(block, first, count)`` holds the networks ``first ... first + count - 1`` of a block.
 
     Examples
     --------

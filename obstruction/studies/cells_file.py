@@ -57,26 +57,9 @@ def read_cells(
 ) -> tuple[Counts, RareEstimates | None]:
     """Read the counts and the estimates from weighted samples in a ``cells.csv``.
 
-    Parameters
-    ----------
-    path : path-like
-    config : StudyConfig
-        The configuration of the study that wrote the file. It determines which cells the file
-        must hold, and in which order.
-    networks : int
-        The number of networks that the study drew.
-
-    Returns
-    -------
-    counts : Counts
-    rare : RareEstimates or None
-        None if all cells were counted.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, damaged or of another study. The message names the file and the
-        first line at fault.
+    The configuration and the number of networks are those of the study that wrote the file. They
+    determine which cells the file must hold, and in which order. If the file is missing, damaged or
+    of another study, a `ValueError` names the file and the first line at fault.
     """
     try:
         data = Path(path).read_bytes()
@@ -233,10 +216,7 @@ def _first_fault(
 def _parse_line(line: str, cell: tuple[str, int, int]) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the fields of a line by the names of their columns, as text and as values.
 
-    Raises
-    ------
-    ValueError
-        If the line is not about the cell, or a field does not have the form of its column.
+    The line must be about the cell, and every field must have the form of its column.
     """
     try:
         fields = next(csv.reader([line]), [])

@@ -34,7 +34,7 @@ class ExactValues(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def exact_values(config: StudyConfig) -> ExactValues:
-    """Return the exact values of a study as read-only arrays. Those of the last one are kept."""
+    """Return the exact values of a study as read-only arrays. The last result is cached."""
     d, l = np.array(config.d)[:, None], np.array(config.l)[None, :]
     values = ExactValues(*(np.full(config.shape, np.nan) for _ in range(4)))
     for k, scheme in enumerate(config.schemes):

@@ -44,13 +44,7 @@ _MARKER: Final = ".obstruction-commit"
 
 
 def prepare(path: str | os.PathLike[str]) -> Path:
-    """Make sure that a folder exists and can be written to, and complete an interrupted commit.
-
-    Raises
-    ------
-    ValueError
-        If the path is a file, or if the folder cannot be made or written to.
-    """
+    """Make sure that a folder exists and can be written to, and complete an interrupted commit."""
     folder = _folder(path)
     with writing_to(path):
         if folder.exists() and not folder.is_dir():
@@ -63,13 +57,7 @@ def prepare(path: str | os.PathLike[str]) -> Path:
 
 
 def holds_study(path: str | os.PathLike[str]) -> bool:
-    """Return whether a folder holds a study, finished or not.
-
-    Raises
-    ------
-    ValueError
-        If the folder cannot be read.
-    """
+    """Return whether a folder, which must be readable, holds a study, finished or not."""
     folder = _folder(path)
     try:
         return any((folder / name).exists() for name in (RUN, CELLS, CHECKPOINT, _MARKER))
@@ -97,27 +85,10 @@ def save(
     pictures: Mapping[str, bytes] | None = None,
     agreement: Agreement | None = None,
 ) -> list[Path]:
-    """Write a study and its pictures to a folder, in place of the study that it holds.
+    """Write a study to a folder, in place of the study that it holds, and return the files written.
 
-    Parameters
-    ----------
-    study : Study
-    path : path-like
-        The folder, which is made if it does not exist.
-    pictures : mapping of str to bytes, optional
-        The names of further files and their contents.
-    agreement : Agreement, optional
-        The verdict to record in ``run.json``.
-
-    Returns
-    -------
-    list of Path
-        The files written.
-
-    Raises
-    ------
-    ValueError
-        If the folder cannot be written to.
+    The ``pictures`` are the names of further files and their contents. The verdict is recorded in
+    ``run.json``. The folder is made if it does not exist.
     """
     from obstruction.studies.cells_file import write_cells
 
@@ -136,11 +107,6 @@ def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool
     """Write the counts of an unfinished study, but no estimates, to a folder that is prepared.
 
     With ``replace``, the finished study that the folder holds is deleted.
-
-    Raises
-    ------
-    ValueError
-        If the folder cannot be written to.
     """
     folder, counted = Path(path), dataclasses.replace(study, rare=None)
     with writing_to(path):

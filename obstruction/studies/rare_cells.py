@@ -46,14 +46,7 @@ class RareEstimates:
 
 
 def check_estimator(config: StudyConfig, estimator: str) -> str:
-    """Return the estimator if it can be used with all schemes of a study.
-
-    Raises
-    ------
-    ValueError
-        If it is none of `ESTIMATORS`, or if it is "tilted" and the weights of a scheme depend on
-        each other.
-    """
+    """Return one of `ESTIMATORS`. With "tilted", the weights of all schemes must be independent."""
     check_choice("estimator", estimator, ESTIMATORS)
     for scheme in config.schemes:
         if estimator == "tilted" and not scheme.independent:
@@ -90,19 +83,8 @@ def estimate_rare(
 ) -> RareEstimates | None:
     """Return estimates from weighted samples in some cells, or None if there are no such cells.
 
-    Parameters
-    ----------
-    config : StudyConfig
-        The configuration of the study, whose seed is used.
-    where : ndarray of bool, shape (schemes, nd, nl)
-        The cells to estimate.
-    samples : int
-        The number of weighted samples per cell, >= 2.
-    threads : int
-        The number of worker threads, which has no influence on the result.
-    watch : callable, optional
-        A function that is called now and then with the fraction of the work that is done. If it
-        raises an exception, the work ends.
+    The cells are given by an array of shape ``(schemes, nd, nl)``. The function ``watch`` is called
+    now and then with the fraction of the work that is done. An exception in it ends the work.
     """
     total = np.count_nonzero(where)
     if not total:
@@ -124,18 +106,13 @@ def estimate_rare(
             )
         )
         done += rows.size
-    return RareEstimates(where, _joined(parts))
+    arrays: dict[str, Any] = {
+        one.name: np.concatenate([getattr(part, one.name) for part in parts])
+        for one in fields(Estimate)[1:]
+    }
+    return RareEstimates(where, Estimate(samples, **arrays))
 
 
 def _within(watch: Callable[[float], None], before: float, size: float) -> Callable[[float], None]:
     """Return a function that reports the progress of a part of the work as that of the whole."""
     return lambda share: watch(before + share * size)
-
-
-def _joined(parts: list[Estimate]) -> Estimate:
-    arrays: dict[str, Any] = {
-        one.name: np.concatenate([getattr(part, one.name) for part in parts])
-        for one in fields(Estimate)
-        if one.name != "samples"
-    }
-    return Estimate(parts[0].samples, **arrays)

@@ -1,4 +1,4 @@
-"""Replay: the weights of a network that was counted are drawn again."""
+"""Replay, which draws the weights of a counted network again."""
 
 from __future__ import annotations
 

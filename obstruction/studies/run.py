@@ -1,6 +1,6 @@
-"""Making a study: check the arguments, count networks, and weigh samples of rare cells.
+"""The making of a study, by `obstruction.sample` and by the command ``obstruction run``.
 
-Both `obstruction.sample` and the command ``obstruction run`` make their studies here.
+The arguments are checked, networks are counted, and rare cells are estimated by weighted samples.
 """
 
 from __future__ import annotations
@@ -22,34 +22,18 @@ from obstruction.tools.workers import resolve_threads
 
 
 class StudyRun:
-    """A study in the making.
-
-    Parameters
-    ----------
-    config : StudyConfig
-    networks : int
-        How many networks to reach in every cell, >= 1.
-    threads : int, optional
-    estimator : {"direct", "tilted", "auto"}
-    samples : int
-        As for `sample`.
-    prior : Study, optional
-        A study of the same configuration that is to be continued.
+    """A study in the making. The arguments and their errors are those of `sample`.
 
     Attributes
     ----------
     prior : Study or None
+        A study of the same configuration that is continued.
     target : int
-        The networks to reach.
+        The number of networks to reach in every cell.
     threads : int
-        Workers; not more than there are cores.
+        The number of workers, which is at most the number of cores.
     seconds : float
-        How long the counting has taken, that of the prior study included.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range, or the grid does not fit into memory.
+        The time that the counting has taken, including that of the prior study.
     """
 
     def __init__(
@@ -77,31 +61,12 @@ class StudyRun:
             self.seconds = prior.seconds
 
     @classmethod
-    def resume(
-        cls,
-        out: str,
-        prior: Study,
-        given: Mapping[str, Any],
-        **options: Any,
-    ) -> StudyRun:
-        """Continue a study.
+    def resume(cls, out: str, prior: Study, given: Mapping[str, Any], **options: Any) -> StudyRun:
+        """Continue the study in the folder ``out``.
 
-        Parameters
-        ----------
-        out : str
-            The folder that holds it, for messages.
-        prior : Study
-        given : mapping
-            Arguments of `StudyConfig.of`, which must describe the same study.
-        **options
-            Arguments of `StudyRun`. The number of networks, the estimator and the number of samples
-            are by default the study's own.
-
-        Raises
-        ------
-        ValueError
-            If another study is described, the networks to reach are fewer than those counted, or an
-            argument is out of its range.
+        The arguments ``given`` for `StudyConfig.of` must describe the same study. The ``options``
+        are arguments of `StudyRun`. The number of networks, the estimator and the number of samples
+        are by default those of the study. The number of networks must not be less than was counted.
         """
         mine = prior.config
         own = {name: getattr(mine, name) for name in ("schemes", "d", "l", "seed", "plan")}
@@ -123,12 +88,12 @@ class StudyRun:
 
     @property
     def counted(self) -> int:
-        """Networks counted so far, those of the prior study included."""
+        """The number of networks counted so far, including those of the prior study."""
         return self._runner.counted
 
     @property
     def finished(self) -> bool:
-        """Whether the prior study holds all that is asked for."""
+        """Whether the prior study has everything that was asked for."""
         return (
             self.prior is not None
             and self.prior.networks >= self.target
@@ -136,31 +101,18 @@ class StudyRun:
         )
 
     def study(self) -> Study:
-        """Return the study as far as it is counted, without estimates of rare cells."""
+        """Return the study with the counts so far and without estimates of rare cells."""
         done, counts = self._runner.snapshot()
-        return Study(
-            self._config,
-            counts,
-            done,
-            self.target,
-            self.seconds,
-            self.threads,
-            self._estimator,
-            self._samples,
-        )
+        made = (self.target, self.seconds, self.threads, self._estimator, self._samples)
+        return Study(self._config, counts, done, *made)
 
     def count(
         self, watch: Callable[[int], None] = lambda networks: None, *, progress: bool = False
     ) -> None:
-        """Count the networks that are missing.
+        """Count the networks that are missing, and show a bar on the terminal if asked to.
 
-        Parameters
-        ----------
-        watch : callable, optional
-            Called now and then with the number of networks counted so far. An exception in it, or
-            a `KeyboardInterrupt`, ends the counting; what was counted is kept.
-        progress : bool
-            Whether to show a bar on the terminal.
+        The function ``watch`` is called now and then with the number of networks counted so far. An
+        exception in it, or a `KeyboardInterrupt`, ends the counting. The counts are kept.
         """
         compile_kernels()
         before, begun = self.seconds, time.perf_counter()
@@ -177,13 +129,7 @@ class StudyRun:
                 self.seconds = before + time.perf_counter() - begun
 
     def weigh(self, *, progress: bool = False) -> Study:
-        """Return the counted study with its rare cells estimated.
-
-        Parameters
-        ----------
-        progress : bool
-            Whether to show a bar on the terminal.
-        """
+        """Return the counted study with estimates of its rare cells."""
         with _bar(progress, 100, unit="%") as move:
             return self.study().with_rare(
                 threads=self.threads, watch=lambda share: move(int(100 * share))
@@ -193,7 +139,7 @@ class StudyRun:
 def _bar(
     shown: bool, total: int, start: int = 0, unit: str = " networks"
 ) -> AbstractContextManager[Callable[[int], None]]:
-    """Return a progress bar, or what takes its place if none is to be shown."""
+    """Return a progress bar, or a substitute that does nothing if no bar is to be shown."""
     if not shown:
         return nullcontext(lambda number: None)
     from obstruction.tools.progress import Bar
@@ -219,27 +165,29 @@ def sample(
     Parameters
     ----------
     schemes : str, InitScheme, or several of them
-        Names, labels with options (``"kaiming_normal:mode=fan_out"``) or schemes.
+        The schemes, their names, or labels with options (``"kaiming_normal:mode=fan_out"``).
     d, l : int or iterable of int
         The numbers of inputs and of hidden neurons, each >= 1.
     networks : int
-        Networks per cell, >= 1; whole floats such as ``1e6`` are taken.
+        The number of networks per cell, >= 1. Integral floats such as ``1e6`` are allowed.
     seed : int
         The seed, >= 0. The same seed gives the same counts on any number of threads.
     plan : {"nested", "independent"}
-        ``"nested"``: each network is the leading part of one large one, which serves all cells
-        and all schemes of one law; every cell has its exact binomial count, cells depend on each
-        other. ``"independent"``: each cell draws its own networks, which is far slower.
+        With ``"nested"``, all cells, and all schemes of the same laws, share large networks and use
+        the leading part of each. The count of every cell then has its exact binomial law, but the
+        cells depend on each other. With ``"independent"``, each cell draws networks of its own,
+        which is far slower.
     threads : int, optional
-        Workers, >= 1; by default all cores this process may use. More are not used, with a
-        warning.
+        The number of workers, >= 1. The default is the number of cores that this process may use,
+        and a larger number is reduced to it with a warning.
     estimator : {"direct", "tilted", "auto"}
-        ``"direct"``: every cell's estimate is its rate of obstructed networks. ``"tilted"``: it
-        comes from weighted samples (`obstruction.sampling.rare.estimate`), which see probabilities
-        of any size. ``"auto"``: counts where some 100 pathological neurons are to be expected,
-        weighted samples elsewhere. Counts are made in any case.
+        With ``"direct"``, the estimate of every cell is its rate of obstructed networks. With
+        ``"tilted"``, it comes from weighted samples (`obstruction.sampling.rare.estimate`), which
+        can estimate probabilities of any size. With ``"auto"``, it comes from weighted samples only
+        in cells in which fewer than 100 pathological neurons are expected. Networks are counted
+        in all cells in any case.
     samples : int
-        Weighted samples per cell, >= 2.
+        The number of weighted samples per cell, >= 2.
     progress : bool
         Whether to show a bar on the terminal.
 

@@ -1,4 +1,4 @@
-"""Studies: the counts of a sampled grid, its table, and its verdict on the exact values."""
+"""Studies, which hold the counts of a sampled grid and give its table and its verdict."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The counts of a sampled grid and what follows from them. Made by `sample` and `load`.
+    """The counts of a sampled grid, as `sample` and `load` return them.
 
     Attributes
     ----------
     config : StudyConfig
-        Schemes, axes, seed and plan.
+        The schemes, axes, seed and plan.
     counts : Counts
         Integer counts of shape ``(schemes, nd, nl)``.
     done : tuple of (int, int)
-        The ranges ``start ... stop - 1`` of networks that were counted; one range unless the run
-        was interrupted.
+        The ranges ``start ... stop - 1`` of networks that were counted. There is a single range
+        unless the run was interrupted.
     target : int
-        How many networks were asked for.
+        The number of networks that were asked for.
     seconds : float
-        How long the sampling took.
+        The time that the sampling took.
     threads : int
-        On how many threads it ran last.
+        The number of threads on which it ran last.
     estimator : {"direct", "tilted", "auto"}
-        Which cells are, or are to be, estimated from weighted samples instead of counts.
+        Which cells are estimated from weighted samples instead of counts, as in `sample`.
     samples : int
-        How many weighted samples such a cell gets.
+        The number of weighted samples in such a cell.
     rare : RareEstimates, optional
-        The estimates of these cells; None until they are made, or if there is no such cell.
+        The estimates of these cells, or None if they are not made yet or there is no such cell.
     """
 
     config: StudyConfig
@@ -63,16 +63,18 @@ class Study:
 
     @property
     def networks(self) -> int:
-        """Networks drawn per cell."""
+        """The number of networks drawn per cell."""
         return self.counts.networks
 
     @property
     def complete(self) -> bool:
-        """Whether all networks asked for were drawn."""
+        """Whether all networks that were asked for were drawn."""
         return self.networks >= self.target
 
     def table(self) -> pd.DataFrame:
-        """Return the tidy table, one row a cell; `obstruction.studies.table.COLUMNS` explains it.
+        """Return the tidy table, which has one row for each cell.
+
+        The columns are explained in `obstruction.studies.table.COLUMNS`.
 
         Raises
         ------
@@ -91,12 +93,12 @@ class Study:
         return self._table.copy(deep=False)  # pandas copies what is changed
 
     def agreement(self, *, level: float = 1e-3) -> Agreement:
-        """Return the verdict on estimates against exact values; see `obstruction.studies.verdict`.
+        """Return the verdict of `obstruction.studies.verdict` on the exact values.
 
         Parameters
         ----------
         level : float
-            The family-wise false-alarm rate, between 0 and 1.
+            The probability, between 0 and 1, of the verdict "disagrees" if they are all right.
         """
         from obstruction.studies.verdict import agreement
 
@@ -105,14 +107,9 @@ class Study:
     def with_rare(
         self, *, threads: int = 1, watch: Callable[[float], None] = lambda share: None
     ) -> Study:
-        """Return the study with its rare cells estimated, as its ``estimator`` says.
+        """Return the study with the estimates that its ``estimator`` asks for.
 
-        Parameters
-        ----------
-        threads : int
-            Without influence on the result.
-        watch : callable, optional
-            Called now and then with the share of the work that is done; an exception ends it.
+        The arguments are those of `obstruction.studies.rare_cells.estimate_rare`.
         """
         where = rare_cells(self.config, self.networks, self.estimator)
         rare = estimate_rare(self.config, where, samples=self.samples, threads=threads, watch=watch)
@@ -127,7 +124,7 @@ class Study:
         return table.build(self.config, self.counts, self.rare)
 
     def describe(self) -> str:
-        """Return two lines that say which study this is."""
+        """Return two lines that name the schemes, the grid, the networks, the plan and the seed."""
         config = self.config
         state = "" if self.complete else f" of {self.target:,} (interrupted)"
         _, nd, nl = config.shape

@@ -58,28 +58,16 @@ ROWS_AT_A_TIME: Final = 100_000
 
 
 def build(config: StudyConfig, counts: Counts, rare: RareEstimates | None = None) -> pd.DataFrame:
-    """Return the table of counts and estimates.
+    """Return the table of counts and estimates, with `COLUMNS`.
 
-    Parameters
-    ----------
-    config : StudyConfig
-    counts : Counts
-    rare : RareEstimates, optional
-        Estimates from weighted samples, which replace those from the counts in some cells.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns are `COLUMNS`. The rows are in the order of the schemes, then of ``d``, then of
-        ``l``.
+    The rows are in the order of the schemes, then of ``d``, then of ``l``. The estimates from
+    weighted samples replace those from the counts in some cells.
     """
     schemes, nd, nl = config.shape
     labels = [scheme.label for scheme in config.schemes]
     d = np.broadcast_to(np.array(config.d, np.int64)[None, :, None], config.shape).ravel()
     l = np.broadcast_to(np.array(config.l, np.int64)[None, None, :], config.shape).ravel()
-    p_neuron, log_p_neuron, p_network, log_p_network = (
-        part.ravel() for part in exact_values(config)
-    )
+    p_neuron, log_p_neuron, p_network, log_p_network = map(np.ravel, exact_values(config))
     n = counts.networks
     obstructed, pathological = counts.obstructed.ravel(), counts.pathological.ravel()
     neurons = n * l
@@ -122,9 +110,8 @@ def build(config: StudyConfig, counts: Counts, rare: RareEstimates | None = None
             columns[f"log10_{name}"] = np.log10(columns[name])
     if rare is not None:
         _replace_estimates(columns, rare, l, log_p_neuron)
-    columns["estimator"] = pd.Categorical.from_codes(
-        columns["estimator"], pd.Index(list(CELL_ESTIMATORS))
-    )
+    estimators = pd.Index(list(CELL_ESTIMATORS))
+    columns["estimator"] = pd.Categorical.from_codes(columns["estimator"], estimators)
     return pd.DataFrame(columns, columns=list(COLUMNS))
 
 

@@ -1,7 +1,7 @@
-"""Targets out of reach: how often counted networks miss a needed sign, and the exact values.
+"""Counts of networks that cannot reach a target, held against the exact probabilities.
 
-`obstruction.sampling.sign_sampler` counts the networks whose frozen output weights leave too few
-of a needed sign; `obstruction.exact.unreachable_probability` computes how often that happens.
+`obstruction.sampling.sign_sampler` counts the networks in which too many output weights are frozen
+with the wrong sign. `obstruction.exact.unreachable_probability` computes their probability.
 """
 
 from __future__ import annotations
@@ -46,21 +46,24 @@ def sample_unreachable(
     d, l : int or iterable of int
         The numbers of inputs and of hidden neurons, each >= 1.
     positive, negative : int or callable
-        How many output weights of either sign the target needs at least, as a number or as a
-        function of ``l``, for example ``lambda l: l // 2``; together at most ``l``.
+        The least numbers of positive and of negative output weights that the target needs, each as
+        a number or as a function of ``l``, for example ``lambda l: l // 2``. Their sum is at most
+        ``l``.
     networks : int
-        Networks per cell, >= 1; the same networks as `obstruction.sample` draws with this seed.
+        The number of networks per cell, >= 1. They are the networks that `obstruction.sample` draws
+        with the same seed.
     seed : int
         The seed, >= 0.
     threads : int, optional
-        Workers, >= 1; by default all cores this process may use.
+        The number of workers, >= 1. The default is the number of cores that this process may use.
 
     Returns
     -------
     pandas.DataFrame
-        One row a cell: ``scheme, d, l, positive, negative, networks, unreachable``, the rate
-        ``empirical`` with its 95 % Clopper-Pearson interval ``ci_low, ci_high``, the ``exact``
-        probability, and the distance ``z`` and exact two-sided ``p_value`` between the two.
+        One row for each cell, with the columns ``scheme, d, l, positive, negative, networks`` and
+        ``unreachable``, the rate ``empirical`` and its 95 % Clopper-Pearson interval ``ci_low,
+        ci_high``, the ``exact`` probability, and the z-score ``z`` and exact two-sided ``p_value``
+        of the rate under it.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def sample_unreachable(
     sampler.check_memory(workers)
     runner = Runner(sampler)
     runner.run(networks, threads=workers)
-    return _table(sampler, networks, runner.snapshot()[1].unreachable)
+    return _table(sampler, networks, runner.snapshot()[1][0])
 
 
 def _needs(sizes: tuple[int, ...], **needs: Need) -> list[tuple[int, ...]]:

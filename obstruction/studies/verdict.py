@@ -33,20 +33,21 @@ _WORST: Final = 10
 
 
 class Sensitivity(NamedTuple):
-    """The relative errors of an exact value that a run would have exposed, in one kind of test.
+    """The relative errors of the exact values that a run would have exposed in one kind of test.
 
     Attributes
     ----------
     smallest : float
-        In the cell that sees most, among those with a probability of at most 1/2 if there are any.
+        The smallest error that any cell would have exposed. Cells with a probability above 1/2 are
+        considered only if there are no others.
     scheme, d, l
-        That cell.
+        The cell that would have exposed it.
     median : float
-        Over the cells that would have exposed an error of some size; of no meaning for a grid that
-        is mostly rare events.
+        The median of the smallest errors of the cells that would have exposed any. It means little
+        for a grid of mostly rare events.
     within_tenth, seeing, cells : int
-        The number of cells that would have exposed an error of 10 %, one of some size, and of all
-        tested cells.
+        The numbers of cells that would have exposed an error of 10 %, of cells that would have
+        exposed an error of any size, and of all tested cells.
     """
 
     smallest: float
@@ -61,15 +62,15 @@ class Sensitivity(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Agreement(Verdict):
-    """What the counts of a run say about the exact values. Made by `agreement`.
+    """The verdict on the exact values, as `agreement` returns it.
 
-    The subjects of the `obstruction.sampling.inference.verdict.Verdict` are the cells: ``rejected``
-    counts the cells in which at least one test rejects.
+    The subjects of the `obstruction.sampling.inference.verdict.Verdict` are the cells, so
+    ``rejected`` is the number of cells in which at least one test rejects.
 
     Attributes
     ----------
     power : float
-        An error is called detectable if the run would have exposed it at least this often.
+        The probability with which a run exposes an error that is called detectable.
     """
 
     power: float
@@ -84,7 +85,7 @@ class Agreement(Verdict):
 
     @property
     def untested(self) -> int:
-        """The number of cells without any test: no exact value, or no network."""
+        """The number of cells without any test, as they have no exact value or no network."""
         return int(np.count_nonzero(np.isnan(self.smallest_of_each)))
 
     @property
@@ -97,17 +98,17 @@ class Agreement(Verdict):
     def adjusted(self) -> pd.DataFrame:
         """The columns ``p_adjusted`` and ``p_adjusted_neuron`` on the index of the table.
 
-        They hold Holm's adjusted p-values of every cell; NaN where there is no test.
+        They hold Holm's adjusted p-values of every cell, or NaN if a cell has no test.
         """
         columns = [f"p_adjusted{ending}" for ending in _ENDINGS.values()]
         return pd.DataFrame(self.p_adjusted.T, self._table.index, columns)
 
     @cached_property
     def worst(self) -> pd.DataFrame:
-        """The ten tests with the smallest p-values; among equal ones, those furthest out first.
+        """The ten tests with the smallest p-values and, among equal ones, the largest ``|z|``.
 
-        Columns ``scheme, d, l, networks, test`` ("network" or "neuron"), ``estimator, observed,
-        exact, z, p_value, p_adjusted``.
+        The columns are ``scheme, d, l, networks, test`` ("network" or "neuron"), ``estimator,
+        observed, exact, z, p_value, p_adjusted``.
         """
         tests = list(_tests(self._table))
         whole = _Test("", *(np.concatenate(parts) for parts in list(zip(*tests, strict=True))[1:]))
@@ -136,30 +137,25 @@ class Agreement(Verdict):
     def detectable(self) -> pd.DataFrame:
         """The smallest relative errors of ``P`` and ``p`` that each cell would have exposed.
 
-        Columns ``detectable`` and ``detectable_neuron`` on the index of the table: the exact value
-        being too low or too high by this fraction of itself leads to the verdict "disagrees" with
-        probability `power` or more, by this cell alone. Infinite if no error does, NaN without a
-        test. Computed when first asked for.
+        The columns are ``detectable`` and ``detectable_neuron``, on the index of the table. If an
+        exact value is too low or too high by this fraction of itself, this cell alone leads to the
+        verdict "disagrees" with probability `power` or more. The fraction is infinite if no error
+        does so, and NaN if there is no test.
         """
-        return pd.DataFrame(
-            {
-                f"detectable{test.ending}": test.detectable(
-                    self.level / max(self.tests, 1), self.power
-                )
-                for test in _tests(self._table)
-            },
-            index=self._table.index,
-        )
+        alpha = self.level / max(self.tests, 1)
+        tests = list(_tests(self._table))
+        errors = {f"detectable{test.ending}": test.detectable(alpha, self.power) for test in tests}
+        return pd.DataFrame(errors, index=self._table.index)
 
     @cached_property
     def sensitivity(self) -> dict[str, Sensitivity]:
-        """The summary of `detectable` by kind of test; a kind that sees nothing is left out."""
+        """The summary of `detectable` for each kind of test that would have exposed any error."""
         found = {}
         for test, ending in _ENDINGS.items():
             errors = self.detectable[f"detectable{ending}"].to_numpy()
             seen = np.isfinite(errors)
             if seen.any():
-                # Where P is near 1, hardly any error of p changes it: a poor example.
+                # A cell with P near 1 is a poor example, as hardly any error of p changes P.
                 likely = self._table[f"exact{ending}"].to_numpy() > 0.5
                 fair = seen & ~likely if (seen & ~likely).any() else seen
                 best = int(np.argmin(np.where(fair, errors, np.inf)))
@@ -177,7 +173,7 @@ class Agreement(Verdict):
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the verdict and its grounds as plain values that JSON can hold."""
+        """Return the verdict and the reasons for it as values that JSON can hold."""
         worst = self.worst.iloc[0].to_dict() if len(self.worst) else None
         return {
             "verdict": self.verdict,
@@ -242,16 +238,16 @@ class Agreement(Verdict):
 
 
 def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -> Agreement:
-    """Judge whether the counts in a table and its exact values tell the same story.
+    """Judge whether the counts in a table agree with its exact values.
 
     Parameters
     ----------
     table : DataFrame
-        One row a cell, with the columns ``scheme, d, l``, the counts ``networks, obstructed,
-        pathological`` and the exact values ``exact, exact_neuron`` (NaN where there is none). If it
-        has ``p_value`` and ``p_value_neuron`` they are believed, otherwise they are computed. If it
-        has ``estimator``, rows that say "tilted" are judged by ``empirical_neuron, z_neuron,
-        relative_error_neuron`` and ``p_value_neuron`` instead of their counts.
+        One row for each cell, with the columns ``scheme, d, l``, the counts ``networks, obstructed,
+        pathological`` and the exact values ``exact, exact_neuron``, which may be NaN. The columns
+        ``p_value`` and ``p_value_neuron`` are optional. Without them, p-values are computed. If
+        there is a column ``estimator``, its rows "tilted" are judged by ``empirical_neuron,
+        z_neuron, relative_error_neuron`` and ``p_value_neuron`` instead of their counts.
     level : float
         The largest probability of the verdict "disagrees" if every exact value is right, strictly
         between 0 and 1.
@@ -265,8 +261,8 @@ def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -
     Raises
     ------
     ValueError
-        If a column is missing, a count or a probability is impossible, a p-value is missing where
-        there is an exact value, or ``level`` or ``power`` is out of range.
+        If a column is missing, a count or a probability is impossible, a p-value is missing in a
+        row with an exact value, or ``level`` or ``power`` is out of range.
 
     Examples
     --------
@@ -276,15 +272,6 @@ def agreement(table: pd.DataFrame, *, level: float = 1e-3, power: float = 0.9) -
     >>> agreement(table).verdict
     'agrees'
     """
-    _check(table, level, power)
-    table = table[
-        [name for name in table.columns if name in (*_REQUIRED, *_P_VALUES, *_TILTED)]
-    ]  # a copy
-    p_values = np.stack([_p_values(table, test) for test in _tests(table)])
-    return Agreement(level, p_values, power, table)
-
-
-def _check(table: pd.DataFrame, level: float, power: float) -> None:
     wanted = (*_REQUIRED, *(_TILTED if "estimator" in table.columns else ()))
     missing = [name for name in wanted if name not in table.columns]
     if missing:
@@ -295,13 +282,17 @@ def _check(table: pd.DataFrame, level: float, power: float) -> None:
         raise ValueError(
             f"level = {level!r}, power = {power!r}: power must be strictly between level and 1"
         )
+    names = [name for name in table.columns if name in (*_REQUIRED, *_P_VALUES, *_TILTED)]
+    table = table[names]  # a copy
+    p_values = np.stack([_p_values(table, test) for test in _tests(table)])
+    return Agreement(level, p_values, power, table)
 
 
 class _Test(NamedTuple):
-    """One kind of test in all cells; ``exact`` is NaN where there is none.
+    """One kind of test in all cells, where ``exact`` is NaN in cells without a test.
 
-    ``events`` of ``trials`` are counted, except in the cells that are ``tilted``: these have an
-    ``estimate``, its distance ``z`` from the exact value, and its relative standard ``error``.
+    In most cells, ``events`` of ``trials`` are counted. Cells that are ``tilted`` have instead an
+    ``estimate``, its z-score ``z`` under the exact value, and its relative standard ``error``.
     """
 
     ending: str
@@ -314,12 +305,12 @@ class _Test(NamedTuple):
     error: FloatArray
 
     def detectable(self, alpha: float, power: float) -> FloatArray:
-        """Return the smallest relative error of the exact value that is found so often."""
+        """Return the smallest relative errors of the exact values that are found so often."""
         direct = np.where(self.tilted, np.nan, self.exact)
         found = detectable(self.trials, direct, alpha=alpha, power=power).either
         sure = special.ndtri(1.0 - alpha / 2.0) + special.ndtri(power)
         tested = self.tilted & ~np.isnan(self.exact)
-        seen = np.where(self.error > 0.0, sure * self.error, np.inf)  # 0: certain, nothing to see
+        seen = np.where(self.error > 0.0, sure * self.error, np.inf)  # 0: certain
         return np.where(tested, seen, found)
 
 
@@ -332,7 +323,7 @@ def _tests(table: pd.DataFrame) -> Iterator[_Test]:
     columns = {"": ("obstructed", networks), "_neuron": ("pathological", networks * table["l"])}
     for ending, (events, trials) in columns.items():
         exact = table[f"exact{ending}"].to_numpy(dtype=np.float64)
-        # a test of p is one of P, so one is enough
+        # From weighted samples, a test of p is also a test of P, so only p is tested.
         exact = np.where((networks > 0) & ~(tilted & (ending == "")), exact, np.nan)
         weighted = [empty] * 3
         if tilted.any() and ending:
@@ -356,7 +347,7 @@ def _error_in_words(error: float) -> str:
 
 
 def _rate(row: pd.Series[Any], name: str) -> str:
-    """Write a rate; a weighted one that underflowed is not 0."""
+    """Return a rate as text. A weighted rate of 0 has underflowed."""
     tiny = row["estimator"] == "tilted" and row[name] == 0.0
     return "< 1e-308" if tiny else f"{row[name]:.6g}"
 

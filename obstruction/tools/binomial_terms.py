@@ -22,18 +22,10 @@ def log_binomial_term(
 ) -> FloatArray:
     """Return ``log P(K = k)`` of a binomial law by Loader's formula.
 
-    Parameters
-    ----------
-    k, n : ndarray of float64
-        Whole numbers, ``0 <= k <= n``.
-    p, log_p : ndarray of float64
-        The probability of each event, in (0, 1), and its logarithm, which may be exact where ``p``
-        underflows.
-    off : ndarray of float64
-        ``k - n p``. The caller knows best how to compute it without cancellation.
+    The counts ``0 <= k <= n`` are whole numbers, and ``0 < p < 1``. The logarithm ``log_p`` may be
+    exact where ``p`` underflows. The difference ``off`` is ``k - n p``, because only the caller can
+    compute it without cancellation.
 
-    Notes
-    -----
     Let ``e(x)`` be ``log x!`` minus Stirling's formula for it, and ``D(x, m)`` the deviance
     ``x log(x / m) - (x - m)``. Then (C. Loader, "Fast and accurate computation of binomial
     probabilities", 2000)

@@ -1,12 +1,17 @@
-"""Checks of arguments, which return the value in its proper type or tell what is allowed."""
+"""Checks of arguments.
+
+Each check returns the value in its proper type. If the value is not allowed, it raises a
+`ValueError` that names the argument, its value and what is allowed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import numbers
 import sys
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, Final
 
 import numpy as np
@@ -28,12 +33,9 @@ _CELL_BYTES: Final = 100
 
 
 def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
-    """Return a whole number that is given as an int, an integral float (1e6) or a NumPy scalar.
+    """Return a whole number between ``least`` and ``most``.
 
-    Raises
-    ------
-    ValueError
-        If it is not a whole number between ``least`` and ``most``.
+    It may be given as an int, as an integral float such as 1e6, or as a NumPy scalar.
     """
     number = _whole(value)
     if number is None or not least <= number <= most:
@@ -43,20 +45,7 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_CO
 
 
 def check_axis(name: str, values: Any) -> tuple[int, ...]:
-    """Return sizes as an ascending tuple without repetitions.
-
-    Parameters
-    ----------
-    name : str
-        The name of the argument, for the error.
-    values : int or iterable of int
-        One size or several, each >= 1.
-
-    Raises
-    ------
-    ValueError
-        If there is no size, or if one is not a whole number >= 1.
-    """
+    """Return one or several sizes >= 1 as an ascending tuple without repetitions."""
     if isinstance(values, np.ndarray):
         check_length(name, values.size)
         values = np.atleast_1d(values).tolist()
@@ -71,13 +60,7 @@ def check_axis(name: str, values: Any) -> tuple[int, ...]:
 
 
 def check_length(name: str, length: int) -> int:
-    """Return the number of sizes along an axis.
-
-    Raises
-    ------
-    ValueError
-        If it exceeds `LARGEST_AXIS`. The message states how much memory it would need.
-    """
+    """Return the number of sizes along an axis, which must not exceed `LARGEST_AXIS`."""
     if length > LARGEST_AXIS:
         raise ValueError(
             f"{name}: {length:,} sizes would need {length * _CELL_BYTES / 2**30:,.1f} GiB "
@@ -87,82 +70,34 @@ def check_length(name: str, length: int) -> int:
 
 
 def check_seed(value: Any) -> int:
-    """Return a seed as an int.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number from 0 to `LARGEST_SEED`.
-    """
+    """Return a seed, a whole number from 0 to `LARGEST_SEED`."""
     return check_count("seed", value, least=0, most=LARGEST_SEED)
 
 
 def check_probability(name: str, value: Any, *, below: float = 1.0) -> float:
-    """Return a number as a float.
-
-    Raises
-    ------
-    ValueError
-        If it is not strictly between 0 and ``below``.
-    """
-    number = _real(value)
-    if not 0.0 < number < below:
-        raise ValueError(
-            f"{name} = {value!r}: must be a number between 0 and {below:g}, both excluded"
-        )
-    return number
+    """Return a number strictly between 0 and ``below`` as a float."""
+    allowed = f"a number between 0 and {below:g}, both excluded"
+    return _real(name, value, lambda number: 0.0 < number < below, allowed)
 
 
 def check_share(name: str, value: Any) -> float:
-    """Return a number from 0 to 1, both included.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    number = _real(value)
-    if not 0.0 <= number <= 1.0:
-        raise ValueError(f"{name} = {value!r}: must be a number from 0 to 1")
-    return number
+    """Return a number from 0 to 1, both included, as a float."""
+    return _real(name, value, lambda number: 0.0 <= number <= 1.0, "a number from 0 to 1")
 
 
 def check_rtol(value: Any) -> float:
-    """Return a relative tolerance ``rtol``, a number from 0 to below 1.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    number = _real(value)
-    if not 0.0 <= number < 1.0:
-        raise ValueError(f"rtol = {value!r}: must be a number from 0 to below 1")
-    return number
+    """Return a relative tolerance ``rtol``, a number from 0 to below 1, as a float."""
+    return _real("rtol", value, lambda number: 0.0 <= number < 1.0, "a number from 0 to below 1")
 
 
 def check_tolerance(value: Any) -> float:
-    """Return an absolute ``tolerance``, a finite number of at least 0.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    number = _real(value)
-    if not 0.0 <= number < math.inf:
-        raise ValueError(f"tolerance = {value!r}: must be a finite number of at least 0")
-    return number
+    """Return an absolute ``tolerance``, a finite number of at least 0, as a float."""
+    allowed = "a finite number of at least 0"
+    return _real("tolerance", value, lambda number: 0.0 <= number < math.inf, allowed)
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """Return a word.
-
-    Raises
-    ------
-    ValueError
-        If it is none of those allowed. The message suggests the most similar one.
-    """
+    """Return a word that is one of those allowed. Otherwise, the error suggests a similar one."""
     words = tuple(allowed)
     if value not in words:
         choice = f"must be one of {', '.join(words)}{suggestion(str(value), words)}"
@@ -184,12 +119,12 @@ def _length(values: Any) -> int:
         return sys.maxsize
 
 
-def _real(value: Any) -> float:
-    """Return a number, also one written as text, as a float; NaN if it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
+def _real(name: str, value: Any, accept: Callable[[float], bool], allowed: str) -> float:
+    """Return a number, which may be written as text, as a float if it is accepted."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if accept(number := float(value)):
+            return number
+    raise ValueError(f"{name} = {value!r}: must be {allowed}")
 
 
 def _whole(value: Any) -> int | None:

@@ -22,19 +22,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     permissions. If ``path`` is a symbolic link, the file that it points to is replaced. A pipe or a
     device cannot be replaced and is written to directly.
 
-    Parameters
-    ----------
-    path : path-like
-
-    Yields
-    ------
-    binary file
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written. After this or any other error in the block, the old file is
-        as it was and the unfinished one is removed. Only a kill may leave it (see `unfinished`).
+    After any error, the old file is as it was and the unfinished one is removed. Only a kill may
+    leave an unfinished file (see `unfinished`).
     """
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "wb") as stream:
@@ -57,7 +46,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def unfinished(path: Path) -> list[Path]:
-    """Return the files that remain of `whole_file` where a kill kept it from finishing ``path``."""
+    """Return the unfinished versions of ``path`` that `whole_file` left because it was killed."""
     return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.part"))
 
 
@@ -82,12 +71,6 @@ def writing_to(out: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(out: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a stream as `whole_file` does, with errors that name the argument ``out``.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be written.
-    """
+    """Open a stream as `whole_file` does, with errors as those of `writing_to`."""
     with writing_to(out), whole_file(out) as stream:
         yield stream

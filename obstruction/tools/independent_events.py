@@ -19,22 +19,12 @@ def log_some(
 ) -> FloatArray:
     """Return ``log(1 - (1 - p)**n)`` without cancellation, underflow or overflow.
 
-    Parameters
-    ----------
-    n : ndarray of float64
-        The number of events.
-    p, log_p : ndarray of float64
-        The probability of each event, in [0, 1], and its natural logarithm, which may be exact
-        where ``p`` underflows.
-    switch : float
-        Where ``log((1 - p)**n)`` is above this, the result is computed by ``expm1``, elsewhere by
-        ``log1p``. Near ``-log 2`` both have all digits (Maechler 2012), so a caller's choice
-        matters for the last bit only.
+    Each of the ``n`` events has probability ``p`` in [0, 1]. Its natural logarithm ``log_p`` may be
+    exact where ``p`` underflows. The result is ``-inf`` where ``p`` is 0.
 
-    Returns
-    -------
-    ndarray of float64
-        At most 0, ``-inf`` where ``p`` is 0.
+    Where ``log((1 - p)**n)`` is above ``switch``, the result is computed by ``expm1``, elsewhere by
+    ``log1p``. Near ``-log 2`` both give all digits (Maechler 2012), so the switch affects only the
+    last bit.
     """
     with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
         none = n * np.log1p(-p)

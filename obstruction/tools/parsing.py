@@ -18,12 +18,7 @@ _FORMS = (
 
 
 def parse_count(name: str, text: str, *, least: int = 1, most: int = LARGEST_COUNT) -> int:
-    """Return the whole number in a text, which may be written as ``1e6``.
-
-    Raises
-    ------
-    ValueError
-        If the text holds no whole number from ``least`` to ``most``.
+    """Return the whole number from ``least`` to ``most`` in a text, which may read ``1e6``.
 
     Examples
     --------
@@ -37,25 +32,11 @@ def parse_count(name: str, text: str, *, least: int = 1, most: int = LARGEST_COU
 
 
 def parse_axis(name: str, text: str) -> Sequence[int]:
-    """Return the sizes along one axis, in the order given.
+    """Return the sizes >= 1 along one axis, in the order given.
 
-    Parameters
-    ----------
-    name : str
-        The axis, for errors.
-    text : str
-        One or several parts, joined by commas. A part is a size, a range such as ``1:100`` or
-        ``1:100:5``, which includes its stop, or ``geom:2:4096:20``. The last stands for 20 sizes
-        from 2 to 4096 whose logarithms are evenly spaced, rounded and without repetitions.
-
-    Returns
-    -------
-    sequence of int
-
-    Raises
-    ------
-    ValueError
-        If the text is empty or malformed, or a size is not a whole number >= 1.
+    The text has one or several parts, joined by commas. A part is a size, a range such as ``1:100``
+    or ``1:100:5``, which includes its stop, or ``geom:2:4096:20``. The last stands for 20 sizes
+    from 2 to 4096 whose logarithms are evenly spaced, rounded and without repetitions.
 
     Examples
     --------

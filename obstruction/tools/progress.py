@@ -8,17 +8,7 @@ from tqdm import tqdm
 
 
 class Bar:
-    """A bar that shows how much is done, at what rate, and how much time is left.
-
-    Parameters
-    ----------
-    total : int
-        The number that is to be reached.
-    start : int
-        The number that was reached earlier.
-    unit : str
-        The unit of these numbers.
-    """
+    """A bar that shows how much of ``total`` is done, at what rate, and how much time is left."""
 
     def __init__(self, total: int, start: int = 0, unit: str = " networks") -> None:
         self._bar = tqdm(

@@ -73,18 +73,10 @@ def duration(seconds: float) -> str:
 
 
 def aligned(cells: Sequence[str], widths: Sequence[int], *, left: int, gap: int = 2) -> str:
-    """Return a row of a table whose columns have given widths.
+    """Return a row of a table whose columns have given widths and ``gap`` spaces between them.
 
-    Parameters
-    ----------
-    cells : sequence of str
-    widths : sequence of int
-        The width of each column in characters; longer cells are not cut.
-    left : int
-        The number of columns that are aligned to the left; those after them are aligned to the
-        right.
-    gap : int
-        The number of spaces between columns.
+    The first ``left`` columns are aligned to the left, the others to the right. Cells that are
+    longer than their column is wide are not cut.
     """
     return (" " * gap).join(
         cell.ljust(width) if place < left else cell.rjust(width)
@@ -95,17 +87,9 @@ def aligned(cells: Sequence[str], widths: Sequence[int], *, left: int, gap: int 
 def columns(
     rows: Sequence[Sequence[str]], *, left: int | None = None, indent: int = 0
 ) -> Iterator[str]:
-    r"""Yield the rows of a table, each column as wide as its longest cell.
+    r"""Yield the rows of a table, indented, with each column as wide as its longest cell.
 
-    Parameters
-    ----------
-    rows : sequence of sequence of str
-        The cells, as many in each row.
-    left : int, optional
-        The number of columns that are aligned to the left; by default all. Those after them are
-        aligned to the right.
-    indent : int
-        The number of spaces before each row.
+    The first ``left`` columns, by default all, are aligned to the left, the others to the right.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Worker threads: how many there may be, what they may hold in memory, how they are run."""
+"""Worker threads: how many of them and how much memory may be used, and how they are run."""
 
 from __future__ import annotations
 
@@ -23,32 +23,13 @@ def available_threads() -> int:
 
 
 def resolve_threads(threads: Any) -> int:
-    """Return the number of worker threads: by default all cores, and never more than those.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number >= 1.
-    """
+    """Return the number of worker threads: by default all cores, and never more than those."""
     present = available_threads()
     return present if threads is None else min(check_count("threads", threads), present)
 
 
 def check_room(what: str, need: int) -> None:
-    """Check that the free memory suffices.
-
-    Parameters
-    ----------
-    what : str
-        The subject of the error: the arguments and what they would make.
-    need : int
-        The number of bytes needed.
-
-    Raises
-    ------
-    ValueError
-        If less memory is free. The message states both amounts.
-    """
+    """Raise a `ValueError` about ``what`` if less than ``need`` bytes of memory are free."""
     have = psutil.virtual_memory().available
     if need > have:
         raise ValueError(
@@ -58,14 +39,11 @@ def check_room(what: str, need: int) -> None:
 
 
 class Stop:
-    """How workers are asked to end before their work is done.
+    """A request that workers end before their work is done.
 
-    Attributes
-    ----------
-    asked : bool
-        Whether workers should finish what they are doing and begin nothing else.
-    flag : ndarray of uint8, shape (1,)
-        1 if they should break off at once. Compiled kernels look at it while they work.
+    If ``asked`` is True, workers should finish their current task and begin no other. If ``flag``,
+    a uint8 array of shape (1,), holds 1, they should break off at once. Compiled kernels look at
+    the flag while they work.
     """
 
     def __init__(self) -> None:
@@ -83,29 +61,13 @@ def run_on_threads(
     watch_seconds: float = 0.1,
     grace_seconds: float = 0.0,
 ) -> None:
-    """Do every task on one of several threads, and return when all are done.
+    """Do every task, in this order, on one of several threads, and return when all are done.
 
-    Parameters
-    ----------
-    work : callable
-        Called with each task.
-    tasks : iterable
-        They are begun in this order.
-    threads : int
-        Workers, >= 1.
-    stop : Stop, optional
-        Given to the workers by the caller, and set here when they should end.
-    watch : callable, optional
-        Called from this thread now and then, and once when all tasks are done.
-    watch_seconds : float
-        How often, in seconds.
-    grace_seconds : float
-        How long workers that were asked to end may go on before they are told to break off.
+    The function ``watch`` is called from the caller's thread every ``watch_seconds`` and once when
+    all tasks are done.
 
-    Notes
-    -----
-    The first exception in a worker or in ``watch``, and a `KeyboardInterrupt`, end the work: no
-    further task is begun, ``stop.asked`` is set, and ``stop.flag`` after the grace. When all
+    An exception in a worker or in ``watch``, or a `KeyboardInterrupt`, ends the work: no further
+    task is begun, ``stop.asked`` is set, and ``stop.flag`` is set ``grace_seconds`` later. When all
     workers have returned, the exception is raised again.
     """
     stop = Stop() if stop is None else stop

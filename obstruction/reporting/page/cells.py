@@ -13,7 +13,7 @@ from obstruction.reporting.tables.cells import VALUES, printed_columns
 from obstruction.reporting.tables.layout import DASH, Cell, Note, lay_out
 from obstruction.reporting.tables.markup import UNICODE
 from obstruction.reporting.tables.probability import DEFAULT_DIGITS
-from obstruction.reporting.tables.rounding import Shown, by_digits, precise
+from obstruction.reporting.tables.rounding import by_digits, precise
 
 HEADS: Final = {
     name: name.replace("interval", "95 % interval")
@@ -56,7 +56,7 @@ def short(value: float, log10: float) -> str:
     >>> short(0.12345, -0.90852), short(0.0, -1188.5)
     ('0.123', '3.16 × 10⁻¹¹⁸⁹')
     """
-    return _rounded(by_digits(precise(value, log10), 3))
+    return UNICODE.number(by_digits(precise(value, log10), 3))
 
 
 def z_text(z: float) -> str:
@@ -74,12 +74,7 @@ def z_text(z: float) -> str:
 
 
 def _text(cell: Cell) -> str:
-    return DASH if cell.number is None else _rounded(cell.number) + cell.mark
-
-
-def _rounded(number: Shown) -> str:
-    relation = f"{number.relation} " if number.relation else ""
-    return relation + UNICODE.scaled(number.mantissa, number.exponent)
+    return DASH if cell.number is None else UNICODE.number(cell.number) + cell.mark
 
 
 def _interval(cell: Cell) -> str:
@@ -91,8 +86,7 @@ def _interval(cell: Cell) -> str:
     if cell.number is None:
         return DASH
     if cell.interval is not None:
-        ends = f"[{cell.interval.low}, {cell.interval.high}]"
-        return UNICODE.scaled(ends, cell.interval.exponent)
+        return UNICODE.interval(cell.interval)
     bound = UNICODE.scaled(cell.number.mantissa, cell.number.exponent)
     low, high = {"<": ("0", bound), ">": (bound, "1")}.get(cell.number.relation, (bound, bound))
     return f"[{low}, {high}]"

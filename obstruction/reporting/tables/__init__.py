@@ -1,6 +1,6 @@
-"""Tables to paste into a paper and defend: exact values, and estimates with their intervals.
+"""Tables for papers, of exact values and of estimates with their intervals.
 
-How numbers are rounded is said in `obstruction.reporting.tables.rounding`.
+`obstruction.reporting.tables.rounding` explains how numbers are rounded.
 
 Its modules may import studies and everything below them. They must never know of pictures or pages.
 

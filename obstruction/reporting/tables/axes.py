@@ -1,4 +1,4 @@
-"""The axes of a table: which of d, l and scheme run along its rows and columns, over which keys."""
+"""The axes of a table: d, l or scheme along its rows and columns, each with its keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from obstruction.schemes import InitScheme, as_scheme, as_schemes
+from obstruction.schemes import InitScheme, as_schemes
 from obstruction.tools.checks import check_axis
 from obstruction.tools.parsing import parse_axis
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 NAMES: Final = ("d", "l", "scheme")
 
 AxesLike: TypeAlias = str | Mapping[str, Any]
-"""The name of an axis, or names and keys; None stands for all keys that the study has."""
+"""The name of an axis, or axes with their keys, where None stands for all keys of the study."""
 
 
 @dataclass(frozen=True)
 class TableAxis:
-    """An axis of a table: sizes or schemes, in the order of the table."""
+    """An axis of a table, whose keys are sizes or schemes in the order of the table."""
 
     name: str
     keys: tuple[Any, ...]
@@ -30,33 +30,33 @@ class TableAxis:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """The axes along rows and columns, outer ones first, and those that have one key only."""
+    """The axes along rows and along columns, outer ones first, and those with a single key."""
 
     rows: tuple[TableAxis, ...]
     columns: tuple[TableAxis, ...]
     fixed: tuple[TableAxis, ...]
 
     def keys(self, name: str) -> tuple[Any, ...]:
-        """Return the keys of d, l or scheme, wherever the axis is."""
+        """Return the keys of the axis d, l or scheme."""
         (axis,) = [a for a in (*self.rows, *self.columns, *self.fixed) if a.name == name]
         return axis.keys
 
 
 def parse_axes(option: str, texts: Iterable[str]) -> dict[str, Any]:
-    """Read axes as the command line has them.
+    """Return the axes in the texts of an option of the command line.
 
     Parameters
     ----------
     option : str
-        Where they were given, for messages.
+        The name of the option, for errors.
     texts : iterable of str
-        ``d=2,5,10``, ``l=1:100`` and so on (see `obstruction.tools.parsing.parse_axis`),
-        ``scheme=xavier_normal,kaiming_normal``, or a name alone for all keys of a study.
+        Texts such as ``d=2,5,10`` or ``l=1:100`` (see `obstruction.tools.parsing.parse_axis`),
+        ``scheme=xavier_normal,kaiming_normal``, or only a name for all keys of a study.
 
     Raises
     ------
     ValueError
-        If a text is malformed or an axis given twice.
+        If a text is malformed or an axis is given twice.
 
     Examples
     --------
@@ -75,37 +75,20 @@ def parse_axes(option: str, texts: Iterable[str]) -> dict[str, Any]:
         if not equals:
             axes[name] = None
         elif name == "scheme":
-            axes[name] = _split_schemes(keys)
+            axes[name] = re.split(r",(?![^,:]*=)", keys)  # not between the options of one label
         else:
             axes[name] = list(parse_axis(name, keys))
     return axes
 
 
-def _split_schemes(text: str) -> list[str]:
-    """Split labels at their commas, but not at those between the options of one label."""
-    return re.split(r",(?![^,:]*=)", text)
-
-
 def arrange(
     rows: AxesLike, columns: AxesLike, schemes: Any, study: StudyConfig | None
 ) -> Arrangement:
-    """Check the axes of a table against those of a study and complete them.
+    """Return the axes of a table, whose keys must be those of the study if there is one.
 
-    Schemes that are in neither rows nor columns become the outermost rows if there are several;
-    sizes of which the study has a single one need not be named.
-
-    Parameters
-    ----------
-    rows, columns : str or mapping
-    schemes : scheme, several of them, or None
-        A choice; None for all.
-    study : StudyConfig or None
-        What there is to choose from; without a study, anything.
-
-    Raises
-    ------
-    ValueError
-        If an axis is unknown, missing or given twice, or the study does not have a key.
+    If the schemes are in neither rows nor columns and there are several, they become the outermost
+    rows. An axis along which the study has a single size need not be named. ``schemes`` is a
+    choice of schemes, or None for all.
     """
     given = {"rows": _mapping("rows", rows), "columns": _mapping("columns", columns)}
     if not given["rows"]:
@@ -117,25 +100,23 @@ def arrange(
     if inside and schemes is not None:
         raise ValueError("schemes: are given along rows or columns already")
     chosen = _schemes(inside[0] if inside else schemes, study)
-    placed = {
-        option: [TableAxis(name, chosen if name == "scheme" else _sizes(name, keys, study))
-                 for name, keys in axes.items()]
-        for option, axes in given.items()
-    }  # fmt: skip
-    named = {name for axes in given.values() for name in axes}
+    along_rows, along_columns = (
+        [
+            TableAxis(name, chosen if name == "scheme" else _sizes(name, keys, study))
+            for name, keys in axes.items()
+        ]
+        for axes in given.values()
+    )
     fixed = []
-    for name in NAMES[:2]:
-        if name not in named:
-            there = None if study is None else getattr(study, name)
-            if there is None or len(there) > 1:
-                raise ValueError(f"{name}: is in neither rows nor columns, say rows {name}=2,5,10")
-            fixed.append(TableAxis(name, there))
-    if "scheme" not in named:
-        if len(chosen) == 1:
-            fixed.append(TableAxis("scheme", chosen))
+    for name in sorted({*NAMES}.difference(*given.values())):
+        keys = chosen if name == "scheme" else getattr(study, name, ())
+        if len(keys) == 1:
+            fixed.append(TableAxis(name, keys))
+        elif name == "scheme":
+            along_rows.insert(0, TableAxis(name, keys))
         else:
-            placed["rows"].insert(0, TableAxis("scheme", chosen))
-    return Arrangement(tuple(placed["rows"]), tuple(placed["columns"]), tuple(fixed))
+            raise ValueError(f"{name}: is in neither rows nor columns, say rows {name}=2,5,10")
+    return Arrangement(tuple(along_rows), tuple(along_columns), tuple(fixed))
 
 
 def _mapping(option: str, axes: AxesLike) -> Mapping[str, Any]:
@@ -178,11 +159,11 @@ def _schemes(keys: Any, study: StudyConfig | None) -> tuple[InitScheme, ...]:
     for scheme in chosen:
         if scheme.label not in there:
             raise ValueError(f"scheme = {scheme.label!r}: the study has {', '.join(there)}")
-    return tuple(there[as_scheme(scheme).label] for scheme in chosen)
+    return tuple(there[scheme.label] for scheme in chosen)
 
 
 def _abridged(sizes: Sequence[int]) -> str:
-    """Return the sizes of an axis in a few words, by their first and last ones if they are many."""
+    """Return sizes in words. If there are many, only the first and the last ones are named."""
     if len(sizes) > 2 and sizes == tuple(range(sizes[0], sizes[-1] + 1)):
         return f"{sizes[0]} to {sizes[-1]}"
     words = [str(size) for size in sizes]

@@ -1,4 +1,4 @@
-"""The numbers of a table: chosen cells of a study, or exact values without one."""
+"""The numbers of a table: the chosen cells of a study, or exact values without a study."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 VALUES: Final = ("exact", "empirical")
 
 MOST_CELLS: Final = 10_000
-"""Cells of the largest table; whoever wants more wants `Study.table`."""
+"""The largest number of cells of a table. `Study.table` has no such limit."""
 
 MOST_DIGITS: Final = 11
-"""Significant digits that the most accurate method gives."""
+"""The number of significant digits of the most accurate method."""
 
 _EXACT: Final = ("exact", "log10_exact", "method")
 _EMPIRICAL: Final = (
@@ -55,7 +55,7 @@ def table_rows(
 def printed_columns(rows: pd.DataFrame, values: tuple[str, ...]) -> pd.DataFrame:
     """Return the columns of a study's table that are needed to print some of `VALUES`.
 
-    Estimates come with the column ``interval_level``, the confidence level of their intervals.
+    For estimates, the confidence level of the intervals is added as ``interval_level``.
     """
     from obstruction.studies.table import INTERVAL_LEVEL
 
@@ -71,47 +71,39 @@ def printed_columns(rows: pd.DataFrame, values: tuple[str, ...]) -> pd.DataFrame
 
 
 def exact_cells(arrangement: Arrangement) -> pd.DataFrame:
-    """Return the exact values of all cells, one a row; NaN for schemes that have none.
+    """Return the exact values of all cells, with NaN for schemes that have none.
 
-    Raises
-    ------
-    NoExactValue, ValueError
-        If no scheme has exact values; if a size is out of the range of its method.
+    If no scheme has exact values, `NoExactValue` is raised.
     """
     schemes = arrangement.keys("scheme")
     d = np.array(arrangement.keys("d"))[:, None]
     l = np.array(arrangement.keys("l"))[None, :]
     if not any(map(exact.has_exact, schemes)):
-        exact.obstruction_probability(schemes[0], 1, 1)  # says why
+        exact.obstruction_probability(schemes[0], 1, 1)  # raises the error
     parts = []
     for scheme in schemes:
         method = exact.method(scheme)
         whole, log = np.full((2, d.size, l.size), np.nan)
-        if method == "none":
-            method = "none: weights depend on each other"
-        else:
+        if method != "none":
             whole = np.asarray(exact.obstruction_probability(scheme, d, l))
             log = np.asarray(exact.log_obstruction_probability(scheme, d, l)) / np.log(10.0)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "scheme": scheme.label,
-                    "d": np.repeat(d, l.size),
-                    "l": np.tile(l.ravel(), d.size),
-                    "exact": whole.ravel(),
-                    "log10_exact": log.ravel(),
-                    "method": method,
-                }
-            )
-        )
+        columns = {
+            "scheme": scheme.label,
+            "d": np.repeat(d, l.size),
+            "l": np.tile(l.ravel(), d.size),
+            "exact": whole.ravel(),
+            "log10_exact": log.ravel(),
+            "method": "none: weights depend on each other" if method == "none" else method,
+        }
+        parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 
 
 def accurate_digits(method: str, log10: float) -> int:
     """Return how many significant digits of an exact probability are right, at most `MOST_DIGITS`.
 
-    Follows from the relative errors that `obstruction.exact` states: of the value, and of the
-    logarithm where the value is so small that the logarithm's error is the larger one.
+    The number follows from the relative errors of the value and of its logarithm, which
+    `obstruction.exact` states. For very small values, that of the logarithm decides.
 
     Examples
     --------
@@ -128,6 +120,6 @@ def accurate_digits(method: str, log10: float) -> int:
 
 
 def methods(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the method of each scheme's exact values."""
+    """Return the method of the exact values by the label of the scheme."""
     pairs: Any = frame[["scheme", "method"]].drop_duplicates().itertuples(index=False)
     return {str(scheme): str(method) for scheme, method in pairs}

@@ -1,4 +1,4 @@
-"""What to cite: the paper whose theory the numbers rest on, and this package."""
+"""The references to cite: the paper whose theory the numbers rest on, and this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables in HTML: a figure that reads well, also aloud."""
+"""Tables in HTML, as figures that screen readers can read aloud."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HTML: Final = Markup(
 
 
 def write(layout: TableLayout, caption: str) -> str:
-    """Return a figure with the table and, if there are any, the notes below it."""
+    """Return a figure with the table and its notes."""
     lines = [
         '<figure class="obstruction-table">',
         _STYLE,
@@ -69,12 +69,7 @@ def write(layout: TableLayout, caption: str) -> str:
 def _cell(cell: Cell) -> str:
     if cell.number is None:
         return DASH
-    number = cell.number
-    relation = f"{escape(number.relation)} " if number.relation else ""
-    text = relation + HTML.scaled(number.mantissa, number.exponent)
-    text += f"<sup>{cell.mark}</sup>" if cell.mark else ""
+    text = HTML.number(cell.number) + (f"<sup>{cell.mark}</sup>" if cell.mark else "")
     if cell.interval is not None:
-        ends = f"[{cell.interval.low}, {cell.interval.high}]"
-        ends = HTML.scaled(ends, cell.interval.exponent)
-        text += f" <br><small>{ends}</small>"
+        text += f" <br><small>{HTML.interval(cell.interval)}</small>"
     return text

@@ -1,13 +1,14 @@
-"""Tables in LaTeX: booktabs for the rules, siunitx for the columns."""
+"""Tables in LaTeX, with the packages booktabs and siunitx."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 from obstruction.reporting.tables.citing import bibtex
-from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Group, Head, TableLayout
+from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, TableLayout
 from obstruction.reporting.tables.markup import Markup
 from obstruction.reporting.tables.rounding import Shown
 
@@ -33,16 +34,16 @@ _LATEX: Final = Markup(
 )
 
 UPRIGHT, _LANDSCAPE = 397.0, 640.0
-"""Points: 5.5 inches, the text width of NeurIPS, narrower than most, and the height of its text."""
+"""The width and the height in points of the text of NeurIPS, which is narrower than most."""
 
 
 class _Size(NamedTuple):
-    """A size of type; widths in points."""
+    """A size of type, with widths in points."""
 
     name: str
     digit: float
-    space: float  # on either side of a column
-    small: str  # type of the intervals
+    space: float  # the space on either side of a column
+    small: str  # the size of type of the intervals
     small_digit: float
 
 
@@ -55,13 +56,7 @@ _SIZES: Final = (
 
 
 def check_label(label: str) -> str:
-    """Return a label if LaTeX and Typst take it.
-
-    Raises
-    ------
-    ValueError
-        If it is empty or has characters other than letters, digits and ``:._-``.
-    """
+    """Return a label that is valid in LaTeX and in Typst."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9:._-]*", label):
         raise ValueError(
             f"label = {label!r}: must be a letter and then letters, digits and any of : . _ -"
@@ -125,17 +120,9 @@ def _head_lines(layout: TableLayout) -> list[str]:
         cells += [rf"\multicolumn{{{head.span}}}{{c}}{{{_LATEX.words(head.text)}}}" for head in row]
         lines.append(" & ".join(cells) + r" \\")
         if not last:
-            lines.append(_rules(row))
+            ends = pairwise(accumulate((head.span for head in row), initial=1))
+            lines.append(" ".join(rf"\cmidrule(lr){{{left + 1}-{right}}}" for left, right in ends))
     return lines
-
-
-def _rules(row: Sequence[Head]) -> str:
-    """Return the short rules below headings of several columns."""
-    rules, start = [], 2
-    for head in row:
-        rules.append(rf"\cmidrule(lr){{{start}-{start + head.span - 1}}}")
-        start += head.span
-    return " ".join(rules)
 
 
 def _body_lines(layout: TableLayout, small: str) -> list[str]:
@@ -147,20 +134,13 @@ def _body_lines(layout: TableLayout, small: str) -> list[str]:
                 rf"\multicolumn{{{layout.width + 1}}}{{@{{}}l}}{{{_LATEX.words(group.title)}}} \\"
             )
             lines.append(r"\addlinespace[2pt]")
-        lines += _row_lines(group, small)
-    return lines
-
-
-def _row_lines(group: Group, small: str) -> list[str]:
-    lines: list[str] = []
-    spaced = any(cell.interval is not None for _, cells in group.rows for cell in cells)
-    for key, cells in group.rows:
-        intervals = [_interval(cell, small) for cell in cells]
-        if spaced and lines:
-            lines.append(r"\addlinespace")
-        lines.append(" & ".join([_LATEX.words(key), *map(_cell, cells)]) + r" \\")
-        if any(intervals):
-            lines.append(" & ".join(["", *intervals]) + r" \\")
+        spaced = any(cell.interval is not None for _, cells in group.rows for cell in cells)
+        for j, (key, cells) in enumerate(group.rows):
+            intervals = [_interval(cell, small) for cell in cells]
+            lines += [r"\addlinespace"] * (spaced and j > 0)
+            lines.append(" & ".join([_LATEX.words(key), *map(_cell, cells)]) + r" \\")
+            if any(intervals):
+                lines.append(" & ".join(["", *intervals]) + r" \\")
     return lines
 
 
@@ -169,9 +149,9 @@ def _note_lines(layout: TableLayout) -> list[str]:
         return []
     notes = []
     for note in layout.notes:
-        mark = rf"\textsuperscript{{{_LATEX.words(note.mark)}}}~" if note.mark == DAGGER else ""
-        mark = mark or (f"{_LATEX.words(note.mark)}~" if note.mark else "")
-        notes.append(mark + _LATEX.words(note.text))
+        mark = _LATEX.words(note.mark)
+        mark = rf"\textsuperscript{{{mark}}}" if note.mark == DAGGER else mark
+        notes.append(f"{mark}~{_LATEX.words(note.text)}".removeprefix("~"))
     return [
         r"\par\smallskip",
         r"\parbox{\linewidth}{\footnotesize\raggedright",
@@ -181,14 +161,12 @@ def _note_lines(layout: TableLayout) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    """Return a number for siunitx, or words in braces, which it leaves alone."""
+    """Return a number for siunitx, or a dash in braces, which siunitx does not parse."""
     if cell.number is None:
         return "{---}"
     number = cell.number
     power = f"e{number.exponent}" if number.exponent else ""
-    mark = (
-        rf" {{\rlap{{\textsuperscript{{{cell.mark.translate(_ESCAPES)}}}}}}}" if cell.mark else ""
-    )
+    mark = rf" {{\rlap{{\textsuperscript{{{_LATEX.plain(cell.mark)}}}}}}}" if cell.mark else ""
     return f"{number.relation}{number.mantissa}{power}{mark}"
 
 
@@ -201,7 +179,7 @@ def _interval(cell: Cell, small: str) -> str:
 
 
 def _column(cells: Sequence[Cell]) -> str:
-    """Return the type of a column: siunitx's, with room for its longest number."""
+    """Return the type of a column, with room for its longest number."""
     numbers = [cell.number for cell in cells if cell.number is not None]
     if not numbers:
         return "c"
@@ -217,8 +195,8 @@ def _column(cells: Sequence[Cell]) -> str:
 def _room(numbers: Sequence[Shown]) -> tuple[int, int, int]:
     """Return how many digits numbers have before and after the point, and in the exponent.
 
-    Where some have a power of ten, digits after the point count for these only: the space of a
-    power is enough for the further digits of the others.
+    If some numbers have a power of ten, only these count for the digits after the point, because
+    the other numbers can extend into the space of the power.
     """
     powers = [number for number in numbers if number.exponent] or numbers
     return (
@@ -232,7 +210,7 @@ def _room(numbers: Sequence[Shown]) -> tuple[int, int, int]:
 
 
 def fitted(layout: TableLayout, width: float) -> tuple[_Size, bool]:
-    """Return the largest type in which a table fits into a width, or the smallest and False."""
+    """Return the largest size in which a table fits into a width, and whether any size fits."""
     heads = [0.0] * layout.width
     for row in layout.head:
         spread = [head for head in row for _ in range(head.span)]
@@ -250,7 +228,7 @@ def fitted(layout: TableLayout, width: float) -> tuple[_Size, bool]:
 
 
 def _digits(cells: Sequence[Cell]) -> float:
-    """Return about how many digits fill the width of the numbers of a column."""
+    """Return the approximate width of the numbers of a column, in digits."""
     numbers = [cell.number for cell in cells if cell.number is not None]
     if not numbers:
         return 2.0

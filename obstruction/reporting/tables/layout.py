@@ -1,6 +1,6 @@
-"""How a table is laid out, whatever the format: headings, cells, notes.
+"""The layout of a table, which is the same in all formats.
 
-Words carry a little markup that each format translates: names in backticks, formulas in ``$...$``.
+Its words contain names in backticks and formulas in ``$...$``, which each format translates.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DASH: Final = "—"
 
 @dataclass(frozen=True)
 class Head:
-    """A column heading and how many columns it stands above."""
+    """A column heading and the number of columns below it."""
 
     text: str
     span: int
@@ -40,14 +40,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows below one title; the title is empty if there is nothing to group by.
+    """Rows of a table below a title, which is empty if the rows are not grouped.
 
-    Attributes
-    ----------
-    title : str
-    keys : tuple of str
-        What the title is made of, one text an axis.
-    rows : tuple of (str, tuple of Cell)
+    The title is made of the ``keys``, one for each axis. A row is a heading and its cells.
     """
 
     title: str
@@ -57,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Note:
-    """A note below a table and the mark it explains, empty for a general remark."""
+    """A note below a table, and the mark that it explains or ""."""
 
     mark: str
     text: str
@@ -70,13 +65,13 @@ class TableLayout:
     Attributes
     ----------
     stubs : tuple of str
-        What heads the titles of the groups and, last, the first column.
+        The names of the axes of the groups and, last, the heading of the first column.
     head : tuple of tuple of Head
         Rows of headings, each of which covers all columns but the first.
     groups : tuple of Group
     notes : tuple of Note
     width : int
-        Columns but the first.
+        The number of columns without the first.
     """
 
     stubs: tuple[str, ...]
@@ -89,45 +84,42 @@ class TableLayout:
 def lay_out(
     arrangement: Arrangement, values: Sequence[str], frame: pd.DataFrame, digits: int
 ) -> TableLayout:
-    """Arrange the cells of a table.
+    """Return the layout of the cells in a frame of `obstruction.reporting.tables.cells`.
 
-    Parameters
-    ----------
-    arrangement : Arrangement
-    values : sequence of {"exact", "empirical"}
-        Side by side in this order.
-    frame : pandas.DataFrame
-        One row a cell, see `obstruction.reporting.tables.cells`.
-    digits : int
-        Significant digits of exact values, as far as they are accurate.
+    The ``values`` "exact" and "empirical" stand side by side, in this order. Exact values have
+    ``digits`` significant digits, or fewer if fewer are accurate.
     """
     records = {(row["scheme"], row["d"], row["l"]): row for row in frame.to_dict("records")}
-    here = {axis.name: _key(axis, 0) for axis in arrangement.fixed}
+    columns = list(_points(arrangement.columns))
+    ((fixed, _),) = _points(arrangement.fixed)
     *outer, stub = arrangement.rows
-    lines = list(_points(arrangement.columns))
-    seen: dict[Note, None] = {}
+    seen: set[Note] = set()
 
     def line(place: dict[str, Any]) -> tuple[Cell, ...]:
         cells = []
-        for point in lines:
-            row = records[tuple((here | place | point)[name] for name in ("scheme", "d", "l"))]
+        for point, _ in columns:
+            row = records[tuple((place | point)[name] for name in ("scheme", "d", "l"))]
             for value in values:
                 cell, notes = _CELLS[value](row, digits)
                 cells.append(cell)
-                seen.update(dict.fromkeys(notes))
+                seen.update(notes)
         return tuple(cells)
 
     groups = []
-    for place in _points(outer):
-        keys = tuple(_text(axis.name, place[axis.name]) for axis in outer)
+    for place, keys in _points(outer):
         rows = tuple(
-            (_alone(stub.name, key), line({**place, stub.name: key}))
-            for key in (_key(stub, i) for i in range(len(stub.keys)))
+            (
+                text if stub.name == "scheme" else str(point[stub.name]),
+                line(fixed | place | point),
+            )
+            for point, (text,) in _points([stub])
         )
         groups.append(Group(", ".join(keys), keys, rows))
-    width = len(lines) * len(values)
+    width = len(columns) * len(values)
     return TableLayout(
-        tuple(_stub(axis.name) for axis in arrangement.rows),
+        tuple(
+            axis.name if axis.name == "scheme" else f"${axis.name}$" for axis in arrangement.rows
+        ),
         tuple(_heads(arrangement.columns, values, width)),
         tuple(groups),
         tuple(sorted(seen, key=lambda note: (_ORDER.index(note.mark), note.text))),
@@ -135,27 +127,14 @@ def lay_out(
     )
 
 
-def _points(axes: Sequence[TableAxis]) -> Iterator[dict[str, Any]]:
-    """Yield all combinations of keys, the last axis fastest."""
-    for indices in product(*(range(len(axis.keys)) for axis in axes)):
-        yield {axis.name: _key(axis, i) for axis, i in zip(axes, indices, strict=True)}
-
-
-def _key(axis: TableAxis, index: int) -> Any:
-    key = axis.keys[index]
-    return key.label if axis.name == "scheme" else key
-
-
-def _text(name: str, key: Any) -> str:
-    return f"`{key}`" if name == "scheme" else f"${name} = {key}$"
-
-
-def _alone(name: str, key: Any) -> str:
-    return f"`{key}`" if name == "scheme" else str(key)
-
-
-def _stub(name: str) -> str:
-    return "scheme" if name == "scheme" else f"${name}$"
+def _points(axes: Sequence[TableAxis]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    """Yield all combinations of keys, and their texts, where the last axis changes fastest."""
+    for keys in product(*(axis.keys for axis in axes)):
+        named = list(zip((axis.name for axis in axes), keys, strict=True))
+        yield (
+            {name: key.label if name == "scheme" else key for name, key in named},
+            tuple(f"`{k.label}`" if name == "scheme" else f"${name} = {k}$" for name, k in named),
+        )
 
 
 def _heads(
@@ -164,7 +143,7 @@ def _heads(
     repeat, span = 1, width
     for axis in axes:
         span //= len(axis.keys)
-        texts = [_text(axis.name, _key(axis, i)) for i in range(len(axis.keys))]
+        texts = [text for _, (text,) in _points([axis])]
         yield tuple(Head(text, span) for text in texts * repeat)
         repeat *= len(axis.keys)
     if len(values) > 1 or not axes:

@@ -1,4 +1,4 @@
-"""Tables in Markdown: pipes, and signs of Unicode instead of formulas."""
+"""Tables in Markdown, as pipe tables with Unicode characters instead of formulas."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from obstruction.reporting.tables.markup import UNICODE
 
 _MARKDOWN: Final = replace(
     UNICODE,
+    plain=lambda text: text.replace("<", "\\<").replace(">", "\\>"),  # no tag, no quotation
     name=lambda word: f"`{word}`",
     formula=lambda formula: f"*{formula[0]}*{formula[1:]}",
 )
@@ -18,8 +19,8 @@ _MARKDOWN: Final = replace(
 def write(layout: TableLayout, caption: str) -> str:
     """Return a table with its caption above and its notes below.
 
-    Markdown has one row of headings and no groups: headings are joined, and the axes of the groups
-    get columns of their own.
+    A table in Markdown has a single row of headings and no groups. Headings above each other are
+    therefore joined, and the axes of the groups become columns.
     """
     heads: list[list[str]] = [[] for _ in range(layout.width)]
     for row in layout.head:
@@ -33,8 +34,7 @@ def write(layout: TableLayout, caption: str) -> str:
     rules = [":---" if words else "---:" for words in left] + ["---:"] * layout.width
     lines = [_MARKDOWN.words(caption), "", _row(table[0]), _row(rules), *map(_row, table[1:])]
     for note in layout.notes:
-        mark = f"\\{note.mark}" if note.mark in ("<", ">") else note.mark  # no tag, no quotation
-        lines += ["", f"{mark} {_MARKDOWN.words(note.text)}".lstrip()]
+        lines += ["", f"{_MARKDOWN.plain(note.mark)} {_MARKDOWN.words(note.text)}".lstrip()]
     return "\n".join(lines) + "\n"
 
 
@@ -45,9 +45,5 @@ def _row(texts: list[str]) -> str:
 def _cell(cell: Cell) -> str:
     if cell.number is None:
         return DASH
-    relation = {"<": "\\< ", ">": "\\> "}.get(cell.number.relation, "")
-    text = _MARKDOWN.scaled(cell.number.mantissa, cell.number.exponent)
-    if cell.interval is not None:
-        ends = f"[{cell.interval.low}, {cell.interval.high}]"
-        text += " " + _MARKDOWN.scaled(ends, cell.interval.exponent)
-    return relation + text + cell.mark
+    interval = "" if cell.interval is None else f" {_MARKDOWN.interval(cell.interval)}"
+    return _MARKDOWN.number(cell.number) + interval + cell.mark

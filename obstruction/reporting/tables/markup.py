@@ -1,4 +1,4 @@
-"""The markup inside words of a table: names in backticks, formulas in ``$...$``."""
+"""The translation of the words and numbers of a table into a format."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from obstruction.reporting.tables.rounding import Interval, Shown
 from obstruction.tools.words import superscript
 
 _PIECES = re.compile(r"(`[^`]*`|\$[^$]*\$)")
@@ -14,14 +15,15 @@ _PIECES = re.compile(r"(`[^`]*`|\$[^$]*\$)")
 
 @dataclass(frozen=True)
 class Markup:
-    """How a format writes what stands in a table.
+    """The functions that translate the parts of a table into a format.
 
     Attributes
     ----------
     plain, name, formula : callable
-        Each takes a piece of text, without the marks around it, and returns it in the format.
+        Functions that translate plain text, a name in backticks and a formula in ``$...$``. The
+        marks around names and formulas are not passed to them.
     power : callable
-        Takes an exponent other than 0 and returns the power of ten that multiplies a number.
+        A function that takes an exponent and returns the text of a factor ``10**exponent``.
     """
 
     plain: Callable[[str], str]
@@ -30,7 +32,7 @@ class Markup:
     power: Callable[[int], str]
 
     def words(self, text: str) -> str:
-        """Return words with each piece translated."""
+        """Return a text with its names, its formulas and its plain parts translated."""
         marked = {"`": self.name, "$": self.formula}
         return "".join(
             marked[piece[0]](piece[1:-1]) if piece[:1] in marked else self.plain(piece)
@@ -41,6 +43,15 @@ class Markup:
         """Return a number times a power of ten, which is left out if its exponent is 0."""
         return number + self.power(exponent) if exponent else number
 
+    def number(self, number: Shown) -> str:
+        """Return a number with the sign < or > before it if it is a bound."""
+        relation = f"{self.plain(number.relation)} " if number.relation else ""
+        return relation + self.scaled(number.mantissa, number.exponent)
+
+    def interval(self, interval: Interval) -> str:
+        """Return an interval, whose ends share one power of ten."""
+        return self.scaled(f"[{interval.low}, {interval.high}]", interval.exponent)
+
 
 UNICODE: Final = Markup(str, str, str, lambda exponent: f" × 10{superscript(exponent)}")
-"""Plain text, in which exponents are raised digits."""
+"""Plain text, in which exponents are superscript digits of Unicode."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -27,16 +28,10 @@ if TYPE_CHECKING:
     from obstruction.studies.study import Study
 
 FORMATS: Final = ("latex", "markdown", "html", "csv", "typst")
-"""What a table can be written as."""
+"""The formats in which a table can be written."""
 
-SUFFIXES: Final = {
-    ".tex": "latex",
-    ".md": "markdown",
-    ".html": "html",
-    ".csv": "csv",
-    ".typ": "typst",
-}
-"""Endings of file names and the formats they ask for."""
+SUFFIXES: Final = dict(zip((".tex", ".md", ".html", ".csv", ".typ"), FORMATS, strict=True))
+"""The formats by the suffixes of file names."""
 
 DEFAULT_DIGITS: Final = 4
 DEFAULT_LABEL: Final = "tab:obstruction"
@@ -44,21 +39,21 @@ DEFAULT_LABEL: Final = "tab:obstruction"
 
 @dataclass(frozen=True, eq=False)
 class ProbabilityTable:
-    """A table of probabilities of obstruction. Made by `probability_table`.
+    """A table of probabilities of obstruction, as `probability_table` returns it.
 
     Attributes
     ----------
     frame : pandas.DataFrame
-        The numbers in full, one row a cell: ``scheme, d, l``, then of exact values
-        ``exact, log10_exact, method`` and of estimates ``networks, obstructed, empirical, ci_low,
-        ci_high``, their logarithms, ``estimator, samples, interval_level``; the columns are those
-        of `obstruction.studies.table.COLUMNS`.
+        The unrounded numbers, with one row for each cell. The columns are ``scheme, d, l``, for
+        exact values ``exact, log10_exact, method``, and for estimates ``networks, obstructed,
+        empirical, ci_low, ci_high``, the logarithms of the last three, ``estimator, samples`` and
+        ``interval_level``. `obstruction.studies.table.COLUMNS` explains them.
     caption : str
-        With names in backticks and formulas in ``$...$``.
+        The caption, with names in backticks and formulas in ``$...$``.
     origin : tuple of str
-        Lines that say where the numbers come from, for comments.
+        Lines about the origin of the numbers, which become comments.
     layout : TableLayout
-        What stands where, rounded.
+        The rounded numbers and their arrangement.
     """
 
     frame: pd.DataFrame
@@ -69,15 +64,15 @@ class ProbabilityTable:
     def to_latex(self, *, label: str = DEFAULT_LABEL, landscape: bool = False) -> str:
         r"""Return a ``table`` for LaTeX, which needs booktabs and siunitx (3 or newer).
 
-        Estimates have their interval below them. The type is made as small as a text of 5.5 by 9
-        inches asks for. Comments hold the BibTeX entries to cite.
+        Intervals stand below their estimates. The type is as small as a text of 5.5 by 9 inches
+        requires. Comments hold the BibTeX entries to cite.
 
         Parameters
         ----------
         label : str
-            For ``\ref``: letters, digits and ``:._-``.
+            The label for ``\ref``, of letters, digits and ``:._-``.
         landscape : bool
-            Whether to turn the table: a ``sidewaystable``, which needs the package rotating.
+            Whether to turn the table as a ``sidewaystable``, which needs the package rotating.
 
         Raises
         ------
@@ -89,31 +84,28 @@ class ProbabilityTable:
         return write(self.layout, self.caption, self.origin, label, landscape)
 
     def to_typst(self, *, label: str = DEFAULT_LABEL) -> str:
-        """Return a ``figure`` for Typst 0.11 or newer; comments hold the BibTeX entries.
+        """Return a ``figure`` for Typst 0.11 or newer, with BibTeX entries in comments.
 
-        Label and errors are those of `to_latex`.
+        The label and its errors are those of `to_latex`.
         """
         from obstruction.reporting.tables.typst import write
 
         return write(self.layout, self.caption, self.origin, label)
 
     def to_markdown(self) -> str:
-        """Return a pipe table with caption and notes as paragraphs around it."""
+        """Return a pipe table, with the caption above it and the notes below it."""
         from obstruction.reporting.tables.markdown import write
 
         return write(self.layout, self.caption)
 
     def to_html(self) -> str:
-        """Return a ``figure`` to put into a page, in ASCII and without scripts.
-
-        The table has a caption, every heading its scope.
-        """
+        """Return a ``figure`` for an HTML page, in ASCII and without scripts."""
         from obstruction.reporting.tables.html import write
 
         return write(self.layout, self.caption)
 
     def to_csv(self) -> str:
-        """Return `frame` as CSV: one row a cell, plain numbers with all their digits."""
+        """Return `frame` as CSV, in which numbers have all their digits."""
         return str(self.frame.to_csv(index=False, lineterminator="\n"))
 
     def render(self, format: str, *, label: str | None = None, landscape: bool = False) -> str:
@@ -123,14 +115,14 @@ class ProbabilityTable:
         ----------
         format : {"latex", "markdown", "html", "csv", "typst"}
         label : str, optional
-            For LaTeX and Typst.
+            The label, which is allowed in LaTeX and Typst.
         landscape : bool
-            For LaTeX.
+            Whether to turn the table, which is possible in LaTeX.
 
         Raises
         ------
         ValueError
-            If the format is unknown, or has no labels or cannot be turned.
+            If the format is unknown, or if it does not allow a label or a turned table.
         """
         check_choice("format", format, FORMATS)
         if label is not None and format not in ("latex", "typst"):
@@ -140,8 +132,7 @@ class ProbabilityTable:
         if landscape and format != "latex":
             raise ValueError(f"landscape: {format} tables are not turned, only latex ones are")
         options: dict[str, Any] = {} if label is None else {"label": label}
-        if landscape:
-            options["landscape"] = True
+        options |= {"landscape": True} if landscape else {}
         return str(getattr(self, f"to_{format}")(**options))
 
     def __str__(self) -> str:
@@ -165,19 +156,19 @@ def probability_table(
     Parameters
     ----------
     study : Study, optional
-        Without one, the table has exact values only, for any sizes.
+        The study whose values are shown. Without it, there are only exact values, for any sizes.
     rows, columns : str or mapping
-        Axes ``"d"``, ``"l"`` and ``"scheme"`` and their keys, outer ones first:
-        ``{"d": [2, 5, 10]}``, ``{"scheme": None, "d": [2, 5]}``. None, or a name instead of a
-        mapping, stands for all keys of the study. Several schemes that are in neither become the
-        outermost rows.
+        The axes ``"d"``, ``"l"`` and ``"scheme"`` along rows and columns, outer ones first, with
+        their keys. Examples are ``{"d": [2, 5, 10]}`` and ``{"scheme": None, "d": [2, 5]}``. None,
+        or a name instead of a mapping, stands for all keys of the study. If there are several
+        schemes and they are in neither rows nor columns, they become the outermost rows.
     schemes : str, InitScheme, or several of them, optional
-        A choice among the study's, or the schemes of a table without a study.
+        The schemes of a table without a study, or a choice among those of the study.
     values : {"exact", "empirical"} or several of them, optional
-        Side by side; by default both, or ``"exact"`` without a study.
+        The values that stand side by side. The default is both, or ``"exact"`` without a study.
     digits : int, optional
-        Significant digits of exact values, 1 to 11 and by default 4; never more than are accurate.
-        Estimates are rounded by their intervals.
+        The number of significant digits of exact values, from 1 to 11 and by default 4. Digits that
+        are not accurate are left out. Estimates are rounded by their intervals.
 
     Returns
     -------
@@ -186,9 +177,9 @@ def probability_table(
     Raises
     ------
     ValueError
-        If an argument is out of its range, or a cell not on the study's grid.
+        If an argument is out of its range, or if a cell is not on the grid of the study.
     NoExactValue
-        Without a study, if no scheme has exact values.
+        If there is no study and no scheme has exact values.
 
     Examples
     --------
@@ -207,9 +198,7 @@ def probability_table(
         raise ValueError(f"digits = {digits!r}: is about exact values, which values does not name")
     shown = DEFAULT_DIGITS if digits is None else check_count("digits", digits, most=MOST_DIGITS)
     arrangement = arrange(rows, columns, schemes, None if study is None else study.config)
-    cells = 1
-    for name in ("scheme", "d", "l"):
-        cells *= len(arrangement.keys(name))
+    cells = math.prod(len(arrangement.keys(name)) for name in ("scheme", "d", "l"))
     if cells > MOST_CELLS:
         raise ValueError(
             f"rows, columns: {cells:,} cells are too many for a table, at most {MOST_CELLS:,} are"
@@ -225,7 +214,7 @@ def probability_table(
 
 
 def _values(values: str | Iterable[str] | None, study: Study | None) -> tuple[str, ...]:
-    """Check which values are wanted, or choose."""
+    """Return the checked values, or the default ones."""
     if values is None:
         return VALUES if study is not None else ("exact",)
     words = (values,) if isinstance(values, str) else tuple(values)
@@ -241,7 +230,7 @@ def _values(values: str | Iterable[str] | None, study: Study | None) -> tuple[st
 def _caption(
     arrangement: Arrangement, values: tuple[str, ...], study: Study | None, frame: pd.DataFrame
 ) -> str:
-    """Say what the numbers are: schemes, networks, seed, level."""
+    """Return the caption, which names the schemes and how the numbers were obtained."""
     sizes = {axis.name: axis.keys[0] for axis in arrangement.fixed}
     d, l = (f"${name} = {sizes[name]}$" if name in sizes else f"${name}$" for name in ("d", "l"))
     begin = "Exact probability" if values == ("exact",) else "Probability"

@@ -1,7 +1,7 @@
-"""How numbers are rounded for a table: exact values by digits, estimates by their interval.
+"""Rounding of the numbers of a table: exact values to some digits, estimates by their interval.
 
-Numbers come as a value and its common logarithm, which holds where the value underflows; from there
-on they are decimal fractions with exponents of any size, and are rounded once.
+A number is given by its value and by its common logarithm, which does not underflow. It becomes a
+decimal fraction with an exponent of any size, which is rounded only once.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from decimal import Decimal
 from typing import Final
 
 _CONTEXT: Final = decimal.Context(prec=50, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX)
-"""Far more digits than are shown, and no exponent overflows."""
+"""A context with far more digits than are shown, in which no exponent overflows."""
 
 _LEAST: Final = 1e-290
-"""Smaller values are taken from their logarithm: they are about to underflow."""
+"""The smallest value that is used. Smaller ones may underflow and are taken from the logarithm."""
 
 _PLAIN: Final = -3
-"""Numbers from 10 to this power are written out; smaller ones get a power of ten."""
+"""Numbers smaller than 10 to this power are written with a power of ten."""
 
 _MOST: Final = 15
-"""Significant digits of an estimate, however narrow its interval is: those of a double."""
+"""The largest number of significant digits of an estimate, which is that of a double."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Shown:
     Attributes
     ----------
     mantissa : str
-        A decimal fraction with all digits that are to be shown, trailing zeros included.
+        A decimal fraction with all digits to show, including trailing zeros.
     exponent : int
-        0 if there is no power of ten.
+        The exponent, or 0 if no power of ten is written.
     relation : {"", "<", ">"}
-        Whether the number is a bound.
+        The sign before the number if it is a bound.
     """
 
     mantissa: str
@@ -59,7 +59,7 @@ class Interval:
 
 
 def precise(value: float, log10: float) -> Decimal:
-    """Return a probability as a decimal number, from its logarithm where it underflows.
+    """Return a probability as a decimal number, from its logarithm if it underflows.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def precise(value: float, log10: float) -> Decimal:
 
 
 def by_digits(x: Decimal, digits: int) -> Shown:
-    """Round a number >= 0 to so many significant digits.
+    """Round a number >= 0 to some significant digits.
 
     Examples
     --------
@@ -91,14 +91,10 @@ def by_digits(x: Decimal, digits: int) -> Shown:
 def by_interval(x: Decimal, low: Decimal, high: Decimal) -> tuple[Shown, Interval | None]:
     """Round an estimate and its interval to two significant digits of half the width.
 
-    The estimate is rounded to the nearest, the ends outwards, so that the interval that is shown
-    holds the one that is meant. An estimate of 0 becomes the upper end as a bound, one of 1 the
-    lower end; both have no further interval. If the interval is a point, `_MOST` digits are shown.
-
-    Parameters
-    ----------
-    x, low, high : Decimal
-        With ``0 <= low <= x <= high <= 1``.
+    The arguments are such that ``0 <= low <= x <= high <= 1``. The estimate ``x`` is rounded to the
+    nearest number and the ends outwards, so the interval that is shown contains the exact one. An
+    estimate of 0 is replaced by the upper end as a bound, an estimate of 1 by the lower end, and no
+    interval is shown. If the interval is a point, the estimate has `_MOST` digits.
 
     Examples
     --------
@@ -120,29 +116,23 @@ def by_interval(x: Decimal, low: Decimal, high: Decimal) -> tuple[Shown, Interva
         return Shown(bound.mantissa, bound.exponent, ">"), None
     place = max(half.adjusted() - 1, x.adjusted() - _MOST + 1)
     middle = _quantized(x, place, decimal.ROUND_HALF_EVEN)
-    ends = (
-        _quantized(low, place, decimal.ROUND_FLOOR),
-        _quantized(high, place, decimal.ROUND_CEILING),
-    )
-    exponent = _exponent(middle if middle else ends[1])
-    return (
-        _written(middle, exponent),
-        Interval(
-            _written(ends[0], exponent).mantissa, _written(ends[1], exponent).mantissa, exponent
-        ),
-    )
+    low = _quantized(low, place, decimal.ROUND_FLOOR)
+    high = _quantized(high, place, decimal.ROUND_CEILING)
+    exponent = _exponent(middle if middle else high)
+    ends = (_written(end, exponent).mantissa for end in (low, high))
+    return _written(middle, exponent), Interval(*ends, exponent)
 
 
 def _quantized(x: Decimal, place: int, rounding: str) -> Decimal:
-    """Round to a multiple of ``10**place``, keeping zeros down to that place."""
+    """Round to a multiple of ``10**place``, with trailing zeros down to that place."""
     return x.quantize(Decimal((0, (1,), place)), rounding, _CONTEXT)
 
 
 def _significant(x: Decimal, digits: int, rounding: str) -> Decimal:
-    """Round a number > 0 to so many significant digits."""
+    """Round a number > 0 to some significant digits."""
     place = x.adjusted() - digits + 1
     rounded = _quantized(x, place, rounding)
-    if rounded.adjusted() > x.adjusted():  # 0.9996 became 1.0000: one digit too many
+    if rounded.adjusted() > x.adjusted():  # 0.9996 became 1.0000, which has a digit too many
         rounded = _quantized(rounded, place + 1, rounding)
     return rounded
 
@@ -152,6 +142,6 @@ def _exponent(x: Decimal) -> int:
 
 
 def _written(x: Decimal, exponent: int | None = None) -> Shown:
-    """Write a rounded number, with the power of ten that its size asks for or with a given one."""
+    """Write a rounded number with a given power of ten, or with the one that fits its size."""
     power = _exponent(x) if exponent is None else exponent
     return Shown(format(x.scaleb(-power, _CONTEXT), "f"), power)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Final
 
 from obstruction.reporting.tables.citing import bibtex
 from obstruction.reporting.tables.latex import UPRIGHT, check_label, fitted
-from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Head, Note, TableLayout
+from obstruction.reporting.tables.layout import DAGGER, DASH, Cell, Note, TableLayout
 from obstruction.reporting.tables.markup import Markup
 
 _SPECIAL = re.compile(r"([\\#*_`$<>@\[\]~/='\"-])")
@@ -21,7 +21,7 @@ _TYPST: Final = Markup(
 )
 
 _SIZES = {"": 0.9, "small": 0.8, "footnotesize": 0.75, "scriptsize": 0.65}
-"""What sizes of LaTeX are on a page of Typst, whose type is larger and whose text is wider."""
+"""Sizes of type in em for those of LaTeX. The text of Typst is larger and wider."""
 
 
 def write(layout: TableLayout, caption: str, origin: tuple[str, ...], label: str) -> str:
@@ -47,7 +47,9 @@ def write(layout: TableLayout, caption: str, origin: tuple[str, ...], label: str
             cells.append(f"table.cell(colspan: {head.span}){text}" if head.span > 1 else text)
         lines.append(f"      {', '.join(cells)},")
         if i < len(layout.head) - 1:
-            lines += _rules(row)
+            for start, end in pairwise(accumulate((head.span for head in row), initial=1)):
+                rule = f"start: {start}, end: {end}, stroke: 0.03em"
+                lines.append(f"      table.hline({rule}),")
     lines += ["      table.hline(stroke: 0.05em),", "    ),"]
     for group in layout.groups:
         if group.title:
@@ -61,16 +63,6 @@ def write(layout: TableLayout, caption: str, origin: tuple[str, ...], label: str
         lines.append(f"  #align(left)[{notes}]")
     lines.append(f"] <{label}>")
     return "\n".join(lines) + "\n"
-
-
-def _rules(row: Sequence[Head]) -> list[str]:
-    """Return a thin rule below each heading of a row that is not the last one."""
-    lines, start = [], 1
-    for head in row:
-        end = start + head.span
-        lines.append(f"      table.hline(start: {start}, end: {end}, stroke: 0.03em),")
-        start = end
-    return lines
 
 
 def _note(note: Note) -> str:

@@ -1,23 +1,22 @@
-"""Rare events: the probability that a neuron is pathological, by importance sampling.
+"""The probability that a neuron is pathological, estimated by importance sampling.
 
-A neuron is pathological if ``a V^2 > S`` with ``S = W_1^2 + ... + W_d^2 + beta B^2``. Counting sees
-nothing of a probability of 1e-16. Here every hidden weight is drawn from its law *tilted* by
+A neuron is pathological if ``a V^2 > S`` with ``S = W_1^2 + ... + W_d^2 + beta B^2``. An event of
+probability 1e-16 cannot be counted. Here every hidden weight is drawn from its law *tilted* by
 ``exp(-kappa w^2)``, under which small sums are common, and the output weight is integrated out:
 
     p = E_Q[ Z(kappa)^d Z_B(kappa beta) exp(kappa S) P(a V^2 > S | S) ],  Z(k) = E[exp(-k W^2)],
 
 for any ``kappa >= 0``, with Q the tilted law (exponential tilting: Siegmund, Ann. Statist. 4, 1976;
-Asmussen and Glynn, *Stochastic Simulation*, 2007, ch. VI). Nothing but one-dimensional facts about
-single weights enters, so the estimate can check what the exact formulas say about sums of them.
+Asmussen and Glynn, *Stochastic Simulation*, 2007, ch. VI). The method uses only the laws of single
+weights, so it can check the exact formulas, which are about the law of the sum.
 
-The best tilt balances the two varying factors, ``kappa = -(d/ds) log P(a V^2 > s)`` at the mean
-of ``S`` under Q; for normal outputs that is ``1/(2a)`` or a little more. An efficient ``kappa`` may
-be missed by a fraction of the standard deviation of ``S``, so tilts are rounded until
-``log(1 + 2 kappa)`` is a whole multiple of ``2^-m``, with ``m`` from ``d`` alone. The same draws
-serve all cells of one tilt: the sum after ``d`` draws is that of the cells with ``d`` inputs,
-whatever their ``a``. An estimate depends on its own cell, the number of samples and the
-seed, never on the other cells asked for, on threads or on the order of the work; but estimates of
-different cells may depend on each other.
+The best tilt balances the two varying factors: ``kappa = -(d/ds) log P(a V^2 > s)`` at the mean of
+``S`` under Q, which is ``1/(2a)`` or slightly more for normal outputs. A tilt that moves this mean
+by a fraction of a standard deviation of ``S`` is still efficient. Tilts are therefore rounded such
+that ``log(1 + 2 kappa)`` is a multiple of ``2^-m``, where ``m`` depends only on ``d``. All cells of
+one tilt share their draws: the sum after ``d`` draws serves the cells with ``d`` inputs, for every
+``a``. Estimates of different cells may therefore depend on each other. Nevertheless, an estimate is
+determined by its cell, the number of samples and the seed, for any set of cells and any threads.
 """
 
 from __future__ import annotations
@@ -51,24 +50,25 @@ def estimate(
     *,
     seed: int = 0,
     threads: int = 1,
-    watch: Callable[[float], None] | None = None,
+    watch: Callable[[float], None] = lambda share: None,
 ) -> Estimate:
-    """Estimate the probability that a neuron of a fresh network is pathological.
+    """Estimate the probability that a neuron is pathological at initialisation.
 
     Parameters
     ----------
     scheme : str or InitScheme
-        Its weights must be independent.
+        The scheme, whose weights must be independent.
     d, l : array_like of int
-        Inputs and hidden neurons; they broadcast, and the cells have that shape.
+        The numbers of inputs and of hidden neurons, which are broadcast to the shape of the cells.
     samples : int
-        Weighted samples per cell, >= 2.
+        The number of weighted samples per cell, >= 2.
     seed : int
-        The same seed gives the same samples for any set of cells.
+        The seed, which determines the samples of a cell for any set of cells.
     threads : int
-        Workers; without influence on the result.
+        The number of workers, which has no influence on the result.
     watch : callable, optional
-        Called now and then with the share of the work that is done; an exception ends it.
+        A function that is called now and then with the share of the work that is done. An exception
+        in it ends the work.
 
     Returns
     -------
@@ -83,8 +83,8 @@ def estimate(
 
     Notes
     -----
-    Draws are the same on every IEEE machine; weights are rounded, in a fixed order, and use the
-    platform's mathematical library for their constants, so the last digits may differ.
+    The draws are the same on every IEEE machine. The weights depend on the mathematical library of
+    the platform, so their last digits may differ between platforms.
 
     Examples
     --------
@@ -122,30 +122,19 @@ def estimate_ratios(
     samples: int = 10_000,
     seed: int = 0,
     threads: int = 1,
-    watch: Callable[[float], None] | None = None,
+    watch: Callable[[float], None] = lambda share: None,
 ) -> Estimate:
-    """Estimate ``P(a V^2 > W_1^2 + ... + W_d^2 + beta B^2)``.
+    """Estimate ``P(a V^2 > W_1^2 + ... + W_d^2 + beta B^2)`` as `estimate` does.
 
     Parameters
     ----------
     laws : (Law, Law)
-        Of the hidden weights W and of the output weight V.
+        The laws of the hidden weights W and of the output weight V.
     d, a, beta : array_like
-        Inputs, and the ratios of the variances of output and hidden weights, and of biases and
-        hidden weights; they broadcast. ``a`` may be 0 or ``inf``.
+        The number of inputs, the ratio of the variances of output and hidden weights, which may be
+        0 or ``inf``, and the ratio of those of biases and hidden weights. They are broadcast.
     bias_law : Law, optional
-        Of the bias B; None stands for ``beta = 0``.
-    samples, seed, threads, watch
-        As in `estimate`.
-
-    Returns
-    -------
-    Estimate
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
+        The law of the bias B. Without it, ``beta`` must be 0.
     """
     hidden, output = laws
     samples = check_count("samples", samples, least=2)
@@ -165,9 +154,6 @@ def estimate_ratios(
     return Estimate(samples, *fields)
 
 
-# --- the work ------------------------------------------------------------------------------
-
-
 def _check(cells: Cells, bias_law: Law | None) -> None:
     for law in (cells.hidden, cells.output, cells.bias):
         if not law.independent:
@@ -182,17 +168,13 @@ def _check(cells: Cells, bias_law: Law | None) -> None:
 
 
 def _sums(
-    sampler: TiltedSampler, threads: int, watch: Callable[[float], None] | None
+    sampler: TiltedSampler, threads: int, watch: Callable[[float], None]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return, per cell, the sums of the scaled weights, the log of the scale and of the bound."""
+    """Return the sums of the scaled weights, and the logarithms of the scale and of the bound."""
     efforts = sampler.efforts
     done = np.append(0.0, np.cumsum(efforts)) / max(efforts.sum(), 1.0)
     runner = Runner(sampler)
-    runner.run(
-        efforts.size,
-        threads=threads,
-        watch=lambda pieces: None if watch is None else watch(float(done[pieces])),
-    )
+    runner.run(efforts.size, threads=threads, watch=lambda pieces: watch(float(done[pieces])))
     size = sampler.cells.d.size
     sums, log_scale, log_bound = np.zeros((size, SUMS)), np.zeros(size), np.full(size, np.inf)
     for place, found in runner.snapshot()[1].sums.items():
@@ -203,7 +185,7 @@ def _sums(
 
 
 def _statistics(sums: FloatArray, samples: int, log_scale: FloatArray) -> tuple[FloatArray, ...]:
-    """Return log of the mean, its relative error, the skewness and the largest share."""
+    """Return the logarithm of the mean, its relative error, the skewness and the largest share."""
     with np.errstate(divide="ignore", invalid="ignore"):
         one = sums[:, 0] / samples
         two, three = (sums[:, k] / samples / one ** (k + 1) for k in (1, 2))

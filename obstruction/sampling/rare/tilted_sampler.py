@@ -1,4 +1,4 @@
-"""The sampler of rare events: moments of weighted samples that are drawn from tilted laws."""
+"""The sampler of rare events, which computes moments of weighted samples from tilted laws."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from obstruction.sampling.rare.tilts import Cells, FloatArray, Tilt, edge_and_sc
 from obstruction.sampling.streams import block_key, tilted_path
 
 _PIECE: Final = 16 * kernels.BLOCK
-"""Samples in a piece. Part of every seeded result, as sums are rounded."""
+"""The number of samples in a piece. Rounded sums depend on it, so it must never change."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sums over weighted samples. Those of disjoint sets of samples add up, but for rounding.
+    """Sums over weighted samples. Those of disjoint sets of samples add up, except for rounding.
 
     Attributes
     ----------
     sums : dict of int to ndarray of float64, shape (cells, 5)
-        By the place of the tilt in `TiltedSampler.tilts`: in each of its cells the first four power
-        sums of the scaled weights, and the largest of them. Tilts without samples are left out.
+        The first four power sums of the scaled weights in each cell of a tilt, and the largest of
+        these weights. The key is the index of the tilt in `TiltedSampler.tilts`. Tilts without
+        samples are left out.
     """
 
     sums: dict[int, FloatArray]
@@ -43,17 +44,9 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class TiltedSampler(Sampler[list[Moments], Moments]):
-    """Weighted samples of neurons; those under one tilt serve all of its cells.
+    """A sampler of weighted neurons, whose samples under one tilt serve all cells of the tilt.
 
-    The draws that are numbered are pieces of up to 16,384 samples under one tilt, tilt by tilt.
-
-    Parameters
-    ----------
-    cells : Cells
-    samples : int
-        Samples per cell, >= 2.
-    seed : int
-        The seed, >= 0.
+    A draw is a piece of up to 16,384 samples under one tilt. The pieces are numbered tilt by tilt.
     """
 
     in_order: ClassVar[bool] = True
@@ -64,25 +57,25 @@ class TiltedSampler(Sampler[list[Moments], Moments]):
 
     @cached_property
     def tilts(self) -> list[Tilt]:
-        """The tilts with their cells; a cell whose probability is 0 or 1 has none."""
+        """The tilts with their cells. Cells with a probability of 0 or 1 have no tilt."""
         return list(grouped(self.cells))
 
     @property
     def efforts(self) -> FloatArray:
-        """Roughly what each piece costs."""
+        """The approximate costs of the pieces."""
         return np.repeat([float(tilt.effort) for tilt in self.tilts], self._pieces)
 
     @property
     def _pieces(self) -> int:
-        """Pieces under each tilt."""
+        """The number of pieces under each tilt."""
         return -(-self.samples // _PIECE)
 
     def tally(self) -> list[Moments]:
-        """Return moments of no piece."""
+        """Return an empty tally."""
         return []
 
     def count(self, tally: list[Moments], start: int, stop: int, flag: NDArray[np.uint8]) -> bool:
-        """Draw pieces and add up the weights of each."""
+        """Draw pieces and append their moments to the tally."""
         for number in range(start, stop):
             place, piece = divmod(number, self._pieces)
             tilt, first = self.tilts[place], piece * _PIECE // kernels.BLOCK
@@ -111,5 +104,5 @@ class TiltedSampler(Sampler[list[Moments], Moments]):
         return True
 
     def result(self, tally: list[Moments]) -> Moments:
-        """Return the sum over the pieces."""
+        """Return the sum of the moments of the pieces."""
         return reduce(operator.add, tally, Moments({}))
