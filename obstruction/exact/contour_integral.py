@@ -1,21 +1,21 @@
-"""The contour integral: output weights of a bounded law, many hidden weights.
+"""The contour integral, for output weights of a bounded law and many hidden weights.
 
 Weights are measured in the units of `obstruction.exact.transforms`. A neuron is pathological iff
 ``D = alpha V^2 - S > 0`` with ``S = c + sum of d squares + beta B^2``. By Laplace inversion
 
     p = (1 / 2 pi i) int exp(Psi(z)) dz,   exp(Psi(z)) = E exp(z D) / z,   Re z = s > 0
 
-(Daniels 1954; Lugannani and Rice 1980). The line runs through the real saddle point of ``Psi``,
-and the trapezoidal rule sums ``exp(Psi(z) - Psi(s))`` until terms are negligible. Its error is
-known: about ``exp(-2 pi delta / h + Psi(s + delta) - Psi(s))`` at most, for every shift ``delta``
-of the line that meets no singularity. That sets the step ``h``.
+(Daniels 1954; Lugannani and Rice 1980). The line runs through the real saddle point of ``Psi``. The
+trapezoidal rule sums ``exp(Psi(z) - Psi(s))`` until its terms are negligible. For every shift
+``delta`` of the line that meets no singularity, the error of the rule is at most about
+``exp(-2 pi delta / h + Psi(s + delta) - Psi(s))``, which determines the step ``h``.
 
-Where ``alpha`` is above 1.1 times the mean of ``S``, so that p is no longer small, the saddle point
-nears the pole at 0. There the density of V is continued beyond its bound,
+If ``alpha`` is above 1.1 times the mean of ``S``, p is not small and the saddle point is near the
+pole at 0. In this case the formula of the density of V is continued beyond its bound:
 
-    p = p(V continued) + int_1^inf density(u) P(S > alpha u^2) du,
+    p = p(V continued) + int_1^inf density(u) P(S > alpha u^2) du.
 
-whose first part is a real integral and whose second is a contour integral on the left, ``s < 0``.
+The first term is a real integral, and the second a contour integral left of the pole, ``s < 0``.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ from obstruction.exact.transforms import (
 from obstruction.schemes.laws import CONSTANT, NORMAL, UNIFORM, Law
 
 _CHUNK: Final = 512
-"""Cells integrated together."""
+"""The number of cells that are integrated together."""
 _DIGITS: Final = 36.0
-"""The trapezoidal rule aims at a relative error of exp(-36)."""
+"""The step of the trapezoidal rule is chosen for a relative error of exp(-36)."""
 _NEGLIGIBLE: Final = 5e-13
-"""A sum ends where its last terms, times their number, are smaller than this part of it."""
+"""A sum ends if its last terms times their number are below this fraction of it."""
 _HUMPS: Final = 40.0
-"""With fewer hidden weights terms may fall and rise again: a whole block must be negligible."""
+"""With fewer hidden weights terms can fall and rise again, so a whole block must be negligible."""
 _MOST: Final = 200_000
-"""Terms after which a sum is given up, with an error (never seen)."""
+"""The largest number of terms of a sum. More would be an error, which has never occurred."""
 _SHIFTS: Final = (0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells with a sum S = c + U_1^2 + ... + U_d^2 + beta B^2 and an alpha each."""
+    """Cells with an ``alpha`` and a sum ``S = c + U_1^2 + ... + U_d^2 + beta B^2`` each."""
 
     hidden: Law
     bias: Law
@@ -65,12 +65,9 @@ class Cells:
     c: FloatArray
 
     def take(self, cells: Any) -> Cells:
-        """Return some of the cells, with a trailing axis if the index has one."""
-        return Cells(
-            self.hidden,
-            self.bias,
-            *(part[cells] for part in (self.d, self.alpha, self.beta, self.c)),
-        )
+        """Return the cells at the given indices."""
+        parts = (part[cells] for part in (self.d, self.alpha, self.beta, self.c))
+        return Cells(self.hidden, self.bias, *parts)
 
     def mean(self) -> FloatArray:
         """Return the mean of S without c."""
@@ -84,7 +81,7 @@ class Cells:
         return value
 
     def slope(self, z: FloatArray) -> FloatArray:
-        """Return minus the derivative of that."""
+        """Return minus the derivative of `log_transform`."""
         value = self.d * slope(self.hidden, z)
         if self.beta.any():
             value = value + self.beta * slope(self.bias, self.beta * z)
@@ -111,7 +108,7 @@ def _right(output: Law, cells: Cells) -> tuple[FloatArray, FloatArray]:
         return (x.alpha - x.c) * z + log_top(output, x.alpha * z) + x.log_transform(z) - np.log(z)
 
     def rise(z: FloatArray) -> FloatArray:
-        # slope of log E exp(w (U^2 - 1)) at w = alpha z is the mean there minus 1
+        # the derivative of log E exp(w (U^2 - 1)) at w = alpha z
         top = slope(output, -cells.alpha * z) - 1.0
         return (cells.alpha - cells.c) + cells.alpha * top - cells.slope(z) - 1.0 / z
 
@@ -139,15 +136,15 @@ def _left(output: Law, cells: Cells) -> tuple[FloatArray, FloatArray]:
         whole = craig.solve(cells.alpha / 4.0, cells.c, cells.log_transform, cells.slope)
         base = (np.exp(whole[0]) * whole[1] - (1.0 - INSIDE)) / INSIDE
         sign = 1.0
-    below = np.full_like(cells.alpha, np.inf)  # how far left there is no singularity
-    if cells.hidden == NORMAL:
-        below = np.full_like(below, 0.5)
+    # the distance from 0 to the next singularity on the left
+    below = np.full_like(cells.alpha, 0.5 if cells.hidden == NORMAL else np.inf)
     if cells.bias == NORMAL:
         with np.errstate(divide="ignore"):
             below = np.minimum(below, 0.5 / cells.beta)
-    reach = cells.d + cells.beta
-    bounded = np.isinf(below)
-    where = np.flatnonzero(~bounded | (cells.alpha - cells.c < reach))  # elsewhere S is too small
+    reach = cells.d + cells.beta  # the bound of S - c, if S is bounded
+    where = np.flatnonzero(
+        ~np.isinf(below) | (cells.alpha - cells.c < reach)
+    )  # where S can be > alpha
     cells, below, gap = cells.take(where), below[where], (reach - cells.alpha + cells.c)[where]
     ends = np.where(np.isinf(below), 1.0, below)
 
@@ -177,8 +174,8 @@ def _left(output: Law, cells: Cells) -> tuple[FloatArray, FloatArray]:
 def _mean_root(cells: Cells) -> FloatArray:
     """Return (E sqrt S - sqrt c) / sqrt alpha.
 
-    It is ``int_0^inf exp(-c y^2) (1 - E exp(-y^2 (S - c))) / y^2 dy / sqrt(pi alpha)``, after
-    ``y = scale sinh t`` a sum of positive terms.
+    It is ``int_0^inf exp(-c y^2) (1 - E exp(-y^2 (S - c))) / y^2 dy / sqrt(pi alpha)``, a sum of
+    positive terms after the substitution ``y = scale sinh t``.
     """
     h = 0.13
     t = h * np.arange(1, 300)
@@ -207,7 +204,7 @@ def _saddle(
 
 
 def _step(change: Callable[[FloatArray], FloatArray], shifts: list[FloatArray]) -> FloatArray:
-    """Return the step of the trapezoidal rule: the worse of both sides."""
+    """Return the step of the trapezoidal rule, the smaller of those for shifts to either side."""
     best = {True: np.zeros_like(shifts[0]), False: np.zeros_like(shifts[0])}
     with np.errstate(all="ignore"):
         for k, shift in enumerate(shifts):

@@ -29,8 +29,8 @@ def solve(
 ) -> tuple[FloatArray, FloatArray]:
     """Return (exponent, factor) of p for 0 < a < inf.
 
-    ``log_transform(x)`` is ``log E exp(-x (S - c))``, and ``slope(x)`` is minus its derivative. Both
-    take arrays of the shape of `a`.
+    ``log_transform(x)`` is ``log E exp(-x (S - c))``, and ``slope(x)`` is minus its derivative, for
+    arrays of the shape of `a`.
     """
     x0 = 0.5 / a
     first = log_transform(x0) - c * x0

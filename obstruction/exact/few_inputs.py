@@ -1,18 +1,18 @@
-"""Real integrals: output weights of a bounded law beside few hidden weights, or constant ones.
+"""Real integrals, for output weights of a bounded law and few or constant hidden weights.
 
-With few hidden weights the contour integral oscillates and hardly decays. Here, in the units of
-`obstruction.exact.transforms`,
+With few hidden weights the contour integral oscillates and decays slowly. This module uses, in the
+units of `obstruction.exact.transforms`,
 
     p = E_V G(alpha V^2 - c),
     G(t) = P(U_1^2 + ... + U_d^2 + beta B^2 < t) = E_B F_d(t - beta B^2),
 
-with the distribution functions ``F_d`` by recursion, ``F_d(t) = E_U F_{d-1}(t - U^2)``. For bounded
-laws ``F_d`` has kinks at ``t = 1, 2, ..., d``, half-integer powers of the distance to the right and
-none to the left: on each piece it is analytic in ``x = sqrt(t - kink)``, and a Chebyshev series of
-30 terms gives it to the last digits; on the first piece, where it can be tiny, ``t^(d/2)`` is a
-factor of its own. Outer integrals use Gauss-Legendre rules in the same variables, on pieces graded
-towards kinks that have another one nearby. Every term is positive, so the relative error does not
-depend on p.
+where the distribution functions satisfy ``F_d(t) = E_U F_{d-1}(t - U^2)``. For bounded laws ``F_d``
+has kinks at ``t = 1, 2, ..., d``. To the right of a kink it has half-integer powers of the
+distance, and to the left it has none. So on each piece it is analytic in ``x = sqrt(t - kink)``, and
+a Chebyshev series of 30 terms is accurate to the last digits. On the first piece ``F_d`` can be
+tiny, and ``t^(d/2)`` is a separate factor. The outer integrals use Gauss-Legendre rules in the same
+variables, on pieces that become smaller towards two close kinks. Every term is positive, so the
+relative error does not depend on p.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from obstruction.exact.transforms import INSIDE, NORM, SHIFT
 from obstruction.schemes.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM, Law
 
 FEW: Final = 16
-"""The largest number of hidden weights that this module takes without random biases."""
+"""The largest number of hidden weights for which this module is used without random biases."""
 FEW_BIASED: Final = 7
-"""The same with random biases."""
+"""The largest number with random biases."""
 
 _TERMS: Final = 30
 _NODES: Final = 20
 _CHUNK: Final = 128
 _KINKS_OF_NORMAL: Final = (0.0, 4.0, 16.0, 36.0, 64.0, 110.0)
-"""Where the distribution function of a sum of normal squares is cut; beyond it is 1."""
+"""The ends of the pieces for a sum of normal squares. Beyond the last, the function is 1."""
 _CUTS_OF_BIAS: Final[dict[Law, tuple[float, ...]]] = {
     UNIFORM: (0.0, 1.0),
     TRUNCATED: (0.0, 1.0),
     NORMAL: (0.0, 2.4, 4.8, 7.2, 9.6),
 }
-"""Where the density of the bias is cut; beyond it is 0 or negligible."""
+"""The ends of the pieces of the density of a bias. Beyond the last, it is 0 or negligible."""
 
 
 def density(law: Law, u: FloatArray) -> FloatArray:
-    """Return the density of the size of a weight, in its unit."""
+    """Return the density of the size of a weight at ``u >= 0``, in its unit."""
     if law == UNIFORM:
         return np.ones_like(u)
     if law == TRUNCATED:
@@ -69,7 +69,7 @@ def distribution(law: Law, u: FloatArray) -> FloatArray:
 
 
 def tail(law: Law, above: FloatArray, rest: FloatArray) -> FloatArray:
-    """Return P((above + rest) V^2 > rest) of a bounded law; neither term is negative."""
+    """Return P((above + rest) V^2 > rest) for V of a bounded law and nonnegative terms."""
     alpha = above + rest
     length = above / alpha / (1.0 + np.sqrt(rest / alpha))
     if law == UNIFORM:
@@ -88,7 +88,7 @@ class Pieces:
     series: tuple[FloatArray, ...] = ()
 
     def __call__(self, piece: int, x: FloatArray, scale: FloatArray) -> FloatArray:
-        """Return ``F_d(kinks[piece] + x^2) / scale^d`` on that piece; scale is 1 on all others."""
+        """Return ``F_d(kinks[piece] + x^2) / scale^d``, where `scale` is 1 except on piece 0."""
         front: FloatArray = (x / scale) ** self.d
         if self.law == NORMAL:
             m, half = self.d / 2.0, (self.kinks[piece] + x * x) / 2.0
@@ -101,7 +101,7 @@ class Pieces:
 
 
 def _clenshaw(series: FloatArray, x: FloatArray) -> FloatArray:
-    """Sum a Chebyshev series on [0, 1]."""
+    """Return the sum of a Chebyshev series on [0, 1]."""
     twice = 4.0 * x - 2.0
     after, later = np.full_like(x, series[-1]), np.zeros_like(x)
     for coefficient in series[-2:0:-1]:
@@ -123,10 +123,10 @@ def pieces(law: Law, d: int) -> Pieces:
     else:
         ball = (math.pi / SHIFT) ** (d / 2.0) / (2.0 * NORM) ** d
         first = ball * special.gammainc(d / 2.0, SHIFT * x * x) / x**d
-    values = [first]
+    values, one = [first], np.ones((_TERMS, 1))
     for k in range(1, d):
         t = (k + x * x)[:, None]
-        values.append(_add_bias(pieces(law, d - 1), law, np.ones_like(t), t, np.ones_like(t))[:, 0])
+        values.append(_add_bias(pieces(law, d - 1), law, one, t, one)[:, 0])
     series = tuple(
         np.asarray(chebyshev.chebfit(2.0 * x - 1.0, value, _TERMS - 1), dtype=np.float64)
         for value in values
@@ -139,8 +139,9 @@ def _add_bias(
 ) -> FloatArray:
     """Return E F(t - beta B^2) / scale^d for beta > 0, in the shape of t.
 
-    On the piece of F from ``kink`` on, ``x = R cos(theta)``, ``sqrt(beta) B = R sin(theta)`` with
-    ``R^2 = t - kink``; angles are measured from the end they are closer to.
+    The piece of F right of ``kink`` is integrated over the angle ``theta``, where
+    ``x = R cos(theta)`` and ``sqrt(beta) B = R sin(theta)`` with ``R^2 = t - kink``. Angles are
+    measured from the nearer axis.
     """
     nodes, weights = gauss_legendre(_NODES)
     root = np.sqrt(beta)
@@ -152,7 +153,7 @@ def _add_bias(
             break
         width = base.kinks[k + 1] - base.kinks[k]
         for low, high in itertools.pairwise(_CUTS_OF_BIAS[law]):
-            # (sqrt(beta) b, x) at both ends of this part
+            # the points (sqrt(beta) b, x) at both ends of this part
             over = np.maximum(square - width, 0.0)
             b_low = np.maximum(root * low, np.sqrt(over))
             b_high = np.minimum(root * high, np.sqrt(square))
@@ -177,13 +178,7 @@ def _add_bias(
 
 
 def solve(
-    output: Law,
-    hidden: Law,
-    bias: Law,
-    d: int,
-    alpha: FloatArray,
-    beta: FloatArray,
-    c: FloatArray,
+    output: Law, hidden: Law, bias: Law, d: int, alpha: FloatArray, beta: FloatArray, c: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return (exponent, factor) of p for alpha > c and ``beta`` all zero or all positive."""
     result = np.empty_like(alpha)
@@ -216,7 +211,7 @@ def _mean(
         return _at(base, gap, scale)
     nodes, weights = gauss_legendre(_NODES)
     total = tail(output, np.maximum(gap - breaks[:, -1], 0.0), c + breaks[:, -1])
-    before = -c  # the last singular point below: V = 0 is one
+    before = -c  # the last singular point below, which is V = 0 at first
     for i in range(breaks.shape[1] - 1):
         low, high = np.minimum(breaks[:, i], gap), np.minimum(breaks[:, i + 1], gap)
         if i and (breaks[:, i] > breaks[:, i - 1]).any():

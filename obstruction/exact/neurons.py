@@ -138,7 +138,7 @@ def pathological_count(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Any:
     Returns
     -------
     frozen scipy.stats.binom
-        ``.mean()`` is the expected number, ``.pmf(k)`` the probability of exactly ``k`` neurons, and
+        ``.mean()`` is the expected number, ``.pmf(k)`` the probability of exactly ``k``, and
         ``.ppf(q)`` the least ``k`` that is not exceeded with probability ``q``.
 
     Examples

@@ -1,18 +1,18 @@
-"""The topology of what gradient flow can reach: pure functions of weights, with exact integers.
+"""The topology of the set of parameters that gradient flow can reach.
 
-A network ``f(x) = W2 act(W1 x + b1)`` has ``d`` inputs, ``l`` hidden neurons and ``e`` outputs:
-``W1`` is ``(l, d)``, ``W2`` is ``(e, l)``, ``b1`` ``(l,)`` or absent; output biases do not count.
-The activation is ReLU, Leaky ReLU or any other with ``act(a z) = a act(z)`` for ``a > 0``. Gradient
-flow keeps the *balance* of every neuron, ``c_k = |W1[k]|^2 + b1[k]^2 - |W2[:, k]|^2``, for any loss
-and data, and so stays on the *invariant set* ``H(c)`` of all parameters with these balances. The
-functions here say what that set looks like, into how many pieces it falls, and in which of them
-parameters lie. They know nothing of activations, of data or of files. docs/topology.md has the
-statements and proofs.
+A network ``f(x) = W2 act(W1 x + b1)`` has ``d`` inputs, ``l`` hidden neurons and ``e`` outputs.
+``W1`` has shape ``(l, d)``, ``W2`` shape ``(e, l)``, and ``b1``, if there is one, shape ``(l,)``.
+Output biases have no influence. The activation is ReLU, Leaky ReLU or any other with
+``act(a z) = a act(z)`` for ``a > 0``. For any loss and data, gradient flow conserves the *balance*
+of every neuron, ``c_k = |W1[k]|^2 + b1[k]^2 - |W2[:, k]|^2``. So it stays on the *invariant set*
+``H(c)`` of all parameters with these balances. The functions describe the shape of this set, count
+its connected components with exact integers, and tell in which component parameters lie.
 
 The statements are those of Nurisso, Leroy, Vaccarino: Topological obstruction to the training of
-shallow ReLU neural networks, NeurIPS 2024; what goes beyond them says so.
+shallow ReLU neural networks, NeurIPS 2024, unless a docstring calls them an extension.
+docs/topology.md has the statements and proofs.
 
-Its modules may import tools only. They must never know of probabilities, of data or of files.
+These modules may import tools only. They must never use probabilities, data or files.
 
 Examples
 --------

@@ -44,15 +44,21 @@ class Parameters(NamedTuple):
         return np.ascontiguousarray(self.W2.T)
 
 
-def check_array(name: str, value: Any, dimensions: int, words: str) -> FloatArray:
-    """Return a non-empty array of finite numbers as float64; `words` are its shape in errors."""
+def check_array(
+    name: str, value: Any, dimensions: int, words: str, length: int | None = None
+) -> FloatArray:
+    """Return a non-empty array of finite numbers as float64.
+
+    `words` describe its shape in errors, and `length` is the required size of its last axis.
+    """
     try:
         array = np.asarray(value)
     except ValueError:  # nested lists of different lengths
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{name}: must be an array of real numbers, not {type(value).__name__}")
-    if array.ndim != dimensions or not array.size:
+    fits = length is None or array.shape[-1:] == (length,)
+    if array.ndim != dimensions or not array.size or not fits:
         raise ValueError(f"{name} has shape {array.shape}: must be {words}")
     array = array.astype(np.float64)
     finite = np.isfinite(array)
@@ -67,9 +73,7 @@ def check_per_neuron(name: str, value: Any, l: int, *, least: float = -np.inf) -
     """Return an array of shape ``(l,)`` of finite numbers >= `least`; one number is repeated."""
     array = np.asarray(value)
     words = f"a number or an array of shape ({l},)"
-    array = check_array(name, array, min(array.ndim, 1), words)
-    if array.ndim and array.shape != (l,):
-        raise ValueError(f"{name} has shape {array.shape}: must be {words}")
+    array = check_array(name, array, min(array.ndim, 1), words, l if array.ndim else None)
     low = np.flatnonzero(array < least)
     if low.size:
         raise ValueError(f"{name} = {array.flat[low[0]]}: must be at least {least:g}")
@@ -83,18 +87,9 @@ def check_parameters(W1: ArrayLike, W2: ArrayLike, b1: Any = None, *, of: str = 
     """
     hidden = check_array("W1" + of, W1, 2, "(l, d), hidden neurons by inputs, neither 0")
     l = hidden.shape[0]
-    output = check_array("W2" + of, W2, 2, f"(e, {l}), outputs by hidden neurons")
-    if output.shape[1] != l:
-        raise ValueError(
-            f"W2{of} has shape {output.shape}: must be (e, {l}), for W1 has shape {hidden.shape}"
-        )
-    if b1 is None:
-        return Parameters(hidden, output)
-    bias = check_array("b1" + of, b1, 1, f"({l},), one number a hidden neuron")
-    if bias.shape != (l,):
-        raise ValueError(
-            f"b1{of} has shape {bias.shape}: must be ({l},), for W1 has shape {hidden.shape}"
-        )
+    why = f"since W1 has shape {hidden.shape}"
+    output = check_array("W2" + of, W2, 2, f"(e, {l}), {why}", l)
+    bias = None if b1 is None else check_array("b1" + of, b1, 1, f"({l},), {why}", l)
     return Parameters(hidden, output, bias)
 
 
@@ -194,9 +189,7 @@ def from_neurons(rows: ArrayLike, d: int, e: int = 1, hidden_bias: bool = False)
     d, e = check_count("d", d), check_count("e", e)
     width = d + check_flag("hidden_bias", hidden_bias)
     words = f"(l, {width + e}), for d = {d}, e = {e}, hidden_bias = {hidden_bias}"
-    array = check_array("rows", rows, 2, words)
-    if array.shape[1] != width + e:
-        raise ValueError(f"rows has shape {array.shape}: must be {words}")
+    array = check_array("rows", rows, 2, words, width + e)
     bias = array[:, d].copy() if hidden_bias else None
     return Parameters(array[:, :d].copy(), np.ascontiguousarray(array[:, width:].T), bias)
 

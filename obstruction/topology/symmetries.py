@@ -186,11 +186,8 @@ def rescaling_factors(in_norms: ArrayLike, out_norms: ArrayLike, c_target: Array
     [1.4142135623730951, 0.5]
     """
     inward = check_array("in_norms", in_norms, 1, "(l,), one number a neuron")
-    outward = check_array("out_norms", out_norms, 1, f"({inward.size},), as in_norms")
-    if inward.shape != outward.shape:
-        raise ValueError(
-            f"out_norms has shape {outward.shape}: must be {inward.shape}, as in_norms"
-        )
+    words = f"({inward.size},), as in_norms"
+    outward = check_array("out_norms", out_norms, 1, words, inward.size)
     check_per_neuron("in_norms", inward, inward.size, least=0.0)
     check_per_neuron("out_norms", outward, inward.size, least=0.0)
     c = check_per_neuron("c_target", c_target, inward.size)
