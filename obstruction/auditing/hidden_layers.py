@@ -86,7 +86,7 @@ class HiddenLayer:
 
     @property
     def margin(self) -> FloatArray:
-        """``in_norm / out_norm − 1``, of the same sign as the balance; inf if ``out_norm`` is 0."""
+        """``in_norm / out_norm − 1``; inf if only ``out_norm`` is 0, nan if both norms are."""
         with np.errstate(divide="ignore", invalid="ignore"):
             margin = self.in_norm / self.out_norm - 1.0
         return np.where((self.in_norm == 0.0) & (self.out_norm == 0.0), np.nan, margin)

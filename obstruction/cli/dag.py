@@ -166,7 +166,7 @@ def _network(file: str | None, options: dict[str, Any]) -> tuple[Any, Any, dict[
     return *read_edges(options["edges"], hidden_bias=bias, **ends), {"edges": options["edges"]}
 
 
-# --- given weights ----------------------------------------------------------------------
+# --- given weights -------------------------------------------------------------------------------
 
 
 def _analyse(
@@ -250,9 +250,7 @@ def _echo_analysis(
     click.echo()
     k = found.log2_components
     if k:
-        least = (
-            "at least " if about.get("notes") else ""
-        )  # parts that were not read can be frozen too
+        least = "at least " if about.get("notes") else ""  # not all of the model was read
         click.echo(
             f"{counted(k, 'weight')} can never change {'its' if k == 1 else 'their'} sign under "
             f"gradient flow: what training can reach has {least}{power_of_two(k, below=64)} "

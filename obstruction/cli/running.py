@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -22,11 +22,8 @@ from obstruction.studies.study import Study
 from obstruction.tools.checks import check_probability
 from obstruction.tools.words import counted, duration
 
-if TYPE_CHECKING:
-    from obstruction.studies.verdict import Agreement
-
 CHECKPOINT_SECONDS: Final = 30.0
-"""The time between checkpoints."""
+"""The least time between checkpoints, in seconds."""
 
 _POWER: Final = 0.9
 """The power at which `obstruction.studies.verdict` states which deviations a run detects."""
@@ -90,7 +87,10 @@ def run_study(
             begun = time.perf_counter()
             study = run.weigh(progress=not quiet)
             weighing = time.perf_counter() - begun
-            agreement, files = _conclude(study, place, level)
+            # On a large grid each of these steps takes much memory, so none overlaps another.
+            pictures = _draw(study)
+            agreement = study.agreement(level=level)
+            files = folder.save(study, place, pictures, agreement)
         except KeyboardInterrupt as signalled:
             return _interrupted(run.counted, run.target, out, again, signalled)
     if not quiet:
@@ -182,13 +182,6 @@ def _interrupted(
         kept = "no network was counted yet and nothing was changed"
     click.echo(f"obstruction: interrupted; {kept}", err=True)
     return int(signalled.args[0])
-
-
-def _conclude(study: Study, place: Path, level: float) -> tuple[Agreement, list[Path]]:
-    """Draw, compare with the exact values, and write the folder."""
-    pictures = _draw(study)
-    agreement = study.agreement(level=level)
-    return agreement, folder.save(study, place, pictures, agreement)
 
 
 def _draw(study: Study) -> dict[str, bytes]:

@@ -68,7 +68,7 @@ class Fit:
     p_value : float
         The smallest p-value of all tests times their number, at most 1.
     log_likelihood : float
-        The log-likelihood of the sampled values, inf if the scheme has an orthogonal matrix.
+        The log-likelihood of the tested values, inf if the scheme has an orthogonal matrix.
     """
 
     scheme: InitScheme

@@ -170,7 +170,7 @@ class TensorSample:
         if inputs > block * _BLOCKS:  # neighbouring columns share cache lines
             starts = np.linspace(0, inputs - block, _BLOCKS).astype(np.int64)
             columns = np.hstack([columns[:, start : start + block] for start in starts])
-        # On a busy machine, BLAS takes longer to synchronise its threads than for the work.
+        # On a busy machine, the threads of BLAS wait for each other longer than this takes.
         result: FloatArray = np.einsum("kr,kc->rc", directions, columns.astype(np.float64))
         return result.ravel()
 
