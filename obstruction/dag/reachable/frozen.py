@@ -174,9 +174,9 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
 
 
 def count_frozen(graph: Graph, weights: WeightsLike, rtol: float | None = None) -> int:
-    """Return how many weights are frozen, without their bottlenecks, which cost more.
+    """Return the number of frozen weights, the logarithm to base 2 of the number of components.
 
-    Arguments and errors are those of `frozen_edges`.
+    Arguments and errors are those of `frozen_edges`, which is slower as it finds bottlenecks too.
     """
     decisions = _decisions(graph, graph.vector(weights), rtol)
     places = [edges[decision.frozen] for _, _, edges, decision in decisions]
