@@ -127,7 +127,7 @@ def _groups(graph: Graph) -> Iterator[tuple[list[int], list[int]]]:
         if len(own) > LARGEST:
             raise ValueError(
                 f"graph: the hidden nodes {shown([graph.hidden[v] for v in members])} have "
-                f"{len(own):,} edges together, Betti numbers are computed for at most {LARGEST}"
+                f"{len(own):,} edges together; Betti numbers are computed for at most {LARGEST}"
             )
         yield members, own
 

@@ -127,7 +127,7 @@ def _vanishing(graph: Graph, edge: int, c: FloatArray, unit: float) -> FloatArra
     )
     if solved.status != 0 or np.abs(incidence @ solved.x - c / unit).max(initial=0.0) > 1e-9:
         raise ValueError(
-            f"weights: that of {shown([graph.edges[edge]])} is too close to being frozen for a path"
+            f"weights: the weight of {shown([graph.edges[edge]])} is too close to being frozen"
         )
     found: FloatArray = unit * np.maximum(solved.x, 0.0)
     return found

@@ -124,9 +124,7 @@ def singular_subnetworks(
     """
     n = len(graph.hidden)
     if n > LARGEST_LISTED:
-        raise ValueError(
-            f"graph: has {n:,} hidden nodes, all subsets are looked at for at most {LARGEST_LISTED}"
-        )
+        raise ValueError(f"graph: must have at most {LARGEST_LISTED} hidden nodes, not {n:,}")
     c, slack = balances_and_slack(graph, graph.vector(weights), rtol)
     slack = slack.astype(np.float64)
     found = [
@@ -168,7 +166,7 @@ def distance_to_singularity(graph: Graph, weights: WeightsLike) -> Singularity:
     """
     n = len(graph.hidden)
     if not 1 <= n <= LARGEST_CUT:
-        raise ValueError(f"graph: has {n:,} hidden nodes, must have 1 to {LARGEST_CUT:,}")
+        raise ValueError(f"graph: must have 1 to {LARGEST_CUT:,} hidden nodes, not {n:,}")
     vector = graph.vector(weights).astype(np.float64)
     tails, heads = _merged_ends(graph)
     between = np.zeros((n + 1, n + 1))

@@ -135,7 +135,7 @@ class _Workspace(NamedTuple):
 
 
 def _compiled(function, **options):
-    """Compile without the interpreter lock and cache the result on disk if possible."""
+    """Compile without the interpreter lock, with a cache on disk if possible."""
     options = {"nogil": True, "error_model": "numpy", **options}
     try:
         return njit(cache=True, **options)(function)
@@ -144,7 +144,7 @@ def _compiled(function, **options):
 
 
 def _jit(function):
-    """Compile a function that allocates arrays."""
+    """Compile a function that may allocate arrays."""
     return _compiled(function)
 
 
@@ -849,19 +849,8 @@ def _advance(
             totals = total[start:]
             biases = bias[start:]
             bounds = bound[start:]
-        _draw(
-            laws,
-            key,
-            group,
-            rows,
-            networks_of,
-            n,
-            words,
-            scratch,
-            workspace.event_reals,
-            sums,
-            biases,
-        )
+        spare = workspace.event_reals
+        _draw(laws, key, group, rows, networks_of, n, words, scratch, spare, sums, biases)
         accumulate(group, n, sums, outputs, totals)
         if has_cells:
             _multiply(outputs, cells, grid.peak[jd_first], n, limits)
