@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from obstruction.dag.graph.graph import FloatArray, Graph, WeightsLike
+from obstruction.dag.graph.graph import Graph, WeightsLike
 from obstruction.dag.graph.names import BIAS, Edge, Node, check_iterable
-from obstruction.dag.reachable import betti, frozen, paths, pruning, singular
-from obstruction.dag.reachable.frozen import FrozenEdges
-from obstruction.dag.reachable.singular import Singularity
-from obstruction.tools.checks import check_count
-from obstruction.topology.polynomial import PoincarePolynomial
+from obstruction.dag.reachable import betti, frozen, paths, singular
+from obstruction.tools.checks import check_count, check_tolerance
 
 if TYPE_CHECKING:
     import networkx
@@ -51,6 +48,11 @@ class Network(Graph):
 
     `mlp`, `from_edges` and `from_networkx` make networks, and `obstruction.dag.from_model` reads a
     real model. Methods take weights as an array in the order of `edges` or as a mapping from edges.
+
+    The functions of `obstruction.dag` whose first argument is a graph are methods as well:
+    `frozen_edges`, `smallest_squares`, `same_component`, `path`, `poincare_polynomial`,
+    `is_singular`, `cut_off`, `singular_subnetworks` and `distance_to_singularity`.
+    `log2_components` returns the number of frozen weights.
 
     Examples
     --------
@@ -228,43 +230,24 @@ class Network(Graph):
 
     # --- what gradient flow can reach ----------------------------------------------------------
 
-    def frozen_edges(self, weights: WeightsLike, rtol: float | None = None) -> FrozenEdges:
-        """Return the weights whose sign can never change; see `obstruction.dag.frozen_edges`."""
-        return frozen.frozen_edges(self, weights, rtol)
-
-    def smallest_squares(self, balances: ArrayLike) -> NDArray[Any]:
-        """Return the least square each weight can reach; see `obstruction.dag.smallest_squares`."""
-        return frozen.smallest_squares(self, balances)
+    frozen_edges = frozen.frozen_edges
+    smallest_squares = frozen.smallest_squares
+    log2_components = frozen.count_frozen
+    same_component = paths.same_component
+    path = paths.path
+    poincare_polynomial = betti.poincare_polynomial
+    is_singular = singular.is_singular
+    cut_off = singular.cut_off
+    singular_subnetworks = singular.singular_subnetworks
+    distance_to_singularity = singular.distance_to_singularity
 
     def components(self, weights: WeightsLike, rtol: float | None = None) -> int:
         """Return the number of connected components of the invariant set, ``2^frozen`` exactly."""
         return 1 << self.log2_components(weights, rtol)
 
-    def log2_components(self, weights: WeightsLike, rtol: float | None = None) -> int:
-        """Return the logarithm to base 2 of `components`, the number of frozen weights."""
-        return frozen.count_frozen(self, weights, rtol)
-
-    def same_component(
-        self, weights: WeightsLike, other: WeightsLike, rtol: float = frozen.RTOL
-    ) -> bool:
-        """Return whether weights lie in one component; see `obstruction.dag.same_component`."""
-        return paths.same_component(self, weights, other, rtol)
-
-    def path(
-        self, weights: WeightsLike, other: WeightsLike, rtol: float = frozen.RTOL
-    ) -> Callable[[float], FloatArray]:
-        """Return a path within the invariant set; see `obstruction.dag.path`."""
-        return paths.path(self, weights, other, rtol)
-
-    def poincare_polynomial(
-        self, weights: WeightsLike, rtol: float | None = None
-    ) -> PoincarePolynomial:
-        """Return the Betti numbers as a polynomial; see `obstruction.dag.poincare_polynomial`."""
-        return betti.poincare_polynomial(self, weights, rtol)
-
     def betti_numbers(self, weights: WeightsLike, rtol: float | None = None) -> list[int]:
         """Return the Betti numbers of the invariant set of a small network, in order of degree."""
-        return betti.poincare_polynomial(self, weights, rtol).dense()
+        return self.poincare_polynomial(weights, rtol).dense()
 
     def plot(self, weights: WeightsLike, ax: Axes | None = None, rtol: float | None = None) -> Axes:
         """Draw the network with its frozen weights; see `obstruction.dag.drawing.plot`."""
@@ -272,25 +255,7 @@ class Network(Graph):
 
         return drawing.plot(self, weights, ax, rtol)
 
-    # --- singular points and pruning -----------------------------------------------------------
-
-    def is_singular(self, weights: WeightsLike, tolerance: float = 0.0) -> bool:
-        """Return whether a sub-network is cut off; see `obstruction.dag.is_singular`."""
-        return singular.is_singular(self, weights, tolerance)
-
-    def cut_off(self, weights: WeightsLike, tolerance: float = 0.0) -> tuple[tuple[Node, ...], ...]:
-        """Return the sub-networks that are cut off; see `obstruction.dag.cut_off`."""
-        return singular.cut_off(self, weights, tolerance)
-
-    def singular_subnetworks(
-        self, weights: WeightsLike, rtol: float | None = None
-    ) -> tuple[tuple[Node, ...], ...]:
-        """Return sub-networks that could be cut off; see `obstruction.dag.singular_subnetworks`."""
-        return singular.singular_subnetworks(self, weights, rtol)
-
-    def distance_to_singularity(self, weights: WeightsLike) -> Singularity:
-        """Return the nearest singular point; see `obstruction.dag.distance_to_singularity`."""
-        return singular.distance_to_singularity(self, weights)
+    # --- pruning -------------------------------------------------------------------------------
 
     def prune(self, weights: WeightsLike, tolerance: float = 0.0) -> Pruned:
         """Return the network without the parts that its function does not need.
@@ -308,30 +273,39 @@ class Network(Graph):
             A network with the same inputs and outputs, and its weights. It has no sub-network that
             is cut off. With tolerance 0 it computes the same function.
 
+        Notes
+        -----
+        An edge stays if its weight does not count as zero and it lies on a path of such edges from
+        an input or a bias to an output. A hidden node stays if one of its edges does. A node that
+        no such path reaches has the value ReLU(0) = 0, and a node from which none leads to an
+        output has no effect on the function.
+
         Examples
         --------
         >>> net = Network.mlp([1, 2, 1])
         >>> net.prune([1.0, 0.0, 2.0, 0.0]).network
         Network: 1 input, 1 hidden node, 1 output, 2 edges
         """
-        vector = self.vector(weights)
-        parts = pruning.useful_parts(self, vector, tolerance)
-        place = np.full(self.nodes, -1)
-        place[parts.nodes] = np.arange(len(parts.nodes))
-        names = (*self.inputs, BIAS, *self.hidden, *self.outputs)
+        vector, limit = self.vector(weights), check_tolerance(tolerance)
+        sizes = np.abs(vector.astype(np.float64))
+        kept = self.on_paths(sizes > limit)
+        used = np.zeros(self.nodes, dtype=bool)
+        used[self.tails[kept]] = used[self.heads[kept]] = True
+        used[: self.first] = used[self.last :] = True
+        place = np.cumsum(used) - 1
         smaller = self._of(
-            [names[v] for v in parts.nodes],
+            [self._names[v] for v in np.flatnonzero(used)],
             len(self.inputs),
             len(self.outputs),
-            place[self.tails[parts.edges]],
-            place[self.heads[parts.edges]],
+            place[self.tails[kept]],
+            place[self.heads[kept]],
         )
         return Pruned(
             smaller,
-            vector[parts.edges],
-            parts.removed_nodes,
-            parts.removed_edges,
-            parts.largest,
+            vector[kept],
+            tuple(self._names[v] for v in np.flatnonzero(~used)),
+            tuple(self.edges[e] for e in np.flatnonzero(~kept)),
+            float(sizes[sizes <= limit].max(initial=0.0)),
         )
 
 

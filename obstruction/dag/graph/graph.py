@@ -108,7 +108,10 @@ class Graph:
         self._depths = depth[order]
         self.tails, self.heads = rank[tails], rank[heads]
         self.first, self.last = first, last
-        self._check_reached()
+        problems = "that neither an input nor a bias reaches", "that lead to no output"
+        for mask, problem in zip(self._reached(np.ones(self.size, bool)), problems, strict=True):
+            if lost := [self._names[v] for v in range(first, last) if not mask[v]]:
+                raise ValueError(f"edges: hidden nodes {problem}: {shown(lost)}")
 
     @classmethod
     def _of(
@@ -392,19 +395,11 @@ class Graph:
         from_inputs, to_outputs = self._reached(kept)
         return kept & from_inputs[self.tails] & to_outputs[self.heads]
 
-    def _reached(self, kept: Mask | None = None) -> tuple[Mask, Mask]:
-        """Return which nodes are reached from inputs or the bias, and which lead to outputs."""
-        kept = np.ones(self.size, dtype=bool) if kept is None else kept
+    def _reached(self, kept: Mask) -> tuple[Mask, Mask]:
+        """Return which nodes kept edges link to an input or the bias, and which to an output."""
         links = np.ones(int(kept.sum())), (self.tails[kept], self.heads[kept])
         forward = sparse.csr_array(links, shape=(self.nodes, self.nodes))
         return (
             reached(forward, range(self.first)),
             reached(forward.T.tocsr(), range(self.last, self.nodes)),
         )
-
-    def _check_reached(self) -> None:
-        """Raise ValueError if a hidden node is not on a path to an output."""
-        problems = "that neither an input nor a bias reaches", "that lead to no output"
-        for mask, problem in zip(self._reached(), problems, strict=True):
-            if lost := [self._names[v] for v in range(self.first, self.last) if not mask[v]]:
-                raise ValueError(f"edges: hidden nodes {problem}: {shown(lost)}")

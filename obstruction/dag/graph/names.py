@@ -63,11 +63,7 @@ def check_iterable(name: str, values: Any) -> Iterable[Any]:
 
 def as_objects(values: Any) -> NDArray[Any]:
     """Return numbers as an array of Python objects, which keeps integers and fractions."""
-    given = list(values)
-    array = np.empty(len(given), dtype=object)
-    for i, value in enumerate(given):
-        array[i] = value
-    return array
+    return np.fromiter(values, dtype=object)
 
 
 def check_numbers(name: str, values: NDArray[Any], place: Callable[[int], Any]) -> NDArray[Any]:

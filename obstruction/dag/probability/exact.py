@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,17 +76,6 @@ class FrozenProbabilities:
         It may be known even if `law` is not, because means of dependent counts add up too.
         """
         return math.fsum(self.edges)
-
-
-class _Kind(NamedTuple):
-    """What the probability depends on that a node's single weight on one side is frozen.
-
-    `single` is the law and the variance of that weight. `others` are the laws, the variances and
-    the numbers of the weights on the other side.
-    """
-
-    single: tuple[int, float]
-    others: tuple[tuple[int, float, int], ...]
 
 
 def frozen_probabilities(graph: Graph, scheme: SchemeLike) -> FrozenProbabilities:
@@ -213,7 +203,6 @@ def _probabilities(
     rows, kind = np.where(inner, row[ends], -1), kind.ravel()
     counts = np.zeros((nodes.size, kinds.shape[1]), np.int64)
     np.add.at(counts, (rows[rows >= 0], kind[rows >= 0]), 1)
-    known: dict[_Kind, tuple[float, float]] = {}
     log_p, p = np.empty(nodes.size), np.empty(nodes.size)
     for i, edge in enumerate(single.tolist()):
         others = tuple(
@@ -221,22 +210,23 @@ def _probabilities(
             for j in np.flatnonzero(counts[i])
             if kinds[1, j] > 0.0
         )
-        this = _Kind((int(codes[edge]), float(variances[edge])), others)
-        if this not in known:
-            known[this] = _outweighs(this)
-        log_p[i], p[i] = known[this]
+        log_p[i], p[i] = _outweighs(int(codes[edge]), float(variances[edge]), others)
     return log_p, p
 
 
-def _outweighs(kind: _Kind) -> tuple[float, float]:
-    """Return log p and p, with p the probability that the single weight of a kind is frozen."""
-    code, variance = kind.single
-    law, others = _CODES[code], [(_CODES[c], v, n) for c, v, n in kind.others]
+@lru_cache(maxsize=1 << 14)
+def _outweighs(
+    code: int, variance: float, others: tuple[tuple[int, float, int], ...]
+) -> tuple[float, float]:
+    """Return log p and p, with p the probability that a single weight is frozen.
+
+    ``others`` holds the laws, the variances and the numbers of the weights on the other side.
+    """
     if variance == 0.0:
         return -math.inf, 0.0
     if not others:
         return 0.0, 1.0
-    found = _factors(law, variance, others)
+    found = _factors(_CODES[code], variance, [(_CODES[c], v, n) for c, v, n in others])
     if found is None:
         return math.nan, math.nan
     return float(log_value(*found)[0]), float(value(*found)[0])

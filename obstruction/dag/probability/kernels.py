@@ -24,24 +24,15 @@ _Array: TypeAlias = NDArray[Any]
 class Draws(NamedTuple):
     """The weights that must be drawn, in groups of four; each row is a group and a law.
 
-    Attributes
-    ----------
-    laws : int64[draws]
-        Codes of laws.
-    groups : uint32[draws]
-        Group ``g`` holds the edges ``4 g ... 4 g + 3``.
-    variances : float64[draws, 4]
-        Variances of the weights.
-    heads, tails : int64[draws, 4]
-        The node to whose sum of squared weights in (heads) or out (tails) the weight belongs; -1 if
-        that sum is not needed.
+    A head or a tail is the node to whose sum of squared weights in or out the weight belongs, or -1
+    if that sum is not needed.
     """
 
-    laws: _Array
-    groups: _Array
-    variances: _Array
-    heads: _Array
-    tails: _Array
+    laws: _Array  # int64[draws]: codes of laws
+    groups: _Array  # uint32[draws]: group g holds the edges 4 g ... 4 g + 3
+    variances: _Array  # float64[draws, 4]: variances of the weights
+    heads: _Array  # int64[draws, 4]
+    tails: _Array  # int64[draws, 4]
 
 
 class Candidates(NamedTuple):
@@ -49,46 +40,28 @@ class Candidates(NamedTuple):
 
     A weight appears twice if it is the only one for the nodes at both of its ends.
 
-    Attributes
-    ----------
-    nodes : int64[k]
-        The node.
-    signs : float64[k]
-        1 if the weight leads out of the node, -1 if it leads in.
-    slots : int64[k]
-        The place of the weight in the counts.
-    first, last : int64[k]
-        The region of the node is ``Regions.nodes[first:last]``, which may be empty.
+    The region of a node is ``Regions.nodes[first:last]``, which may be empty.
     """
 
-    nodes: _Array
-    signs: _Array
-    slots: _Array
-    first: _Array
-    last: _Array
+    nodes: _Array  # int64[k]: the node
+    signs: _Array  # float64[k]: 1 if the weight leads out of the node, -1 if it leads in
+    slots: _Array  # int64[k]: the place of the weight in the counts
+    first: _Array  # int64[k]
+    last: _Array  # int64[k]
 
 
 class Regions(NamedTuple):
     """The regions of all candidates (`obstruction.topology.regions`), one after the other.
 
-    Attributes
-    ----------
-    nodes : int64[m]
-        The nodes; -1 for an auxiliary node without a balance, which replaces arcs.
-    out_starts, in_starts : int64[m + 1]
-        The first arc out of and into each node: a place in `heads` and in `in_arcs`.
-    heads, tails : int64[arcs]
-        The ends of the arcs as places in `nodes`, in the order of the tails.
-    in_arcs : int64[arcs]
-        The arcs as places in `heads`, in the order of the heads.
+    Heads and tails are places in ``nodes``.
     """
 
-    nodes: _Array
-    out_starts: _Array
-    in_starts: _Array
-    heads: _Array
-    tails: _Array
-    in_arcs: _Array
+    nodes: _Array  # int64[m]: nodes; -1 for a node without a balance, which replaces arcs
+    out_starts: _Array  # int64[m + 1]: the first arc out of each node, as a place in `heads`
+    in_starts: _Array  # int64[m + 1]: the first arc into each node, as a place in `in_arcs`
+    heads: _Array  # int64[arcs]: heads of the arcs, in the order of the tails
+    tails: _Array  # int64[arcs]: tails of the arcs, in the same order
+    in_arcs: _Array  # int64[arcs]: the arcs as places in `heads`, in the order of the heads
 
 
 @_jit

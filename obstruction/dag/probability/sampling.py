@@ -1,9 +1,9 @@
-"""Sampling networks on a graph: draw the weights that matter, count those that are frozen.
+"""Sampling of random networks on a graph, whose frozen weights are counted.
 
-Only the weights of nodes that can be in a bottleneck are drawn (`obstruction.topology.regions`);
-the shape of the graph tells which. A weight depends on the seed, the number of the network, the
-place of its edge and its law, so it does not matter which others are drawn, how many networks there
-are and who counts them.
+The shape of the graph determines which nodes can be in a bottleneck, see
+`obstruction.topology.regions`. Only the weights of these nodes are drawn. A weight depends only on
+the seed, the number of the network, the place of its edge and its law. The counts are therefore the
+same whichever other weights are drawn, and on any number of threads.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ from obstruction.tools.workers import check_room
 from obstruction.topology.regions import Indices
 
 _IN_FLIGHT: Final = 2**20
-"""Sums of squares that a worker keeps at a time, more or less; without effect on counts."""
+"""About how many sums of squares a worker holds in memory. It has no influence on the counts."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenCounts:
-    """Integer counts of frozen weights. Those of disjoint sets of networks add up.
+    """Counts of frozen weights. The counts of disjoint sets of networks can be added.
 
     Attributes
     ----------
     networks : int
-        Networks drawn.
+        The number of networks.
     numbers : ndarray of int64, shape (n + 1,)
-        Networks by how many of their weights are frozen; ``n`` is how many could be at most.
+        The numbers of networks with 0, 1, ..., n frozen weights, where ``n`` is the number of
+        weights that can be frozen.
     edges : ndarray of int64, shape (size,)
-        For each weight the networks in which it is frozen.
+        The number of networks in which each weight is frozen.
 
     Examples
     --------
@@ -59,12 +60,12 @@ class FrozenCounts:
 
     @property
     def disconnected(self) -> int:
-        """Networks with at least one frozen weight."""
+        """The number of networks with at least one frozen weight."""
         return self.networks - int(self.numbers[0])
 
     @property
     def frozen(self) -> int:
-        """Frozen weights, summed over the networks."""
+        """The number of frozen weights in all networks together."""
         return int(self.edges.sum())
 
     def __add__(self, other: FrozenCounts) -> FrozenCounts:
@@ -73,17 +74,14 @@ class FrozenCounts:
                 f"counts of networks with {self.edges.size:,} and {other.edges.size:,} weights "
                 "cannot be added"
             )
-        return FrozenCounts(
-            self.networks + other.networks,
-            self.numbers + other.numbers,
-            self.edges + other.edges,
-        )
+        networks = self.networks + other.networks
+        return FrozenCounts(networks, self.numbers + other.numbers, self.edges + other.edges)
 
 
 def freezable_edges(graph: Graph) -> Indices:
-    """Return the places of the edges whose weights could be frozen, by the shape of the graph.
+    """Return the places of the edges whose weights can be frozen.
 
-    They are the only weights out of a hidden node, or the only ones into it.
+    They are the edges that are the only one out of a hidden node or the only one into it.
 
     Examples
     --------
@@ -101,36 +99,22 @@ def freezable_edges(graph: Graph) -> Indices:
 
 @dataclass(frozen=True, eq=False)
 class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
-    """Networks on a graph, of which the frozen weights are counted.
+    """Sampler that counts the frozen weights of random networks on a graph.
 
-    A weight counts if `frozen_edges` calls it frozen, with its tolerance for floats.
-
-    Attributes
-    ----------
-    seed : int
-    size : int
-        The number of weights of the graph.
-    edges : ndarray of int64
-        The weights that could be frozen, by their places.
-    nodes : int
-        The number of nodes of which a balance is needed.
-    draws : Draws
-    candidates : Candidates
-    regions : Regions
-        What is to be drawn and counted of every network, as the kernel takes it.
+    A weight is frozen if `frozen_edges` finds it frozen with its default tolerance for floats.
     """
 
     seed: int
-    size: int
-    edges: Indices
-    nodes: int
+    size: int  # the number of weights of the graph
+    edges: Indices  # the places of the weights that can be frozen
+    nodes: int  # the number of nodes whose balances are needed
     draws: Draws
     candidates: Candidates
     regions: Regions
 
     @classmethod
     def of(cls, graph: Graph, scheme: SchemeLike, *, seed: int) -> DagSampler:
-        """Find out which weights are to be drawn; a scheme that does not fit is a `ValueError`."""
+        """Return a sampler; raise ValueError if the scheme does not fit the graph."""
         laws = edge_laws(graph, scheme)
         edges = freezable_edges(graph)
         found = list(_candidates(graph))
@@ -151,22 +135,22 @@ class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
 
     @property
     def least(self) -> int:
-        """As many networks as a worker has in flight."""
+        """The number of networks that a worker draws at a time."""
         most = _IN_FLIGHT // max(self.nodes, self.edges.size, 1)
         return max(kernels.PAD, min(kernels.CHUNK, most // kernels.PAD * kernels.PAD))
 
     def check_memory(self, threads: int) -> None:
-        """Refuse workers that this machine could not hold, with a `ValueError`."""
+        """Raise ValueError if this machine has too little memory for the workers."""
         each = self.least * (16 * self.nodes + self.edges.size + 100) + 16 * self.edges.size
         check_room(f"threads: {threads} workers", threads * each)
 
     def tally(self) -> FrozenCounts:
-        """Return counts of no network, for the weights that could be frozen."""
+        """Return counts of no network, for the weights that can be frozen."""
         n = self.edges.size
         return FrozenCounts(0, np.zeros(n + 1, np.int64), np.zeros(n, np.int64))
 
     def count(self, tally: FrozenCounts, start: int, stop: int, flag: NDArray[np.uint8]) -> bool:
-        """Count the frozen weights of networks."""
+        """Add the frozen weights of networks to the counts."""
         for block, first, several in streams.pieces(start, stop):
             if not count_frozen(
                 streams.block_key(self.seed, streams.graph_path(), block),
@@ -193,22 +177,22 @@ class DagSampler(Sampler[FrozenCounts, FrozenCounts]):
 
 
 def replay_dag(graph: Graph, scheme: SchemeLike, *, network: Any, seed: Any = 0) -> FloatArray:
-    """Return the weights of one network, signs included, as they were counted.
+    """Return the weights of one sampled network, with their signs.
 
     Parameters
     ----------
     graph : Graph
     scheme : str or InitScheme
-        Of independent weights.
+        A scheme with independent weights.
     network : int
-        The number of the network, from 0. It may lie beyond those that were counted.
+        The number of the network, from 0. It may be larger than those of the networks counted.
     seed : int
         The seed of `obstruction.sample_dag`, >= 0.
 
     Returns
     -------
     ndarray of float64, shape (size,)
-        In the order of the edges.
+        The weights in the order of the edges.
 
     Raises
     ------
@@ -245,31 +229,17 @@ def replay_dag(graph: Graph, scheme: SchemeLike, *, network: Any, seed: Any = 0)
 
 
 class _Candidate(NamedTuple):
-    """A weight that could be frozen, and what decides about it.
-
-    Attributes
-    ----------
-    node : int
-        The hidden node that has no other weight on this side.
-    edge : int
-        The place of the weight.
-    sign : int
-        1 if the weight leads out of the node, -1 if it leads in.
-    others : list of int
-        The region of the node; -1 for a node without a balance, which stands for arcs.
-    successors : list of lists of int
-        Where each of these leads, as places in `others`.
-    """
+    """A weight that can be frozen as the only one into or out of a hidden node."""
 
     node: int
-    edge: int
-    sign: int
-    others: list[int]
-    successors: list[list[int]]
+    edge: int  # the place of the weight
+    sign: int  # 1 if the weight leads out of the node, -1 if it leads in
+    others: list[int]  # the region of the node; -1 for an auxiliary node without a balance
+    successors: list[list[int]]  # to which of `others` each of them leads, as places in `others`
 
 
 def _candidates(graph: Graph) -> Iterator[_Candidate]:
-    """Yield the weights that could be frozen, seen from either end."""
+    """Yield the weights that can be frozen, twice if each of their two nodes can freeze them."""
     for side, places, sign in zip(graph.sides, graph.edges_of_hidden(), (1, -1), strict=True):
         centres = set(side.centres.tolist())
         for u in np.flatnonzero(side.single).tolist():
@@ -281,9 +251,10 @@ def _candidates(graph: Graph) -> Iterator[_Candidate]:
 
 
 def _with_hubs(others: list[int], successors: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Return a region in which arcs from each of many nodes to the same others share a node.
+    """Return a region with fewer arcs, in which auxiliary nodes, named -1, replace many arcs.
 
-    That node, named -1, has no balance. Between two layers it stands for all pairs.
+    If each of many nodes has arcs to the same others, their arcs lead to one auxiliary node and
+    from there to the others. For two full layers it replaces the arcs of all pairs.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
     for v, after in enumerate(successors):
@@ -299,7 +270,7 @@ def _with_hubs(others: list[int], successors: list[list[int]]) -> tuple[list[int
 
 
 def _regions(found: list[_Candidate], ends: Indices, place: Indices) -> Regions:
-    """Return all regions, one after the other."""
+    """Return the regions of all candidates as the kernel takes them."""
     shifts = ends[:-1].tolist()
     nodes = [-1 if v < 0 else int(place[v]) for one in found for v in one.others]
     after = [
@@ -320,12 +291,12 @@ def _regions(found: list[_Candidate], ends: Indices, place: Indices) -> Regions:
 
 
 def _starts(ends: Indices, nodes: int) -> Indices:
-    """Return where the arcs of each node start if they are ordered by their nodes."""
+    """Return the first arc of each node if arcs are sorted by their nodes."""
     return np.concatenate([[0], np.cumsum(np.bincount(ends, minlength=nodes))]).astype(np.int64)
 
 
 def _draws(graph: Graph, laws: EdgeLaws, place: Indices) -> Draws:
-    """Return the weights at nodes that matter, by groups of four places and one law."""
+    """Return the weights to draw, those at nodes with a ``place``, in groups of one law."""
     around = np.full(graph.nodes, -1)
     around[graph.first : graph.last] = place
     heads, tails = around[graph.heads], around[graph.tails]

@@ -1,4 +1,4 @@
-"""Sampled networks on a graph: how often they are disconnected, which weights are frozen."""
+"""Studies that sample random networks on a graph and compare their counts with exact values."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LISTED: Final = 8
-"""Weights that a summary lists at most."""
+"""The most weights that a summary lists."""
 
 _SHOWN_NUMBERS: Final = 12
-"""Numbers of frozen weights that a summary has columns for."""
+"""The most columns of the table of numbers of frozen weights in a summary."""
 
 
 @dataclass(frozen=True, eq=False)
 class DagStudy:
-    """Counts of frozen weights of sampled networks. Made by `sample_dag`.
+    """Counts of frozen weights of sampled networks, as `sample_dag` returns them.
 
     Attributes
     ----------
@@ -43,11 +43,11 @@ class DagStudy:
     scheme : InitScheme
     seed : int
     counts : FrozenCounts
-        Integers; everything else follows from them.
+        The counts, from which all results follow.
     seconds : float
-        How long the sampling took.
+        The time that the sampling took, in seconds.
     threads : int
-        On how many threads.
+        The number of threads.
     """
 
     network: Graph
@@ -59,7 +59,7 @@ class DagStudy:
 
     @property
     def networks(self) -> int:
-        """Networks drawn."""
+        """The number of networks."""
         return self.counts.networks
 
     @property
@@ -74,7 +74,7 @@ class DagStudy:
 
     @property
     def mean_error(self) -> float:
-        """The standard error of `mean`."""
+        """The standard error of `mean`, NaN if there is only one network."""
         if self.networks == 1:
             return math.nan
         number = np.arange(self.counts.numbers.size)
@@ -88,9 +88,9 @@ class DagStudy:
 
     @property
     def most(self) -> int:
-        """The most weights that can be frozen at once, as far as is known.
+        """The largest number of frozen weights that the exact law allows.
 
-        With an exact law the most it allows, otherwise the most that were seen.
+        Without an exact law, it is the largest number that occurred in the sample.
         """
         if self.exact.law is not None:
             return self.exact.law.size - 1
@@ -103,19 +103,20 @@ class DagStudy:
 
     @cached_property
     def exact(self) -> FrozenProbabilities:
-        """The exact probabilities, NaN and None where there are none."""
+        """The exact probabilities, with NaN and None where there are no exact values."""
         return frozen_probabilities(self.network, self.scheme)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a table of the weights that could be frozen; all others never are.
+        """Return a table of the weights that can be frozen.
 
         Returns
         -------
         DataFrame
-            One row a weight, in the order of the edges: ``tail, head, networks, frozen``, the rate
+            One row per weight, in the order of the edges. The columns are ``tail, head``, the
+            number of ``networks``, the number in which the weight is ``frozen``, the rate
             ``empirical`` with its 95 % Clopper-Pearson interval ``ci_low, ci_high``, the ``exact``
-            probability, the distance ``z`` and the exact two-sided ``p_value`` between the two;
-            the last three NaN if there is no exact value.
+            probability, and the z-score ``z`` and two-sided ``p_value`` of an exact binomial test.
+            The last three are NaN if there is no exact value.
         """
         import pandas as pd
 
@@ -139,27 +140,49 @@ class DagStudy:
         )
 
     def agreement(self, *, level: float = 1e-3) -> DagAgreement:
-        """Hold the counts against the exact values, where there are any.
+        """Test the counts against the exact values.
 
         Parameters
         ----------
         level : float
-            How often the verdict may be "disagrees" if the exact values are right, between 0 and 1.
+            The probability, between 0 and 1, of the verdict "disagrees" if all exact values are
+            right.
 
         Returns
         -------
         DagAgreement
+            The results of one test for every count that has an exact value.
         """
         check_probability("level", level)
-        return _agreement(self, level)
+        exact, counts, n = self.exact, self.counts, self.networks
+        edges = freezable_edges(self.network)
+        if not edges.size:
+            return DagAgreement(level, np.zeros(0), (), "no weight can be frozen")
+        names = [f"{shown([self.network.edges[e]])} is frozen" for e in edges.tolist()]
+        names.append("a network is disconnected")
+        found = [*counts.edges[edges].tolist(), counts.disconnected]
+        expected = [*exact.edges[edges].tolist(), exact.disconnected]
+        if exact.law is not None:
+            # "Disconnected" above tests the number 0, and the largest follows from the others.
+            numbers = range(1, exact.law.size - 1)
+            names += [f"{k} weights are frozen" for k in numbers]
+            found += counts.numbers[numbers].tolist()
+            expected += exact.law[numbers].tolist()
+        about = tuple(
+            f"{name} in {k:,} of {n:,}, exact {p:.6g}"
+            for name, k, p in zip(names, found, expected, strict=True)
+        )
+        unknown = "nothing is known exactly: " if np.isnan(expected).all() else ""
+        p_values = binomial.p_value(found, n, expected)
+        return DagAgreement(level, p_values, about, unknown + exact.reason)
 
     def worst(self, most: int | None = None) -> pd.DataFrame:
-        """Return the rows of `to_dataframe` that were frozen most often, those first."""
+        """Return the rows of `to_dataframe` by descending ``frozen``, at most ``most`` of them."""
         table = self.to_dataframe().sort_values("frozen", ascending=False, kind="stable")
         return table if most is None else table.head(most)
 
     def summary(self, most: int = LISTED) -> str:
-        """Return what printing shows, with so many weights at most."""
+        """Return the text that printing shows, with at most ``most`` weights."""
         return "\n".join(_lines(self, most))
 
     def __str__(self) -> str:
@@ -174,18 +197,18 @@ class DagStudy:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DagAgreement(Verdict):
-    """What counts of frozen weights say about the exact values. Made by `DagStudy.agreement`.
+    """The verdict of `DagStudy.agreement` on the exact values.
 
-    Disconnected networks, networks with a given number of frozen weights, and networks in which a
-    given weight is frozen are binomial if the exact values are right. The subjects of the
-    `obstruction.sampling.inference.verdict.Verdict` are these counts, with one test each.
+    The following counts are binomial if the exact values are right: the networks that are
+    disconnected, those with a given number of frozen weights, and those in which a given weight is
+    frozen. The `obstruction.sampling.inference.verdict.Verdict` is over one test of each count.
 
     Attributes
     ----------
     counts : tuple of str
-        What was counted, how often it was found, and its exact value.
+        A description of each count, with the number of networks and its exact value.
     reason : str
-        Why not all could be tested, empty if it was.
+        The reason why some counts could not be tested; empty if all were tested.
     """
 
     counts: tuple[str, ...]
@@ -193,7 +216,7 @@ class DagAgreement(Verdict):
 
     @property
     def worst(self) -> str:
-        """The count that is furthest off, in words; empty if there is no test."""
+        """The description of the count with the smallest p-value; empty if there is no test."""
         return self.counts[int(np.nanargmin(self.p_adjusted))] if self.tests else ""
 
     def __str__(self) -> str:
@@ -218,21 +241,22 @@ def sample_dag(
     seed: Any = 0,
     threads: Any = None,
 ) -> DagStudy:
-    """Draw fresh networks on a graph and count those that are disconnected.
+    """Draw random networks on a graph and count their frozen weights.
 
     Parameters
     ----------
     network : obstruction.dag.Network
     scheme : str or InitScheme
-        The initialisation, of independent weights; `obstruction.dag.edge_laws` says how it applies
-        to a graph.
+        A scheme with independent weights; `obstruction.dag.edge_laws` says how it applies to a
+        graph.
     networks : int
-        How many to draw, >= 1; whole floats such as ``1e6`` are taken.
+        The number of networks to draw, >= 1. Whole floats such as ``1e6`` are allowed.
     seed : int
-        The seed, >= 0. The same seed gives the same counts on any number of threads. Weights at the
-        same place in the order of edges are the same random numbers in every network and scheme.
+        The seed, >= 0. The same seed gives the same counts on any number of threads. Graphs and
+        schemes share random numbers: edges at the same place, of the same law, have the same ones.
     threads : int, optional
-        Workers, >= 1; by default all cores this process may use, and never more.
+        The number of workers, >= 1. By default, and at most, there is one for each core that this
+        process may use.
 
     Returns
     -------
@@ -241,8 +265,8 @@ def sample_dag(
     Raises
     ------
     ValueError
-        If an argument is out of its range, the scheme's weights depend on each other or its biases
-        do not fit the network, or the work does not fit into memory.
+        If an argument is out of its range, if the scheme's weights depend on each other, if its
+        biases do not fit the network, or if there is too little memory.
 
     Examples
     --------
@@ -267,32 +291,8 @@ def sample_dag(
     return DagStudy(network, rule, chosen, counts, time.perf_counter() - begun, workers)
 
 
-def _agreement(study: DagStudy, level: float) -> DagAgreement:
-    """Test every count that has an exact value."""
-    exact, counts = study.exact, study.counts
-    edges = freezable_edges(study.network)
-    if not edges.size:
-        return DagAgreement(level, np.zeros(0), (), "no weight can be frozen")
-    names = [f"{shown([study.network.edges[e]])} is frozen" for e in edges.tolist()]
-    names.append("a network is disconnected")
-    found = [*counts.edges[edges].tolist(), counts.disconnected]
-    expected = [*exact.edges[edges].tolist(), exact.disconnected]
-    if exact.law is not None:
-        numbers = range(1, exact.law.size - 1)  # none is tested above, the rest follows
-        names += [f"{k} weights are frozen" for k in numbers]
-        found += counts.numbers[numbers].tolist()
-        expected += exact.law[numbers].tolist()
-    n = counts.networks
-    about = tuple(
-        f"{name} in {k:,} of {n:,}, exact {p:.6g}"
-        for name, k, p in zip(names, found, expected, strict=True)
-    )
-    unknown = "nothing is known exactly: " if np.isnan(expected).all() else ""
-    return DagAgreement(level, binomial.p_value(found, n, expected), about, unknown + exact.reason)
-
-
 def _lines(study: DagStudy, most: int) -> Iterator[str]:
-    """Yield the summary that printing shows."""
+    """Yield the lines of `DagStudy.summary`."""
     exact, edges = study.exact, freezable_edges(study.network)
     yield repr(study.network)
     yield f"  {study.scheme.label}, {counted(study.networks, 'network')}, seed {study.seed}"
@@ -319,7 +319,7 @@ def _lines(study: DagStudy, most: int) -> Iterator[str]:
 
 
 def _law_table(study: DagStudy) -> Iterator[str]:
-    """Yield how many networks have how many frozen weights."""
+    """Yield a table of the numbers of networks by their number of frozen weights."""
     counts, law = study.counts.numbers, study.exact.law
     last = int(np.flatnonzero(counts)[-1])
     first = max(0, last + 1 - _SHOWN_NUMBERS) if not counts[0] else 0
@@ -335,7 +335,7 @@ def _law_table(study: DagStudy) -> Iterator[str]:
 
 
 def _weight_table(study: DagStudy, size: int, most: int) -> Iterator[str]:
-    """Yield the weights that are frozen most often."""
+    """Yield a table of the weights that are frozen most often."""
     rows = [["weight", "frozen", "95 %", "exact"]]
     for one in study.worst(most).itertuples():
         exact = "-" if math.isnan(one.exact) else f"{one.exact:.6g}"

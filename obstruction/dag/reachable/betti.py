@@ -1,31 +1,33 @@
 """Betti numbers of the invariant set of a small network, from the faces of its flow polyhedron.
 
-With ``x = w²`` the weights of given balances are the polyhedron ``P = {x >= 0: B x = c}``,
-reflected in every coordinate. Add the reflections one at a time: doubling a space ``Y`` along a
-part ``Y_e`` gives a space that folds back onto ``Y``, so its homology is that of ``Y`` and, beside
-it, that of the pair ``(Y, Y_e)``. After all edges (Davis, "The Geometry and Topology of Coxeter
-Groups", 2008, ch. 8)
+The invariant set ``H(c)`` holds all weights with the balances ``c``. With ``x = w²`` it is the
+polyhedron ``P = {x >= 0: B x = c}``, reflected in every coordinate. The reflections are added one
+at a time. Each doubles a space ``Y`` along a part ``Y_e``. The double folds back onto ``Y``, so its
+homology is the sum of the homology of ``Y`` and that of the pair ``(Y, Y_e)``. After all edges
+(Davis, "The Geometry and Topology of Coxeter Groups", 2008, ch. 8)
 
     H_k(H(c)) = sum over all sets w of edges of H_k(P, P_w),   P_w = union of {x_e = 0}, e in w.
 
-``P`` is convex, so this is the reduced ``H_{k-1}(P_w)``; faces of a polyhedron meet in faces, so
-``P_w`` has the homotopy type of the nerve ``K_w``: the sets ``s`` of edges in ``w`` that can vanish
-together. By Gale and Hoffman the edges ``s`` cannot exactly if they are all edges out of some set
-``S`` of hidden nodes with ``c(S) < 0``, or all edges into one with ``c(S) > 0``. None of this asks
-for balances in general position. The sum over ``w`` is Hochster's formula for the ideal of these
-*obstacles*; only unions of obstacles contribute, and ``w = {}`` gives the one component there is at
-least. docs/dag_homology.md has the proof in full, and examples.
+Since ``P`` is convex, the summand is the reduced ``H_{k-1}(P_w)``. Since faces of a polyhedron meet
+in faces, ``P_w`` has the homotopy type of its nerve ``K_w``, the complex of the sets of edges in
+``w`` that can vanish together. By Gale and Hoffman, edges cannot vanish together exactly if they
+include all edges out of some set ``S`` of hidden nodes with ``c(S) < 0``, or all edges into one
+with ``c(S) > 0``. Such a set of edges is called an *obstacle* here. The balances need not be in
+general position. The sum over ``w`` is Hochster's formula for the ideal of the obstacles. Only
+unions of obstacles contribute, and ``w = {}`` contributes one component. docs/dag_homology.md has
+the proof and examples.
 
-Ranks are those over the rational numbers, exactly; torsion, if there is any, is not seen.
+Ranks are computed exactly over the rational numbers. They do not show torsion.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -39,13 +41,13 @@ from obstruction.topology.polynomial import PoincarePolynomial as PoincarePolyno
 from obstruction.topology.polynomial import product
 
 LARGEST: Final = 20
-"""Edges up to which hidden nodes that are linked with each other are worked through."""
+"""The most edges that linked hidden nodes may have together."""
 
 _REMEMBERED: Final = 1 << 16
 
 Coefficients: TypeAlias = tuple[int, ...]
 Obstacles: TypeAlias = tuple[int, ...]
-"""Sets of edges as bit masks, ascending, none within another: they cannot vanish together."""
+"""The smallest sets of edges that cannot vanish together, as bit masks in ascending order."""
 
 
 def poincare_polynomial(
@@ -57,22 +59,23 @@ def poincare_polynomial(
     ----------
     graph : Graph
         Hidden nodes that edges link, directly or through other hidden nodes, must have at most 20
-        edges together, those from inputs and biases and to outputs among them.
+        edges together, including those from inputs and biases and those to outputs.
     weights : array_like or mapping
         As for `Graph.vector`; only their balances matter.
     rtol : float, optional
-        As for `frozen_edges`. Sums ``c(S)`` within their tolerance count as zero.
+        As for `frozen_edges`. A sum ``c(S)`` within its tolerance counts as zero.
 
     Returns
     -------
     PoincarePolynomial
-        The number in degree 0 is that of components; the ranks are those over the rationals. Parts
-        of the network that share no obstacle are factors.
+        The coefficient of ``t^k`` is the k-th Betti number over the rationals. The coefficient in
+        degree 0 is the number of components. Parts of the network that share no obstacle are
+        separate factors.
 
     Raises
     ------
     ValueError
-        If the network is too large, or an argument is not what it must be.
+        If the network is too large, the weights do not fit, or ``rtol`` is out of its range.
 
     Examples
     --------
@@ -105,7 +108,7 @@ def poincare_polynomial(
 
 
 def _groups(graph: Graph) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield the hidden nodes that hang together, from 0 on, and the edges that they have."""
+    """Yield each connected group of hidden nodes, numbered from 0, and the edges at its nodes."""
     n, first = len(graph.hidden), graph.first
     tails, heads = graph.tails - first, graph.heads - first
     inner = (tails >= 0) & (heads < n)
@@ -118,13 +121,13 @@ def _groups(graph: Graph) -> Iterator[tuple[list[int], list[int]]]:
     for v, label in enumerate(labels.tolist()):
         nodes[label].append(v)
     for e, (a, b) in enumerate(zip(tails.tolist(), heads.tolist(), strict=True)):
-        if a >= 0 or b < n:  # not straight from an input to an output
+        if a >= 0 or b < n:  # edges from an input or bias to an output have no hidden node
             edges[labels[a if a >= 0 else b]].append(e)
     for members, own in zip(nodes, edges, strict=True):
         if len(own) > LARGEST:
             raise ValueError(
                 f"graph: the hidden nodes {shown([graph.hidden[v] for v in members])} have "
-                f"{len(own):,} edges together, Betti numbers are computed for at most {LARGEST}"
+                f"{len(own):,} edges together; Betti numbers are computed for at most {LARGEST}"
             )
         yield members, own
 
@@ -132,9 +135,9 @@ def _groups(graph: Graph) -> Iterator[tuple[list[int], list[int]]]:
 def _obstacles(
     tails: list[int], heads: list[int], balances: list[Fraction], bounds: list[Fraction]
 ) -> Obstacles:
-    """Return the smallest sets of edges that cannot vanish together, by all sets ``S`` of nodes.
+    """Return the obstacles, found by going through all sets ``S`` of nodes.
 
-    ``tails`` and ``heads`` hold for each node the edges out of it and into it.
+    ``tails`` and ``heads`` hold the edges out of and into each node as bit masks.
     """
     sets = [(0, 0, Fraction(0), Fraction(0))]
     for a, b, c, t in zip(tails, heads, balances, bounds, strict=True):
@@ -147,7 +150,7 @@ def _obstacles(
 
 
 def _smallest(sets: Iterable[int]) -> Obstacles:
-    """Return those sets that hold no other one."""
+    """Return the sets that contain no other of the sets, in ascending order."""
     kept: list[int] = []
     for mask in sorted(set(sets), key=lambda mask: (mask.bit_count(), mask)):
         if not any(mask & other == other for other in kept):
@@ -156,7 +159,7 @@ def _smallest(sets: Iterable[int]) -> Obstacles:
 
 
 def _linked(obstacles: Obstacles) -> list[Obstacles]:
-    """Return the obstacles in parts that have no edge in common."""
+    """Split obstacles into parts that have no edge in common."""
     parts: list[tuple[int, list[int]]] = []
     for mask in obstacles:
         touched = [part for part in parts if part[0] & mask]
@@ -175,52 +178,46 @@ def _relabelled(obstacles: Obstacles) -> Obstacles:
 # --- homology ----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@functools.lru_cache(maxsize=_REMEMBERED)
 def _polynomial(obstacles: Obstacles) -> Coefficients:
     """Return the sum over all sets ``w`` of edges of ``t^k`` times the rank of ``H_{k-1}(K_w)``.
 
-    An edge of ``w`` in none of the obstacles within ``w`` makes ``K_w`` a cone, so only unions of
-    obstacles count.
+    If an edge of ``w`` is in no obstacle within ``w``, then ``K_w`` is a cone and contributes
+    nothing. Only unions of obstacles therefore count.
     """
     unions = {0}
     for mask in obstacles:
         unions |= {union | mask for union in unions}
-    total: list[int] = []
-    for union in unions:
-        inside = tuple(mask for mask in obstacles if mask & union == mask)
-        _add(total, _ranks(inside))
-    return tuple(total)
+    found = (_ranks(tuple(m for m in obstacles if m & union == m)) for union in unions)
+    return tuple(map(sum, itertools.zip_longest(*found, fillvalue=0)))
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@functools.lru_cache(maxsize=_REMEMBERED)
 def _ranks(obstacles: Obstacles) -> Coefficients:
-    """Return as a polynomial the ranks of the complex of all sets of edges without an obstacle.
+    """Return the Betti numbers of the complex of all sets of edges that contain no obstacle.
 
-    The coefficient of ``t^k`` is that of its reduced homology in degree ``k - 1``. Its vertices are
-    the edges in the obstacles.
+    Its vertices are the edges in the obstacles. Entry ``k`` is the rank of the reduced homology in
+    degree ``k - 1``.
     """
     parts = _linked(obstacles)
     if len(parts) != 1:  # a join
-        found: Coefficients = (1,)
-        for part in parts:
-            found = _product(found, _ranks(part))
-        return found
-    if len(obstacles) == 1:  # the border of a simplex, a sphere
+        return functools.reduce(_product, map(_ranks, parts), (1,))
+    if len(obstacles) == 1:  # the boundary of a simplex, which is a sphere
         return (0,) * (obstacles[0].bit_count() - 1) + (1,)
     for bit in _bits(_union(obstacles)):
         rest = _union(obstacles) & ~bit
         without = tuple(mask for mask in obstacles if not mask & bit)
         link = _smallest(mask & ~bit for mask in obstacles)
-        if _union(link) != rest:  # the link is a cone: the vertex can be left out
+        if _union(link) != rest:  # the link is a cone, so the vertex can be left out
             return _ranks(without) if _union(without) == rest else ()
-        if _union(without) != rest:  # the others are a cone: a suspension of the link
+        if _union(without) != rest:  # the rest is a cone, so this is a suspension of the link
             ranks = _ranks(link)
             return (0, *ranks) if ranks else ()
     return _ranks_of_boundaries(obstacles)
 
 
 def _ranks_of_boundaries(obstacles: Obstacles) -> Coefficients:
-    """Return the same by elimination in the matrices of the boundaries."""
+    """Return the result of `_ranks` by elimination in the matrices of the boundary maps."""
     faces = _faces(obstacles)
     ranks = [0, *(_rank(small, large) for small, large in itertools.pairwise(faces)), 0]
     found = [len(level) - ranks[k] - ranks[k + 1] for k, level in enumerate(faces)]
@@ -230,7 +227,7 @@ def _ranks_of_boundaries(obstacles: Obstacles) -> Coefficients:
 
 
 def _faces(obstacles: Obstacles) -> list[list[int]]:
-    """Return the sets of edges without an obstacle, by their size, from the empty one on."""
+    """Return the sets of edges that contain no obstacle, one list for each size from 0 on."""
     vertices = _bits(_union(obstacles))
     levels = [[0]]
     while levels[-1]:
@@ -256,19 +253,12 @@ def _rank(small: Sequence[int], large: Sequence[int]) -> int:
             if top not in pivots:
                 pivots[top] = column
                 break
-            column = _eliminated(column, pivots[top], top)
+            pivot = pivots[top]
+            a, b = column[top], pivot[top]
+            less = {i: b * column.get(i, 0) - a * pivot.get(i, 0) for i in column | pivot}
+            common = math.gcd(*less.values())  # divided out, so that the numbers stay small
+            column = {i: value // common for i, value in less.items() if value}
     return len(pivots)
-
-
-def _eliminated(column: dict[int, int], by: dict[int, int], place: int) -> dict[int, int]:
-    """Return a whole multiple of a column less one of another, without the entry at a place."""
-    a, b = column[place], by[place]
-    found = {i: b * value for i, value in column.items()}
-    for i, value in by.items():
-        found[i] = found.get(i, 0) - a * value
-    found = {i: value for i, value in found.items() if value}
-    common = math.gcd(*found.values())
-    return {i: value // common for i, value in found.items()} if common > 1 else found
 
 
 def _bits(mask: int) -> list[int]:
@@ -280,23 +270,8 @@ def _bits(mask: int) -> list[int]:
 
 
 def _union(masks: Iterable[int]) -> int:
-    union = 0
-    for mask in masks:
-        union |= mask
-    return union
+    return functools.reduce(operator.or_, masks, 0)
 
 
 def _product(one: Coefficients, two: Coefficients) -> Coefficients:
-    if not one or not two:
-        return ()
-    found = [0] * (len(one) + len(two) - 1)
-    for i, a in enumerate(one):
-        for j, b in enumerate(two):
-            found[i + j] += a * b
-    return tuple(found)
-
-
-def _add(total: list[int], more: Coefficients) -> None:
-    total.extend([0] * (len(more) - len(total)))
-    for k, number in enumerate(more):
-        total[k] += number
+    return tuple(np.convolve(one, two).tolist()) if one and two else ()

@@ -1,12 +1,15 @@
-"""Which weights of a network can never change their sign, and the bottlenecks that keep them.
+"""Frozen weights of a network, whose signs can never change, and the bottlenecks that prove it.
 
-Gradient flow conserves the balance of every hidden node, ``c_v``: squared weights (and bias) in
-less squared weights out. With ``x = w²`` the weights it can reach are those of the flow polyhedron
-``{x >= 0: B x = c}``, which is convex, with all signs, glued together where weights vanish. So the
-sign of a weight is frozen exactly if ``min x_e > 0`` over the polyhedron, and by Gale (1957) and
-Hoffman (1960) exactly if some set ``S`` of hidden nodes, a *bottleneck*, has ``e`` as its only edge
-out and ``c(S) < 0``, or as its only edge in and ``c(S) > 0``. The largest such ``|c(S)|`` is the
-smallest ``x_e``. Anybody can check a set by hand. docs/dag.md has the proofs.
+Gradient flow conserves the balance ``c_v`` of every hidden node: the sum of squared weights in,
+including the bias, minus the sum of squared weights out. The *invariant set* holds all weights with
+the same balances. With ``x = w²`` it is the flow polyhedron ``{x >= 0: B x = c}``, which is convex,
+with one copy for every choice of signs; copies meet where weights vanish. The sign of a weight
+``w_e`` is therefore frozen if and only if the minimum of ``x_e`` over the polyhedron is positive.
+
+By Gale (1957) and Hoffman (1960) this holds if and only if there is a *bottleneck*: a set ``S`` of
+hidden nodes with total balance ``c(S) < 0`` and ``e`` as its only edge out, or with ``c(S) > 0``
+and ``e`` as its only edge in. The minimum of ``x_e`` is the largest such ``|c(S)|``. A bottleneck
+is easily checked by hand. docs/dag.md has the proofs.
 """
 
 from __future__ import annotations
@@ -31,28 +34,28 @@ FROZEN = "frozen"
 BOUNDARY = "boundary"
 
 RTOL = 1e-9
-"""The share of a node's squared weights within which the balance of floats may be off."""
+"""The default relative tolerance of balances if weights are floats, see `frozen_edges`."""
 
 
 class FrozenEdge(NamedTuple):
-    """A weight whose sign cannot change, or might not be able to.
+    """A weight that is frozen or at the boundary of being so.
 
     Attributes
     ----------
     edge : (node, node)
     status : {"frozen", "boundary"}
-        A weight at the boundary is frozen for some balances within the tolerance, or the smallest
-        value it can reach is exactly zero with such a bottleneck.
+        A weight is at the boundary if only some balances within the tolerance freeze it, or if the
+        balance of its bottleneck is exactly zero.
     sign : int
-        Of the weight: -1, 0 or 1.
+        The sign of the weight: -1, 0 or 1.
     least : float
         The smallest absolute value that the weight can reach.
     bottleneck : tuple of nodes
         The set ``S`` of hidden nodes, in topological order.
     side : {"out", "in"}
-        Whether the edge is the only one out of ``S`` or the only one into it.
+        Whether the edge is the only one out of ``S`` or the only one into ``S``.
     balance : float, int or Fraction
-        ``c(S)``: negative for a frozen edge out of ``S``, positive for one into it.
+        ``c(S)``, negative for a frozen edge out of ``S`` and positive for a frozen edge into ``S``.
     """
 
     edge: Edge
@@ -66,12 +69,14 @@ class FrozenEdge(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FrozenEdges(Sequence[FrozenEdge]):
-    """The frozen weights of a network, in the order of its edges, and those that might be.
+    """The weights of a network that are frozen or at the boundary.
+
+    As a sequence, this object has the elements of `frozen`.
 
     Attributes
     ----------
     frozen, boundary : tuple of FrozenEdge
-        As a sequence this object is `frozen`.
+        The weights with each status, in the order of the network's edges.
     """
 
     frozen: tuple[FrozenEdge, ...]
@@ -97,7 +102,7 @@ class FrozenEdges(Sequence[FrozenEdge]):
         return len(self.frozen)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a table with one row an edge, the frozen ones first.
+        """Return a table with one row per edge, first frozen edges and then those at the boundary.
 
         Returns
         -------
@@ -125,17 +130,18 @@ class FrozenEdges(Sequence[FrozenEdge]):
 
 
 def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) -> FrozenEdges:
-    """Return the weights that gradient flow keeps from ever changing their sign.
+    """Return the weights that can never change their sign under gradient flow.
 
     Parameters
     ----------
     graph : Graph
     weights : array_like or mapping
-        As for `Graph.vector`. Of integers and fractions everything is decided exactly.
+        As for `Graph.vector`. If all are integers or fractions, the decisions are exact.
     rtol : float, optional
-        The share of the larger of a node's squared weights in and out by which its balance may be
-        off, in [0, 1); 1e-9 by default, and 0 for integers and fractions. A weight counts as frozen
-        only if it is for all balances within.
+        The relative tolerance of balances, in [0, 1). The balance of a node may be off by this
+        share of the sum of its squared weights in or out, whichever is larger. A weight counts as
+        frozen only if all balances within the tolerance freeze it. The default is 0 for integers
+        and fractions, else 1e-9.
 
     Raises
     ------
@@ -144,7 +150,7 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
 
     Examples
     --------
-    The output weight 2 cannot pass through zero: it keeps ``2² - 1² = 3`` at least.
+    The output weight 2 cannot pass through zero, because its square stays at least 2² - 1² = 3.
 
     >>> graph = Graph([("x", "h"), ("h", "y")], inputs=["x"], outputs=["y"])
     >>> print(frozen_edges(graph, [1, 2]))
@@ -165,7 +171,9 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
                 side=name,
                 balance=sign * least,
             )
-            found[edge] = max(found.get(edge, one), one, key=_strength)
+            found[edge] = max(
+                found.get(edge, one), one, key=lambda e: (e.status == FROZEN, abs(e.balance))
+            )
     ordered = [found[edge] for edge in sorted(found)]
     return FrozenEdges(
         tuple(one for one in ordered if one.status == FROZEN),
@@ -174,9 +182,9 @@ def frozen_edges(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
 
 
 def count_frozen(graph: Graph, weights: WeightsLike, rtol: float | None = None) -> int:
-    """Return how many weights are frozen, without their bottlenecks, which cost more.
+    """Return the number of frozen weights, the logarithm to base 2 of the number of components.
 
-    Arguments and errors are those of `frozen_edges`.
+    Arguments and errors are those of `frozen_edges`, which is slower as it finds bottlenecks too.
     """
     decisions = _decisions(graph, graph.vector(weights), rtol)
     places = [edges[decision.frozen] for _, _, edges, decision in decisions]
@@ -186,16 +194,16 @@ def count_frozen(graph: Graph, weights: WeightsLike, rtol: float | None = None) 
 def balances_and_slack(
     graph: Graph, vector: NDArray[Any], rtol: float | None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the balance of each hidden node, and how far off it may be.
+    """Return the balance of each hidden node, and by how much the balance may be off.
 
-    Arguments are those of `frozen_edges`, the weights as `Graph.vector` returns them.
+    The arguments are those of `frozen_edges`, with weights as `Graph.vector` returns them.
     """
     into, out = graph.sums_of_squares(vector)
     return into - out, used_rtol(rtol, vector) * np.maximum(into, out)
 
 
 def used_rtol(rtol: float | None, vector: NDArray[Any]) -> float:
-    """Return the tolerance that `frozen_edges` uses for weights as `Graph.vector` returns them."""
+    """Return the tolerance of `frozen_edges` for weights as `Graph.vector` returns them."""
     if rtol is None:
         return 0.0 if vector.dtype == object else RTOL
     return check_rtol(rtol)
@@ -204,7 +212,7 @@ def used_rtol(rtol: float | None, vector: NDArray[Any]) -> float:
 def _decisions(
     graph: Graph, vector: NDArray[Any], rtol: float | None
 ) -> Iterator[tuple[str, int, Indices, Decision]]:
-    """Yield what is decided on both sides, with `_sides`'s name, sign and edges."""
+    """Yield for each side its name, the sign of balances, the nodes' edges and the decision."""
     c, slack = balances_and_slack(graph, vector, rtol)
     for side, name, edges, sign in _sides(graph):
         yield name, sign, edges, side.decide(sign * c, slack if slack.any() else None)
@@ -217,13 +225,13 @@ def smallest_squares(graph: Graph, balances: Any) -> NDArray[Any]:
     ----------
     graph : Graph
     balances : array_like, shape (hidden nodes,)
-        One a hidden node, in the order of `Graph.hidden`. Every choice is possible.
+        The balance of each hidden node, in the order of `Graph.hidden`. Any numbers are possible.
 
     Returns
     -------
     ndarray of float64 or object, shape (size,)
-        ``min x_e`` over the flow polyhedron; exact if the balances are integers or fractions. A
-        weight is frozen exactly where it is above 0.
+        The minimum of ``x_e`` over the flow polyhedron for each edge ``e``. It is exact if the
+        balances are integers or fractions. A weight is frozen if and only if it is positive.
 
     Raises
     ------
@@ -248,9 +256,5 @@ def smallest_squares(graph: Graph, balances: Any) -> NDArray[Any]:
 
 
 def _sides(graph: Graph) -> Iterator[tuple[Side, str, Indices, int]]:
-    """Yield both sides, the edge of each node on it, and the sign with which balances enter."""
+    """Yield each side, its name, the edge of each node on it, and the sign of balances there."""
     yield from zip(graph.sides, ("out", "in"), graph.edges_of_hidden(), (1, -1), strict=True)
-
-
-def _strength(one: FrozenEdge) -> tuple[bool, Any]:
-    return one.status == FROZEN, abs(one.balance)

@@ -1,4 +1,4 @@
-"""Explicit paths in the invariant set: why weights that are not frozen can change their sign."""
+"""Explicit paths in the invariant set, on which weights that are not frozen change their sign."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from obstruction.tools.checks import check_rtol, check_share
 def same_component(
     graph: Graph, weights: WeightsLike, other: WeightsLike, rtol: float = RTOL
 ) -> bool:
-    """Return whether gradient flow may lead from some weights to others: one connected component.
+    """Return whether two points lie in the same connected component of an invariant set.
 
     Parameters
     ----------
@@ -24,12 +24,13 @@ def same_component(
     weights, other : array_like or mapping
         As for `Graph.vector`.
     rtol : float
-        Balances are the same within this share of a node's squared weights, in [0, 1).
+        The relative tolerance of balances, in [0, 1). The balances of a node count as equal if
+        they differ by at most this share of the largest sum of its squared weights in or out.
 
     Returns
     -------
     bool
-        True if all balances agree and so do the signs of all frozen weights.
+        Whether all balances and the signs of all frozen weights agree.
     """
     one, two = (graph.vector(w).astype(np.float64) for w in (weights, other))
     share = check_rtol(rtol)
@@ -57,22 +58,23 @@ def path(
     Returns
     -------
     callable
-        ``point(s)`` for ``0 <= s <= 1``: the weights on the way, all with the same balances,
-        ``weights`` at 0 and ``other`` at 1.
+        A function ``point`` of ``s`` in [0, 1]. It returns weights, shape (size,), that all have
+        the same balances. ``point(0)`` is ``weights`` and ``point(1)`` is ``other``.
 
     Raises
     ------
     ValueError
-        If they do not lie in the same component.
+        If the points do not lie in the same component, or a weight on the path is too close to
+        being frozen.
 
     Notes
     -----
     The squares move on straight lines through the flow polyhedron. Each line but the last ends at a
-    point where a weight vanishes that has to change its sign, found by linear programming; the last
-    one ends at ``other``. Signs change where weights vanish.
+    point where a weight that has to change its sign vanishes. Linear programming finds this point.
+    The last line ends at ``other``. Signs change only where weights vanish.
 
-    `obstruction.topology.path` has a closed form for two layers, where weights in or out of a
-    neuron turn on a sphere.
+    For two layers, `obstruction.topology.path` has a closed form, in which the weights into or out
+    of a neuron turn on a sphere.
 
     Examples
     --------
@@ -112,9 +114,10 @@ def path(
 
 
 def _vanishing(graph: Graph, edge: int, c: FloatArray, unit: float) -> FloatArray:
-    """Return squares of weights with these balances, that of one edge being zero.
+    """Return squares of weights with balances ``c`` that are zero at ``edge``.
 
-    Their size is about ``unit``; the solver's tolerances are absolute.
+    Balances are divided by ``unit``, about the size of the squares, because the solver's
+    tolerances are absolute.
     """
     bounds = np.full((graph.size, 2), (0.0, np.inf))
     bounds[edge, 1] = 0.0
@@ -124,7 +127,7 @@ def _vanishing(graph: Graph, edge: int, c: FloatArray, unit: float) -> FloatArra
     )
     if solved.status != 0 or np.abs(incidence @ solved.x - c / unit).max(initial=0.0) > 1e-9:
         raise ValueError(
-            f"weights: that of {shown([graph.edges[edge]])} is too close to being frozen for a path"
+            f"weights: the weight of {shown([graph.edges[edge]])} is too close to being frozen"
         )
     found: FloatArray = unit * np.maximum(solved.x, 0.0)
     return found

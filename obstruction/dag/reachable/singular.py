@@ -1,10 +1,11 @@
-"""Singular points of the invariant set: where a sub-network is cut off from the rest.
+"""Singular points of the invariant set, where a sub-network is cut off from the rest.
 
-The constraints ``B w² = c`` have the Jacobian ``2 B diag(w)``. Its rank is the number of hidden
-nodes less the number of groups of them that the edges with ``w_e != 0`` do not connect, in whatever
-direction, with any input, bias or output. So a point is singular exactly if there is such a group
-``S``; then ``c(S) = 0``, as no weight crosses its border. docs/dag.md has the proofs, and what this
-has to do with pruning.
+The constraints ``B w² = c`` have the Jacobian ``2 B diag(w)``. A group of hidden nodes is *cut off*
+if no chain of edges with ``w_e != 0``, in whatever direction, connects it with an input, a bias or
+an output. The rank of the Jacobian is the number of hidden nodes minus the number of such groups.
+A point is therefore singular if and only if some group ``S`` is cut off. Then ``c(S) = 0``, because
+no nonzero weight crosses the border of ``S``. docs/dag.md has the proofs and the relation to
+pruning.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from obstruction.dag.reachable.frozen import balances_and_slack
 from obstruction.tools.checks import check_tolerance
 
 LARGEST_LISTED: Final = 20
-"""Hidden nodes up to which all their subsets are looked at."""
+"""The most hidden nodes of which all subsets are searched."""
 
 LARGEST_CUT: Final = 4000
-"""Hidden nodes up to which the nearest singular point is looked for."""
+"""The most hidden nodes for which the nearest singular point is searched."""
 
 
 class Singularity(NamedTuple):
@@ -37,12 +38,13 @@ class Singularity(NamedTuple):
     Attributes
     ----------
     distance : float
-        The Euclidean distance to it in the space of weights.
+        The Euclidean distance to this point in the space of weights.
     nodes : tuple of nodes
-        The hidden nodes that are cut off there; all weights that cross their border vanish.
+        The set ``S`` of hidden nodes that are cut off there. All weights that cross the border of
+        ``S`` vanish.
     balance : float
-        Their balance ``c(S)``. Unless it is zero, gradient flow cannot reach a point where they are
-        cut off: the squares of the weights that cross their border add up to ``|c(S)|`` at least.
+        The balance ``c(S)``. Unless it is zero, gradient flow cannot reach a point where ``S`` is
+        cut off, because the squared weights across the border of ``S`` sum to at least ``|c(S)|``.
     """
 
     distance: float
@@ -79,11 +81,11 @@ def cut_off(
 def is_singular(graph: Graph, weights: WeightsLike, tolerance: float = 0.0) -> bool:
     """Return whether weights are a singular point of their invariant set.
 
-    Arguments are those of `cut_off`.
+    The arguments are those of `cut_off`.
 
     Examples
     --------
-    A hidden neuron of two without any weights:
+    All weights of one of the two hidden neurons are zero:
 
     >>> graph = Graph(
     ...     [("x", "g"), ("g", "y"), ("x", "h"), ("h", "y")], inputs=["x"], outputs=["y"]
@@ -102,7 +104,7 @@ def singular_subnetworks(
     Parameters
     ----------
     graph : Graph
-        With at most 20 hidden nodes, as all their subsets are looked at.
+        A network with at most 20 hidden nodes, because all their subsets are searched.
     weights : array_like or mapping
         As for `Graph.vector`; only their balances matter.
     rtol : float, optional
@@ -111,47 +113,48 @@ def singular_subnetworks(
     Returns
     -------
     tuple of tuples of nodes
-        The sets ``S`` with ``c(S) = 0`` for which the invariant set has a point where no weight
-        crosses the border of ``S``; small ones first. For weights without such coincidences none.
+        The sets ``S`` with ``c(S) = 0`` for which the invariant set has a point where no nonzero
+        weight crosses the border of ``S``, by increasing size. There are none for weights in
+        general position.
 
     Raises
     ------
     ValueError
-        If there are more hidden nodes, or an argument is out of its range.
+        If there are too many hidden nodes, or an argument is out of its range.
     """
     n = len(graph.hidden)
     if n > LARGEST_LISTED:
-        raise ValueError(
-            f"graph: has {n:,} hidden nodes, all subsets are looked at for at most {LARGEST_LISTED}"
-        )
+        raise ValueError(f"graph: must have at most {LARGEST_LISTED} hidden nodes, not {n:,}")
     c, slack = balances_and_slack(graph, graph.vector(weights), rtol)
     slack = slack.astype(np.float64)
     found = [
         members for members in _zero_sums(graph, c, slack) if _separable(graph, members, c, slack)
     ]
-    return tuple(tuple(graph.hidden[v] for v in members) for members in sorted(found, key=_by_size))
+    found.sort(key=lambda members: (len(members), members))
+    return tuple(tuple(graph.hidden[v] for v in members) for members in found)
 
 
 def distance_to_singularity(graph: Graph, weights: WeightsLike) -> Singularity:
-    """Return the nearest singular point: what would have to vanish to cut a sub-network off.
+    """Return the singular point that is nearest to given weights.
 
     Parameters
     ----------
     graph : Graph
-        With at most 4000 hidden nodes.
+        A network with 1 to 4000 hidden nodes.
     weights : array_like or mapping
         As for `Graph.vector`.
 
     Returns
     -------
     Singularity
-        Over all sets ``S`` of hidden nodes the smallest root of the sum of squared weights that
-        cross the border of ``S``: a global minimum cut (Stoer and Wagner 1997).
+        The distance to a point where a set ``S`` is cut off is the square root of the sum of
+        squared weights across the border of ``S``. The smallest one is found as a global minimum
+        cut (Stoer and Wagner 1997).
 
     Raises
     ------
     ValueError
-        If there is no hidden node, or too many.
+        If there are no hidden nodes or too many, or the weights do not fit.
 
     Examples
     --------
@@ -163,7 +166,7 @@ def distance_to_singularity(graph: Graph, weights: WeightsLike) -> Singularity:
     """
     n = len(graph.hidden)
     if not 1 <= n <= LARGEST_CUT:
-        raise ValueError(f"graph: has {n:,} hidden nodes, must have 1 to {LARGEST_CUT:,}")
+        raise ValueError(f"graph: must have 1 to {LARGEST_CUT:,} hidden nodes, not {n:,}")
     vector = graph.vector(weights).astype(np.float64)
     tails, heads = _merged_ends(graph)
     between = np.zeros((n + 1, n + 1))
@@ -177,14 +180,14 @@ def distance_to_singularity(graph: Graph, weights: WeightsLike) -> Singularity:
 
 
 def _merged_ends(graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the ends of the edges with hidden nodes from 0 and one number for all others."""
+    """Return the ends of the edges: hidden nodes are numbered from 0, all others are ``n``."""
     n = len(graph.hidden)
     tails, heads = (ends - graph.first for ends in (graph.tails, graph.heads))
     return tuple(np.where((e >= 0) & (e < n), e, n) for e in (tails, heads))  # type: ignore[return-value]
 
 
 def _groups(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return a number for each hidden node: its group, or -1 if that has an end outside."""
+    """Return the number of each hidden node's group, -1 if the group is not cut off."""
     n = len(graph.hidden)
     tails, heads = (ends[kept] for ends in _merged_ends(graph))
     links = sparse.csr_array((np.ones(tails.size), (tails, heads)), shape=(n + 1, n + 1))
@@ -193,18 +196,18 @@ def _groups(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _zero_sums(graph: Graph, c: NDArray[Any], slack: NDArray[Any]) -> Iterator[list[int]]:
-    """Yield the connected sets of nodes whose balances add up to zero within their slacks."""
+    """Yield the connected sets of nodes whose balances sum to zero within their slacks."""
     sums, slacks = np.zeros(1, dtype=c.dtype), np.zeros(1)
     for balance, more in zip(c, slack, strict=True):
         sums = np.concatenate([sums, sums + balance])
         slacks = np.concatenate([slacks, slacks + float(more)])
-    sets = np.flatnonzero(np.abs(sums) <= slacks)[1:]  # but the empty one
+    sets = np.flatnonzero(np.abs(sums) <= slacks)[1:]  # without the empty set
     for members in sets[_connected(graph, sets)].tolist():
         yield [v for v in range(c.size) if members >> v & 1]
 
 
 def _connected(graph: Graph, sets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which sets of hidden nodes, given as bit masks, hang together."""
+    """Return which sets of hidden nodes, given as bit masks, are connected."""
     tails, heads = _merged_ends(graph)
     n = len(graph.hidden)
     neighbours = [0] * (n + 1)
@@ -221,13 +224,13 @@ def _connected(graph: Graph, sets: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _separable(graph: Graph, members: list[int], c: NDArray[Any], slack: NDArray[Any]) -> bool:
-    """Return whether the balances can be kept without any weight across the border of a set.
+    """Return whether the balances allow that no nonzero weight crosses the border of a set.
 
-    A flow along the other edges must bring each node what its balance asks for; what all ends
-    outside have to bring follows.
+    They do if a flow along the other edges gives each hidden node its balance. All inputs, biases
+    and outputs together then supply the negative sum of the balances.
     """
     if not any(c.tolist()):
-        return True  # all weights may vanish
+        return True  # all weights can vanish
     import networkx
 
     tails, heads = _merged_ends(graph)
@@ -250,9 +253,10 @@ def _separable(graph: Graph, members: list[int], c: NDArray[Any], slack: NDArray
 
 
 def _minimum_cut(between: FloatArray) -> tuple[float, NDArray[np.int64]]:
-    """Return the smallest cut of an undirected graph and on which side each node is.
+    """Return the size of the smallest cut of an undirected graph and the side of each node, 0 or 1.
 
-    Stoer and Wagner, "A simple min-cut algorithm", J. ACM 44 (1997), on a full matrix.
+    The algorithm is that of Stoer and Wagner, "A simple min-cut algorithm", J. ACM 44 (1997), on a
+    full matrix.
     """
     n = len(between)
     between = between.copy()
@@ -275,10 +279,4 @@ def _minimum_cut(between: FloatArray) -> tuple[float, NDArray[np.int64]]:
         between[:, previous] += between[:, last]
         between[previous, previous] = 0.0
         gone[last] = -math.inf
-    sides = np.zeros(n, dtype=np.int64)
-    sides[side] = 1
-    return best, sides
-
-
-def _by_size(members: list[int]) -> tuple[int, list[int]]:
-    return len(members), members
+    return best, np.isin(np.arange(n), side).astype(np.int64)

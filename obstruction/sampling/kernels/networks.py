@@ -86,23 +86,13 @@ _Array: TypeAlias = NDArray[Any]
 
 
 class Room(NamedTuple):
-    """Memory for the rows of a batch and of the pool, whose former contents are overwritten.
+    """Memory for the rows of a batch and of the pool, whose former contents are overwritten."""
 
-    Attributes
-    ----------
-    integers : uint32[3, r]
-        Number in the network, network and ``at`` of each row of a batch,
-        ``r >= min(batch, count) * l_max + PAD``.
-    reals : float64[4, r]
-        Squared output weight, sum of squared hidden weights, squared bias and bound of each row.
-    pool_integers, pool_reals : uint32[3, m], float64[4, m]
-        The same for the rows of the pool, ``m >= PAD``.
-    """
-
-    integers: _Array
-    reals: _Array
-    pool_integers: _Array
-    pool_reals: _Array
+    # A batch has r >= min(batch, count) * l_max + PAD rows, and the pool has m >= PAD rows.
+    integers: _Array  # uint32[3, r]: number in the network, network and `at` of each row
+    reals: _Array  # float64[4, r]: squared output weight, sum of squares, squared bias, bound
+    pool_integers: _Array  # uint32[3, m]: the same for the rows of the pool
+    pool_reals: _Array  # float64[4, m]
 
     @classmethod
     def of(cls, rows: int, pool: int) -> Room:
@@ -119,58 +109,33 @@ class Room(NamedTuple):
 class _Workspace(NamedTuple):
     """Memory for a call of `count_nested`: ``c`` rows of a chunk, ``m`` candidates or events.
 
-    Attributes
-    ----------
-    words, scratch, sums : uint32[4, c], float32[2, c], float64[4, c]
-        Random words of the current group, memory for their transformation, and running sums of
-        squared hidden weights up to each of the four columns.
-    fresh, fresh_reals : uint32[3, c], float64[4, c]
-        Rows of group 0, as in `Room`; they move to `Room` if they are kept.
-    marks, limits : uint8[m], float64[m]
-        The marks for `pack`, and the numbers with which sums are compared.
-    indices : uint32[m]
-        0, 1, 2, ...
-    picked : uint32[c]
-        Places in the chunk of its candidates.
-    candidate_integers, candidate_reals : uint32[2, m], float64[2, m]
-        Network and ``at``, squared output weight and squared bias of each candidate.
-    candidate_sums : float64[4, m]
-        Its running sums.
-    shifted : float64[m]
-        Its running sum up to one column plus the multiple of its squared bias.
-    events : uint32[4, m]
-        Network, start and end of each event of one scheme and one ``d``; row 3 is scratch.
-    event_reals, keys : float64[4, m], uint64[2, m]
-        Scratch for the same events.
-    grid_column : int64[4]
-        Index along ``d`` in the grid of each column of the group, -1 if the grid has no such ``d``.
-    union, stamp : uint64[schemes, 4, 1], uint32[schemes, 4, nl]
-        What is already counted as obstructed, see `_record`, `_record_rising` and `_record_any`.
+    `_record`, `_record_rising` and `_record_any` explain ``union`` and ``stamp``, which say what is
+    already counted as obstructed.
     """
 
-    words: _Array
-    scratch: _Array
-    sums: _Array
-    fresh: _Array
-    fresh_reals: _Array
-    marks: _Array
-    limits: _Array
-    indices: _Array
-    picked: _Array
-    candidate_integers: _Array
-    candidate_reals: _Array
-    candidate_sums: _Array
-    shifted: _Array
-    events: _Array
-    event_reals: _Array
-    keys: _Array
-    grid_column: _Array
-    union: _Array
-    stamp: _Array
+    words: _Array  # uint32[4, c]: random words of the current group
+    scratch: _Array  # float32[2, c]: memory for their transformation
+    sums: _Array  # float64[4, c]: sums of squared hidden weights up to each column of the group
+    fresh: _Array  # uint32[3, c]: rows of group 0 as in `Room`, to which the kept ones move
+    fresh_reals: _Array  # float64[4, c]
+    marks: _Array  # uint8[m]: the marks for `pack`
+    limits: _Array  # float64[m]: the numbers with which sums are compared
+    indices: _Array  # uint32[m]: 0, 1, 2, ...
+    picked: _Array  # uint32[c]: places in the chunk of its candidates
+    candidate_integers: _Array  # uint32[2, m]: network and `at` of each candidate
+    candidate_reals: _Array  # float64[2, m]: squared output weight and squared bias
+    candidate_sums: _Array  # float64[4, m]: running sums of each candidate
+    shifted: _Array  # float64[m]: running sum up to one column plus multiple of the squared bias
+    events: _Array  # uint32[4, m]: network, start, end of events of one scheme and `d`; scratch
+    event_reals: _Array  # float64[4, m]: scratch for the same events
+    keys: _Array  # uint64[2, m]: scratch for the same events
+    grid_column: _Array  # int64[4]: index along `d` in the grid of each column; -1 if not in it
+    union: _Array  # uint64[schemes, 4, 1]
+    stamp: _Array  # uint32[schemes, 4, nl]
 
 
 def _compiled(function, **options):
-    """Compile without the interpreter lock and cache the result on disk if possible."""
+    """Compile without the interpreter lock, with a cache on disk if possible."""
     options = {"nogil": True, "error_model": "numpy", **options}
     try:
         return njit(cache=True, **options)(function)
@@ -179,7 +144,7 @@ def _compiled(function, **options):
 
 
 def _jit(function):
-    """Compile a function that allocates arrays."""
+    """Compile a function that may allocate arrays."""
     return _compiled(function)
 
 
@@ -884,19 +849,8 @@ def _advance(
             totals = total[start:]
             biases = bias[start:]
             bounds = bound[start:]
-        _draw(
-            laws,
-            key,
-            group,
-            rows,
-            networks_of,
-            n,
-            words,
-            scratch,
-            workspace.event_reals,
-            sums,
-            biases,
-        )
+        spare = workspace.event_reals
+        _draw(laws, key, group, rows, networks_of, n, words, scratch, spare, sums, biases)
         accumulate(group, n, sums, outputs, totals)
         if has_cells:
             _multiply(outputs, cells, grid.peak[jd_first], n, limits)
