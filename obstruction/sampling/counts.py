@@ -1,4 +1,4 @@
-"""The results of a run: integer counts of networks and neurons, which add up exactly."""
+"""The result of counting: integer numbers of networks and neurons, which add up exactly."""
 
 from __future__ import annotations
 

@@ -106,20 +106,9 @@ def report_page(
     level: float = 1e-3,
     run: dict[str, Any] | None = None,
 ) -> str:
-    """Return the report of a study as HTML.
+    """Return the report of a study as HTML; see `write_report` for the arguments.
 
-    Parameters
-    ----------
-    study : Study
-    schemes, d, l, level
-        As in `obstruction.write_report`.
-    run : dict, optional
-        The content of ``run.json`` in the folder of the study.
-
-    Raises
-    ------
-    ValueError
-        As in `obstruction.write_report`.
+    ``run`` is the content of the file ``run.json`` of the study, if there is one.
     """
     selection = select(study, schemes, d, l)
     rows = table_rows(study, *selection)

@@ -71,15 +71,7 @@ class MapStyle:
 def draw_pictures(
     rows: pd.DataFrame, summaries: tuple[SchemeSummary, ...]
 ) -> tuple[tuple[Picture, ...], MapStyle]:
-    """Draw the heatmaps of a study.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        The cells, as in `obstruction.Study.table`.
-    summaries : tuple of SchemeSummary
-        The summaries that the descriptions of the images state.
-    """
+    """Draw the heatmaps of some rows of a study's table, and describe them by the summaries."""
     from obstruction.reporting import heatmaps
 
     plain, log = heatmaps.figure(rows), heatmaps.figure(rows, scale="log10")

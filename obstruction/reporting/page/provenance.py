@@ -34,11 +34,7 @@ def recorded(study: Study, folder: str | os.PathLike[str]) -> dict[str, Any] | N
 def origin(study: Study, run: dict[str, Any] | None) -> list[tuple[str, str]]:
     """Return the terms and descriptions of a study's provenance.
 
-    Parameters
-    ----------
-    study : Study
-    run : dict, optional
-        The content of its ``run.json``. Without it, the dates and the checksum are not known.
+    The dates and the checksum are only known from the content ``run`` of its ``run.json``.
     """
     config = study.config
     _, nd, nl = config.shape

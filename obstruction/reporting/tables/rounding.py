@@ -119,8 +119,8 @@ def by_interval(x: Decimal, low: Decimal, high: Decimal) -> tuple[Shown, Interva
     low = _quantized(low, place, decimal.ROUND_FLOOR)
     high = _quantized(high, place, decimal.ROUND_CEILING)
     exponent = _exponent(middle if middle else high)
-    ends = (_written(end, exponent).mantissa for end in (low, high))
-    return _written(middle, exponent), Interval(*ends, exponent)
+    left, right = (_written(end, exponent).mantissa for end in (low, high))
+    return _written(middle, exponent), Interval(left, right, exponent)
 
 
 def _quantized(x: Decimal, place: int, rounding: str) -> Decimal:

@@ -36,19 +36,14 @@ def interval(k: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> tuple[FloatA
     Parameters
     ----------
     k, n : array_like of int
-        Events and trials, ``0 <= k <= n``; they broadcast against each other.
+        The numbers of events and of trials, ``0 <= k <= n``, which are broadcast.
     level : float
-        Least probability, in (0, 1), that the interval contains the true rate.
+        The least probability, in (0, 1), that the interval contains the true rate.
 
     Returns
     -------
     low, high : ndarray
-        The ends, of the broadcast shape; ``low`` is 0 where ``k = 0``, ``high`` 1 where ``k = n``.
-
-    Raises
-    ------
-    ValueError
-        If a count is not an integer, ``k`` is not in 0 to ``n``, or ``level`` is out of range.
+        The ends, of the broadcast shape. ``low`` is 0 if ``k = 0``, and ``high`` is 1 if ``k = n``.
 
     Examples
     --------
@@ -75,20 +70,15 @@ def p_value(k: ArrayLike, n: ArrayLike, p: ArrayLike) -> FloatArray:
     Parameters
     ----------
     k, n : array_like of int
-        Events and trials, ``0 <= k <= n``.
+        The numbers of events and of trials, ``0 <= k <= n``.
     p : array_like of float
-        The probability to test, in [0, 1] or NaN. All three broadcast against each other.
+        The probability to test, in [0, 1] or NaN. All three arguments are broadcast.
 
     Returns
     -------
     ndarray
-        In [0, 1], of the broadcast shape; NaN where ``p`` is NaN. The relative error is small for
-        values down to 1e-250.
-
-    Raises
-    ------
-    ValueError
-        If a count is not an integer, ``k`` is not between 0 and ``n``, or ``p`` is out of range.
+        The p-values, of the broadcast shape, or NaN if ``p`` is NaN. Values down to 1e-250 have a
+        small relative error.
 
     Examples
     --------
@@ -138,9 +128,10 @@ def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) 
     Parameters
     ----------
     n, p : array_like
-        Trials, >= 0, and the probability to test, in [0, 1] or NaN; they broadcast.
+        The number of trials, >= 0, and the probability to test, in [0, 1] or NaN. They are
+        broadcast.
     alpha, power : float
-        The false-alarm rate of the test and the probability with which it shall detect an error,
+        The false-alarm rate of the test and the probability with which it must detect an error,
         ``0 < alpha < power < 1``.
 
     Returns
@@ -150,11 +141,6 @@ def detectable(n: ArrayLike, p: ArrayLike, *, alpha: float, power: float = 0.9) 
         `downward` the smallest for ``p(1 - delta)``, and `either` the smaller of the two. They are
         NaN where ``p`` is NaN. They are infinite if no error is exposed, and for ``p = 0``, which a
         single event rejects.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range.
 
     Examples
     --------
@@ -187,17 +173,12 @@ def holm(p_values: ArrayLike) -> FloatArray:
     Parameters
     ----------
     p_values : array_like of float
-        In [0, 1]. NaN means that there is no test, which does not count for the family.
+        The p-values, in [0, 1]. A value of NaN means that there is no test, and remains NaN.
 
     Returns
     -------
     ndarray
-        Adjusted p-values in [0, 1], in the shape and the order of the p-values; NaN stays NaN.
-
-    Raises
-    ------
-    ValueError
-        If a p-value is out of range.
+        The adjusted p-values, in the shape and the order of the p-values.
 
     Examples
     --------

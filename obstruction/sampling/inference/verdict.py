@@ -1,4 +1,4 @@
-"""The verdict on stated probabilities, from a family of tests that may depend on each other."""
+"""The verdict on stated probabilities by a family of tests that may depend on each other."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class Verdict:
     Attributes
     ----------
     level : float
-        If all stated probabilities are right, the verdict is "disagrees" at most this often.
+        The largest probability of the verdict "disagrees" if all stated probabilities are right.
     p_values : ndarray, shape (n,) or (kinds, n)
-        One test, or one of each kind, for each of the n subjects; NaN where there is no test.
+        The p-value of one test, or of one test of each kind, for each of the n subjects. It is NaN
+        if there is no test.
     """
 
     level: float
@@ -32,12 +33,12 @@ class Verdict:
 
     @cached_property
     def p_adjusted(self) -> FloatArray:
-        """Holm's adjusted p-values, of the shape of `p_values`."""
+        """Holm's adjusted p-values, in the shape of `p_values`."""
         return holm(self.p_values)
 
     @cached_property
     def smallest_of_each(self) -> FloatArray:
-        """The smallest adjusted p-value of each subject; NaN for one without a test."""
+        """The smallest adjusted p-value of each subject, or NaN if it has no test."""
         return np.asarray(np.fmin.reduce(np.atleast_2d(self.p_adjusted), axis=0))
 
     @property
@@ -52,7 +53,7 @@ class Verdict:
 
     @property
     def smallest(self) -> float:
-        """The smallest adjusted p-value; NaN if there is no test."""
+        """The smallest adjusted p-value, or NaN if there is no test."""
         return float(np.fmin.reduce(self.smallest_of_each, initial=np.nan))
 
     @property

@@ -37,18 +37,18 @@ class Estimate:
     samples : int
         The number of weights per cell.
     log_p : ndarray
-        Natural logarithm of the mean weight; ``-inf`` if all weights are 0. ``exp(log_p)`` is
-        unbiased and may slightly exceed 1 where the probability is close to 1.
+        Natural logarithm of the mean weight, or ``-inf`` if all weights are 0. ``exp(log_p)`` is
+        unbiased and may slightly exceed 1 if the probability is close to 1.
     relative_error : ndarray
-        Standard error divided by mean, including the rounding of the draws; 0 if the probability is
-        certain, ``inf`` if all weights are 0.
+        Standard error divided by mean, including the rounding of the draws. It is 0 if the
+        probability is certain, and ``inf`` if all weights are 0.
     skewness : ndarray
         Sample skewness of the weights.
     largest_share : ndarray
         The largest weight divided by the sum of all. It is close to ``1 / samples`` if the proposal
         fits; a value of 0.1 or more is a warning.
     log_bound : ndarray
-        Logarithm of an upper bound of the weights; ``inf`` if none is known.
+        Logarithm of an upper bound of the weights, or ``inf`` if none is known.
     """
 
     samples: int
@@ -81,12 +81,7 @@ def interval(estimate: Estimate, *, level: float = 0.95) -> tuple[FloatArray, Fl
     Returns
     -------
     low, high : ndarray
-        ``log p``; ``low`` is ``-inf`` where the weights do not exclude 0, ``high`` is at most 0.
-
-    Raises
-    ------
-    ValueError
-        If ``level`` is out of range.
+        Values of ``log p``, at most 0. ``low`` is ``-inf`` if the weights do not exclude 0.
     """
     check_probability("level", level)
     error, c = estimate.relative_error, _asymmetry(estimate)
@@ -110,12 +105,12 @@ def z_score(estimate: Estimate, log_p: ArrayLike) -> FloatArray:
     ----------
     estimate : Estimate
     log_p : array_like
-        Logarithms of the stated probabilities; they broadcast against the cells.
+        Logarithms of the stated probabilities, which are broadcast against the cells.
 
     Returns
     -------
     ndarray
-        Positive where the estimate is higher; 0 or infinite where the estimate is certain.
+        Positive if the estimate is higher, and 0 or infinite if the estimate is certain.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         off = -np.expm1(np.asarray(log_p, np.float64) - estimate.log_p)
@@ -135,7 +130,7 @@ def p_value(estimate: Estimate, log_p: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray
-        In [0, 1]; NaN where ``log_p`` is NaN.
+        The p-values in [0, 1], or NaN if ``log_p`` is NaN.
     """
     t = z_score(estimate, log_p)
     c, freedom = _asymmetry(estimate), _freedom(estimate)
@@ -159,7 +154,7 @@ def log_network(log_p: ArrayLike, l: ArrayLike) -> FloatArray:
     Parameters
     ----------
     log_p : array_like
-        Logarithm of the probability p that a neuron is pathological; above 0 it counts as 0.
+        Logarithm of the probability p that a neuron is pathological. Values above 0 count as 0.
     l : array_like
         The number of hidden neurons.
 
@@ -176,14 +171,7 @@ def log_network(log_p: ArrayLike, l: ArrayLike) -> FloatArray:
 
 
 def network_error(estimate: Estimate, l: ArrayLike) -> FloatArray:
-    """Return the relative standard error of the network's probability, by the delta method.
-
-    Parameters
-    ----------
-    estimate : Estimate
-    l : array_like
-        The number of hidden neurons.
-    """
+    """Return the relative standard error of `log_network`'s probability, by the delta method."""
     l = np.asarray(l, np.float64)
     log_p = np.minimum(estimate.log_p, 0.0)
     with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
