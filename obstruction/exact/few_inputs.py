@@ -8,8 +8,8 @@ units of `obstruction.exact.transforms`,
 
 where the distribution functions satisfy ``F_d(t) = E_U F_{d-1}(t - U^2)``. For bounded laws ``F_d``
 has kinks at ``t = 1, 2, ..., d``. To the right of a kink it has half-integer powers of the
-distance, and to the left it has none. So on each piece it is analytic in ``x = sqrt(t - kink)``, and
-a Chebyshev series of 30 terms is accurate to the last digits. On the first piece ``F_d`` can be
+distance, and to the left it has none. So on each piece it is analytic in ``x = sqrt(t - kink)``,
+and a Chebyshev series of 30 terms is accurate to the last digits. On the first piece ``F_d`` can be
 tiny, and ``t^(d/2)`` is a separate factor. The outer integrals use Gauss-Legendre rules in the same
 variables, on pieces that become smaller towards two close kinks. Every term is positive, so the
 relative error does not depend on p.

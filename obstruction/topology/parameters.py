@@ -87,7 +87,7 @@ def check_parameters(W1: ArrayLike, W2: ArrayLike, b1: Any = None, *, of: str = 
     """
     hidden = check_array("W1" + of, W1, 2, "(l, d), hidden neurons by inputs, neither 0")
     l = hidden.shape[0]
-    why = f"since W1 has shape {hidden.shape}"
+    why = f"for W1 has shape {hidden.shape}"
     output = check_array("W2" + of, W2, 2, f"(e, {l}), {why}", l)
     bias = None if b1 is None else check_array("b1" + of, b1, 1, f"({l},), {why}", l)
     return Parameters(hidden, output, bias)
