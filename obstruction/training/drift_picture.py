@@ -15,19 +15,8 @@ _STYLES = ("-", "--", "-.", ":")
 def plot_drift(drift: pd.DataFrame, changes: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the largest drift of each layer over the steps and mark where signs changed.
 
-    Parameters
-    ----------
-    drift : DataFrame
-        `Monitor.drift`, of which ``step``, ``layer`` and ``largest`` are used.
-    changes : DataFrame
-        `Monitor.sign_changes`, of which ``step_after`` and ``pathological_at_start`` are used.
-    ax : Axes, optional
-        The axes to draw in; by default those of a new figure.
-
-    Returns
-    -------
-    Axes
-        Drift on a logarithmic scale. Points where it is 0 or NaN are left out.
+    ``drift`` and ``changes`` are the tables `Monitor.drift` and `Monitor.sign_changes`. The axis
+    of the drift is logarithmic, and points where the drift is 0 or NaN are left out.
     """
     if ax is None:
         ax = Figure(figsize=(4.8, 3.2), dpi=150, layout="constrained").subplots()
