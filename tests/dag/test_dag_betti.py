@@ -331,7 +331,7 @@ def test_refusals():
     net = Network.mlp([8, 16, 4, 1], hidden_bias=True)
     with pytest.raises(
         ValueError,
-        match=r"^graph: the hidden nodes h1.0, h1.1, .* have 216 edges together, Betti numbers are "
+        match=r"^graph: the hidden nodes h1.0, h1.1, .* have 216 edges together; Betti numbers are "
         r"computed for at most 20$",
     ):
         net.betti_numbers(np.ones(net.size))

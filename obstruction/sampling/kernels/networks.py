@@ -126,7 +126,7 @@ class _Workspace(NamedTuple):
     candidate_reals: _Array  # float64[2, m]: squared output weight and squared bias
     candidate_sums: _Array  # float64[4, m]: running sums of each candidate
     shifted: _Array  # float64[m]: running sum up to one column plus multiple of the squared bias
-    events: _Array  # uint32[4, m]: network, start, end of events of one scheme and `d`; scratch
+    events: _Array  # uint32[4, m]: network, start, end for one scheme and one `d`; row 3: scratch
     event_reals: _Array  # float64[4, m]: scratch for the same events
     keys: _Array  # uint64[2, m]: scratch for the same events
     grid_column: _Array  # int64[4]: index along `d` in the grid of each column; -1 if not in it
