@@ -254,6 +254,9 @@ def test_markdown_reads_back(study):
             check_cell(cell, rows[scheme.strip("`"), int(d), l], value)
     notes = text.split("\n\n", 2)[2].split("\n\n")
     assert [note.lstrip("\\")[0] for note in notes] == ["†", "<", ">", "—"]
+    assert {"| \\< ", "| \\> ", "\n\\< ", "\n\\> "} == set(
+        re.findall(r"(?:\| |\n)[^\w\s|]*[<>] ", text)
+    )
     assert "2,000 weighted samples" in notes[0]
     assert [note[-4:] for note in notes[1:3]] == ["is 0", "is 1"]
     assert "`orthogonal`: its weights depend on each other" in notes[3]

@@ -45,5 +45,5 @@ def _row(texts: list[str]) -> str:
 def _cell(cell: Cell) -> str:
     if cell.number is None:
         return DASH
-    interval = "" if cell.interval is None else f" {_MARKDOWN.interval(cell.interval)}"
-    return _MARKDOWN.number(cell.number) + interval + cell.mark
+    interval = "" if cell.interval is None else f" {UNICODE.interval(cell.interval)}"
+    return UNICODE.number(cell.number) + interval + cell.mark  # `_row` escapes < and >

@@ -171,7 +171,7 @@ def log_network(log_p: ArrayLike, l: ArrayLike) -> FloatArray:
 
 
 def network_error(estimate: Estimate, l: ArrayLike) -> FloatArray:
-    """Return the relative standard error of `log_network`'s probability, by the delta method."""
+    """Return the relative standard error of the probability in `log_network` (delta method)."""
     l = np.asarray(l, np.float64)
     log_p = np.minimum(estimate.log_p, 0.0)
     with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
