@@ -1,4 +1,4 @@
-"""The contour integral: output weights of a bounded law, many hidden weights.
+"""The contour integral, for output weights of a bounded law and more than a few hidden weights.
 
 Weights are measured in the units of `obstruction.exact.transforms`. A neuron is pathological iff
 ``D = alpha V^2 - S > 0`` with ``S = c + sum of d squares + beta B^2``. By Laplace inversion

@@ -1,4 +1,4 @@
-"""Real integrals: output weights of a bounded law beside few hidden weights, or constant ones.
+"""Real integrals, for output weights of a bounded law and few or constant hidden weights.
 
 With few hidden weights the contour integral oscillates and hardly decays. Here, in the units of
 `obstruction.exact.transforms`,

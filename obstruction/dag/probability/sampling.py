@@ -1,4 +1,4 @@
-"""Sampling networks on a graph: draw the weights that matter, count those that are frozen.
+"""Sample networks on a graph: draw the weights that can be frozen or freeze others, and count.
 
 Only the weights of nodes that can be in a bottleneck are drawn (`obstruction.topology.regions`);
 the shape of the graph tells which. A weight depends on the seed, the number of the network, the

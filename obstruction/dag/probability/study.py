@@ -1,4 +1,4 @@
-"""Sampled networks on a graph: how often they are disconnected, which weights are frozen."""
+"""The result of sampling networks on a graph: how often each of their weights is frozen."""
 
 from __future__ import annotations
 

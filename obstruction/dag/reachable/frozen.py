@@ -1,4 +1,4 @@
-"""Which weights of a network can never change their sign, and the bottlenecks that keep them.
+"""The weights of a network that can never change sign, and the bottlenecks that freeze them.
 
 Gradient flow conserves the balance of every hidden node, ``c_v``: squared weights (and bias) in
 less squared weights out. With ``x = w²`` the weights it can reach are those of the flow polyhedron

@@ -1,4 +1,4 @@
-"""Explicit paths in the invariant set: why weights that are not frozen can change their sign."""
+"""Explicit paths in the invariant set, along which weights that are not frozen change sign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pruning: leave out what adds nothing to the function."""
+"""Pruning, which removes the edges and nodes that add nothing to the function of a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Singular points of the invariant set: where a sub-network is cut off from the rest.
+"""Singular points of the invariant set, at which a sub-network is cut off from the rest.
 
 The constraints ``B w² = c`` have the Jacobian ``2 B diag(w)``. Its rank is the number of hidden
 nodes less the number of groups of them that the edges with ``w_e != 0`` do not connect, in whatever
