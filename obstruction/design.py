@@ -1,4 +1,4 @@
-"""The door to `obstruction.exact.design`, so that ``import obstruction.design`` works."""
+"""The public names of `obstruction.exact.design`, importable as ``obstruction.design``."""
 
 from obstruction.exact.design import *  # noqa: F403
 from obstruction.exact.design import __all__ as __all__

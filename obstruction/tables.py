@@ -1,4 +1,4 @@
-"""The door to `obstruction.reporting.tables`, so that ``import obstruction.tables`` works."""
+"""The public names of `obstruction.reporting.tables`, importable as ``obstruction.tables``."""
 
 from obstruction.reporting.tables import *  # noqa: F403
 from obstruction.reporting.tables import __all__ as __all__

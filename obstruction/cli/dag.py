@@ -1,4 +1,4 @@
-"""The command about networks on graphs: dag."""
+"""The command ``dag``, which analyses networks on graphs."""
 
 from __future__ import annotations
 

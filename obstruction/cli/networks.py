@@ -1,4 +1,4 @@
-"""Commands about a network: audit, repair, inspect."""
+"""The commands ``audit``, ``repair`` and ``inspect``, which are about a single network."""
 
 from __future__ import annotations
 

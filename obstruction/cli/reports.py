@@ -1,4 +1,4 @@
-"""The command that writes a page about a study: report."""
+"""The command ``report``, which writes an HTML page about a study."""
 
 from __future__ import annotations
 

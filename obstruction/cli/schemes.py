@@ -1,4 +1,4 @@
-"""Commands about schemes and their exact values: exact, design, schemes."""
+"""The commands ``exact``, ``design`` and ``schemes``, about schemes and their exact values."""
 
 from __future__ import annotations
 

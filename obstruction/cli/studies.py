@@ -1,4 +1,4 @@
-"""Commands about studies: run, check, plot."""
+"""The commands ``run``, ``check`` and ``plot``, which are about studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that writes tables: table."""
+"""The command ``table``, which writes tables to cite."""
 
 from __future__ import annotations
 

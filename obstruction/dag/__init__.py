@@ -1,4 +1,4 @@
-"""Networks on directed acyclic graphs: what gradient flow can reach, and where it is singular.
+"""Networks on directed acyclic graphs: their frozen weights, components and singular points.
 
 Nurisso, Leroy, Petri, Vaccarino: Topology and geometry of the learning space of ReLU networks,
 arXiv:2602.00693, extend the analysis of two layers to feed-forward networks on any graph; the

@@ -1,4 +1,4 @@
-"""The closed form: normal hidden and output weights, and the Fisher-Snedecor distribution.
+"""The closed form for normal hidden and output weights, by the Fisher-Snedecor distribution.
 
 With ``a = Var W2 / Var W1`` a neuron is pathological iff ``a V^2 > chi2_d`` for a standard normal
 ``V``. The probability of this is a regularised incomplete beta function (Nurisso et al. 2024,

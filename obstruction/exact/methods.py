@@ -1,4 +1,4 @@
-"""Tell by which method a scheme has exact values, if it has any."""
+"""Choose the method that computes the exact values of a scheme, if there is one."""
 
 from __future__ import annotations
 

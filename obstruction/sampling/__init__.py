@@ -1,4 +1,4 @@
-"""Drawing networks and counting: frozen samplers in, additive counts or moments out.
+"""Draw random networks and count the obstructed ones, or sum the moments of weighted samples.
 
 The interface says what a sampler is, and the runner counts with any sampler on threads. The modules
 of this wing may import schemes and tools. They must never know an exact value, so that the counts

@@ -1,4 +1,4 @@
-"""Replay, which draws the weights of a counted network again."""
+"""Draw the weights of a network that was counted in a study again."""
 
 from __future__ import annotations
 

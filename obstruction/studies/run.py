@@ -1,4 +1,4 @@
-"""The making of a study, by `obstruction.sample` and by the command ``obstruction run``.
+"""Run a study: the part that `obstruction.sample` and the command ``obstruction run`` share.
 
 The arguments are checked, networks are counted, and rare cells are estimated by weighted samples.
 """

@@ -1,4 +1,4 @@
-"""Counts of networks that cannot reach a target, held against the exact probabilities.
+"""Counts of networks that cannot reach a target, compared with the exact probabilities.
 
 `obstruction.sampling.sign_sampler` counts the networks in which too many output weights are frozen
 with the wrong sign. `obstruction.exact.unreachable_probability` computes their probability.

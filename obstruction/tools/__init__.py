@@ -1,4 +1,4 @@
-"""Small tools, each named for what it does: checks, parsing, whole files, words, the version.
+"""Small general tools, such as checks of arguments, parsing, atomic files and worker threads.
 
 Its modules may import nothing else of the package. They must never know what a network is.
 """

@@ -1,4 +1,4 @@
-"""Values that JSON can hold."""
+"""Convert values to values that JSON can represent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How usual the number of pathological neurons of a network is for its initialisation.
+"""Compare the number of pathological neurons of a network with the law of its initialisation.
 
 In a network with one output, each neuron of the last hidden layer has one outgoing weight. Gradient
 flow freezes this weight if the neuron is pathological (Nurisso et al. 2024, Cor. 2 and Prop. 3). If

@@ -1,4 +1,4 @@
-"""From models to graphs: a graph of operations or a list of edges becomes a network.
+"""Convert a model (a graph of operations) or a list of edges to a network on a graph.
 
 Its modules may import `obstruction.dag.graph`, the network class and models. They must never decide
 what is frozen.

@@ -1,4 +1,4 @@
-"""What a reader of files and a reader of objects must offer.
+"""The protocols that every reader of files and every reader of objects in memory must fulfil.
 
 A reader is a module that has the constants and functions of one of these protocols. Where it is
 listed, in `file_readers` or `object_readers`, mypy checks that it does. A reader never guesses:

@@ -1,4 +1,4 @@
-"""Zip archives, read such that an archive that was made to do harm does none.
+"""Read zip archives with checks and limits, so that a malicious archive does no harm.
 
 Python's own module ``zipfile`` does not tell where an archive keeps sizes and checksums, which must
 be known to replace a member in a copy that is otherwise the same. The parser here trusts no size.

@@ -1,4 +1,4 @@
-"""Keras: models in memory and files in HDF5, in any of its versions.
+"""Readers of Keras: models in memory and files that contain HDF5, of Keras 2 and Keras 3.
 
 Its modules may import operations, contents and the shared readers of archives. They must never
 import Keras unless an object already is of it.

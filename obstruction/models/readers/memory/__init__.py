@@ -1,4 +1,4 @@
-"""Objects of Python: arrays, trees of parameters, scikit-learn's networks.
+"""Readers of Python objects: arrays, trees of parameters, and scikit-learn's networks.
 
 Its modules may import contents. They must never import a framework unless an object already is of
 it.

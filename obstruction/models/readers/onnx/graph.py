@@ -1,4 +1,4 @@
-"""ONNX files: their tensors and the graph of their operations.
+"""Read the tensors and the graph of operations of an ONNX file.
 
 A fully connected layer is recognised by its nodes: ``Gemm``, or ``MatMul`` followed by ``Add``. The
 names of tensors are not used for this, because exporters change them.
