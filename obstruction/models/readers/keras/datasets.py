@@ -1,7 +1,8 @@
-"""HDF5 files as a process of its own sees them (`hdf5_child`), and the numbers in them.
+"""The tensors in HDF5 files, found by another process.
 
-The library is called there, with little memory and time, because a damaged file can crash it or
-make it hang. It answers where in the file the numbers are, and they are taken from there.
+A damaged file can crash the HDF5 library or keep it busy forever. So `hdf5_child` calls the library
+in a process with little memory and time. It answers where in the file the numbers of each tensor
+are, and this module reads them there.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ _BYTES_A_SECOND: Final = 2**22
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """An HDF5 file as the other process sees it.
+    """What the other process found in an HDF5 file.
 
     Attributes
     ----------
     data : ndarray of uint8
         The bytes of the HDF5 file.
     entries : dict of str to dict
-        Where the numbers of each tensor are, by name, in stored order.
+        The place, type and shape of each tensor, by its name and in stored order.
     tensors : dict of str to Tensor
-        The tensors.
+        The tensors, by their names.
     attributes : dict of str to dict
-        Attributes of groups that hold text, by the path of the group.
+        The attributes of groups that hold text, by the path of the group.
     notes : tuple of str
-        What was passed over.
+        What was passed over, a sentence each.
     """
 
     data: Bytes
@@ -63,7 +64,7 @@ class Found:
 
 
 def ask(requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the answers to requests; where the other process ends, the next one goes on."""
+    """Return the answers to requests; a new process goes on where one crashes."""
     answers: list[dict[str, Any]] = []
     while len(answers) < len(requests):
         rest = requests[len(answers) :]
@@ -79,21 +80,21 @@ def ask(requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _run(requests: Sequence[Mapping[str, Any]]) -> tuple[list[bytes], str]:
-    """Start the process, and return its whole lines and why there are not more of them."""
+    """Start the process; return its answers, and why they end if one is missing."""
     if not sys.executable:
         raise ValueError("HDF5 files are read by another Python, and this one does not know itself")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
         "PYTHONIOENCODING": "ascii",
-        "HDF5_PLUGIN_PRELOAD": "::",  # no code from elsewhere
+        "HDF5_PLUGIN_PRELOAD": "::",  # no plugins are loaded
         "HDF5_USE_FILE_LOCKING": "FALSE",
         "OPENBLAS_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
     }
     seconds = sum(_SECONDS + request.get("size", 0) / _BYTES_A_SECOND for request in requests)
     process = subprocess.Popen(
-        # -P: this folder has modules named like frameworks, which must not be found first
+        # -P keeps this folder out of sys.path, where its modules could hide others
         [sys.executable, "-P", str(_CHILD)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -130,7 +131,7 @@ def _need_h5py() -> None:
 def opened(
     paths: Sequence[Path],
 ) -> Iterator[list[tuple[Archive | None, Found] | UnreadableModel]]:
-    """Yield files with what the other process finds in them, while its scratch files exist."""
+    """Yield what the other process finds in files, while its temporary files exist."""
     with tempfile.TemporaryDirectory(prefix="obstruction-") as folder:
         located: list[tuple[Archive | None, Bytes] | UnreadableModel] = []
         requests = []
@@ -159,7 +160,7 @@ def opened(
 
 
 def _located(path: Path, beside: Path) -> tuple[Archive | None, Bytes, dict[str, Any]]:
-    """Return the archive, if it is one, the bytes of the HDF5 file, and how to ask for it."""
+    """Return the archive if a file is one, the bytes of the HDF5 file, and a request for it."""
     data, archive, start, place = mapped(path), None, 0, path
     if data[:4].tobytes() == b"PK\x03\x04":
         archive = Archive(path)
@@ -203,7 +204,7 @@ def _tensor(data: Bytes, scratch: Path, entry: Mapping[str, Any]) -> Tensor:
     count = int(np.prod(shape, dtype=object)) if shape else 1
     if entry["offset"] is not None:
         raw = data[entry["offset"] : entry["offset"] + count * kind.itemsize]
-        # what is not aligned, or not in the order of bytes of this machine, is copied
+        # numbers must be aligned in memory, so others are copied
         aligned = raw.size == 0 or raw.ctypes.data % kind.itemsize == 0
         values = (raw if aligned else raw.copy()).view(kind)
     else:
@@ -219,7 +220,7 @@ def _tensor(data: Bytes, scratch: Path, entry: Mapping[str, Any]) -> Tensor:
 
 
 def _stored_order(names: Mapping[str, Any], attributes: Mapping[str, Any]) -> list[str]:
-    """Return names in the order that Keras lists them, else in that of the numbers in them."""
+    """Return names in the order in which Keras lists them, or sorted by the numbers in them."""
     listed = []
     for root in ("", "model_weights"):
         for layer in listing(attributes, root, "layer_names"):
@@ -236,7 +237,7 @@ def _stored_order(names: Mapping[str, Any], attributes: Mapping[str, Any]) -> li
 
 
 def listing(attributes: Mapping[str, Any], group: str, key: str) -> list[str]:
-    """Return a list of names that Keras keeps in an attribute, or in several if it is long."""
+    """Return the names that Keras keeps in an attribute, or in several numbered ones if many."""
     own = attributes.get(group, {})
     found: list[str] = list(own.get(key, []))
     for part in itertools.takewhile(own.__contains__, (f"{key}{i}" for i in itertools.count())):

@@ -1,15 +1,15 @@
-"""The process in which HDF5 files are opened: the C library may crash or hang on a damaged file.
+"""A script that opens HDF5 files in a process of its own, as the HDF5 library may crash on them.
 
-`obstruction.models.readers.keras.files` starts this file as a script. It imports nothing of this
-package. Every line of the standard input is a request, every line of the standard output its
-answer, as JSON:
+`obstruction.models.readers.keras.datasets` runs this file, which imports nothing of this package.
+Every line of the standard input is a request in JSON, and every line of the standard output is the
+answer to one, in JSON too. There are two requests.
 
 ``{"do": "survey", "path", "start", "size", "scratch", "most"}``
-    What is in the HDF5 file of ``size`` bytes that begins ``start`` bytes into the file ``path``.
-    Numbers stored in one piece are answered by where they are; others are appended to the file
-    ``scratch``. Not more than ``most`` bytes of numbers are answered.
+    Describe the HDF5 file of ``size`` bytes that begins ``start`` bytes into the file ``path``. The
+    answer says where the numbers of a tensor are if they are stored in one piece. Other numbers are
+    appended to the file ``scratch``. More than ``most`` bytes of numbers are refused.
 ``{"do": "store", "path", "scratch", "changes"}``
-    Put numbers of the file ``scratch`` into datasets of the HDF5 file ``path``.
+    Copy numbers from the file ``scratch`` into datasets of the HDF5 file ``path``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 PIECE = 2**24
-SPARE = 2**28  # bytes that the library may need besides what it reads
+SPARE = 2**28  # bytes that the library may need in addition to what it reads
 MOST_OBJECTS = 100_000
 MOST_DEPTH = 64
 GROUP_ATTRIBUTES = ("layer_names", "weight_names")
@@ -32,7 +32,7 @@ ROOT_ATTRIBUTES = ("model_config", "keras_version")
 
 
 class Refused(Exception):
-    """The file holds what is not read; the message says what."""
+    """The file is not read; the message says why."""
 
 
 class Part(io.RawIOBase):
@@ -68,10 +68,10 @@ class Part(io.RawIOBase):
 
 
 def limit(memory: int, seconds: int) -> None:
-    """Let the system end this process if it uses more, where the system can."""
+    """Limit the memory and the time of this process, if the operating system can do so."""
     try:
         import resource
-    except ImportError:  # Windows: the time limit of the other side remains
+    except ImportError:  # on Windows the process that asks still limits the time
         return
     used = 0
     with contextlib.suppress(OSError), open("/proc/self/statm") as statm:
@@ -92,7 +92,7 @@ def limit(memory: int, seconds: int) -> None:
 
 
 def texts(value: Any) -> list[str]:
-    """Return the text of an attribute, nothing if it holds no text."""
+    """Return the texts in an attribute; other values are left out."""
     values = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
     found = []
     for item in values:
@@ -104,7 +104,7 @@ def texts(value: Any) -> list[str]:
 
 
 class Survey:
-    """What a walk through a file has found so far."""
+    """Collects what is in a file, group by group."""
 
     def __init__(self, scratch: IO[bytes], size: int, most: int) -> None:
         self.scratch, self.size, self.most = scratch, size, most
@@ -116,7 +116,7 @@ class Survey:
         self.seen: set[int] = set()
 
     def take(self, amount: int, name: str) -> None:
-        """Count bytes that will be answered."""
+        """Count bytes of the answer, and refuse the file if they are too many."""
         self.left -= amount
         if self.left < 0:
             raise Refused(
@@ -125,7 +125,7 @@ class Survey:
             )
 
     def note_attributes(self, name: str, group: Any) -> None:
-        """Keep the attributes of a group that say what its datasets are."""
+        """Record the attributes of a group that describe its datasets."""
         wanted = {}
         for key in group.attrs:
             plain = key.rstrip("0123456789")  # long lists are spread over several attributes
@@ -137,7 +137,7 @@ class Survey:
             self.attributes[name] = wanted
 
     def walk(self, name: str, group: Any, depth: int) -> None:
-        """Visit what is in a group."""
+        """Record everything in a group and in the groups inside it."""
         import h5py
 
         if depth > MOST_DEPTH:
@@ -167,7 +167,7 @@ class Survey:
                 self.dataset(inner, item)
 
     def dataset(self, name: str, item: Any) -> None:
-        """Note where the numbers of a dataset are, or copy them."""
+        """Record where the numbers of a dataset are, or copy them."""
         import h5py
 
         plan = item.id.get_create_plist()
@@ -193,7 +193,7 @@ class Survey:
         }
         self.tensors.append(entry)
         one_piece = plan.get_layout() == h5py.h5d.CONTIGUOUS
-        # the library's own type of numbers must be what the array's type says of the bytes
+        # bytes are answered as they are only if NumPy has a type for them
         as_stored = brain or h5py.h5t.py_create(kind) == item.id.get_type()
         offset = item.id.get_offset() if one_piece and as_stored and kind.kind != "b" else None
         if offset is not None and offset + amount <= self.size:
@@ -207,7 +207,7 @@ class Survey:
             entry["scratch"] = 0
 
     def copy(self, item: Any) -> None:
-        """Append the numbers of a dataset to the scratch file, a piece at a time."""
+        """Append the numbers of a dataset to the scratch file, in pieces of limited size."""
         if not item.shape:
             self.scratch.write(np.asarray(item[()]).tobytes())
             return
@@ -221,7 +221,7 @@ class Survey:
 
 
 def survey(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer what is in a file."""
+    """Return the description of a file."""
     import h5py
 
     limit(request["most"], 3 + request["size"] // 2**23)
@@ -270,7 +270,7 @@ def main() -> None:
             answer = {"refused": str(refusal)}
         except MemoryError:
             answer = {"refused": "needs more memory than its size lets expect"}
-        except Exception as error:  # whatever the library makes of a damaged file
+        except Exception as error:  # a damaged file can lead to any error
             answer = {"refused": f"damaged ({type(error).__name__}: {str(error)[:200]})"}
         print(json.dumps(answer), flush=True)
 

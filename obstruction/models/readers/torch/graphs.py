@@ -1,7 +1,7 @@
-"""Graphs of what one PyTorch module does in ``forward``, by `torch.fx`.
+"""Traces of the ``forward`` of single PyTorch modules, made with `torch.fx`.
 
-`torch.fx` calls ``forward`` with stand-ins for tensors and notes what is done to them. Whatever
-``forward`` stores on modules is put back, and so are random states.
+`torch.fx` calls ``forward`` with stand-ins for tensors and records the operations on them. What
+``forward`` stores on modules is restored afterwards, and so are the states of random generators.
 """
 
 from __future__ import annotations
@@ -23,37 +23,39 @@ import numpy as np
 from obstruction.models.readers.torch import leaves as torch_leaves
 
 _ONE_AT_A_TIME: Final = threading.RLock()
-"""Held while PyTorch's own classes are changed for the time of a trace."""
+"""Held during a trace, since a trace changes classes of PyTorch that all threads use."""
 
 _DRAWN: Final = re.compile(r"_tensor_constant\d+|-?\d+\.\d*(e[-+]?\d+)?|-?\d+e-\d+")
-"""What random numbers make of a graph that does the same with other numbers."""
+"""The parts of a graph that differ if the same is done with other random numbers."""
 
 _TRIALS: Final = (0.0, 1.0 - 2.0**-24, *(None,) * 6)
-"""Where in their range uniform random numbers are put, if any are drawn; None: where they fall."""
+"""The further traces of a module that draws random numbers. In each, uniform random numbers are put
+at this place between the ends of their range, 0 and 1, or are drawn as usual if it is None."""
 
 
 class NotFollowed(Exception):
-    """A forward pass that depends on data, or does what stand-ins for tensors cannot."""
+    """The forward pass of a module cannot be traced, for instance because it depends on data."""
 
 
-def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
-    """Return the graph of one module's ``forward``, the modules it calls taken as they are.
+def traced_graph(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
+    """Return the trace of the ``forward`` of one module, in which other modules are single nodes.
 
-    Nodes that are tensors get their addresses as ``meta["addresses"]``; those that are computed
-    without gradients get ``meta["no_grad"]``.
+    Nodes that are tensors of the module have the addresses of their memory in
+    ``meta["addresses"]``. Nodes that are computed without gradients have ``meta["no_grad"]``.
 
     Parameters
     ----------
     module : torch.nn.Module
     fixed : dict
-        Arguments of ``forward`` that are no tensors.
+        The arguments of ``forward`` that are no tensors.
     read : set of int
-        Gets the addresses of tensors that ``forward`` computes with outside of the graph.
+        The addresses of tensors with which ``forward`` computes outside of the graph are added to
+        this set.
 
     Raises
     ------
     NotFollowed
-        If that fails, or what is done depends on random numbers.
+        If the trace fails, or if the operations depend on random numbers.
     """
     try:
         with (
@@ -87,9 +89,10 @@ def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
 
 @contextlib.contextmanager
 def _drawn_at(place: float | None, seed: int) -> Iterator[None]:
-    """Seed random numbers, and put uniform ones at a place in their range, seldom as that is.
+    """Seed the random generators, and put uniform random numbers at a place in their range.
 
-    Other threads draw as ever.
+    At the ends of the range, branches are taken that chance seldom takes. Only this thread is
+    affected.
     """
     torch, here = sys.modules["torch"], threading.get_ident()
     torch.default_generator.manual_seed(seed)
@@ -108,7 +111,7 @@ def _drawn_at(place: float | None, seed: int) -> Iterator[None]:
             if isinstance(drawn, float):
                 low, high = given if len(given) == 2 else (0.0, 1.0)
                 return low + place * (high - low)
-            return drawn  # of a size that is not known while it is traced
+            return drawn  # a stand-in, since its size depends on the input
 
         return draw
 
@@ -144,14 +147,14 @@ def _traced(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
 
 
 def _shape_of(graph: Any) -> list[str]:
-    """Return what a graph does, but for fractions and the names of constants."""
+    """Return the operations of a graph, without fractions and the names of constants."""
     nodes = [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in graph.nodes]
     return [_DRAWN.sub("constant", node) for node in nodes]
 
 
 @contextlib.contextmanager
 def _random_states() -> Iterator[Any]:
-    """Put random states back; yields a function that tells whether any numbers were drawn."""
+    """Restore the random generators; yield a function that tells whether they were used."""
     torch = sys.modules["torch"]
     with torch.random.fork_rng(devices=[]):
         python, numpy = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002
@@ -174,7 +177,10 @@ def _random_states() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _augmented() -> Iterator[None]:
-    """Note ``x += y`` as a change of x, not as ``x = x + y``, which leaves other names for x."""
+    """Record ``x += y`` as a change of x in place, which affects other names for x as well.
+
+    `torch.fx` would record it as ``x = x + y``.
+    """
     proxy = importlib.import_module("torch.fx").Proxy
     names = [f"__{name}__" for name in torch_leaves.AUGMENTED if not hasattr(proxy, f"__{name}__")]
 
@@ -195,7 +201,7 @@ def _augmented() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_backward(tracer: Any) -> Iterator[None]:
-    """Note functions whose gradients are the user's own as they are, without looking into them."""
+    """Record a function with a gradient of the user's own as a single operation."""
     function = sys.modules["torch"].autograd.Function
     proxy = importlib.import_module("torch.fx").Proxy
     given = vars(function)["apply"]
@@ -205,7 +211,7 @@ def _own_backward(tracer: Any) -> Iterator[None]:
             return given.__get__(None, kind)(*args, **kwargs)
 
         def unknown(*_: Any, **__: Any) -> None:
-            """Stand for it in the graph."""
+            """Stand in the graph for a function that is not looked into."""
 
         unknown.__name__ = f"{kind.__name__}.apply"
         return tracer.create_proxy("call_function", unknown, args, kwargs)
@@ -218,7 +224,7 @@ def _own_backward(tracer: Any) -> Iterator[None]:
 
 
 def _recorded(read: set[int]) -> Any:
-    """Return a context that records addresses of tensors that are computed with, not traced."""
+    """Return a context that records the addresses of tensors in computations outside the graph."""
     fx = importlib.import_module("torch.fx")
     mode = importlib.import_module("torch.overrides").TorchFunctionMode
 
@@ -236,7 +242,7 @@ def _recorded(read: set[int]) -> Any:
 
 @contextlib.contextmanager
 def _untouched(module: Any) -> Iterator[None]:
-    """Put back whatever is stored on modules, or in lists and dictionaries they hold."""
+    """Restore the attributes of modules, and the lists, sets and dictionaries among them."""
     kept = [(vars(one), dict(vars(one))) for one in module.modules()]
     inner = [
         (value, copy.copy(value))

@@ -1,4 +1,4 @@
-"""What single modules, functions and nodes of graphs of PyTorch are."""
+"""The steps of single modules of PyTorch, and what single nodes of a traced graph do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
-from obstruction.models.activations import canonical, why_not
+from obstruction.models.activations import canonical, is_activation
 from obstruction.models.contents import Activation, Barrier, Dense, Step
 from obstruction.models.readers.torch import layers as torch_layers
 
@@ -33,7 +33,7 @@ _VIEWS: Final = (
     | _CASTS
     | {"contiguous", "getitem", "narrow", "select", "chunk", "split", "transpose", "permute", "t"}
     | {"swapaxes", "expand", "detach", "getattr", "ravel", "view_as", "reshape_as"}
-)  # their results share memory with what they are given
+)  # functions whose result shares memory with their argument
 _MODULES: Final = frozenset(("torch", "_operator", "operator", "builtins", "math"))
 _COPIES: Final = frozenset(
     (
@@ -42,20 +42,20 @@ _COPIES: Final = frozenset(
         *("minimum", "clamp", "clamp_min", "exp", "log", "sqrt", "abs", "square", "rsqrt"),
         *("eq", "ne", "lt", "le", "gt", "ge", "where", "layer_norm", "batch_norm", "norm"),
     )
-)  # their results are new
+)  # functions whose result has memory of its own
 AUGMENTED: Final = frozenset(("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow"))
 _COMPUTED: Final = "its weights are computed from others when it is called"
 
 
 def builtin(module: Any) -> str | None:
-    """Return the class of ``torch.nn`` whose forward pass a module has, None if it has its own."""
+    """Return the class of ``torch.nn`` whose ``forward`` a module runs, None if it has its own."""
     own = getattr(type(module), "forward", None)
     if is_replaced(module) or own is sys.modules["torch"].nn.Module.forward:
         return None
     for kind in type(module).__mro__:
         ours = kind.__module__.startswith("torch.nn.")
         if kind.__module__.startswith("torch.nn.utils."):
-            continue  # what parametrisation makes of the class
+            continue  # a class that a parametrisation puts in place of the module's own
         if ours and getattr(kind, "forward", None) is own:
             return f"{kind.__module__}.{kind.__qualname__}"
     return None
@@ -66,15 +66,15 @@ def is_replaced(module: Any) -> bool:
     torch = sys.modules["torch"]
     if "forward" in vars(module) or isinstance(module, torch.jit.ScriptModule):
         return True
-    # that of a torch.fx.GraphModule only adds to error messages
+    # the __call__ of a torch.fx.GraphModule only changes error messages
     calls = type(module).__call__
     return calls is not torch.nn.Module.__call__ and calls.__module__ != "torch.fx.graph_module"
 
 
 def has_hooks(module: Any) -> bool:
-    """Return whether hooks of a user may change what passes through a module, there or back.
+    """Return whether hooks of a user may change values or gradients that pass through a module.
 
-    Those of ``torch.nn.utils`` only compute weights, which shows in the parameters.
+    The hooks of ``torch.nn.utils`` do not count. They compute weights, which the parameters show.
     """
     everywhere = sys.modules["torch.nn.modules.module"]
     hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
@@ -87,7 +87,7 @@ def has_hooks(module: Any) -> bool:
 
 
 def wrapped(module: Any) -> Any:
-    """Return the module inside DataParallel or what torch.compile returns, None if neither."""
+    """Return the module inside a DataParallel or compiled module, None if this is neither."""
     if type(module).__module__.startswith("torch._dynamo."):
         return getattr(module, "_orig_mod", None)
     kind = builtin(module)
@@ -125,7 +125,7 @@ def _linear(module: Any, path: str, label: str) -> Dense | Barrier:
     has_bias = getattr(module, "bias", None) is not None
     if held.get(weight) is None or has_bias != (held.get("bias") is not None):
         return Barrier(label, _COMPUTED)
-    if magnitude and tuple(held[magnitude].shape) != (len(held[weight]), 1):  # not row by row
+    if magnitude and tuple(held[magnitude].shape) != (len(held[weight]), 1):  # not one per output
         return Barrier(label, _COMPUTED)
     bias = "bias" if held.get("bias") is not None else ""
     return Dense(
@@ -139,13 +139,13 @@ def _linear(module: Any, path: str, label: str) -> Dense | Barrier:
 
 
 def is_trained(parameter: Any) -> bool:
-    """Return whether a parameter gets its gradient, as no hook may change it."""
+    """Return whether a parameter is trained with its own gradient, which no hook changes."""
     return bool(parameter.requires_grad) and not parameter._backward_hooks
 
 
 def is_transparent(name: str, node: Any) -> bool:
-    """Return whether what a node does, a function of this name, does not bear on balances."""
-    if name in ("to", "type", "type_as"):  # no gradient passes through whole numbers
+    """Return whether a node that calls a function of this name leaves balances as they are."""
+    if name in ("to", "type", "type_as"):  # no gradient passes through integers
         told = [*node.args[1:], *node.kwargs.values()]
         dtype = sys.modules["torch"].dtype
         if not all(map(_is_real, told)):
@@ -155,7 +155,7 @@ def is_transparent(name: str, node: Any) -> bool:
 
 
 def _is_real(told: Any) -> bool:
-    """Return whether what is given for a type, or a tensor of that type, is no whole number."""
+    """Return whether a type, or the type of a tensor, is one of floating-point numbers."""
     if isinstance(told, sys.modules["torch"].dtype):
         return bool(told.is_floating_point)
     if not is_node(told) or told.op == "placeholder":
@@ -165,14 +165,13 @@ def _is_real(told: Any) -> bool:
     return told.op == "get_attr" and bool(told.meta.get("is_real"))
 
 
-def is_activation(name: str) -> bool:
+def is_activation_function(name: str) -> bool:
     """Return whether a function of this name is applied to each output of a layer."""
-    known = canonical(name)
-    return known != "linear" and "is not known" not in (why_not(known) or "")
+    return is_activation(name) and canonical(name) != "linear"
 
 
 def slope(name: str, given: Any) -> float:
-    """Return the factor of negative inputs of an activation."""
+    """Return the factor of negative inputs of an activation, the usual one if none is given."""
     usual = {"leaky_relu": 0.01, "prelu": 0.25}.get(canonical(name), 0.0)
     return float(given) if usual and isinstance(given, numbers.Real) else usual
 
@@ -181,7 +180,7 @@ def slope(name: str, given: Any) -> float:
 
 
 def addresses(values: Iterable[Any]) -> set[int]:
-    """Return which memory tensors have numbers in; what holds none is passed over."""
+    """Return the addresses of the memory of tensors; values without memory are passed over."""
     found = set()
     for value in values:
         if isinstance(value, sys.modules["torch"].Tensor):
@@ -191,24 +190,24 @@ def addresses(values: Iterable[Any]) -> set[int]:
 
 
 def is_node(value: Any) -> bool:
-    """Return whether an argument is the result of another node."""
+    """Return whether an argument is a node of the graph, so that it stands for its result."""
     return isinstance(value, sys.modules["torch.fx"].Node)
 
 
 def argument(node: Any, position: int, name: str) -> Any:
-    """Return an argument given by its position or name, None if it is not."""
+    """Return the argument at a position or of a name, None if it is not given."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name)
 
 
 def tells_about(node: Any) -> bool:
-    """Return whether a node is the shape or type of a tensor, not its numbers."""
+    """Return whether a node gives the shape, type or device of a tensor, not its numbers."""
     if node.op == "call_method":
         return node.target in _ABOUT_METHODS
     return node.target is getattr and node.args[1] in _ABOUT_ATTRIBUTES
 
 
 def readers(node: Any) -> Iterator[Any]:
-    """Yield the nodes that compute with a tensor, perhaps transposed."""
+    """Yield the nodes that compute with the numbers of a tensor or its transpose."""
     for user in node.users:
         if is_turning(user):
             yield from readers(user)
@@ -219,7 +218,7 @@ def readers(node: Any) -> Iterator[Any]:
 
 
 def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
-    """Yield the nodes whose values an operation replaces by its own result."""
+    """Yield the nodes whose values an operation overwrites with its result."""
     changed: Any = node.args[0] if node.args else None
     if node.op == "call_module":
         in_place = getattr(module.get_submodule(node.target), "inplace", False) is True
@@ -228,7 +227,7 @@ def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
         in_place = name.endswith("_") and not name.endswith("__")
         in_place |= name in AUGMENTED
         in_place |= node.kwargs.get("inplace") is True
-        in_place |= is_activation(name) and any(a is True for a in node.args[-1:])
+        in_place |= is_activation_function(name) and any(a is True for a in node.args[-1:])
         if is_node(node.kwargs.get("out")):
             changed, in_place = node.kwargs["out"], True
     while in_place and is_node(changed):
@@ -237,11 +236,11 @@ def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
 
 
 def known_name(node: Any) -> str:
-    """Return the name of the function of PyTorch or Python that a node calls, "" of a user's."""
+    """Return the name of the function that a node calls, "" if it is the user's own."""
     target = node.target
     if isinstance(target, str):
         return target if node.op == "call_method" else ""
-    named = getattr(target, "_qualified_op_name", None)  # of torch.ops
+    named = getattr(target, "_qualified_op_name", None)  # functions in torch.ops have one
     module = getattr(target, "__module__", None) or ""
     known = named.startswith("aten::") if named else module.split(".")[0] in _MODULES
     return name_of(node) if known else ""
@@ -254,34 +253,37 @@ def name_of(node: Any) -> str:
 
 
 def is_view(node: Any) -> bool:
-    """Return whether the result of a node may share memory with what it is given."""
+    """Return whether the result of a node is known to share memory with its argument."""
     return node.op in ("call_method", "call_function") and name_of(node) in _VIEWS
 
 
 def may_share_memory(node: Any) -> bool:
-    """Return whether the result of a node is not known to be a copy."""
+    """Return whether the result of a node may share memory with its argument."""
     name = known_name(node)
-    return not (name in _COPIES or is_activation(name)) or bool(node.kwargs.get("inplace"))
+    return not (name in _COPIES or is_activation_function(name)) or bool(node.kwargs.get("inplace"))
 
 
 def may_change(node: Any) -> bool:
-    """Return whether a node may change what it is given, as it is called for nothing else."""
+    """Return whether a node may change its argument in place.
+
+    A function of unknown effect is called for its effect if nothing uses its result.
+    """
     if node.op not in ("call_function", "call_method"):
         return False
     return name_of(node).endswith("_") or (not node.users and known_name(node) not in _COPIES)
 
 
 def is_reshape(node: Any) -> bool:
-    """Return whether a node may change a shape such that the last axis is another."""
+    """Return whether a node may change the shape so that another axis becomes the last one."""
     name = name_of(node)
-    if name == "unsqueeze":  # a new first axis, or one before the last
+    if name == "unsqueeze":  # a new axis that is not the last one leaves that as it is
         place = argument(node, 1, "dim")
         return not (isinstance(place, int) and (place == 0 or place < -1))
     return name in _RESHAPES
 
 
 def joined(node: Any, name: str) -> Literal["sum", "concat"] | None:
-    """Return how a function joins the outputs of several layers, None if it does something else."""
+    """Return whether a function adds or concatenates its inputs, None if it does neither."""
     inputs = len(node.all_input_nodes)
     if name in ("add", "iadd"):
         return "sum" if len(node.args) == inputs == 2 and not node.kwargs else None
@@ -303,7 +305,10 @@ def is_turning(node: Any) -> bool:
 
 
 def is_scaling(name: str, node: Any) -> bool:
-    """Return whether a node multiplies by a number, divides by one, or adds 0 as `sum` does."""
+    """Return whether a node multiplies by a number, divides by a number, or adds 0.
+
+    Python's `sum` begins by adding 0.
+    """
     numbers = [type(argument) in (int, float) for argument in node.args]
     if node.kwargs or len(numbers) != 2:
         return False
