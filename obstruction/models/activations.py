@@ -83,6 +83,17 @@ def why_not(name: str) -> str | None:
     return f"the activation {name!r} is not known to be positively homogeneous"
 
 
+def is_activation(name: str) -> bool:
+    """Return whether a name is a spelling of a known activation.
+
+    Examples
+    --------
+    >>> is_activation("LeakyReLU"), is_activation("my_activation")
+    (True, False)
+    """
+    return canonical(name) in _SPELLINGS or canonical(name) in _OTHERS
+
+
 def check_activation(name: str) -> str:
     """Return the canonical name of an activation that a user gives.
 
@@ -91,7 +102,7 @@ def check_activation(name: str) -> str:
     ValueError
         If the activation is unknown.
     """
-    if isinstance(name, str) and canonical(name) in (*_SPELLINGS, *_OTHERS):
+    if isinstance(name, str) and is_activation(name):
         return canonical(name)
     near = difflib.get_close_matches(str(name).lower(), _KNOWN, 1)
     hint = f" (did you mean {near[0]}?)" if near else ""

@@ -462,7 +462,7 @@ D0, D1 = ["d0", 0, 0], ["d1", 0, 0]
         ("math.multiply", [*D0, {"y": D1}], "the outputs are multiplied"),
         ("nn.relu", [*D0, {"name": None}], (4, 4, 4, 40)),
         ("math.sin", [*D0, {}], "sin is not positively homogeneous"),
-        ("image.resize", [*D0, {}], "resize layers are not audited"),
+        ("image.resize", [*D0, {}], "Resize layers are not audited"),
     ],
 )
 def test_functions_of_tensorflow(tmp_path, function, call, told):
@@ -491,9 +491,13 @@ def test_functions_of_tensorflow(tmp_path, function, call, told):
 def test_references_to_what_is_not_listed_are_told(tmp_path):
     cases = [
         ([(dense("d0", 4), [["nobody"]])], ["d0"], "refers to a layer 'nobody' that it does not"),
-        ([(dense("d0", 4), [["x"]])], ["d0:3"], "refers to a call of the layer 'd0' that it does"),
+        ([(dense("d0", 4), [["x"]])], ["d0:3"], "does not list all calls of the layer 'd0'"),
         ([(dense("d0", 4), [["x"]])], ["nobody"], "refers to a layer 'nobody' that it does not"),
-        ([(dense("d0", 4), []), (dense("d1", 4), [["d0"]])], ["d1"], "a call of the layer 'd0'"),
+        (
+            [(dense("d0", 4), []), (dense("d1", 4), [["d0"]])],
+            ["d1"],
+            "does not list all calls of the layer 'd0'",
+        ),
     ]
     files = []
     for layers, outputs, _ in cases:

@@ -1,4 +1,4 @@
-"""Networks from lists of edges in text files: one ``tail,head`` or ``tail,head,weight`` a line."""
+"""Networks from text files with one edge per line, as ``tail,head`` or ``tail,head,weight``."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ def read_edges(
     outputs: Iterable[str] | None = None,
     hidden_bias: bool = False,
 ) -> tuple[Network, NDArray[Any] | None]:
-    """Return the network that a list of edges describes, and its weights if there are any.
+    """Return the network that a list of edges describes, and its weights if the file has them.
 
     Parameters
     ----------
     path : path
-        A text file in UTF-8 with one edge a line, ``tail,head`` or ``tail,head,weight``. Empty
-        lines and lines that begin with ``#`` are passed over. Weights are whole numbers, fractions
-        such as ``1/3``, which stay exact, or decimal numbers. An edge from ``bias`` is a bias.
+        A text file in UTF-8 with one edge per line, ``tail,head`` or ``tail,head,weight``. Empty
+        lines and lines that begin with ``#`` are passed over. Weights are integers, fractions such
+        as ``1/3``, or decimal numbers. Integers and fractions are kept exactly. An edge from
+        ``bias`` is a bias.
     inputs, outputs : iterable of str, optional
-        By default the nodes without edges in (but ``bias``) and those without edges out, in the
-        order of the file.
+        The inputs, by default all nodes but ``bias`` that no edge leads to, and the outputs, by
+        default all nodes that no edge leaves. Both are in the order of the file.
     hidden_bias : bool
-        Whether to add a bias to each hidden node; not possible with weights.
+        Whether to add a bias to each hidden node. This is possible only without weights.
 
     Returns
     -------
@@ -46,7 +47,7 @@ def read_edges(
     OSError
         If the file cannot be read.
     ValueError
-        If a line is no edge, some edges have weights and some none, or the edges make no network.
+        If a line is no edge, if only some edges have weights, or if the edges form no network.
     """
     rows = list(_rows(Path(path)))
     edges = [(tail, head) for tail, head, _ in rows]
@@ -69,7 +70,7 @@ def read_edges(
 
 
 def _rows(path: Path) -> Iterable[tuple[str, str, Any]]:
-    """Yield the edges of a file, with None for no weight."""
+    """Yield tail, head and weight of each edge of a file, None for a weight that is not given."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -29,32 +29,33 @@ def from_model(
     Parameters
     ----------
     source : path, arrays or model
-        Everything that `obstruction.audit` reads. PyTorch modules and ONNX files may branch, add up
-        outputs of layers, and put them side by side.
+        Everything that `obstruction.audit` reads. The layers of PyTorch modules, ONNX files, and
+        Keras models and files may branch, and their outputs may be added or concatenated.
     activation, layout, layers
-        What the source does not say, as for `obstruction.audit`; ``layers`` also picks a chain.
+        What the source does not say, as for `obstruction.audit`. With ``layers`` the named layers
+        are read as a chain.
 
     Returns
     -------
     network : Network
-        Of a chain the run of layers that the audit judges, as `Network.mlp` makes it: nodes ``x0``,
-        ``h1.0``, ``y0``; what comes before or after, such as convolutions, is left out. Otherwise,
-        if the model branches or has several such runs, nodes are called by their layers. Where
-        something keeps no balance (shared weights and values added without weights of their own
-        among them) the network ends, and what comes behind are inputs again; `read_model` says
-        where. Frozen weights are frozen all the same; there may be more. Biases are there where
-        the model has them.
+        If the layers form a chain, it is the run of layers that the audit judges, as `Network.mlp`
+        makes it, with nodes ``x0``, ``h1.0``, ``y0``. What comes before or behind, such as
+        convolutions, is left out. If the model branches or has several such runs, nodes are named
+        by their layers. The network ends where no balance is conserved, for instance at shared
+        weights and at values that are added without weights of their own, and what comes behind
+        begins with new inputs; `read_model` says where. All weights that are found to be frozen are
+        frozen in the model too, in which there may be more. A node has a bias if the model has one.
     weights : ndarray of float64, shape (size,)
-        With the balances of the audit.
+        The weights, which have the balances that the audit shows.
 
     Raises
     ------
     NothingAuditable
-        If there is no such run; the message gives the reasons.
+        If no hidden neuron keeps a balance; the message gives the reasons.
     UnreadableModel, ValueError
-        If the source cannot be read safely, something must be told that it does not say or is told
-        otherwise, or a source without operations has several runs; the message names the option or
-        the layer.
+        If the source cannot be read safely, if an option must be given or contradicts the source,
+        or if a source without a graph of operations has several runs of layers; the message names
+        the option or the layer.
 
     Examples
     --------
@@ -109,7 +110,7 @@ def _with_layouts(contents: Contents, model: Model) -> Contents:
 
 
 def _chain(model: Model) -> ModelNetwork:
-    """Return the one audited run of layers of a model."""
+    """Return the network of a model that has one run of layers to audit."""
     run = audited_run(model)
     net = Network.mlp(
         [run[0].inputs, *(layer.outputs for layer in run)],
@@ -123,7 +124,7 @@ def _chain(model: Model) -> ModelNetwork:
 
 
 def audited_run(model: Model) -> tuple[Layer, ...]:
-    """Return the layers of the one run between which all neurons are audited.
+    """Return the layers of the only run in which all neurons are audited.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def audited_run(model: Model) -> tuple[Layer, ...]:
 
 
 def _reasons(model: Model) -> str:
-    """Say what was passed over, and why."""
+    """Return what was passed over and why, as a text."""
     passed = _passed_over(model)
     return "; ".join(passed) or f"it has {len(model.layers)} fully connected layers"
 

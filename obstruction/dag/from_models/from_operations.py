@@ -103,8 +103,8 @@ class _Builder:
         self.signals: dict[Hashable, list[Segment]] = {}  # the neurons of each value
         self.net = Assembly()
         self.uses: Counter[str] = Counter()  # how many layers use each tensor
-        self.exclusive: set[Hashable] = set()  # values whose sums of inputs enter nothing else
-        self.segments = 0
+        self.exclusive: set[Hashable] = set()  # values of neurons that nothing else uses
+        self.segments = 0  # of all concatenated values
 
     # --- uses ----------------------------------------------------------------------------------
 

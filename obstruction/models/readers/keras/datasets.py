@@ -148,7 +148,7 @@ def _stored_order(names: Mapping[str, Any], attributes: Mapping[str, Any]) -> li
 
 
 def listing(attributes: Mapping[str, Any], group: str, key: str) -> list[str]:
-    """Return a list of names that Keras keeps in an attribute, or in several if it is long."""
+    """Return the names that Keras keeps in an attribute, or in several numbered ones if many."""
     own = attributes.get(group, {})
     found: list[str] = list(own.get(key, []))
     for part in itertools.takewhile(own.__contains__, (f"{key}{i}" for i in itertools.count())):

@@ -19,6 +19,7 @@ from obstruction.models.contents import Contents, OperationGraph, UnreadableMode
 from obstruction.models.readers.files import Bytes, fitting, most_expanded, told_as
 from obstruction.models.readers.keras import config as keras_config
 from obstruction.models.readers.keras.datasets import WEIGHTS, Found, ask, listing, survey
+from obstruction.models.readers.keras.graph import graph_of
 from obstruction.models.readers.zip_archives import Archive
 from obstruction.tools.files import replacing
 
@@ -120,6 +121,8 @@ def _graph(described: dict[str, Any], is_archive: bool, found: Found) -> Operati
         groups = dict(keras_config.file_places(class_name, config))
 
         def find(place: keras_config.Place) -> tuple[str, ...]:
+            if place not in groups:
+                raise ValueError(f"{place[-1]!r} is no layer")
             return _in_weights_file(found, place, groups[place])
 
     else:
@@ -127,7 +130,7 @@ def _graph(described: dict[str, Any], is_archive: bool, found: Found) -> Operati
         def find(place: keras_config.Place) -> tuple[str, ...]:
             return _in_whole_model(found, place)
 
-    return keras_config.graph_of(class_name, config, find, found.tensors)
+    return graph_of(class_name, config, find, found.tensors)
 
 
 def _in_weights_file(found: Found, place: keras_config.Place, group: str) -> tuple[str, ...]:

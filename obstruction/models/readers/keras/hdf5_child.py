@@ -1,4 +1,4 @@
-"""The process in which HDF5 files are opened: the C library may crash or hang on a damaged file.
+"""A script that opens HDF5 files in a process of its own, as the HDF5 library may crash on them.
 
 `obstruction.models.readers.keras.datasets` starts this file as a script. It imports nothing of this
 package. Every line of the standard input is a request, and the same line of the standard output is
@@ -89,7 +89,7 @@ def limit(memory: int, seconds: int) -> None:
 
 
 def texts(value: Any) -> list[str]:
-    """Return the text of an attribute, nothing if it holds no text."""
+    """Return the texts in an attribute; other values are left out."""
     values = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
     found = []
     for item in values:
@@ -101,7 +101,7 @@ def texts(value: Any) -> list[str]:
 
 
 class Survey:
-    """What a walk through a file has found so far."""
+    """Collects what is in a file, group by group."""
 
     def __init__(self, scratch: IO[bytes], size: int, most: int) -> None:
         self.scratch, self.size, self.most = scratch, size, most
@@ -164,7 +164,7 @@ class Survey:
                 self.dataset(inner, item)
 
     def dataset(self, name: str, item: Any) -> None:
-        """Note where the numbers of a dataset are, or copy them."""
+        """Record where the numbers of a dataset are, or copy them."""
         import h5py
 
         plan = item.id.get_create_plist()
@@ -200,7 +200,7 @@ class Survey:
                 self.copy(item)
 
     def copy(self, item: Any) -> None:
-        """Append the numbers of a dataset to the scratch file, a piece at a time."""
+        """Append the numbers of a dataset to the scratch file, in pieces of limited size."""
         if not item.shape:
             self.scratch.write(np.asarray(item[()]).tobytes())
             return
@@ -214,7 +214,7 @@ class Survey:
 
 
 def survey(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer what is in a file."""
+    """Return the description of a file."""
     import h5py
 
     limit(request["most"], 3 + request["size"] // 2**23)

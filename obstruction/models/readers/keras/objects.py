@@ -22,6 +22,7 @@ from obstruction.models.contents import (
 )
 from obstruction.models.readers.files import fitting
 from obstruction.models.readers.keras import config as keras_config
+from obstruction.models.readers.keras.graph import graph_of
 
 OBJECTS: Final = "a Keras model"
 
@@ -212,7 +213,7 @@ def _graph(
             # Keras warns of layers that could not be loaded again, but nothing is loaded here
             warnings.simplefilter("ignore")
             config = _told(source, kind.get_config(source))
-        graph = keras_config.graph_of(kind.__name__, config, find, tensors, frozen)
+        graph = graph_of(kind.__name__, config, find, tensors, frozen)
     except Exception as problem:  # get_config may run code of the user's own
         told = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         return None, (f"the description of the model is not followed: {told}",)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.activations import check_activation
+from obstruction.models.activations import is_activation
 from obstruction.models.contents import (
     FLOATS,
     Activation,
@@ -392,11 +392,8 @@ class _Reading:
             if low == 0.0 and high is None:
                 return Activation("relu")
             return Activation("relu6" if (low, high) == (0.0, 6.0) else "Clip")
-        try:
-            check_activation(kind)
-        except ValueError:
-            return None
-        return Activation(kind, _number(node, "alpha", 0.01) if kind == "LeakyRelu" else 0.0)
+        slope = _number(node, "alpha", 0.01) if kind == "LeakyRelu" else 0.0
+        return Activation(kind, slope) if is_activation(kind) else None
 
     def scalar(self, name: str) -> float | None:
         constant = self.constants.get(name)
@@ -416,7 +413,7 @@ def _copies(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> tuple[froze
         array = tensors[name].array
         if array.ndim != 2 or not array.size or (array == array.flat[0]).all():
             continue
-        # a transpose has the same first and last number
+        # the first and the last number are the same in a transpose
         key = (array.dtype, *sorted(array.shape), array.flat[0], array.flat[-1])
         groups = alike.setdefault(key, [])
         for group in groups:

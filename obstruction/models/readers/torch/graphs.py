@@ -1,7 +1,7 @@
-"""Graphs of what one PyTorch module does in ``forward``, by `torch.fx`.
+"""Traces of the ``forward`` of single PyTorch modules, made with `torch.fx`.
 
-`torch.fx` calls ``forward`` with stand-ins for tensors and notes what is done to them. Whatever
-``forward`` stores on modules is put back, and so are random states.
+`torch.fx` calls ``forward`` with stand-ins for tensors and records the operations on them. What
+``forward`` stores on modules is restored afterwards, and so are the states of random generators.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NotFollowed(Exception):
     """A forward pass depends on data, or does what is impossible with stand-ins for tensors."""
 
 
-def graph_of(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
+def traced_graph(module: Any, fixed: dict[str, Any], read: set[int]) -> Any:
     """Return the graph of one module's ``forward``, in which every module it calls is one node.
 
     The arguments of ``forward`` that are no tensors are fixed. Nodes that are tensors get their

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
-from obstruction.models.activations import canonical, why_not
+from obstruction.models.activations import canonical, is_activation
 from obstruction.models.contents import Activation, Barrier, Dense, Step
 from obstruction.models.readers.torch import layers as torch_layers
 
@@ -33,7 +33,7 @@ _VIEWS: Final = (
     | _CASTS
     | {"contiguous", "getitem", "narrow", "select", "chunk", "split", "transpose", "permute", "t"}
     | {"swapaxes", "expand", "detach", "getattr", "ravel", "view_as", "reshape_as"}
-)  # their results share memory with what they are given
+)  # functions whose result shares memory with their argument
 _MODULES: Final = frozenset(("torch", "_operator", "operator", "builtins", "math"))
 _COPIES: Final = frozenset(
     (
@@ -42,13 +42,13 @@ _COPIES: Final = frozenset(
         *("minimum", "clamp", "clamp_min", "exp", "log", "sqrt", "abs", "square", "rsqrt"),
         *("eq", "ne", "lt", "le", "gt", "ge", "where", "layer_norm", "batch_norm", "norm"),
     )
-)  # their results are new
+)  # functions whose result has memory of its own
 AUGMENTED: Final = frozenset(("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow"))
 _COMPUTED: Final = "its weights are computed from others when it is called"
 
 
 def builtin(module: Any) -> str | None:
-    """Return the class of ``torch.nn`` whose forward pass a module has, None if it has its own."""
+    """Return the class of ``torch.nn`` whose ``forward`` a module runs, None if it has its own."""
     own = getattr(type(module), "forward", None)
     if is_replaced(module) or own is sys.modules["torch"].nn.Module.forward:
         return None
@@ -66,7 +66,7 @@ def is_replaced(module: Any) -> bool:
     torch = sys.modules["torch"]
     if "forward" in vars(module) or isinstance(module, torch.jit.ScriptModule):
         return True
-    # that of a torch.fx.GraphModule only adds to error messages
+    # the __call__ of a torch.fx.GraphModule only changes error messages
     calls = type(module).__call__
     return calls is not torch.nn.Module.__call__ and calls.__module__ != "torch.fx.graph_module"
 
@@ -125,7 +125,7 @@ def _linear(module: Any, path: str, label: str) -> Dense | Barrier:
     has_bias = getattr(module, "bias", None) is not None
     if held.get(weight) is None or has_bias != (held.get("bias") is not None):
         return Barrier(label, _COMPUTED)
-    if magnitude and tuple(held[magnitude].shape) != (len(held[weight]), 1):  # not row by row
+    if magnitude and tuple(held[magnitude].shape) != (len(held[weight]), 1):  # not one per output
         return Barrier(label, _COMPUTED)
     bias = "bias" if held.get("bias") is not None else ""
     return Dense(
@@ -165,14 +165,13 @@ def _is_real(told: Any) -> bool:
     return told.op == "get_attr" and bool(told.meta.get("is_real"))
 
 
-def is_activation(name: str) -> bool:
+def is_activation_function(name: str) -> bool:
     """Return whether a function of this name is applied to each output of a layer."""
-    known = canonical(name)
-    return known != "linear" and "is not known" not in (why_not(known) or "")
+    return is_activation(name) and canonical(name) != "linear"
 
 
 def slope(name: str, given: Any) -> float:
-    """Return the factor of negative inputs of an activation."""
+    """Return the factor of negative inputs of an activation, the usual one if none is given."""
     usual = {"leaky_relu": 0.01, "prelu": 0.25}.get(canonical(name), 0.0)
     return float(given) if usual and isinstance(given, numbers.Real) else usual
 
@@ -191,7 +190,7 @@ def addresses(values: Iterable[Any]) -> set[int]:
 
 
 def is_node(value: Any) -> bool:
-    """Return whether an argument is the result of another node."""
+    """Return whether an argument is a node of the graph, so that it stands for its result."""
     return isinstance(value, sys.modules["torch.fx"].Node)
 
 
@@ -208,7 +207,7 @@ def tells_about(node: Any) -> bool:
 
 
 def readers(node: Any) -> Iterator[Any]:
-    """Yield the nodes that compute with a tensor, perhaps transposed."""
+    """Yield the nodes that compute with the numbers of a tensor or its transpose."""
     for user in node.users:
         if is_turning(user):
             yield from readers(user)
@@ -219,7 +218,7 @@ def readers(node: Any) -> Iterator[Any]:
 
 
 def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
-    """Yield the nodes whose values an operation replaces by its own result."""
+    """Yield the nodes whose values an operation overwrites with its result."""
     changed: Any = node.args[0] if node.args else None
     if node.op == "call_module":
         in_place = getattr(module.get_submodule(node.target), "inplace", False) is True
@@ -228,7 +227,7 @@ def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
         in_place = name.endswith("_") and not name.endswith("__")
         in_place |= name in AUGMENTED
         in_place |= node.kwargs.get("inplace") is True
-        in_place |= is_activation(name) and any(a is True for a in node.args[-1:])
+        in_place |= is_activation_function(name) and any(a is True for a in node.args[-1:])
         if is_node(node.kwargs.get("out")):
             changed, in_place = node.kwargs["out"], True
     while in_place and is_node(changed):
@@ -237,11 +236,11 @@ def changed_in_place(module: Any, node: Any) -> Iterator[Any]:
 
 
 def known_name(node: Any) -> str:
-    """Return the name of the function of PyTorch or Python that a node calls, "" of a user's."""
+    """Return the name of the function that a node calls, "" if it is the user's own."""
     target = node.target
     if isinstance(target, str):
         return target if node.op == "call_method" else ""
-    named = getattr(target, "_qualified_op_name", None)  # of torch.ops
+    named = getattr(target, "_qualified_op_name", None)  # functions in torch.ops have one
     module = getattr(target, "__module__", None) or ""
     known = named.startswith("aten::") if named else module.split(".")[0] in _MODULES
     return name_of(node) if known else ""
@@ -259,9 +258,9 @@ def is_view(node: Any) -> bool:
 
 
 def may_share_memory(node: Any) -> bool:
-    """Return whether the result of a node is not known to be a copy."""
+    """Return whether the result of a node may share memory with its argument."""
     name = known_name(node)
-    return not (name in _COPIES or is_activation(name)) or bool(node.kwargs.get("inplace"))
+    return not (name in _COPIES or is_activation_function(name)) or bool(node.kwargs.get("inplace"))
 
 
 def may_change(node: Any) -> bool:
@@ -274,14 +273,14 @@ def may_change(node: Any) -> bool:
 def is_reshape(node: Any) -> bool:
     """Return whether a node may give a tensor another last axis."""
     name = name_of(node)
-    if name == "unsqueeze":  # a new first axis, or one before the last
+    if name == "unsqueeze":  # a new axis that is not the last one leaves that as it is
         place = argument(node, 1, "dim")
         return not (isinstance(place, int) and (place == 0 or place < -1))
     return name in _RESHAPES
 
 
 def joined(node: Any, name: str) -> Literal["sum", "concat"] | None:
-    """Return how a function joins the outputs of several layers, None if it does something else."""
+    """Return whether a function adds or concatenates its inputs, None if it does neither."""
     inputs = len(node.all_input_nodes)
     if name in ("add", "iadd"):
         return "sum" if len(node.args) == inputs == 2 and not node.kwargs else None

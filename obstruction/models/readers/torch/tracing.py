@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from obstruction.models.contents import (
 from obstruction.models.operations.graphs import operation_graph
 from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch import leaves as torch_leaves
-from obstruction.models.readers.torch.graphs import NotFollowed, graph_of
+from obstruction.models.readers.torch.graphs import NotFollowed, traced_graph
 
 _MEET: Final = "several results meet here, so the layers are no chain"
 _SEVERAL: Final = "it returns several results"
@@ -62,6 +63,27 @@ class _Value:
 
 
 _INPUT: Final = _Value("input")
+
+
+class _Known(dict[Any, _Value | None]):
+    """The values of the nodes of a trace, None for a node that does not depend on the input."""
+
+    def __init__(self, memory_of: Callable[[_Value], set[Hashable]]) -> None:
+        super().__init__()
+        self._memory_of = memory_of
+        self._nodes: defaultdict[Hashable, set[Any]] = defaultdict(set)
+        self._places: dict[Any, int] = {}
+
+    def __setitem__(self, node: Any, value: _Value | None) -> None:
+        super().__setitem__(node, value)
+        self._places.setdefault(node, len(self._places))
+        for key in self._memory_of(value) if value is not None else ():
+            self._nodes[key].add(node)
+
+    def sharing(self, memory: Iterable[Hashable]) -> list[Any]:
+        """Return the nodes whose values may share some memory, in the order of the trace."""
+        nodes = {node for key in memory for node in self._nodes[key]}
+        return sorted(nodes, key=self._places.__getitem__)
 
 
 class _Follower:
@@ -157,10 +179,10 @@ class _Follower:
         if torch_leaves.is_replaced(module):
             raise NotFollowed("another forward than that of its class was put on it")
         given, fixed = _bound(module, args, kwargs)
-        graph = graph_of(module, fixed, self.elsewhere)
-        known: dict[Any, _Value | None] = {}
-        biases: dict[Any, _Value] = {}  # additions that are part of a layer
-        layers: set[Any] = set()
+        graph = traced_graph(module, fixed, self.elsewhere)
+        known = _Known(self.memory_of)
+        biases: dict[Any, _Value] = {}  # additions that only add biases to a layer
+        layers: set[Any] = set()  # nodes that are a layer, or add its biases
         for node in graph.nodes:
             so_far = len(self.changed)
             inputs = [value for n in node.all_input_nodes if (value := known[n]) is not None]
@@ -200,19 +222,19 @@ class _Follower:
                     before = known.get(changed)
                     if before is None:  # such as a buffer, which does not depend on the input
                         continue
-                    same = [n for n, value in known.items() if value == before]
-                    known.update(dict.fromkeys(same, known[node]))
+                    for other in known.sharing(self.memory_of(before)):
+                        if known[other] == before:
+                            known[other] = known[node]
                     self.change([before])
                 self._forget(node, known, set(self.changed[so_far:]))
         raise NotFollowed("it returns nothing")
 
-    def _forget(self, node: Any, known: dict[Any, _Value | None], changed: set[Hashable]) -> None:
-        """Add a barrier to every other value whose memory a node changed."""
-        if not changed:
-            return
-        for other, value in list(known.items()):
+    def _forget(self, node: Any, known: _Known, changed: set[Hashable]) -> None:
+        """Put barriers behind the values in memory that a node changed, but for its own result."""
+        for other in known.sharing(changed):
+            value = known[other]
             if value is None or value == known[node] or changed.isdisjoint(self.memory_of(value)):
-                continue
+                continue  # another value took its place, in memory of its own
             known[other] = self.add([value], Barrier(node.name, _CHANGED))
 
     def _without_gradient(self, module: Any, node: Any, inputs: list[_Value]) -> _Value:
@@ -239,7 +261,7 @@ class _Follower:
         args = tuple(given(argument) for argument in node.args)
         kwargs = {name: given(argument) for name, argument in node.kwargs.items()}
         found = sum(isinstance(one, _Value) for one in (*args, *kwargs.values()))
-        if found < len(inputs):  # some are in a list or dictionary
+        if found < len(inputs):  # some inputs are in a list or dictionary
             return self.add(inputs, Barrier(node.target, _MEET))
         return self.call(module.get_submodule(node.target), args, kwargs)
 
@@ -278,7 +300,7 @@ class _Follower:
             return (Barrier(node.name, _NO_GRADIENT),), None
         elif name.endswith("_norm") or name == "normalize":
             return (Barrier(node.name, _NORMALISED),), None
-        elif torch_leaves.is_activation(name):
+        elif torch_leaves.is_activation_function(name):
             slope = torch_leaves.argument(node, 1, "negative_slope")
             return (Activation(name, torch_leaves.slope(name, slope)),), None
         name = torch_leaves.name_of(node).rstrip("_")
@@ -324,7 +346,7 @@ class _Follower:
 
 @dataclass(frozen=True, eq=False)
 class _Parameter:
-    """A parameter used in a function: its name in the root, and whether it is transposed."""
+    """A parameter that is used in a function, by its name in the root module."""
 
     name: str
     held: Any
@@ -339,11 +361,11 @@ class _Parameter:
 def _bound(
     module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[dict[str, _Value], dict[str, Any]]:
-    """Return which parameters of ``forward`` are values, and which have fixed values."""
+    """Return the arguments of ``forward`` that are values, and those that are plain constants."""
     try:
         signature = inspect.signature(type(module).forward)
         names = list(signature.parameters)[1:]
-        if args == (_INPUT,):  # the root: whatever it needs is an input of the network
+        if args == (_INPUT,):  # this is the root, of which every argument is an input
             needed = [
                 name
                 for name in names
