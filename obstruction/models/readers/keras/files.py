@@ -54,26 +54,14 @@ def read(path: Path) -> Contents:
     UnreadableModel
         If the file is damaged, unsafe or no Keras file, or if h5py is not installed.
     """
-    return read_all([path])[0]
-
-
-def read_all(paths: Sequence[Path]) -> list[Contents]:
-    """Return what several files hold. The other process is started once for all of them.
-
-    Raises
-    ------
-    UnreadableModel
-        For the first file that cannot be read.
-    """
-    results = attempt_all(paths)
-    for result in results:
-        if isinstance(result, UnreadableModel):
-            raise result
-    return [result for result in results if isinstance(result, Contents)]
+    (result,) = attempt_all([path])
+    if isinstance(result, UnreadableModel):
+        raise result
+    return result
 
 
 def attempt_all(paths: Sequence[Path]) -> list[Contents | UnreadableModel]:
-    """Return what each of several files holds, or why it cannot be read."""
+    """Return what each file holds or why it cannot be read; one process opens all files."""
     results: list[Contents | UnreadableModel] = []
     with opened(paths) as files:
         for path, file in zip(paths, files, strict=True):
