@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from obstruction.dag.from_models.assembling import ModelNetwork
 from obstruction.dag.from_models.from_operations import from_operations, has_branches
 from obstruction.dag.network import Network
 from obstruction.models import Layer, Model, NothingAuditable, Orientation, ReadOptions
-from obstruction.models.contents import Contents, Dense, Step
+from obstruction.models.contents import Contents, Dense
 from obstruction.models.options import NO_OPTIONS
 
 
@@ -54,8 +53,8 @@ def from_model(
         If no hidden neuron keeps a balance; the message gives the reasons.
     UnreadableModel, ValueError
         If the source cannot be read safely, if an option must be given or contradicts the source,
-        or if a source without a graph of operations has several runs of layers; the message names
-        the option or the layer.
+        or if a source that does not say how its layers are connected and stored has several runs of
+        them; the message names the option or the layer.
 
     Examples
     --------
@@ -74,17 +73,17 @@ def read_model(source: Any, options: ReadOptions = NO_OPTIONS) -> ModelNetwork:
     if options.layers is None and has_branches(contents):
         return _branching(contents, options)
     model = models.resolve(contents, options)
-    if options.layers is None and contents.graph is not None and len(model.segments()) > 1:
-        return _branching(_with_layouts(contents, model), options)
+    layouts = [layer.layout for layer in _layers(contents)]
+    if options.layers is None and len(model.segments()) > 1 and layouts and None not in layouts:
+        return _branching(contents, options)
     return _chain(model)
 
 
 def _branching(contents: Contents, options: ReadOptions) -> ModelNetwork:
     """Return the network of a source that holds a graph of operations."""
-    assert contents.graph is not None
     if options.layout is not None:
-        for dense in (s for operation in contents.graph.operations for s in operation.steps):
-            if isinstance(dense, Dense) and dense.layout != options.layout:
+        for dense in _layers(contents):
+            if dense.layout != options.layout:
                 raise ValueError(
                     f"layout = {options.layout!r}: {contents.format} stores {dense.name} "
                     f"{dense.layout}"
@@ -93,20 +92,10 @@ def _branching(contents: Contents, options: ReadOptions) -> ModelNetwork:
     return found._replace(notes=(*contents.notes, *found.notes))
 
 
-def _with_layouts(contents: Contents, model: Model) -> Contents:
-    """Return contents whose graph says how weights are stored, as the model's layers do."""
-    assert contents.graph is not None
-    layouts = {layer.weight_tensor.name: layer.layout for layer in model.layers}
-
-    def settled(step: Step) -> Step:
-        if not isinstance(step, Dense) or step.layout is not None:
-            return step
-        return replace(step, layout=layouts[step.weight])
-
-    operations = tuple(
-        replace(one, steps=tuple(map(settled, one.steps))) for one in contents.graph.operations
-    )
-    return replace(contents, graph=replace(contents.graph, operations=operations))
+def _layers(contents: Contents) -> list[Dense]:
+    """Return the layers in a graph of operations; none if the source has no graph."""
+    operations = contents.graph.operations if contents.graph else ()
+    return [step for one in operations for step in one.steps if isinstance(step, Dense)]
 
 
 def _chain(model: Model) -> ModelNetwork:

@@ -43,20 +43,21 @@ def widths_of(
         for value in values:
             users[value].append(i)
     concatenates = [_join(operation) == "concat" for operation in operations]
-    todo, waiting = deque(range(len(operations))), [True] * len(operations)
+    todo, waiting = deque(range(len(operations))), set(range(len(operations)))
     while todo:
         i = todo.popleft()
-        waiting[i] = False
+        waiting.remove(i)
         for value, width in list(_implied(operations[i], tensors, widths)):
-            if value in widths:
-                continue
-            widths[value] = width
-            for k in users[value]:
-                unknown[k] -= 1
-                # all widths but one must be known for a concatenation to imply the last one
-                if not waiting[k] and (unknown[k] == 1 or (unknown[k] and not concatenates[k])):
-                    todo.append(k)
-                    waiting[k] = True
+            if value not in widths:
+                widths[value] = width
+                for k in users[value]:
+                    unknown[k] -= 1
+                    # a concatenation implies a width only if all others are known
+                    if k not in waiting and (
+                        unknown[k] == 1 or (unknown[k] and not concatenates[k])
+                    ):
+                        todo.append(k)
+                        waiting.add(k)
     return widths
 
 

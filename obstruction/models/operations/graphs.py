@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import replace
 from typing import Final
 
-from obstruction.models.contents import Barrier, Dense, Operation, OperationGraph, Step
-from obstruction.models.operations.regrouping import regrouped
+from obstruction.models.contents import Barrier, Dense, Join, Operation, OperationGraph, Step
 
 ELSEWHERE: Final = "its weights are also used elsewhere in forward"
+_REGROUPED: Final = "what was reshaped is joined, so its neurons may be regrouped"
 
 
 def operation_graph(
@@ -39,7 +39,7 @@ def operation_graph(
     ValueError
         If two operations make the same value, or a value depends on itself.
     """
-    found = regrouped(_sorted(operations, results))
+    found = _regrouped(_sorted(operations, results))
     if is_used_elsewhere is not None:
         found = [replace(one, steps=tuple(_fenced(one.steps, is_used_elsewhere))) for one in found]
     return OperationGraph(tuple(found), tuple(results))
@@ -92,3 +92,37 @@ def _sorted(operations: Sequence[Operation], results: Iterable[Hashable]) -> lis
                         raise ValueError(f"the value {value!r} depends on itself")
                     todo.append((maker[value], False))
     return order
+
+
+def _regrouped(operations: Iterable[Operation]) -> list[Operation]:
+    """Return sorted operations with barriers in place of those that may regroup neurons.
+
+    Graphs do not hold shapes. A layer behind a reshape reads the neurons of the layer before it if
+    their numbers agree, which is checked when layers are resolved. If values are added or
+    concatenated, there is no number to compare, so a reshaped value ends the analysis there. The
+    same holds for a reshape of a value that was concatenated along the second axis. Only values
+    with outputs of a layer count, with no barrier in between.
+    """
+    neurons: set[Hashable] = set()  # values that hold the outputs of layers
+    reshaped: set[Hashable] = set()  # those of them that may have another shape than a layer made
+    second: set[Hashable] = set()  # those of them that were concatenated along the second axis
+    found = []
+    for operation in operations:
+        given = neurons.intersection(operation.inputs)
+        was_reshaped, was_second = bool(given & reshaped), bool(given & second)
+        joins = [step for step in operation.steps if isinstance(step, Join)]
+        if joins and was_reshaped:
+            operation = replace(operation, steps=(Barrier(joins[0].name, _REGROUPED),))
+        elif operation.reshapes and was_second:
+            operation = replace(operation, steps=(Barrier("reshape", _REGROUPED),))
+        found.append(operation)
+        kept = [step for step in operation.steps if isinstance(step, (Dense, Barrier))]
+        if kept and isinstance(kept[-1], Dense):
+            neurons.update(operation.outputs)
+        elif given and all(isinstance(step, Join) for step in kept):
+            neurons.update(operation.outputs)
+            if was_reshaped or operation.reshapes:
+                reshaped.update(operation.outputs)
+            if was_second or any(join.second_axis for join in joins):
+                second.update(operation.outputs)
+    return found

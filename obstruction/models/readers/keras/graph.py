@@ -165,24 +165,23 @@ class _Reading:
         trained: bool,
     ) -> Sequence[Hashable]:
         """Add a layer that makes these outputs, or a nested model; return the values it makes."""
-        kind, place = class_name_of(layer), (*under, name_of(layer))
-        config: Mapping[str, Any] = config_of(layer)
+        kind, config, place = class_name_of(layer), config_of(layer), (*under, name_of(layer))
         name, trained = "/".join(place), trained and config.get("trainable") is not False
         if has_graph(kind, config) and not is_custom(layer):
             return self.model(kind, config, place, call, trained)
-        steps: Sequence[Step]
+        steps: Sequence[Step] = []
         if is_custom(layer):
             own = f"{kind} is a layer of the user's own, whose code is not read"
             kind, steps = "", [Barrier(name, own)]
         elif (operation := keras_layers.as_operation(layer, call)) is not None:
-            kind, config = operation
-            steps = keras_layers.steps_of_operation(kind, config, name, call)
+            kind, arguments = operation
+            steps = keras_layers.steps_of_operation(kind, arguments, name, call)
         else:
             steps = self.steps_of(kind, config, place, call, trained)
         if steps and all(isinstance(step, Barrier) for step in steps):
             with contextlib.suppress(ValueError):  # what it does with its weights is not known
                 self.elsewhere.update(self.find(place))
-        return self.add(call.given, outputs, steps, keras_layers.reshapes(kind))
+        return self.add(call.given, outputs, steps, kind in keras_layers.RESHAPED)
 
     def steps_of(
         self, kind: str, config: Mapping[str, Any], place: Place, call: Call, trained: bool

@@ -19,8 +19,8 @@ from obstruction.models.readers.keras.config import (
 )
 
 _DROPOUTS: Final = ("Dropout", "GaussianDropout", *(f"SpatialDropout{n}D" for n in (1, 2, 3)))
-_RESHAPED: Final = ("Flatten", "Reshape", "RepeatVector", "ExpandDims", "Squeeze")
-_TRANSPARENT: Final = ("InputLayer", "Input", "Identity", *_RESHAPED, *_DROPOUTS)
+RESHAPED: Final = ("Flatten", "Reshape", "RepeatVector", "ExpandDims", "Squeeze")
+_TRANSPARENT: Final = ("InputLayer", "Input", "Identity", *RESHAPED, *_DROPOUTS)
 _ACTIVATION_LAYERS: Final = ("ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "ThresholdedReLU")
 _OPERATIONS: Final = (
     *("Add", "Cast", "Concatenate", "Divide", "Maximum", "Multiply", "Reshape", "TrueDivide"),
@@ -68,11 +68,6 @@ _FAMILIES: Final = {
 }
 
 
-def reshapes(kind: str) -> bool:
-    """Return whether a layer or operation of this class may change the shape of its input."""
-    return kind in _RESHAPED
-
-
 def as_operation(layer: Mapping[str, Any], call: Call) -> tuple[str, Mapping[str, Any]] | None:
     """Return the class and the arguments of an operation such as ``keras.ops.add``, else None.
 
@@ -104,7 +99,7 @@ def steps_of_operation(kind: str, config: Mapping[str, Any], name: str, call: Ca
             return []
         if is_number and kind == "Maximum" and constants == (0,):
             return [Activation("relu")]
-        if kind in _RESHAPED or (kind == "Cast" and "float" in str(config.get("dtype"))):
+        if kind in RESHAPED or (kind == "Cast" and "float" in str(config.get("dtype"))):
             return []
         if is_activation(kind) and canonical(kind) != "linear" and not constants:
             return [layer_activation(kind, config)]
