@@ -1,7 +1,8 @@
 """The command line, which parses arguments, calls the package and prints the results.
 
-Its modules may import every other wing. Each command imports what it needs when it runs. Only this
-wing prints, exits and shows progress. It must never compute a result that Python users cannot get.
+Its modules may import every other wing, and each command imports what it needs when it runs. Only
+this wing prints and exits, and only its commands show progress without being asked. It must never
+compute a result that Python users cannot get.
 """
 
 from obstruction.cli import dag, networks, reports, schemes, studies, tables

@@ -4,8 +4,8 @@ Nurisso, Leroy, Petri, Vaccarino: Topology and geometry of the learning space of
 arXiv:2602.00693, extend the analysis of two layers to feed-forward networks on any graph; the
 statements and their proofs are in docs/dag.md.
 
-Its modules may import models, sampling, exact values and topology. They must never know of grids of
-two-layer networks, of audits, or of the command line.
+Its modules may import models, sampling, exact values, topology, schemes and tools. They must never
+know of grids of two-layer networks, of audits, or of the command line.
 """
 
 import lazy_loader

@@ -1,5 +1,5 @@
 """The repair of a network, which rescales neurons until no output weight is frozen.
 
-The folder may import the report of an audit, models and topology. It must never change the function
-that a network computes. It must never know how a file is written.
+Its modules may import the report of an audit, models and tools. They must never change the function
+that a network computes, and they must never know how a file is written.
 """
