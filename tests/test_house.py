@@ -60,6 +60,24 @@ def test_the_contract_of_imports_is_kept():
     assert "exclude_type_checking_imports" not in contract
 
 
+@pytest.fixture(scope="module")
+def skeleton(tmp_path_factory):
+    """Return a folder with the imports of every module, in which the contract is kept."""
+    root = tmp_path_factory.mktemp("skeleton")
+    for source in PACKAGE.rglob("*.py"):
+        target = root / source.relative_to(PACKAGE.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        imports = [
+            ast.unparse(node)
+            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
+        target.write_text("\n".join(imports), encoding="utf-8")
+    (root / "pyproject.toml").write_bytes(PROJECT.read_bytes())
+    assert linted(root / "pyproject.toml", root).returncode == 0
+    return root
+
+
 @from_a_checkout
 @pytest.mark.parametrize(
     ("place", "line", "complaint"),
@@ -73,27 +91,15 @@ def test_the_contract_of_imports_is_kept():
     ],
 )
 @pytest.mark.parametrize("wrapped", ["{}", "def late():\n    {}", "if TYPE_CHECKING:\n    {}"])
-def test_the_contract_sees_a_wrong_import(place, line, complaint, wrapped, tmp_path):
+def test_the_contract_sees_a_wrong_import(place, line, complaint, wrapped, skeleton):
     """Above all one that is made late or for types alone."""
-    for source in PACKAGE.rglob("*.py"):
-        target = tmp_path / source.relative_to(PACKAGE.parent)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        imports = [
-            ast.unparse(node)
-            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
-            if isinstance(node, (ast.Import, ast.ImportFrom))
-        ]
-        target.write_text("\n".join(imports), encoding="utf-8")
-    (tmp_path / "pyproject.toml").write_bytes(PROJECT.read_bytes())
-    assert linted(tmp_path / "pyproject.toml", tmp_path).returncode == 0
-    wrong = tmp_path / "obstruction" / place
-    assert wrong.exists()
-    wrong.write_text(
-        wrong.read_text(encoding="utf-8")
-        + "\nfrom typing import TYPE_CHECKING\n"
-        + wrapped.format(line)
-    )
-    done = linted(tmp_path / "pyproject.toml", tmp_path)
+    wrong = skeleton / "obstruction" / place
+    right = wrong.read_text(encoding="utf-8")
+    try:
+        wrong.write_text(f"{right}\nfrom typing import TYPE_CHECKING\n{wrapped.format(line)}")
+        done = linted(skeleton / "pyproject.toml", skeleton)
+    finally:
+        wrong.write_text(right, encoding="utf-8")
     assert done.returncode == 1
     assert re.search(rf"{complaint}.* BROKEN", done.stdout), done.stdout
 
