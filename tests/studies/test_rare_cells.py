@@ -218,8 +218,8 @@ def test_work_is_reported_from_beginning_to_end_and_can_be_ended():
     where = rare_cells(config(), 300, "auto")
     estimate_rare(config(), where, samples=200_000, threads=2, watch=shares.append)  # some seconds
     assert shares == sorted(shares)
-    assert len(shares) > 5
-    assert 0.0 <= shares[0] < 0.5
+    assert len(shares) > 30
+    assert 0.0 <= shares[0] < 0.2
     assert shares[-1] == pytest.approx(1.0)
 
     def stop(share):

@@ -174,7 +174,12 @@ def _sums(
     efforts = sampler.efforts
     done = np.append(0.0, np.cumsum(efforts)) / max(efforts.sum(), 1.0)
     runner = Runner(sampler)
-    runner.run(efforts.size, threads=threads, watch=lambda pieces: watch(float(done[pieces])))
+    runner.run(
+        efforts.size,
+        threads=threads,
+        watch=lambda pieces: watch(float(done[pieces])),
+        watch_seconds=0.01,  # most estimates take less than a second
+    )
     size = sampler.cells.d.size
     sums, log_scale, log_bound = np.zeros((size, SUMS)), np.zeros(size), np.full(size, np.inf)
     for place, found in runner.snapshot()[1].sums.items():
