@@ -40,7 +40,7 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         raise ValueError("the model has no parameters that are trained")
     prober = Prober(live, seed=seed)
     numbers = sum(value.size for value in live.parameters.values())
-    sides = sides_of(shapes, live.output_axes)
+    sides = sides_of(shapes, live.output_axes, live.groups)
     found = signatures(prober, sides, probes=6 if numbers > _MANY else 8)
     evaluation = Evaluation(found)
     constant = constant_entries(evaluation, found, shapes)
@@ -49,9 +49,15 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         for side in sides
         if found.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
     ]
-    balances = find_balances(evaluation, moving, live.output_axes)
+    norms = scales(evaluation, prober, moving)
+    balances = find_balances(
+        evaluation,
+        moving,
+        live.output_axes,
+        normalised={(side.tensor, side.axes) for one in norms for side, _ in one.parts},
+    )
     laws = _as_laws(prober, evaluation, balances)
-    laws += scales(evaluation, prober, moving)
+    laws += [_norm(evaluation, one) for one in norms]
     laws += constants(constant)
     laws += shifts(found, shapes, constant)
     return verified(prober, laws)
@@ -80,3 +86,9 @@ def _as_laws(
 def _balance(evaluation: Evaluation, candidate: Candidate) -> Law:
     violation = evaluation.evidence(candidate).violation
     return Law("balance", candidate.terms, candidate.width, violation, 0.0)
+
+
+def _norm(evaluation: Evaluation, candidate: Candidate) -> Law:
+    sums, sizes = evaluation.total(candidate)
+    drift = (np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)).max(axis=0)
+    return Law("scale", candidate.terms, candidate.width, drift, 0.0)
