@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import jax
+import jax.experimental
 import numpy as np
 from jax import numpy as jnp
 
-_Spec: Any = jax.ShapeDtypeStruct
 _CALLS: Final = {
     "checkpoint": "jaxpr",
     "closed_call": "call_jaxpr",
@@ -42,10 +42,10 @@ _OUTSIDE: Final = ("bitcast", "callback", "ffi", "pallas", "custom_call")
 def in_float64() -> AbstractContextManager[None]:
     """Return a context in which JAX computes in float64, in this thread only."""
     if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax.experimental import enable_x64  # before JAX 0.8
-
-    return enable_x64()
+        context: AbstractContextManager[None] = jax.enable_x64(True)
+    else:  # before JAX 0.8
+        context = jax.experimental.enable_x64()
+    return context
 
 
 def widened(dtype: Any) -> Any:
@@ -169,5 +169,7 @@ def _wide(parameter: Any) -> Any:
 
 def _wide_program(program: Any, constants: Iterable[Any]) -> Any:
     wide = [widen(one) for one in constants]
-    operands = [_Spec(one.aval.shape, widened(one.aval.dtype)) for one in program.invars]
+    operands = [
+        jax.ShapeDtypeStruct(one.aval.shape, widened(one.aval.dtype)) for one in program.invars
+    ]
     return jax.make_jaxpr(lambda *given: evaluate(program, wide, given))(*operands)

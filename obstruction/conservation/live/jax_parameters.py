@@ -27,7 +27,7 @@ class ParameterTree:
     names : list of str
         The keys, indices and attributes that lead to an array, joined by ``/``.
     arrays : list of array
-        The trained arrays.
+        The trained arrays. A complex one is real, with a last axis of length 2.
     output_axes : dict of str to int
         See `LiveModel`.
     """
@@ -45,13 +45,11 @@ class ParameterTree:
             and not any(path[: len(start)] == start for start in state)
         ]
         self.names = distinct([_name(found[place][0]) for place in self._places])
-        self.arrays = [self._leaves[place] for place in self._places]
-        for name, array in zip(self.names, self.arrays, strict=True):
-            if jnp.iscomplexobj(array):
-                raise ValueError(
-                    f"params: {name} has complex values; only real parameters can be analysed. "
-                    "Store its real and imaginary parts as two arrays."
-                )
+        self._complex = [jnp.iscomplexobj(self._leaves[place]) for place in self._places]
+        self.arrays = [
+            _real(self._leaves[place]) if parts else self._leaves[place]
+            for place, parts in zip(self._places, self._complex, strict=True)
+        ]
         self.output_axes = {
             name: axis
             for name, array, place in zip(self.names, self.arrays, self._places, strict=True)
@@ -61,8 +59,8 @@ class ParameterTree:
     def filled(self, values: Sequence[Any], seed: Any) -> Any:
         """Return the pytree with other trained arrays, and with random keys mixed with a seed."""
         leaves = [mixed(leaf, seed) if is_key(leaf) else leaf for leaf in self._leaves]
-        for place, value in zip(self._places, values, strict=True):
-            leaves[place] = value
+        for place, value, parts in zip(self._places, values, self._complex, strict=True):
+            leaves[place] = jax.lax.complex(value[..., 0], value[..., 1]) if parts else value
         return jax.tree_util.tree_unflatten(self._structure, leaves)
 
 
@@ -73,7 +71,7 @@ def is_key(node: Any) -> bool:
     if jnp.issubdtype(node.dtype, jax.dtypes.prng_key):
         return True
     # arrays of type uint32 and of this shape are in use for nothing else
-    return node.dtype == np.uint32 and node.shape[-1:] == _shape_of_old_keys()
+    return bool(node.dtype == np.uint32 and node.shape[-1:] == _shape_of_old_keys())
 
 
 @functools.cache
@@ -97,6 +95,11 @@ def _is_trained(leaf: Any, path: tuple[Any, ...]) -> bool:
     return isinstance(leaf, (np.ndarray, np.generic, jax.Array)) and bool(
         jnp.issubdtype(leaf.dtype, jnp.inexact)
     )
+
+
+def _real(array: Any) -> Any:
+    """Return a complex array as a real one with the parts along a last axis."""
+    return np.stack([np.real(array), np.imag(array)], axis=-1)
 
 
 def _state_paths(params: Any) -> list[tuple[Any, ...]]:

@@ -15,7 +15,6 @@ from obstruction.conservation.live.randomness import seeded, word
 from obstruction.conservation.live.trees import arrays_of
 
 Function: TypeAlias = Callable[[list[Any], list[Any], Any], Any]
-_Spec: Any = jax.ShapeDtypeStruct
 _Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
@@ -34,7 +33,7 @@ class Program:
 
     def __init__(self, function: Function, values: Sequence[Any], leaves: Sequence[Any]) -> None:
         self._function = function
-        self._values = [_Spec(np.shape(one), _type_of(one)) for one in values]
+        self._values = [jax.ShapeDtypeStruct(np.shape(one), _type_of(one)) for one in values]
         self._types = [_type_of(one) for one in leaves]
         self._traced: dict[_Shapes, _Traced] = {}
         self.shapes(leaves)
@@ -85,7 +84,9 @@ class Program:
             gradients: list[Any] = pull(directions)[0]
             return gradients
 
-        directions = [_Spec(one.shape, one.dtype) for one in traced.forward.out_avals]
+        directions = [
+            jax.ShapeDtypeStruct(one.shape, one.dtype) for one in traced.forward.out_avals
+        ]
         traced.backward = jax.make_jaxpr(pulled_back)(*self._operands(leaves), directions)
         # A gradient is linear in the directions. Where it does not depend on them, it is zero.
         program = traced.backward.jaxpr
@@ -99,8 +100,11 @@ class Program:
         return self._traced[shapes]
 
     def _operands(self, leaves: Leaves) -> tuple[list[Any], list[Any], Any]:
-        given = [_Spec(np.shape(one), kind) for one, kind in zip(leaves, self._types, strict=True)]
-        return self._values, given, _Spec((), np.dtype(np.uint32))
+        given = [
+            jax.ShapeDtypeStruct(np.shape(one), kind)
+            for one, kind in zip(leaves, self._types, strict=True)
+        ]
+        return self._values, given, jax.ShapeDtypeStruct((), np.dtype(np.uint32))
 
     def _typed(self, leaves: Leaves) -> list[Any]:
         return [

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from obstruction.conservation.live.base import FloatArray, Leaves, cotangents
-from obstruction.conservation.live.float64_torch import in_float64
-from obstruction.conservation.live.randomness import seeded, word
+from obstruction.conservation.live.randomness import word
+from obstruction.conservation.live.running_torch import running
 from obstruction.conservation.live.trees import arrays_of
 
 
@@ -67,8 +67,7 @@ class TorchProgram:
 
     def _run(self, values: list[Any], leaves: Leaves, seed: int) -> list[Any]:
         inputs = _tensors(leaves)
-        with torch.random.fork_rng(), seeded(seed), in_float64():
-            torch.manual_seed(word(seed))
+        with running(seed):
             output = self._function(values, inputs, word(seed))
         found = arrays_of(output, _is_inexact)
         return [

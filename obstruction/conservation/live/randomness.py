@@ -12,14 +12,14 @@ import numpy as np
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Start the global generators from a seed, and give them their old states back afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(seed)
-    np.random.seed(word(seed))
+    np.random.seed(word(seed))  # noqa: NPY002
     try:
         yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def word(seed: int) -> int:
