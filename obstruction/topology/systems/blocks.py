@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.topology.systems.magnitudes import FloatArray, IntArray, Scaled
+from obstruction.topology.systems.magnitudes import IntArray, Scaled
 from obstruction.topology.systems.tensors import Group, Tensor
 
 _SPLIT_FROM = 512
@@ -48,9 +48,8 @@ class Block:
     tensor : Tensor
     sides : tuple of Side
         One side in a list, two in a product.
-    sums : tuple of ndarray, or None
-        In a product, the sum of squares of each part of the first and of the second side, divided
-        by a common power of two, if weights are known.
+    sums : tuple of Scaled, or None
+        The sum of squares of each part of each side, if weights are known.
     axes : tuple of int
         The axes of the tensor that `flat` numbers, in this order.
     flat : ndarray of int64, or tuple (first, size, second)
@@ -60,7 +59,7 @@ class Block:
 
     tensor: Tensor
     sides: tuple[Side, ...]
-    sums: tuple[FloatArray, FloatArray] | None
+    sums: tuple[Scaled, ...] | None
     axes: tuple[int, ...]
     flat: IntArray | tuple[IntArray, int, IntArray]
 
@@ -91,13 +90,6 @@ def blocks_of(
 ) -> Iterator[Block]:
     """Yield the blocks of a tensor, from its groups and their sums of squares, if known."""
     dims = tensor.dims
-    while len(groups) > 2:
-        first, second, *groups = sorted(groups, key=len)
-        groups.append(first.times(second, dims))
-        sums = None
-    if len(groups) == 2 and min(map(len, groups)) == 1:
-        groups = [groups[0].times(groups[1], dims)]
-        sums = None
     if not groups:
         return
     axes = tuple(axis for group in groups for axis in group.axes)
@@ -107,21 +99,15 @@ def blocks_of(
         for group in groups
     )
     if len(groups) == 1:
-        yield from _lists_and_products(
-            tensor, sides[0], groups[0], sums[0].relative() if sums else None
-        )
+        yield from _lists_and_products(tensor, sides[0], groups[0], sums[0] if sums else None)
         return
     size = math.prod(dims[axis] for axis in groups[1].axes)
-    relative = None
-    if sums:
-        first_sums, second_sums = sums
-        common = max(int(one.exponents.max()) for one in sums)
-        relative = (first_sums.at(common), second_sums.at(common))
-    yield Block(tensor, sides, relative, axes, (groups[0].first, size, groups[1].first))
+    flat = (groups[0].first, size, groups[1].first)
+    yield Block(tensor, sides, tuple(sums) if sums else None, axes, flat)
 
 
 def _lists_and_products(
-    tensor: Tensor, side: Side, group: Group, sums: FloatArray | None
+    tensor: Tensor, side: Side, group: Group, sums: Scaled | None
 ) -> Iterator[Block]:
     """Yield the products in a list, and what remains of the list."""
     remaining = np.ones(len(group), dtype=bool)
@@ -132,12 +118,17 @@ def _lists_and_products(
         second = Side(
             side.nodes[columns, 1:], side.coefficients[columns, 1:], side.alone[columns]
         )
-        both = None if sums is None else (sums[cells].sum(axis=1), sums[cells].sum(axis=0))
+        both = None
+        if sums is not None:
+            square = sums.part(cells.ravel())
+            places = np.divmod(np.arange(cells.size), cells.shape[1])
+            both = tuple(square.sums(at, n) for at, n in zip(places, cells.shape, strict=True))
         yield Block(tensor, (first, second), both, group.axes, group.first[cells])
-    if rest := np.flatnonzero(remaining).size:
-        kept = remaining if rest < len(group) else slice(None)
+    if remaining.any():
+        kept = np.flatnonzero(remaining)
         left = Side(side.nodes[kept], side.coefficients[kept], side.alone[kept])
-        yield Block(tensor, (left,), None, group.axes, group.first[kept])
+        sizes = None if sums is None else (sums.part(kept),)
+        yield Block(tensor, (left,), sizes, group.axes, group.first[kept])
 
 
 def _products(side: Side, group: Group) -> Iterator[IntArray]:

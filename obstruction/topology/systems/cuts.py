@@ -69,36 +69,29 @@ class Cuts:
         balances: Sequence[int],
         tolerances: Sequence[int],
     ) -> None:
-        self._rows, self._signs = rows, signs
+        self.rows, self.signs = rows, signs
+        self.sign: list[int] = sign.tolist()
         self._zero: list[bool] = zero.tolist()
-        self._sign: list[int] = sign.tolist()
+        self._ends: dict[int, list[tuple[int, bool, int | None]]] = {}
         self._balances, self._tolerances = balances, tolerances
 
-    def decide(self, e: Scalar) -> list[Cut]:
-        """Return the cuts of a scalar out of sets and into sets, at most one of each."""
-        column = self._column(e)
-        found = (self._smallest(e, column, side) for side in (1, -1))
-        return [cut for cut in found if cut is not None]
-
-    def _column(self, e: Scalar) -> dict[int, int]:
-        column = self._rows.blocks[e.block].column(e.p, e.q)
-        return {v: a for v, a in column.items() if not self._zero[v]}
-
-    def _smallest(self, e: Scalar, column: dict[int, int], side: int) -> Cut | None:
-        """Return the cut with the smallest sum of a scalar out of sets (1) or into sets (-1)."""
-        tails = [v for v, a in column.items() if a * self._sign[v] * side < 0]
+    def decide(self, e: Scalar, side: int) -> Cut | None:
+        """Return the smallest cut by a scalar out of sets (1) or into sets (-1), if there is one."""
+        column = self.rows.blocks[e.block].column(e.p, e.q)
+        column = {v: a for v, a in column.items() if not self._zero[v]}
+        tails = [v for v, a in column.items() if a * self.sign[v] * side < 0]
         if not tails:
             return None
-        search = _Search(self._rows, self._signs, self._zero, self._sign, e, side, set(column))
+        search = _Search(self, e, side, set(column))
         forced = search.forced(tails[0])
         if forced is None:
             return None
         others, successors = search.optional(forced)
 
         def value(v: int, shift: int) -> int:
-            if v >= self._rows.nodes:
+            if v >= self.rows.nodes:
                 return 0
-            return side * self._sign[v] * self._balances[v] + shift * self._tolerances[v]
+            return side * self.sign[v] * self._balances[v] + shift * self._tolerances[v]
 
         def solve(shift: int) -> tuple[int, list[int]]:
             total = sum(value(v, shift) for v in forced)
@@ -108,34 +101,38 @@ class Cuts:
             return total + more, [*forced, *(others[i] for i in members)]
 
         least, members = solve(0)
-        slack = any(self._tolerances[v] for v in [*forced, *others] if v < self._rows.nodes)
+        slack = any(self._tolerances[v] for v in [*forced, *others] if v < self.rows.nodes)
         low, high = (solve(shift)[0] for shift in (1, -1)) if slack else (least, least)
-        nodes = tuple(sorted(v for v in members if v < self._rows.nodes))
+        nodes = tuple(sorted(v for v in members if v < self.rows.nodes))
         return Cut(
             nodes,
-            tuple(-side * self._sign[v] for v in nodes),
+            tuple(-side * self.sign[v] for v in nodes),
             abs(column[tails[0]]),
             -least,
             -low,
             -high,
         )
 
+    def ends(self, v: int) -> list[tuple[int, bool, int | None]]:
+        """Return the rows at a node, whether it is the tail there, and what is at the other end."""
+        if v not in self._ends:
+            entries = self.rows.entries
+            self._ends[v] = [(row, *self.end(v, entries[row])) for row in self.rows.of_variable[v]]
+        return self._ends[v]
+
+    def end(self, v: int, entries: list[tuple[int, int]]) -> tuple[bool, int | None]:
+        """Return whether a node is the tail of a row, and the other end, None if outside."""
+        own = next(a for w, a in entries if w == v)
+        other = next((w for w, _ in entries if w != v and not self._zero[w]), None)
+        return own * self.sign[v] < 0, other
+
 
 class _Search:
     """The nodes that can belong to a set which the scalar `e` closes alone."""
 
-    def __init__(
-        self,
-        rows: Rows,
-        signs: Signs,
-        zero: list[bool],
-        sign: list[int],
-        e: Scalar,
-        side: int,
-        ends: set[int],
-    ) -> None:
-        self._rows, self._signs, self._zero, self._sign = rows, signs, zero, sign
-        self._e, self._side, self._ends = e, side, ends
+    def __init__(self, cuts: Cuts, e: Scalar, side: int, ends: set[int]) -> None:
+        self._cuts, self._e, self._side, self._ends = cuts, e, side, ends
+        rows = cuts.rows
         self._own = rows.first[e.block][0] + e.p
         self._product = int(rows.extra[e.block])  # -1 if the scalar belongs to a list
         self._columns = rows.first[e.block][-1], len(rows.blocks[e.block].sides[-1].alone)
@@ -198,8 +195,8 @@ class _Search:
     def _allowed(self, v: int) -> bool:
         """Return whether no conclusion without `e` keeps a node out of all sets."""
         if v not in self._known:
-            conclusion = at_least(v, self._side * self._sign[v])
-            self._known[v] = not self._signs.without(conclusion, self._e)
+            conclusion = at_least(v, self._side * self._cuts.sign[v])
+            self._known[v] = not self._cuts.signs.without(conclusion, self._e)
         return self._known[v]
 
     def _neighbours(self, v: int) -> Iterator[tuple[bool, int | None]]:
@@ -207,16 +204,15 @@ class _Search:
 
         The other end is None if the row leads out of the network.
         """
-        for row in self._rows.of_variable[v]:
-            entries = self._rows.entries[row]
+        for row, tail, other in self._cuts.ends(v):
             if row != self._own:
-                yield self._end(v, entries)
+                yield tail is (self._side > 0), other
             if self._product >= 0 and v != self._product:
                 yield from self._through_cells(v, row)
 
     def _through_cells(self, v: int, row: int) -> Iterator[tuple[bool, int | None]]:
         """Yield the same for the cells beside `e`, which the variable of its product leaves out."""
-        rows, e = self._rows, self._e
+        rows, e = self._cuts.rows, self._e
         start, count = self._columns
         if row == self._own:
             parts: Sequence[int] = [q for q in range(count) if q != e.q]
@@ -228,12 +224,8 @@ class _Search:
         for q in parts:
             entries = [*terms, *rows.terms(e.block, 1, q)]
             if sum(a for w, a in entries if w == v):  # other than zero, so no loop
-                yield self._end(v, entries)
-
-    def _end(self, v: int, entries: list[tuple[int, int]]) -> tuple[bool, int | None]:
-        own = next(a for w, a in entries if w == v)
-        other = next((w for w, _ in entries if w != v and not self._zero[w]), None)
-        return own * self._sign[v] * self._side < 0, other
+                tail, other = self._cuts.end(v, entries)
+                yield tail is (self._side > 0), other
 
 
 def _smallest_closed(values: list[int], successors: list[list[int]]) -> tuple[int, list[int]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from obstruction.tools.checks import check_count
 from obstruction.topology.systems.cuts import Cuts
+from obstruction.topology.systems.inflow import inflow_suffices
 from obstruction.topology.systems.magnitudes import square_root, whole_numbers
 from obstruction.topology.systems.parts import orient
 from obstruction.topology.systems.programs import Programs
@@ -164,6 +165,13 @@ class _Decision:
             t,
             most_variables,
         )
+        self._margin = max(_MARGIN, 4.0 * system.rtol)
+        self._proved = {
+            side: inflow_suffices(
+                self._rows, self._zero, self._sign, side=side, margin=self._margin
+            )
+            for side in (1, -1)
+        }
         self._remaining = most_programs
         self._undecided: Counter[str] = Counter()
 
@@ -217,8 +225,9 @@ class _Decision:
         first, second = (side.alone for side in block.sides)
         if block.sums:
             # All cells in other rows and columns together can take over what a cell holds.
-            p_sums, q_sums = block.sums
-            limit = (1.0 - _MARGIN) * float(p_sums.sum())
+            largest = max(int(sums.exponents.max()) for sums in block.sums)
+            p_sums, q_sums = (sums.at(largest) for sums in block.sums)
+            limit = (1.0 - self._margin) * float(p_sums.sum())
             least = limit - np.where(wide[0], q_sums.max(), q_sums[wide[1]].max(initial=-np.inf))
             listed = np.flatnonzero(first & (p_sums >= least) & (p_sums.sum() > 0.0))
         else:
@@ -256,6 +265,7 @@ class _Decision:
         column = [v for v in block.column(e.p, e.q) if not self._zero[v]]
         if not column:
             return None
+        row = self._rows.first[e.block][0] + e.p
         if self._sign[column[0]]:
             found = [
                 _Found(
@@ -264,8 +274,10 @@ class _Decision:
                     cut.nodes,
                     tuple(Fraction(a, cut.size) for a in cut.coefficients),
                 )
-                for cut in self._cuts.decide(e)
-                if cut.high >= 0
+                for side in (1, -1)
+                if len(block.sides) == 2 or not self._proved[side][row]
+                and (cut := self._cuts.decide(e, side))
+                and cut.high >= 0
             ]
             return max(found, key=lambda one: (one.frozen, one.square), default=None)
         return self._by_program(e, block.tensor.name)

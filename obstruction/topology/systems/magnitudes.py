@@ -79,9 +79,9 @@ class Scaled:
         parts = self.at(most[places])
         return Scaled.of(np.bincount(places, weights=parts, minlength=size), most)
 
-    def relative(self) -> FloatArray:
-        """Return the numbers divided by a common power of two, the largest of order 1."""
-        return self.at(self.exponents.max(initial=_LEAST))
+    def part(self, places: IntArray) -> Scaled:
+        """Return the numbers at some places."""
+        return Scaled(self.values[places], self.exponents[places])
 
 
 def whole_numbers(*arrays: Scaled) -> tuple[Fraction, list[list[int]]]:

@@ -22,6 +22,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from obstruction.topology.systems.magnitudes import IntArray
+from obstruction.topology.systems.robust import Robust
 from obstruction.topology.systems.rows import Rows, Scalar
 
 Blame: TypeAlias = frozenset[Scalar]
@@ -50,12 +52,40 @@ class Signs:
         # For conclusions about the variable of a product, the blame by the part that led to it.
         self._parts: dict[int, dict[int, Blame]] = {}
         self._common: dict[int, Blame] = {}
-        self._waiting: tuple[deque[int], deque[int]] = (deque(), deque())
-        for row in np.flatnonzero(np.diff(rows.starts) == 1).tolist():
-            self._conclude(row, 0, NOTHING)
-        while self._waiting[0] or self._waiting[1]:
-            conclusion = (self._waiting[0] or self._waiting[1]).popleft()
-            self._follow(conclusion)
+        # Conclusions to be followed: without blame, by one part of a product only, and others.
+        self._robust: list[int] = []
+        self._single: deque[int] = deque()
+        self._others: deque[int] = deque()
+        self._run()
+
+    def _run(self) -> None:
+        rows = self.rows
+        robust = Robust(rows)
+        # Rows that may lead to more than what is robust, if their premises are.
+        wanted = rows.alone | (np.diff(rows.starts) > 2)
+        self._take(*robust.start())
+        for row in np.flatnonzero(rows.alone).tolist():
+            self._use(row)
+        while self._robust or self._others or self._single:
+            if self._robust:
+                new, supports = robust.extend(self._robust)
+                self._robust.clear()
+                self._take(new, supports)
+                for row in robust.users(new, wanted):
+                    self._use(row)
+                continue
+            conclusion = (self._others or self._single).popleft()
+            for row in rows.of_variable[conclusion // 2]:
+                if any(conclusion == at_least(v, a) for v, a in rows.entries[row]):
+                    self._use(row)
+
+    def _take(self, conclusions: IntArray, supports: IntArray) -> None:
+        """Take over robust conclusions."""
+        rows = self.rows
+        for conclusion in conclusions[conclusions < 2 * rows.nodes].tolist():
+            self._blame[conclusion] = NOTHING
+        for row in supports.tolist():
+            self._conclude(row, len(rows.entries[row]) - 1, NOTHING)
 
     def blame(self, conclusion: int) -> Blame | None:
         """Return the blame of a conclusion about a node, None if it cannot be drawn."""
@@ -93,22 +123,19 @@ class Signs:
         found = {blame for blame in self._blame if blame}
         yield from set().union(*found)
 
-    def _follow(self, conclusion: int) -> None:
-        """Draw all conclusions of which a changed one is a premise."""
-        rows = self.rows
-        variable = conclusion // 2
-        for row in rows.of_variable[variable]:
-            entries = rows.entries[row]
-            if all(conclusion != at_least(v, a) for v, a in entries):
+    def _use(self, row: int) -> None:
+        """Draw all conclusions that follow from a row."""
+        entries = self.rows.entries[row]
+        for i, (v, a) in enumerate(entries):
+            if self._blame[at_most(v, a)] == NOTHING:
                 continue
-            premises = [self._premise(at_least(v, a), row) for v, a in entries]
-            missing = [i for i, premise in enumerate(premises) if premise is None]
-            if len(missing) > 1:
-                continue
-            for i in missing or range(len(entries)):
-                if entries[i][0] != variable:
-                    others = [p for j, p in enumerate(premises) if j != i and p]
-                    self._conclude(row, i, NOTHING.union(*others))
+            premises = [
+                self._premise(at_least(w, b), row)
+                for j, (w, b) in enumerate(entries)
+                if j != i
+            ]
+            if None not in premises:
+                self._conclude(row, i, NOTHING.union(*(p for p in premises if p)))
 
     def _premise(self, conclusion: int, row: int) -> Blame | None:
         """Return the blame of a conclusion if it is used in a row."""
@@ -134,19 +161,23 @@ class Signs:
         if variable < rows.nodes:
             old = self._blame[conclusion]
             new = blame if old is None else old & blame
-            if new != old or old is None:
+            if old is None or new != old:
                 self._blame[conclusion] = new
-                self._waiting[bool(new)].append(conclusion)
+                (self._others if new else self._robust).append(conclusion)
             return
         parts = self._parts.setdefault(conclusion, {})
         before = (len(parts) > 1, self._common.get(conclusion))
         if before == (True, NOTHING) or parts.get(part) == NOTHING:
             return
-        parts[part] = parts[part] & blame if part in parts else blame
+        old = parts.get(part)
+        parts[part] = blame if old is None else old & blame
         # Two parts lead to the conclusion by different cells. Only a cell of this product that one
         # of them needs may be needed besides what both need.
         cells = {e for one in parts.values() for e in one if e.block == block}
         common = frozenset.intersection(*parts.values()) | cells
         self._common[conclusion] = common
-        if (len(parts) > 1, common) != before:
-            self._waiting[bool(common) or len(parts) == 1].append(conclusion)
+        if len(parts) == 1:
+            if old is None or parts[part] != old:
+                self._single.append(conclusion)
+        elif (True, common) != before:
+            (self._others if common else self._robust).append(conclusion)

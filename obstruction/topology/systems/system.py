@@ -29,12 +29,15 @@ class System:
         The scalars, in a form whose size is that of the labels and not that of the tensors.
     balances, tolerances : Scaled, size `nodes`
         The balance of each node, and by how much it may be off.
+    rtol : float
+        The relative tolerance, 0 if it was not given.
     """
 
     nodes: int
     blocks: tuple[Block, ...]
     balances: Scaled
     tolerances: Scaled
+    rtol: float = 0.0
 
     @classmethod
     def from_weights(
@@ -76,11 +79,10 @@ class System:
                     at, factor = group.nodes[:, column], group.coefficients[:, column]
                     for sign, terms in signed.items():
                         rows = np.flatnonzero((at >= 0) & (sign * factor > 0))
-                        part = Scaled(total.values[rows], total.exponents[rows])
-                        terms.append((at[rows], part.times(np.abs(factor[rows]))))
+                        terms.append((at[rows], total.part(rows).times(np.abs(factor[rows]))))
             blocks += blocks_of(tensor, groups, sums)
         into, out = (_added(terms, nodes) for terms in signed.values())
-        return cls(nodes, tuple(blocks), into - out, into.larger(out).times(share))
+        return cls(nodes, tuple(blocks), into - out, into.larger(out).times(share), share)
 
     @classmethod
     def from_balances(

@@ -139,7 +139,7 @@ class Group:
 
 
 def groups_of(tensor: Tensor) -> list[Group]:
-    """Return the groups of a tensor, whose axes are disjoint."""
+    """Return the groups of a tensor, at most two, whose axes are disjoint."""
     dims = tensor.dims
     sets: list[tuple[set[int], list[tuple[Membership, IntArray]]]] = []
     for one in tensor.memberships:
@@ -155,7 +155,11 @@ def groups_of(tensor: Tensor) -> list[Group]:
     varying[0][1].extend(constant)
     if not varying[0][1]:
         return []
-    return [_group(tuple(sorted(axes)), members, dims) for axes, members in varying]
+    groups = [_group(tuple(sorted(axes)), members, dims) for axes, members in varying]
+    while len(groups) > 1 and (len(groups) > 2 or min(map(len, groups)) == 1):
+        first, second, *groups = sorted(groups, key=len)
+        groups.append(first.times(second, dims))
+    return groups
 
 
 def _varying(labels: NDArray[Any], dimensions: int) -> tuple[set[int], IntArray]:
