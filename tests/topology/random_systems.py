@@ -63,7 +63,11 @@ def random_tensors(rng, nodes, *, coefficients=(1, -1), most=2, tensors=4, size=
             first = int(rng.integers(nodes - span + 1))
             labels = rng.integers(-1 if rng.random() < 0.4 else 0, span, dims)
             if rng.random() < 0.5 and max(dims) <= span:  # all labels are different
-                labels = rng.permutation(span)[: int(np.prod(dims))] if np.prod(dims) <= span else labels.ravel()
+                labels = (
+                    rng.permutation(span)[: int(np.prod(dims))]
+                    if np.prod(dims) <= span
+                    else labels.ravel()
+                )
                 labels = labels.reshape(dims)
             sign = coefficients[k % 2] if len(coefficients) == 2 else rng.choice(coefficients)
             memberships.append(Membership(first, labels, int(sign)))

@@ -1,4 +1,5 @@
 """Frozen."""
+
 from obstruction.topology.systems.frozen import FrozenScalar, FrozenScalars, frozen_scalars
 from obstruction.topology.systems.magnitudes import Scaled
 from obstruction.topology.systems.system import System

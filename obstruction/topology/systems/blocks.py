@@ -75,15 +75,6 @@ class Block:
             index[axis] = int(i)
         return tuple(index[: len(self.tensor.shape)])
 
-    def column(self, p: int, q: int = 0) -> dict[int, int]:
-        """Return the coefficient of a part or a cell in each node that it enters."""
-        column: dict[int, int] = {}
-        for side, part in zip(self.sides, (p, q), strict=False):
-            for v, a in zip(side.nodes[part], side.coefficients[part], strict=True):
-                if v >= 0:
-                    column[int(v)] = column.get(int(v), 0) + int(a)
-        return {v: a for v, a in column.items() if a}
-
 
 def blocks_of(
     tensor: Tensor, groups: list[Group], sums: list[Scaled] | None = None
@@ -115,9 +106,7 @@ def _lists_and_products(
         remaining[cells] = False
         rows, columns = cells[:, 0], cells[0]
         first = Side(side.nodes[rows, :1], side.coefficients[rows, :1], side.alone[rows] | True)
-        second = Side(
-            side.nodes[columns, 1:], side.coefficients[columns, 1:], side.alone[columns]
-        )
+        second = Side(side.nodes[columns, 1:], side.coefficients[columns, 1:], side.alone[columns])
         both = None
         if sums is not None:
             square = sums.part(cells.ravel())
@@ -146,7 +135,9 @@ def _products(side: Side, group: Group) -> Iterator[IntArray]:
     starts = np.cumsum(counts) - counts
     codes = np.random.default_rng(0).integers(2**63, size=other.max() + 1, dtype=np.uint64)
     sets = np.add.reduceat(codes[other], starts)
-    classes = np.unique(np.stack([sets, counts.astype(np.uint64)], axis=1), axis=0, return_inverse=True)
+    classes = np.unique(
+        np.stack([sets, counts.astype(np.uint64)], axis=1), axis=0, return_inverse=True
+    )
     same = classes[1].ravel()
     order = np.argsort(same, kind="stable")
     for rows in np.split(order, np.cumsum(np.bincount(same))[:-1]):

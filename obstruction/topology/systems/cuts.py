@@ -77,8 +77,7 @@ class Cuts:
 
     def decide(self, e: Scalar, side: int) -> Cut | None:
         """Return the smallest cut by a scalar out of sets (1) or into sets (-1), if there is one."""
-        column = self.rows.blocks[e.block].column(e.p, e.q)
-        column = {v: a for v, a in column.items() if not self._zero[v]}
+        column = {v: a for v, a in self.rows.column(e).items() if not self._zero[v]}
         tails = [v for v, a in column.items() if a * self.sign[v] * side < 0]
         if not tails:
             return None
@@ -133,7 +132,7 @@ class _Search:
     def __init__(self, cuts: Cuts, e: Scalar, side: int, ends: set[int]) -> None:
         self._cuts, self._e, self._side, self._ends = cuts, e, side, ends
         rows = cuts.rows
-        self._own = rows.first[e.block][0] + e.p
+        self._own = rows.row_of(e)
         self._product = int(rows.extra[e.block])  # -1 if the scalar belongs to a list
         self._columns = rows.first[e.block][-1], len(rows.blocks[e.block].sides[-1].alone)
         self._known: dict[int, bool] = {}

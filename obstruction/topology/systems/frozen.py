@@ -261,28 +261,24 @@ class _Decision:
 
     def _decide(self, e: Scalar) -> _Found | None:
         """Return what is known of a scalar, None if it is free or undecided."""
-        block = self._system.blocks[e.block]
-        column = [v for v in block.column(e.p, e.q) if not self._zero[v]]
+        column = [v for v in self._rows.column(e) if not self._zero[v]]
         if not column:
             return None
-        row = self._rows.first[e.block][0] + e.p
-        if self._sign[column[0]]:
-            found = [
-                _Found(
-                    cut.low > 0,
-                    Fraction(cut.least, cut.size),
-                    cut.nodes,
-                    tuple(Fraction(a, cut.size) for a in cut.coefficients),
-                )
-                for side in (1, -1)
-                if len(block.sides) == 2 or not self._proved[side][row]
-                and (cut := self._cuts.decide(e, side))
-                and cut.high >= 0
-            ]
-            return max(found, key=lambda one: (one.frozen, one.square), default=None)
-        return self._by_program(e, block.tensor.name)
+        if not self._sign[column[0]]:
+            return self._by_program(e)
+        best = None
+        for side in (1, -1):
+            if self._rows.extra[e.block] < 0 and self._proved[side][self._rows.row_of(e)]:
+                continue
+            cut = self._cuts.decide(e, side)
+            if cut is not None and cut.high >= 0:
+                coefficients = tuple(Fraction(a, cut.size) for a in cut.coefficients)
+                square = Fraction(cut.least, cut.size)
+                one = _Found(cut.low > 0, square, cut.nodes, coefficients)
+                best = one if best is None else max(best, one, key=lambda f: f[:2])
+        return best
 
-    def _by_program(self, e: Scalar, tensor: str) -> _Found | None:
+    def _by_program(self, e: Scalar) -> _Found | None:
         self._remaining -= 1
         answer = self._programs.decide(e) if self._remaining >= 0 else None
         if answer is not None and answer.certificate is not None:
@@ -291,5 +287,5 @@ class _Decision:
             if square + slack >= 0:
                 return _Found(square > slack, square, *one)
         if answer is None or not answer.free:
-            self._undecided[tensor] += 1
+            self._undecided[self._system.blocks[e.block].tensor.name] += 1
         return None

@@ -94,8 +94,7 @@ class Programs:
 
     def decide(self, e: Scalar) -> Program | None:
         """Return the answer for a scalar, None if the program would be too large."""
-        column = self._rows.blocks[e.block].column(e.p, e.q)
-        column = {v: a for v, a in column.items() if not self._vanishes(v, e)}
+        column = {v: a for v, a in self._rows.column(e).items() if not self._vanishes(v, e)}
         if not column:
             return Program(None, True)
         gathered = self._gather(e, column)
@@ -134,7 +133,7 @@ class Programs:
         """Return the variables that matter for a scalar, and the conditions on them."""
         rows = self._rows
         product = int(rows.extra[e.block])
-        own = rows.first[e.block][0] + e.p
+        own = rows.row_of(e)
         used: set[int] = set()
         found = list(column)
         place = set(found)
@@ -228,9 +227,7 @@ class _Problem:
             if any(abs(float(values[v]) - x) > _GAP for v, x in zip(values, y, strict=True)):
                 continue
             own = sum(a * values[v] for v, a in self._column.items())
-            if own > 0 and all(
-                sum(a * values[v] for v, a in one) <= 0 for one in self._conditions
-            ):
+            if own > 0 and all(sum(a * values[v] for v, a in one) <= 0 for one in self._conditions):
                 used = [
                     v
                     for v, node in zip(self._variables, self._is_node, strict=True)
@@ -239,4 +236,3 @@ class _Problem:
                 used.sort()
                 return Certificate(tuple(used), tuple(values[v] / own for v in used))
         return None
-

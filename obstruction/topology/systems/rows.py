@@ -137,6 +137,18 @@ class Rows:
         for row, (b, p) in zip(rows.tolist(), places, strict=True):
             yield row, Scalar(b, p, 0)
 
+    def row_of(self, e: Scalar) -> int:
+        """Return the row of a scalar of a list, or of part ``p`` of a product."""
+        return self.first[e.block][0] + e.p
+
+    def column(self, e: Scalar) -> dict[int, int]:
+        """Return the coefficient of a scalar in each node that it enters."""
+        column: dict[int, int] = {}
+        sides = enumerate((e.p, e.q)[: len(self.first[e.block])])
+        for v, a in [term for side, part in sides for term in self.terms(e.block, side, part)]:
+            column[v] = column.get(v, 0) + a
+        return {v: a for v, a in column.items() if a}
+
     def terms(self, block: int, side: int, part: int) -> list[tuple[int, int]]:
         """Return the nodes and coefficients of a part, without the variable of the product."""
         entries = self.entries[self.first[block][side] + part]

@@ -130,9 +130,7 @@ class Signs:
             if self._blame[at_most(v, a)] == NOTHING:
                 continue
             premises = [
-                self._premise(at_least(w, b), row)
-                for j, (w, b) in enumerate(entries)
-                if j != i
+                self._premise(at_least(w, b), row) for j, (w, b) in enumerate(entries) if j != i
             ]
             if None not in premises:
                 self._conclude(row, i, NOTHING.union(*(p for p in premises if p)))
