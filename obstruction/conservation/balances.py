@@ -62,9 +62,7 @@ def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
     by_width: dict[int, list[Side]] = {}
     for side in sides:
         by_width.setdefault(side.width, []).append(side)
-    return [
-        one for together in by_width.values() for one in _related(evaluation, together)
-    ]
+    return [one for together in by_width.values() for one in _related(evaluation, together)]
 
 
 def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:

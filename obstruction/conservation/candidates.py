@@ -108,9 +108,7 @@ class Evaluation:
     """
 
     def __init__(self, signatures: Signatures) -> None:
-        self._known = {
-            side.key: signatures.stacked(side) for side in signatures.sums
-        }
+        self._known = {side.key: signatures.stacked(side) for side in signatures.sums}
 
     def of(self, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return sums and sizes, shape ``(probes, width)``."""
@@ -139,7 +137,9 @@ class Evaluation:
         relative = np.where(some, np.abs(sums) / unit, 0.0)
         small = relative <= np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
         return Evidence(
-            relative.max(axis=0), (small | ~some).all(axis=0), (some & (flow > _SEEN * sizes)).any(axis=0)
+            relative.max(axis=0),
+            (small | ~some).all(axis=0),
+            (some & (flow > _SEEN * sizes)).any(axis=0),
         )
 
 
@@ -166,9 +166,7 @@ def oriented(candidate: Candidate, output_axes: Mapping[str, int]) -> Candidate:
 
 def scalars(candidate: Candidate, side: int) -> int:
     """Return how many scalars write (``side = 1``) or read (``side = -1``) each label."""
-    return sum(
-        math.prod(s.shape) // s.width for s, factor in candidate.parts if factor * side > 0
-    )
+    return sum(math.prod(s.shape) // s.width for s, factor in candidate.parts if factor * side > 0)
 
 
 def sides_in(candidates: Iterable[Candidate]) -> set[tuple[str, tuple[int, ...]]]:

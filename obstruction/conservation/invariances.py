@@ -94,9 +94,7 @@ def shifts(
     return laws
 
 
-def scales(
-    evaluation: Evaluation, prober: Prober, sides: Sequence[Side]
-) -> list[Candidate]:
+def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> list[Candidate]:
     """Return the blocks of weights whose length a normalisation does not see."""
     chosen: dict[str, Candidate] = {}
     for side in sorted(sides, key=lambda side: -side.width):
@@ -112,9 +110,7 @@ def scales(
     return [one for one, violation in zip(candidates, large, strict=True) if violation <= SCALE]
 
 
-def _smallest_block(
-    evaluation: Evaluation, side: Side, sides: Sequence[Side]
-) -> Candidate | None:
+def _smallest_block(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Candidate | None:
     """Return the smallest contiguous blocks of slices whose sums vanish, with biases if needed."""
     vectors = [
         (other, 1)

@@ -68,9 +68,7 @@ def _laws(
         covered.setdefault(b, set()).update(j for _, j in slices)
     whole = {a for a, places in covered.items() if len(places) == bundles[a].width}
     found, used = [], set()
-    ordered = sorted(
-        pairs.items(), key=lambda one: sum(len(bundles[i].parts) for i in one[0])
-    )
+    ordered = sorted(pairs.items(), key=lambda one: sum(len(bundles[i].parts) for i in one[0]))
     for (a, b), slices in ordered:
         if a not in whole and b not in whole:
             continue
@@ -79,9 +77,7 @@ def _laws(
         if len(set(first)) < len(slices) or len(set(second)) < len(slices):
             continue
         candidate = _between(bundles[a], bundles[b], first, second)
-        keys = {
-            (side.tensor, side.axes, side.labels.tobytes()) for side, _ in candidate.parts
-        }
+        keys = {(side.tensor, side.axes, side.labels.tobytes()) for side, _ in candidate.parts}
         if not keys & used:
             used |= keys
             found.append(candidate)

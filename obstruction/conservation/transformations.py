@@ -42,7 +42,9 @@ def transformed(
             exponents = EXPONENTS[2:-2] if mild else EXPONENTS
             _rescale(found, law, generator.choice(exponents, law.labels))
         elif law.kind == "scale":
-            _rescale(found, law, generator.integers(0, GROWTH[1] - GROWTH[0], law.labels, endpoint=True))
+            _rescale(
+                found, law, generator.integers(0, GROWTH[1] - GROWTH[0], law.labels, endpoint=True)
+            )
         elif law.kind == "matrix":
             _mix(found, law, generator)
         else:
