@@ -73,13 +73,13 @@ def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]
         narrow = list(_bundles(side for side in rest if side.width == width))
         if width == 1 or not narrow:
             continue
-        wide = list(
-            _bundles(
-                side
-                for side in rest
-                if side.width > width and side.width % width == 0 and len(side.shape) < 4
-            )
-        )
+        wide = [
+            one
+            for one in _bundles(s for s in rest if s.width > width and s.width % width == 0)
+            if any(len(side.shape) in (2, 3) for side, _ in one.parts)
+        ]
+        if not wide:
+            continue
         joined = [
             one.relabelled(index, width)
             for one in [*wide, *_totals(wide)]
