@@ -86,8 +86,8 @@ class KerasModel:
         self.output_axes = {
             names[id(weight)]: axis
             for layer in layers
-            for weight in layer.trainable_weights
-            if (axis := _output_axis(layer, weight)) is not None
+            for weight in layer._trainable_variables
+            if weight.trainable and (axis := _output_axis(layer, weight)) is not None
         }
         try:
             self._program: _Program = _program_of(backend)(self._run, self._weights, self.inputs)
@@ -124,7 +124,8 @@ class KerasModel:
     def _call(self, inputs: Any, *, training: bool) -> Any:
         """Call the model as its ``call`` takes several inputs."""
         options = {"training": training}
-        if isinstance(inputs, (tuple, dict)) and not isinstance(self._model, _WHOLE):
+        graph = isinstance(self._model, keras.Sequential) or hasattr(self._model, "inputs")
+        if isinstance(inputs, (tuple, dict)) and not graph:
             takes = [
                 one
                 for one in inspect.signature(self._model.call).parameters.values()
@@ -138,9 +139,6 @@ class KerasModel:
             if spread:
                 return called(partial(self._model, **options), inputs)
         return self._model(inputs, **options)
-
-
-_WHOLE: Final = (keras.Sequential, keras.src.models.Functional)
 
 
 def _program_of(backend: str) -> Callable[..., _Program]:
