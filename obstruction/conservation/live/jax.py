@@ -73,6 +73,7 @@ class JaxModel:
         }
         self.fixed: tuple[str, ...] = ()
         self.output_axes = self._params.output_axes
+        self.groups: dict[str, int] = {}
         try:
             self._program = Program(self._run, self._params.arrays, leaves)
         except Exception as error:

@@ -83,11 +83,17 @@ class KerasModel:
             for weight in self._weights
         }
         self.fixed = tuple(names[id(weight)] for weight in _frozen(layers, self._weights))
-        self.output_axes = {
-            names[id(weight)]: axis
+        owned = [
+            (names[id(weight)], layer, weight)
             for layer in layers
             for weight in layer._trainable_variables
-            if weight.trainable and (axis := _output_axis(layer, weight)) is not None
+            if weight.trainable
+        ]
+        self.output_axes = {
+            name: axis for name, *one in owned if (axis := _output_axis(*one)) is not None
+        }
+        self.groups = {
+            name: number for name, *one in owned if (number := _groups(*one)) is not None
         }
         try:
             self._program: _Program = _program_of(backend)(self._run, self._weights, self.inputs)
@@ -189,11 +195,21 @@ def _frozen(layers: Iterable[Any], trained: Iterable[Any]) -> list[Any]:
 
 
 def _output_axis(layer: Any, weight: Any) -> int | None:
-    """Return the axis of the outputs of a kernel."""
-    kind = type(layer).__name__
-    if not weight.name.endswith("kernel") or len(weight.shape) < 2 or "Depthwise" in kind:
+    """Return the axis of the outputs of a kernel; kernels of several heads have none."""
+    kind, axes = type(layer).__name__, len(weight.shape)
+    if not weight.name.endswith("kernel") or axes < 2 or (axes > 2 and "Conv" not in kind):
         return None
+    if "depthwise" in weight.name or kind.startswith("Depthwise"):  # (..., channels, multiplier)
+        return -2 if weight.shape[-1] == 1 else None
     return -2 if "Transpose" in kind else -1
+
+
+def _groups(layer: Any, weight: Any) -> int | None:
+    """Return the number of groups of a convolution."""
+    if not weight.name.endswith("kernel") or "Conv" not in type(layer).__name__:
+        return None
+    depthwise = "depthwise" in weight.name or type(layer).__name__.startswith("Depthwise")
+    return int(weight.shape[-2]) if depthwise else int(getattr(layer, "groups", 1))
 
 
 def _restarted(variable: Any, seed: Any) -> Any:

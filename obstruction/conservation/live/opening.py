@@ -17,7 +17,9 @@ MODELS: Final = (
 )
 
 
-def open_model(model: Any, inputs: Any = None, *, training: bool = True) -> LiveModel:
+def open_model(
+    model: Any, inputs: Any = None, *, training: bool = True, loss: str | None = None
+) -> LiveModel:
     """Return a model with the interface `LiveModel`.
 
     Parameters
@@ -36,9 +38,10 @@ def open_model(model: Any, inputs: Any = None, *, training: bool = True) -> Live
 
     Raises
     ------
+    TypeError
+        If the model is of another kind.
     ValueError
-        If the model is of another kind, if inputs are missing, empty or not finite, or if the model
-        cannot be run with them.
+        If inputs are missing, empty or not finite, or if the model cannot be run with them.
     """
     if _is_keras(model):
         _check_given(inputs, _keras_example(model))
@@ -58,7 +61,7 @@ def open_model(model: Any, inputs: Any = None, *, training: bool = True) -> Live
             from obstruction.conservation.live.jax import JaxModel
 
             return JaxModel(pair.apply, pair.params, inputs, keyed=pair.keyed)
-    raise ValueError(
+    raise TypeError(
         f"model = {short(model)} of type {type(model).__qualname__}: {_hint(model)}must be {MODELS}"
     )
 

@@ -59,6 +59,11 @@ class TorchModel:
         self._buffers = [(b, b.detach().clone()) for b in self._model.buffers()]
         self.parameters = {n: _array(p.detach()).copy() for n, p in self._trained.items()}
         self.output_axes = _output_axes(self._model)
+        self.groups = {
+            f"{prefix}.weight" if prefix else "weight": module.groups
+            for prefix, module in self._model.named_modules()
+            if isinstance(module, torch.nn.modules.conv._ConvNd)
+        }
 
     def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
         """Return all arrays of floats in the output, see `LiveModel.outputs`."""
