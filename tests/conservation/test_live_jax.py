@@ -94,6 +94,18 @@ def test_nothing_of_the_user_changes():
     assert jax.tree.leaves(jax.tree.map(lambda a: a.dtype == jnp.float32, single)) == [True] * 3
 
 
+def test_a_user_who_works_in_float64():
+    with in_float64():
+        double = jax.tree.map(jnp.asarray, WEIGHTS)
+        model = JaxModel(network, double, jnp.asarray(X))
+        inside = ran(model)[0]
+    np.testing.assert_array_equal(model.parameters["last"], WEIGHTS["last"])
+    np.testing.assert_array_equal(ran(model)[0], inside)
+    first = WEIGHTS["first"]
+    expected = np.tanh(X @ first["w"] + first["b"]) @ WEIGHTS["last"]
+    np.testing.assert_allclose(inside, expected, rtol=1e-13)
+
+
 def test_the_function_is_traced_twice_and_no_more():
     calls = []
 

@@ -13,6 +13,7 @@ jnp = jax.numpy
 
 from obstruction.conservation.live.opening import open_model  # noqa: E402
 
+KEY = jax.random.key(0)
 X = np.random.default_rng(3).standard_normal((6, 5))
 TOKENS = np.arange(12).reshape(2, 6) % 7
 
@@ -100,6 +101,9 @@ def test_flax_recurrent_and_attention():
 
     module = Network()
     live = open_model((module.apply, module.init(jax.random.key(0), TOKENS)), TOKENS)
+    # kernels of heads have two axes of outputs, so none is named
+    assert len(live.output_axes) == 8
+    assert all("LSTM" in name for name in live.output_axes)
     way = {n: np.random.default_rng(1).standard_normal(v.shape) for n, v in live.parameters.items()}
 
     def value(t: float) -> float:
@@ -112,6 +116,25 @@ def test_flax_recurrent_and_attention():
     found = live.gradients(live.parameters, live.inputs, seed=0, cotangent=0)
     slope = sum(float(np.sum(one * way[name])) for name, one in found.items() if one is not None)
     assert (value(1e-5) - value(-1e-5)) / 2e-5 == pytest.approx(slope, rel=1e-8)
+
+
+def test_axes_of_convolutions():
+    nn = framework("flax.linen")
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x, image):
+            image = nn.ConvTranspose(4, (3, 3))(nn.Conv(6, (3, 3))(image))
+            return nn.Conv(5, (3,))(x), image
+
+    inputs = np.ones((2, 8, 3)), np.ones((2, 8, 8, 3))
+    module = Network()
+    live = open_model((module, module.init(KEY, *inputs)), inputs)
+    widths = {
+        name.split("/")[1]: live.parameters[name].shape[axis]
+        for name, axis in live.output_axes.items()
+    }
+    assert widths == {"Conv_0": 6, "ConvTranspose_0": 4, "Conv_1": 5}
 
 
 def test_haiku():

@@ -132,8 +132,13 @@ def test_nothing_of_the_user_changes():
         assert framework("torch").get_default_dtype() == framework("torch").float32
 
     assert live.fixed == ("second/kernel", "second/bias")
-    kernels = {name: axis for name, axis in live.output_axes.items() if "conv2d" in name}
-    assert kernels == {"conv2d/kernel": -1, "conv2d_transpose/kernel": -2}
+    assert live.output_axes == {
+        "conv2d/kernel": -1,
+        "conv2d_transpose/kernel": -2,
+        "depthwise_conv2d/kernel": -2,
+        "first/kernel": -1,
+    }
+    assert [live.groups[name] for name in list(live.output_axes)[:3]] == [1, 1, 6]
     assert [one.shape for one in first] == [(4, 2), (4, 1)]
     np.testing.assert_array_equal(first[0], ran(live, 1)[0])
     assert (first[0] != ran(live, 2)[0]).any()
@@ -215,6 +220,8 @@ def test_attention_recurrence_and_masks():
     model = keras.Model(tokens, make.LSTM(3)(x))
     live = KerasModel(model, np.arange(20).reshape(4, 5) % 9)
     assert live.inputs[0].dtype.kind == "i"
+    # kernels of heads have two axes of outputs, so none is named
+    assert {name.rpartition("/")[0] for name in live.output_axes} == {"lstm/lstm_cell"}
     differences, gradient = slope(live, seed=2)
     assert gradient == pytest.approx(differences, rel=1e-6)
 
