@@ -41,9 +41,9 @@ def find_balances(
     found += _aligned(evaluation, [s for s in _rest(useful, found) if len(s.axes) == 1])
     apart = set(normalised)
     useful = [side for side in useful if (side.tensor, side.axes) not in apart]
-    found += _in_blocks(evaluation, _rest(useful, found))
     found += _sliced(evaluation, _rest(useful, found))
     found += _paired(evaluation, _rest(useful, found))
+    found += _in_blocks(evaluation, _rest(useful, found))
     return [oriented(one, output_axes) for one in found]
 
 

@@ -99,7 +99,9 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
     probes = range(3 if numbers > _MANY else 4)
     found = signatures(prober, sides, probes=probes)
     evaluation = Evaluation(found)
-    constant = constant_entries(evaluation, found, shapes)
+    constant = constant_entries(
+        evaluation, found, shapes, lookups=any(leaf.dtype.kind != "f" for leaf in live.inputs)
+    )
     moving = [
         side
         for side in sides

@@ -30,23 +30,46 @@ _PROBES: Final = (0,)
 
 
 def constant_entries(
-    evaluation: Evaluation, signatures: Signatures, shapes: Mapping[str, tuple[int, ...]]
+    evaluation: Evaluation,
+    signatures: Signatures,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    lookups: bool,
 ) -> dict[str, NDArray[np.bool_]]:
     """Return which entries of parameters the outputs do not depend on.
 
     A parameter that the outputs never use is constant as a whole. An entry of a vector, such as a
     bias, is constant if its gradient vanishes while the weights of the same neuron have one. What
-    the inputs merely did not reach, such as the row of a word that did not occur, is not constant.
+    the inputs merely did not reach, such as the row of a word that did not occur, is not constant:
+    if the model may look up rows (`lookups`), slices without a gradient say nothing.
     """
     found = {}
     for name, shape in shapes.items():
         if not signatures.connected[name]:
             found[name] = np.ones(shape, dtype=bool)
-        elif len(shape) == 1:
-            entries = _vanishing(name, shape[0], evaluation, signatures)
-            if entries.any():
-                found[name] = entries
+            continue
+        entries = np.zeros(shape, dtype=bool)
+        if len(shape) == 1:
+            entries |= _vanishing(name, shape[0], evaluation, signatures)
+        if not lookups:
+            entries |= _unreached(name, shape, signatures)
+        if entries.any():
+            found[name] = entries
     return found
+
+
+def _unreached(name: str, shape: tuple[int, ...], signatures: Signatures) -> NDArray[np.bool_]:
+    """Return the slices of a parameter whose gradient is exactly zero at all probes."""
+    if not signatures.reached[name]:
+        return np.ones(shape, dtype=bool)
+    entries = np.zeros(shape, dtype=bool)
+    for side, sizes in signatures.sizes.items():
+        if side.tensor == name and len(side.axes) == 1:
+            zero = ~np.any(sizes, axis=0)
+            entries |= zero.reshape(
+                [side.width if a in side.axes else 1 for a in range(len(shape))]
+            )
+    return entries
 
 
 def _vanishing(
@@ -64,7 +87,8 @@ def _vanishing(
     else:
         largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
     seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
-    vanishes: NDArray[np.bool_] = (own <= CONSTANT * largest).all(axis=0)
+    seen &= largest > 1e-4 * largest.max(axis=0)  # unless a softmax is saturated
+    vanishes: NDArray[np.bool_] = ((own <= CONSTANT * largest) | ~seen).all(axis=0)
     vanishes &= seen.any(axis=0)
     vectors = mates and all(len(side.shape) == 1 for side in mates)
     if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():

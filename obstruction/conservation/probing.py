@@ -27,7 +27,7 @@ SMALL: Final = (-10.0, -5.0)
 SHIFTED: Final = 1e-9
 """Gradients add up to zero if their sum is below this share of the sum of absolute values."""
 
-_SATURATED: Final = 1e-6
+_SATURATED: Final = 1e-3
 
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
