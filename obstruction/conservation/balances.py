@@ -38,12 +38,12 @@ def find_balances(
     """
     useful = [side for side in sides if _flows(evaluation, side)]
     found = _aligned(evaluation, [side for side in useful if len(side.axes) > 1])
-    found += _aligned(evaluation, [s for s in _rest(useful, found) if len(s.axes) == 1])
+    found += _aligned(evaluation, [s for s in rest(found, useful) if len(s.axes) == 1])
     apart = set(normalised)
     useful = [side for side in useful if (side.tensor, side.axes) not in apart]
-    found += _sliced(evaluation, _rest(useful, found))
-    found += _paired(evaluation, _rest(useful, found))
-    found += _in_blocks(evaluation, _rest(useful, found))
+    found += _sliced(evaluation, rest(found, useful))
+    found += _paired(evaluation, rest(found, useful))
+    found += _in_blocks(evaluation, rest(found, useful))
     return [oriented(one, output_axes) for one in found]
 
 
@@ -53,7 +53,7 @@ def _flows(evaluation: Evaluation, side: Side) -> bool:
     return bool((np.abs(sums) > 1e-11 * sizes).any(axis=0).mean() >= 0.5)
 
 
-def _rest(sides: Iterable[Side], found: Iterable[Candidate]) -> list[Side]:
+def rest(found: Iterable[Candidate], sides: Iterable[Side]) -> list[Side]:
     """Return the sides that are in no candidate, and do not follow from finer ones."""
     explained: dict[str, list[set[int]]] = {}
     for one in found:
@@ -78,13 +78,13 @@ def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]
     """Return balances in which the labels of wide sides are joined to those of narrow ones."""
     found: list[Candidate] = []
     for width in sorted({side.width for side in sides}, reverse=True):
-        rest = _rest(sides, found)
-        narrow = list(_bundles(side for side in rest if side.width == width))
+        left = rest(found, sides)
+        narrow = list(_bundles(side for side in left if side.width == width))
         if width == 1 or not narrow:
             continue
         wide = [
             one
-            for one in _bundles(s for s in rest if s.width > width and s.width % width == 0)
+            for one in _bundles(s for s in left if s.width > width and s.width % width == 0)
             if any(len(side.shape) in (2, 3) for side, _ in one.parts)
         ]
         if not wide:

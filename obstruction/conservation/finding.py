@@ -8,10 +8,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from obstruction.conservation.balances import find_balances
+from obstruction.conservation.balances import find_balances, rest
 from obstruction.conservation.candidates import Candidate, Evaluation
-from obstruction.conservation.invariances import constant_entries, constants, scales, shifts
-from obstruction.conservation.law import Law
+from obstruction.conservation.invariances import (
+    constant_entries,
+    constants,
+    scales,
+    shifts,
+    streams,
+)
+from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.base import LiveModel
 from obstruction.conservation.live.opening import open_model
@@ -120,10 +126,17 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         normalised={(side.tensor, side.axes) for one in norms for side, _ in one.parts},
     )
     laws = _as_laws(prober, evaluation, balances)
-    laws += _norms(prober, norms)
+    laws += _norms(prober, norms + streams(evaluation, prober, rest([*balances, *norms], moving)))
     laws += constants(constant)
     laws += shifts(found, shapes, constant)
-    return verified(prober, laws)
+    kept = verified(prober, laws)
+    mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
+    plain = [
+        replace(law, kind="balance", block=1)
+        for law in laws
+        if law.kind == "matrix" and id(law.terms) not in mixed
+    ]
+    return sorted([*kept, *verified(prober, plain)], key=lambda law: KINDS.index(law.kind))
 
 
 def _as_laws(prober: Prober, evaluation: Evaluation, candidates: Sequence[Candidate]) -> list[Law]:
