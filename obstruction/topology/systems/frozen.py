@@ -178,7 +178,7 @@ class _Decision:
     def result(self) -> FrozenScalars:
         """Decide all scalars."""
         found: dict[str, list[FrozenScalar]] = {FROZEN: [], BOUNDARY: []}
-        order = {}
+        order: dict[str, int] = {}
         for e in self._candidates():
             best = self._decide(e)
             if best is None:
@@ -199,7 +199,8 @@ class _Decision:
             order.setdefault(one.tensor, len(order))
         for ones in found.values():
             ones.sort(key=lambda one: (order[one.tensor], one.position))
-        return FrozenScalars(*map(tuple, found.values()), dict(self._undecided))
+        frozen, boundary = map(tuple, found.values())
+        return FrozenScalars(frozen, boundary, dict(self._undecided))
 
     def _candidates(self) -> Iterator[Scalar]:
         """Yield the scalars that may be frozen, and count those that are not decided."""
