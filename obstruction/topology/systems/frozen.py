@@ -30,7 +30,7 @@ MOST_CELLS = 20_000
 MOST_VARIABLES = 2_000
 """The default limit of the variables of a linear program."""
 
-MOST_PROGRAMS = 500
+MOST_PROGRAMS = 2_000
 """The default limit of the number of linear programs."""
 
 _MARGIN = 1e-9
