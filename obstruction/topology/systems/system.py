@@ -123,7 +123,8 @@ def _checked(nodes: Any, tensors: Sequence[Tensor]) -> int:
     for tensor in tensors:
         if tensor.name in names:
             raise ValueError(
-                f"tensors: {tensor.name!r} occurs twice; all memberships of a tensor belong together"
+                f"tensors: {tensor.name!r} occurs twice; all memberships of a tensor belong "
+                "together"
             )
         names.add(tensor.name)
         tensor.check(count)
