@@ -84,6 +84,40 @@ def test_products_in_lists_change_nothing(monkeypatch):
         agree_with_programming(rng, kind, 8)
 
 
+def test_normalised_layers_agree_with_linear_programming():
+    """Layers of single scalars, each in the law of a channel and in that of its row's norm.
+
+    Weights are of very different sizes, since only scalars that exceed all others freeze.
+    """
+    rng = np.random.default_rng(8)
+    cells = several = 0
+    for _ in range(40):
+        layers, net = int(rng.integers(1, 3)), Net(0)
+        for i in range(layers):
+            rows, width = rng.integers(1, 5, 2).tolist()
+            channels, norms = net.nodes, net.nodes + width
+            net.nodes += width + rows
+            sizes = 10.0 ** rng.normal(0.0, 1.0, (rows, width))
+            net.add(f"W{i}", sizes, (1, channels, -1), (0, norms, 1))
+            net.add(f"gain{i}", 10.0 ** rng.normal(-0.5, 0.5, width), (0, channels, 1))
+            if i and rng.random() < 0.7:  # a second reader of an earlier channel
+                net.add(
+                    f"also{i}", 10.0 ** rng.normal(0.0, 1.0, (rows, 1)), ([0], 0, -1), (0, norms, 1)
+                )
+        A, names = columns(net.nodes, net.tensors)
+        x = squares(net.tensors, net.weights)
+        result = net.found()
+        told = {(one.tensor, one.position): float(one.square) for one in result}
+        for name, least in zip(names, least_squares(A, A @ x), strict=True):
+            assert told.get(name, 0.0) == pytest.approx(least, abs=1e-6 * x.max()), name
+        for one in result:
+            check_certificate(A, names, A @ x, one)
+        cells += sum(one.tensor[0] == "W" for one in result)
+        several += sum(len(one.nodes) > 2 for one in result)
+    assert cells > 15
+    assert several > 8
+
+
 # --- special cases -------------------------------------------------------------------------------
 
 

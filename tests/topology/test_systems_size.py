@@ -186,6 +186,18 @@ def test_grouped_and_depthwise_convolutions():
     assert 100 < len(expected) < 500
 
 
+def test_cells_that_are_too_many_are_undecided():
+    """Without weights, no cell of a normalised layer can be excluded at a glance."""
+    rng, net = np.random.default_rng(7), Net()
+    channels, norms = net.law(200), net.law(150)
+    net.add("W", rng.standard_normal((150, 200)), (1, channels, -1), (0, norms, 1))
+    net.add("gain", np.ones(200), (0, channels, 1))
+    assert len(net.found(2.0)) == 0
+    balances = System.from_weights(net.nodes, net.tensors, net.weights).balances
+    result = frozen_scalars(System.from_balances(net.nodes, net.tensors, balances))
+    assert (len(result), result.undecided) == (0, {"W": 30_000})
+
+
 def test_width_one_and_many_layers():
     """All squares rise and fall together: one can reach 0, and the others are frozen."""
     rng, net, n = np.random.default_rng(5), Net(), 100

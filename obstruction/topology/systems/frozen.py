@@ -24,8 +24,8 @@ from obstruction.topology.systems.system import System
 FROZEN = "frozen"
 BOUNDARY = "boundary"
 
-MOST_CELLS = 20_000
-"""At most so many cells of one product are decided one by one."""
+MOST_WORK = 2_000_000
+"""The largest number of cells of one product, times that of its parts, that are decided singly."""
 
 MOST_VARIABLES = 2_000
 """The default limit of the variables of a linear program."""
@@ -238,8 +238,9 @@ class _Decision:
             (p, np.flatnonzero(second & (wide[0][p] | wide[1]) & (q_sums >= limit - p_sums[p])))
             for p in listed.tolist()
         ]
-        if sum(columns.size for _, columns in found) > MOST_CELLS:
-            self._undecided[block.tensor.name] += sum(columns.size for _, columns in found)
+        number = sum(columns.size for _, columns in found)
+        if number * (first.size + second.size) > MOST_WORK:
+            self._undecided[block.tensor.name] += number
             found = []
         cells = {Scalar(b, p, q) for p, columns in found for q in columns.tolist()}
         for e in sorted(cells | blamed):
