@@ -96,3 +96,21 @@ def random_weights(rng, tensors):
         w = rng.standard_normal(tensor.shape) * 2.0 ** rng.integers(-2, 3)
         weights[tensor.name] = w * (rng.random(tensor.shape) < rng.choice([1.0, 0.6]))
     return weights
+
+
+def chain_tensors(widths, biases):
+    """Return the number of hidden neurons of a chain of layers, and its tensors."""
+    starts = np.cumsum([0, *widths[1:-1]])
+    tensors = []
+    for i in range(len(widths) - 1):
+        memberships = []
+        if i < len(widths) - 2:
+            rows = np.arange(widths[i + 1])
+            memberships.append(Membership(int(starts[i]), rows[:, None], 1))
+            if biases[i]:
+                bias = Membership(int(starts[i]), rows, 1)
+                tensors.append(Tensor(f"b{i}", rows.shape, [bias]))
+        if i > 0:
+            memberships.append(Membership(int(starts[i - 1]), np.arange(widths[i]), -1))
+        tensors.append(Tensor(f"W{i}", (widths[i + 1], widths[i]), memberships))
+    return int(starts[-1]), tensors
