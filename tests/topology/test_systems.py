@@ -63,7 +63,7 @@ def agree_with_programming(rng, kind, number):
 def test_agrees_with_linear_programming(kind):
     found = agree_with_programming(np.random.default_rng(len(kind)), kind, 30)
     assert len(found) > 5
-    assert sum(len(one.nodes) > 1 for one in found) > 2
+    assert sum(len(one.nodes) > 1 for one in found) > 1
     by_program = any(abs(a) != 1 for one in found for a in one.coefficients)
     assert by_program == (kind not in ("networks", "small", "large"))
 
