@@ -1,0 +1,117 @@
+"""The dimensions of all linear, diagonal and quadratic laws, by plain linear algebra.
+
+A direction u is a linear law if ⟨u, ∇L⟩ = 0, a symmetric matrix S is a quadratic law if
+⟨Sθ, ∇L⟩ = 0, for all parameters, inputs and functions L of the outputs. These are linear equations
+for the entries of u and S, which many random probes determine. No structure of the model is used.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+from kind import Kind, torch, without_eps
+
+
+def floats_of(outputs: Any) -> list[Any]:
+    """Return all tensors of floats in outputs of any nesting."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs] if outputs.is_floating_point() else []
+    if dataclasses.is_dataclass(outputs):
+        outputs = [getattr(outputs, entry.name) for entry in dataclasses.fields(outputs)]
+    if isinstance(outputs, dict):
+        outputs = list(outputs.values())
+    if isinstance(outputs, (tuple, list)):
+        return [tensor for part in outputs for tensor in floats_of(part)]
+    return []
+
+
+def run(model: Any, inputs: Any) -> Any:
+    """Run a model on one input, a tuple of inputs or a dictionary of inputs."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def redrawn(inputs: Any, generator: Any) -> Any:
+    """Return inputs with all floats drawn afresh."""
+    if isinstance(inputs, dict):
+        return {name: redrawn(part, generator) for name, part in inputs.items()}
+    if isinstance(inputs, (tuple, list)):
+        return type(inputs)(redrawn(part, generator) for part in inputs)
+    if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
+        return torch.randn(inputs.shape, generator=generator, dtype=inputs.dtype)
+    return inputs
+
+
+def probes(kind: Kind, rows: int, *, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return random parameters and gradients at them, both of shape (rows, parameters)."""
+    model, inputs = kind.made()
+    model = without_eps(copy.deepcopy(model))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    generator = torch.Generator().manual_seed(1)
+    points, gradients = [], []
+    while len(points) < rows:
+        with torch.no_grad():
+            for p in trained:
+                p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype))
+                p.mul_(2.0 ** (spread * (torch.rand((), generator=generator) * 2 - 1)))
+        drawn = kind.redraw(generator) if kind.redraw else redrawn(inputs, generator)
+        with torch.random.fork_rng():
+            torch.manual_seed(len(points))
+            outputs = [y for y in floats_of(run(model, drawn)) if y.requires_grad]
+        flat = torch.cat([y.flatten() for y in outputs])
+        theta = torch.cat([p.detach().flatten() for p in trained]).numpy()
+        for _ in range(min(len(flat), 6)):
+            direction = torch.randn(flat.shape, generator=generator, dtype=flat.dtype)
+            found = torch.autograd.grad(
+                flat, trained, direction, retain_graph=True, allow_unused=True
+            )
+            whole = [
+                torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)
+            ]
+            gradient = torch.cat([g.flatten() for g in whole]).numpy()
+            if np.abs(gradient).max() > 0:
+                points.append(theta)
+                gradients.append(gradient)
+    return np.array(points), np.array(gradients)
+
+
+def nullity(matrix: np.ndarray) -> int:
+    """Return the dimension of the null space of a matrix with more rows than columns."""
+    size = np.linalg.norm(matrix, axis=1, keepdims=True)
+    matrix = matrix[size[:, 0] > 0] / size[size[:, 0] > 0]
+    values = np.zeros(matrix.shape[1])
+    if matrix.size:
+        found = np.linalg.svd(np.linalg.qr(matrix, mode="r"), compute_uv=False)
+        values[: len(found)] = found
+    values = values / values.max() if values.max() > 0 else values
+    if ((values > 1e-12) & (values < 1e-8)).any():
+        raise ArithmeticError(f"no gap between singular values: {np.sort(values)[:20]}")
+    return int((values <= 1e-12).sum())
+
+
+def linear_laws(kind: Kind, *, spread: float = 1.0) -> int:
+    """Return the dimension of the linear laws, of which constants are a part."""
+    size = sum(p.numel() for p in kind.made()[0].parameters() if p.requires_grad)
+    return nullity(probes(kind, 2 * size + 30, spread=spread)[1])
+
+
+def diagonal_laws(kind: Kind, *, spread: float = 1.0) -> int:
+    """Return the dimension of the laws of weighted squares."""
+    size = sum(p.numel() for p in kind.made()[0].parameters() if p.requires_grad)
+    points, gradients = probes(kind, 2 * size + 30, spread=spread)
+    return nullity(points * gradients)
+
+
+def quadratic_laws(kind: Kind, *, spread: float = 1.0) -> int:
+    """Return the dimension of all quadratic laws."""
+    size = sum(p.numel() for p in kind.made()[0].parameters() if p.requires_grad)
+    unknowns = size * (size + 1) // 2
+    points, gradients = probes(kind, int(1.5 * unknowns) + 50, spread=spread)
+    i, j = np.triu_indices(size)
+    features = points[:, i] * gradients[:, j]
+    features[:, i != j] += (points[:, j] * gradients[:, i])[:, i != j]
+    return nullity(features)
