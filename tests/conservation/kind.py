@@ -147,8 +147,11 @@ def gains(norm: Any) -> Any:
 
 
 def without_eps(model: Any) -> Any:
-    """Set the eps of every normalisation to 0 and return the model."""
+    """Make the eps of every normalisation vanish beside any variance, and return the model.
+
+    PyTorch refuses an eps of 0 in batch normalisation.
+    """
     for module in model.modules():
         if isinstance(getattr(module, "eps", None), float):
-            module.eps = 0.0
+            module.eps = 1e-300
     return model
