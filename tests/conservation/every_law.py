@@ -110,7 +110,7 @@ def quadratic_laws(kind: Kind, *, spread: float = 1.0) -> int:
     """Return the dimension of all quadratic laws."""
     size = sum(p.numel() for p in kind.made()[0].parameters() if p.requires_grad)
     unknowns = size * (size + 1) // 2
-    points, gradients = probes(kind, int(1.5 * unknowns) + 50, spread=spread)
+    points, gradients = probes(kind, int(2.5 * unknowns) + 50, spread=spread)
     i, j = np.triu_indices(size)
     features = points[:, i] * gradients[:, j]
     features[:, i != j] += (points[:, j] * gradients[:, i])[:, i != j]

@@ -35,6 +35,8 @@ class Kind:
     other_linear : int
         Linear laws beyond constants and shifts in the usual sense, such as the difference of two
         biases of one channel. A search may call them shifts, so `convention` has "shift" then.
+    other_quadratic : int
+        Quadratic laws that are neither sums of squares nor blocks of a matrix.
     values : dict of str to callable
         For a kind, the conserved numbers by an independent formula from the model, in any order.
     training : bool
@@ -54,6 +56,7 @@ class Kind:
     blocks: tuple[int, ...] = ()
     convention: frozenset[str] = frozenset()
     other_linear: int = 0
+    other_quadratic: int = 0
     values: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     training: bool = True
     redraw: Callable[[Any], Any] | None = None
@@ -74,7 +77,8 @@ class Kind:
     def quadratic(self) -> int:
         """The dimension of all quadratic laws, products of two linear laws included."""
         seen = self.count("balance") + self.count("scale")
-        return seen + self.matrix + self.linear * (self.linear + 1) // 2
+        seen += self.matrix + self.other_quadratic
+        return seen + self.linear * (self.linear + 1) // 2
 
     @property
     def matrix(self) -> int:

@@ -297,8 +297,11 @@ DENSE = [
     Kind(
         "sorted neurons",
         sorted_neurons,
-        "Sorting is homogeneous of all 4 neurons together, so one sum over the layer is kept.",
+        "Sorting is homogeneous of all 4 neurons together, so one sum over the layer is kept. It "
+        "commutes with a common shift as well, so the sums of rows and columns keep a balance.",
         {"balance": 1},
+        convention=frozenset({"matrix"}),
+        other_quadratic=1,
         values={"balance": lambda m: (rows(m[0]) - columns(m[2])).sum()[None]},
     ),
 ]
