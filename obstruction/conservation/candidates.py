@@ -1,0 +1,173 @@
+"""Candidates for laws: sums of sides of parameters, and the evidence that gradients give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.conservation.law import FloatArray, Term
+from obstruction.conservation.probing import Signatures
+from obstruction.conservation.sides import Side, grouped
+
+TOLERANCE: Final = 1e-9
+"""A law holds if its sum is below this share of the sum of absolute values of its terms."""
+
+_ROUNDING: Final = 1e-13
+_SEEN: Final = 1e-11
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An integer combination of sides of equal width.
+
+    Attributes
+    ----------
+    parts : tuple of (Side, int)
+        Sides with their coefficients.
+    """
+
+    parts: tuple[tuple[Side, int], ...]
+
+    @property
+    def width(self) -> int:
+        """The number of labels."""
+        return self.parts[0][0].width
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The parts as terms of a law."""
+        return tuple(Term(side.tensor, side.labels, factor) for side, factor in self.parts)
+
+    @property
+    def trivial(self) -> bool:
+        """Whether the combination vanishes for every gradient, as it adds up to zero."""
+        total: dict[str, NDArray[np.int64]] = {}
+        for side, factor in self.parts:
+            if sum(other.tensor == side.tensor for other, _ in self.parts) == 1:
+                return False
+        for side, factor in self.parts:
+            for label in range(min(self.width, 2)):
+                mine = factor * (side.labels == label)
+                key = f"{side.tensor} {label}"
+                total[key] = total.get(key, np.zeros((1,) * mine.ndim, np.int64)) + mine
+        return not any(part.any() for part in total.values())
+
+    def relabelled(self, index: NDArray[np.int64], width: int) -> Candidate:
+        """Return the candidate with other labels, see `Side.relabelled`."""
+        return Candidate(tuple((s.relabelled(index, width), n) for s, n in self.parts))
+
+    def __neg__(self) -> Candidate:
+        return Candidate(tuple((side, -factor) for side, factor in self.parts))
+
+    def __add__(self, other: Candidate) -> Candidate:
+        return Candidate(self.parts + other.parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the gradients at all probes say about a candidate, for each of its labels.
+
+    Attributes
+    ----------
+    violation : ndarray of float64
+        The largest absolute value of the sum of all terms, relative to the sum of the absolute
+        values of all scalars in them.
+    holds : ndarray of bool
+        Whether the sum vanishes within rounding at every probe.
+    seen : ndarray of bool
+        Whether a part of the sum was far above rounding at some probe. Otherwise nothing flows,
+        which is no conservation.
+    """
+
+    violation: FloatArray
+    holds: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+
+    @cached_property
+    def convincing(self) -> bool:
+        """Whether every label that was seen holds, and at least half of the labels were seen."""
+        return bool(self.holds.all()) and 2 * int(self.seen.sum()) >= self.seen.size
+
+
+class Evaluation:
+    """Sums and sizes of sides and of their relabelled copies, at all probes.
+
+    Parameters
+    ----------
+    signatures : Signatures
+        Those of the sides of which all candidates are made.
+    """
+
+    def __init__(self, signatures: Signatures) -> None:
+        self._known = {
+            side.key: signatures.stacked(side) for side in signatures.sums
+        }
+
+    def of(self, side: Side) -> tuple[FloatArray, FloatArray]:
+        """Return sums and sizes, shape ``(probes, width)``."""
+        if side.key not in self._known:
+            sums, sizes = self._known[side.base.key]
+            pair = grouped(sums, side.place, side.width), grouped(sizes, side.place, side.width)
+            self._known[side.key] = pair
+        return self._known[side.key]
+
+    def total(self, candidate: Candidate) -> tuple[FloatArray, FloatArray]:
+        """Return the sums and sizes of a whole candidate, shape ``(probes, width)``."""
+        sums = sizes = 0.0
+        for side, factor in candidate.parts:
+            part, size = self.of(side)
+            sums, sizes = sums + factor * part, sizes + abs(factor) * size
+        return np.asarray(sums), np.asarray(sizes)
+
+    def evidence(self, candidate: Candidate) -> Evidence:
+        """Return what the gradients say about a candidate for a balance."""
+        positive = [self.of(s)[0] * n for s, n in candidate.parts if n > 0]
+        negative = [self.of(s)[0] * n for s, n in candidate.parts if n < 0]
+        sums, sizes = self.total(candidate)
+        flow = np.minimum(np.abs(sum(positive)), np.abs(sum(negative)))
+        some = sizes > 1e-250
+        unit = np.where(some, sizes, 1.0)
+        relative = np.where(some, np.abs(sums) / unit, 0.0)
+        small = relative <= np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
+        return Evidence(
+            relative.max(axis=0), (small | ~some).all(axis=0), (flow > _SEEN * sizes).any(axis=0)
+        )
+
+
+def owner(name: str) -> str:
+    """Return the name of the layer that a parameter belongs to."""
+    return max((name.rpartition(mark)[0] for mark in "./"), key=len)
+
+
+def oriented(candidate: Candidate, output_axes: Mapping[str, int]) -> Candidate:
+    """Return the candidate with the sign for which the parts that write are positive."""
+    vectors = {owner(s.tensor): s.width for s, _ in candidate.parts if len(s.shape) == 1}
+    score = 0
+    for side, factor in candidate.parts:
+        sign = 1 if factor > 0 else -1
+        if len(side.shape) == 1:
+            score += 2 * sign
+        elif side.tensor in output_axes:
+            output = output_axes[side.tensor] % len(side.shape)
+            score += sign if side.axes == (output,) else -sign
+        elif owner(side.tensor) in vectors:
+            score += sign
+    return candidate if score > 0 or (score == 0 and candidate.parts[0][1] > 0) else -candidate
+
+
+def scalars(candidate: Candidate, side: int) -> int:
+    """Return how many scalars write (``side = 1``) or read (``side = -1``) each label."""
+    return sum(
+        math.prod(s.shape) // s.width for s, factor in candidate.parts if factor * side > 0
+    )
+
+
+def sides_in(candidates: Iterable[Candidate]) -> set[tuple[str, tuple[int, ...]]]:
+    """Return the tensors and axes of all sides in candidates."""
+    return {(side.tensor, side.axes) for one in candidates for side, _ in one.parts}

@@ -1,0 +1,242 @@
+"""Random probes of a live model, and the signatures of sides of parameters that they give.
+
+The actual parameters of a network hide laws and fake others: a branch that starts at zero lets
+nothing through, and an activation near zero looks linear. So the search looks at random parameters,
+whose scales are spread over several orders of magnitude, and at random inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.conservation.law import FloatArray
+from obstruction.conservation.live.base import LiveModel
+from obstruction.conservation.sides import Side
+
+SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
+"""Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, for each s in turn."""
+
+_POOL: Final = 1_048_583
+"""The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Values of the parameters and inputs at which a model is differentiated.
+
+    Attributes
+    ----------
+    values : dict of str to ndarray
+    inputs : tuple of ndarray
+    seed, cotangent : int
+        The seeds of the random numbers of the model, and of the function of the outputs.
+    """
+
+    values: dict[str, FloatArray]
+    inputs: tuple[NDArray[np.generic], ...]
+    seed: int
+    cotangent: int
+
+
+class Prober:
+    """Draws probes of a live model, the same for the same seed.
+
+    Parameters
+    ----------
+    live : LiveModel
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If the outputs are not finite at the actual parameters.
+    """
+
+    def __init__(self, live: LiveModel, *, seed: int) -> None:
+        self._live, self._seed = live, seed
+        self._pool = np.random.default_rng([seed, 0]).standard_normal(_POOL)
+        self._integers = True
+        self._near = False
+        outputs = live.outputs(live.parameters, live.inputs, seed=0)
+        if not outputs:
+            raise ValueError("the model returns no array of floats, so it has no outputs to judge")
+        if not all(np.isfinite(y).all() for y in outputs):
+            raise ValueError("the outputs of the model are not finite at its actual parameters")
+        self._settle()
+
+    @property
+    def live(self) -> LiveModel:
+        """The model."""
+        return self._live
+
+    def actual(self, *, inputs: bool = True) -> Probe:
+        """Return the actual parameters, with the example inputs or with random ones."""
+        drawn = self._live.inputs if inputs else self._inputs(np.random.default_rng(self._seed))
+        return Probe(self._live.parameters, tuple(drawn), self._seed, self._seed)
+
+    def probe(self, number: int) -> Probe:
+        """Return the probe with a given number, counted from 0."""
+        generator = np.random.default_rng([self._seed, 1, number])
+        spread = SPREADS[number % len(SPREADS)]
+        values = {
+            name: self._values(name, value, spread, generator)
+            for name, value in self._live.parameters.items()
+        }
+        seed = int(generator.integers(1 << 31))
+        return Probe(values, self._inputs(generator), seed, seed)
+
+    def _values(
+        self, name: str, actual: FloatArray, spread: float, generator: np.random.Generator
+    ) -> FloatArray:
+        scale = 2.0 ** generator.uniform(-spread, spread)
+        start = int(generator.integers(_POOL))
+        drawn = _window(self._pool, start, actual.size).reshape(actual.shape)
+        if self._near:  # the signs are kept, where logarithms or roots need them
+            factor = np.exp(0.5 * drawn)
+            return np.where(actual == 0.0, 0.1 * drawn, actual * factor * scale)
+        if actual.ndim >= 2:
+            axis = self._live.output_axes.get(name)
+            outputs = max(actual.shape[0], actual.shape[-1]) if axis is None else actual.shape[axis]
+            scale *= (2.0 * outputs / actual.size) ** 0.5
+        return scale * drawn
+
+    def _inputs(self, generator: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
+        return tuple(self._like(leaf, generator) for leaf in self._live.inputs)
+
+    def _like(
+        self, leaf: NDArray[np.generic], generator: np.random.Generator
+    ) -> NDArray[np.generic]:
+        """Return a random array whose entries could stand for those of an example."""
+        if leaf.size == 0 or leaf.dtype.kind not in "iuf":
+            return leaf
+        low, high = leaf.min(), leaf.max()
+        if leaf.dtype.kind in "iu":
+            if not self._integers or low == high:
+                return leaf
+            return generator.integers(low, high, leaf.shape, leaf.dtype, endpoint=True)
+        if np.isin(leaf, (0.0, 1.0)).all():  # a mask
+            return leaf
+        if low >= 0.0:
+            return generator.uniform(low, high, leaf.shape) if high > low else leaf
+        spread = 2.0 ** generator.uniform(-1.0, 1.0) * float(leaf.std() or 1.0)
+        return float(leaf.mean()) + spread * generator.standard_normal(leaf.shape)
+
+    def _settle(self) -> None:
+        """Choose how probes are drawn, so that the model runs and its outputs are finite."""
+        for near in (False, True):
+            for integers in (True, False):
+                self._near, self._integers = near, integers
+                if all(self._runs(number) for number in range(2)):
+                    return
+        raise ValueError(
+            "the outputs of the model are not finite at random parameters near the actual ones"
+        )
+
+    def _runs(self, number: int) -> bool:
+        probe = self.probe(number)
+        try:
+            found = self._live.outputs(probe.values, probe.inputs, seed=probe.seed)
+        except Exception:  # whatever the model raises for inputs of another kind
+            return False
+        return all(np.isfinite(y).all() for y in found)
+
+
+def _window(pool: FloatArray, start: int, size: int) -> FloatArray:
+    """Return ``size`` consecutive numbers of a pool, which begins anew at its end."""
+    if start + size <= pool.size:
+        return pool[start : start + size]
+    return np.resize(np.roll(pool, -start), size)
+
+
+@dataclass(eq=False)
+class Signatures:
+    """What gradients at all probes say about the sides of parameters.
+
+    Attributes
+    ----------
+    sums, sizes : dict of Side to list of ndarray, shape (width,)
+        For every probe the sums of ``w * dL/dw`` over the groups of a side, and those of their
+        absolute values.
+    gradients : dict of str to list of ndarray
+        For every probe the gradient of a parameter with one axis or none.
+    reached : dict of str to bool
+        Whether the gradient of a parameter was anything but zero at some probe.
+    connected : dict of str to bool
+        Whether the outputs depend on a parameter at all, in the framework's graph.
+    unshifted : dict of (str, int) to float
+        For axes of parameters along which gradients add up to zero at all probes, the largest sum
+        relative to the sum of absolute values.
+    probes : int
+        The number of probes.
+    """
+
+    sums: dict[Side, list[FloatArray]] = field(default_factory=dict)
+    sizes: dict[Side, list[FloatArray]] = field(default_factory=dict)
+    gradients: dict[str, list[FloatArray]] = field(default_factory=dict)
+    reached: dict[str, bool] = field(default_factory=dict)
+    connected: dict[str, bool] = field(default_factory=dict)
+    unshifted: dict[tuple[str, int], float] = field(default_factory=dict)
+    probes: int = 0
+
+    def stacked(self, side: Side) -> tuple[FloatArray, FloatArray]:
+        """Return the sums and sizes of a side, shape ``(probes, width)``."""
+        return np.stack(self.sums[side]), np.stack(self.sizes[side])
+
+
+def signatures(prober: Prober, sides: Iterable[Side], *, probes: int) -> Signatures:
+    """Return the signatures of sides at a number of probes."""
+    found = Signatures(probes=probes)
+    by_tensor: dict[str, list[Side]] = {}
+    for side in sides:
+        by_tensor.setdefault(side.tensor, []).append(side)
+        found.sums[side], found.sizes[side] = [], []
+    live = prober.live
+    refuted: set[tuple[str, int]] = set()
+    for number in range(probes):
+        probe = prober.probe(number)
+        gradients = live.gradients(
+            probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
+        )
+        for name, value in probe.values.items():
+            gradient = gradients[name]
+            found.connected[name] = found.connected.get(name, False) or gradient is not None
+            gradient = np.zeros_like(value) if gradient is None else gradient
+            found.reached[name] = found.reached.get(name, False) or bool(gradient.any())
+            if value.ndim <= 1:
+                found.gradients.setdefault(name, []).append(gradient)
+            _add_shifts(found, refuted, name, gradient)
+            product = value * gradient
+            for side in by_tensor.get(name, ()):
+                found.sums[side].append(side.sums(product))
+            np.abs(product, out=product)
+            for side in by_tensor.get(name, ()):
+                found.sizes[side].append(side.sums(product))
+    return found
+
+
+SHIFTED: Final = 1e-9
+"""Gradients add up to zero if their sum is below this share of the sum of absolute values."""
+
+
+def _add_shifts(
+    found: Signatures, refuted: set[tuple[str, int]], name: str, gradient: FloatArray
+) -> None:
+    for axis in range(gradient.ndim):
+        key = name, axis
+        if gradient.shape[axis] < 2 or key in refuted:
+            continue
+        total, size = np.abs(gradient.sum(axis=axis)), np.abs(gradient).sum(axis=axis)
+        largest = float(size.max())
+        if largest == 0.0:
+            continue
+        ratio = float((total / np.maximum(size, 1e-9 * largest)).max())
+        if ratio > SHIFTED:
+            refuted.add(key)
+            found.unshifted.pop(key, None)
+        else:
+            found.unshifted[key] = max(ratio, found.unshifted.get(key, 0.0))

@@ -1,0 +1,89 @@
+"""The transformation that belongs to each law: what may be done to a model that nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from obstruction.conservation.law import FloatArray, Law, slices
+from obstruction.conservation.live.base import Values
+
+EXPONENTS: Final = (-20, -6, -2, -1, 1, 2, 6, 20)
+"""Channels are scaled by powers of two with these exponents, so that nothing is rounded."""
+
+GROWTH: Final = (20, 26)
+"""Blocks before a normalisation are multiplied by powers of two between these exponents.
+
+``eps`` has no influence on such large weights.
+"""
+
+
+def transformed(
+    values: Values, laws: Iterable[Law], generator: np.random.Generator
+) -> dict[str, FloatArray]:
+    """Return parameters after random transformations of laws, which must not change the outputs.
+
+    Parameters
+    ----------
+    values : dict of str to ndarray
+        Parameters; they are not changed.
+    laws : iterable of Law
+        Their transformations are applied one after the other.
+    generator : Generator
+        The source of scales, matrices and distances.
+    """
+    found = dict(values)
+    for law in laws:
+        if law.kind == "balance":
+            _rescale(found, law, generator.choice(EXPONENTS, law.labels))
+        elif law.kind == "scale":
+            _rescale(found, law, generator.integers(0, GROWTH[1] - GROWTH[0], law.labels, endpoint=True))
+        elif law.kind == "matrix":
+            _mix(found, law, generator)
+        else:
+            _translate(found, law, generator.standard_normal(law.labels))
+    return found
+
+
+def rescaled(values: Values, laws: Iterable[Law], exponent: int) -> dict[str, FloatArray]:
+    """Return parameters with every block of laws about norms multiplied by a power of two."""
+    found = dict(values)
+    for law in laws:
+        _rescale(found, law, np.full(law.labels, exponent))
+    return found
+
+
+def _rescale(values: dict[str, FloatArray], law: Law, exponents: FloatArray) -> None:
+    powers = np.append(exponents, 0)  # the label -1 is scaled by one
+    for term in law.terms:
+        factors = np.ldexp(1.0, powers[term.labels] * term.coefficient)
+        values[term.tensor] = values[term.tensor] * factors
+
+
+def _translate(values: dict[str, FloatArray], law: Law, distances: FloatArray) -> None:
+    for term in law.terms:
+        value = values[term.tensor]
+        unit = float(np.sqrt(np.mean(value * value))) or 1.0
+        values[term.tensor] = value + unit * np.append(distances, 0.0)[term.labels]
+
+
+def _mix(values: dict[str, FloatArray], law: Law, generator: np.random.Generator) -> None:
+    side, count = law.block, law.labels // law.block
+    noise = generator.standard_normal((count, side, side)) / side**0.5
+    matrix = np.eye(side) + 0.3 * noise
+    inverse = np.linalg.inv(matrix).transpose(0, 2, 1)
+    for term in law.terms:
+        by = matrix if term.coefficient > 0 else inverse
+        values[term.tensor] = _mixed(values[term.tensor], law, term.labels, by)
+
+
+def _mixed(value: FloatArray, law: Law, labels: np.ndarray, by: FloatArray) -> FloatArray:
+    numbers = np.arange(value.size).reshape(value.shape)
+    places = slices(numbers, labels, law.labels)
+    result = value.copy().reshape(-1)
+    for place, rows in zip(places, slices(value, labels, law.labels), strict=True):
+        stack = rows.reshape(len(by), law.block, -1)
+        result[place.reshape(-1)] = (by @ stack).reshape(-1)
+    return result.reshape(value.shape)

@@ -1,0 +1,99 @@
+"""The second check of a law: the model must not notice the law's own transformation.
+
+Gradients refute a law soundly, but they confirm it only where the random probes went. So every law
+is also tried on the model itself, at its actual and at random parameters: channels are scaled by
+powers of two, which rounds nothing, matrices mix, constants move. The outputs must stay the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from obstruction.conservation.law import FloatArray, Law
+from obstruction.conservation.probing import Probe, Prober
+from obstruction.conservation.transformations import GROWTH, rescaled, transformed
+
+EXACT: Final = 1e-10
+"""The largest relative change of outputs when channels are scaled by powers of two."""
+
+ROUNDED: Final = 1e-7
+"""The largest relative change of outputs under transformations that are rounded."""
+
+_POINTS: Final = 2
+"""The number of random probes at which laws are tried, besides the actual parameters."""
+
+
+def verified(prober: Prober, laws: Sequence[Law]) -> list[Law]:
+    """Return the laws whose transformations change nothing, with the changes that were seen."""
+    points = [prober.actual(), *(prober.probe(number) for number in range(_POINTS))]
+    kept = list(laws)
+    for number, point in enumerate(points):
+        kept = _passing_at(prober, point, number, kept)
+    order = {id(law.terms): i for i, law in enumerate(laws)}
+    return sorted(kept, key=lambda law: order[id(law.terms)])
+
+
+def _passing_at(prober: Prober, point: Probe, number: int, laws: Sequence[Law]) -> list[Law]:
+    """Return the laws whose transformations change nothing at one point."""
+    exact = [law for law in laws if law.kind == "balance"]
+    rounded = [law for law in laws if law.kind in ("matrix", "constant", "shift")]
+    norms = [law for law in laws if law.kind == "scale"]
+    kept: list[Law] = []
+    if exact or rounded:
+        trial = _Trial(prober, point, point.values, number)
+        kept = trial.passing(exact) + trial.passing(rounded)
+    if norms:
+        large = rescaled(point.values, norms, GROWTH[0])
+        kept += _Trial(prober, point, large, number).passing(norms)
+    return kept
+
+
+class _Trial:
+    """The comparison of outputs before and after transformations, at one point."""
+
+    def __init__(
+        self, prober: Prober, point: Probe, values: dict[str, FloatArray], number: int
+    ) -> None:
+        self._live, self._point, self._number = prober.live, point, number
+        self._values = values
+        self._before = self._outputs(values)
+
+    def passing(self, laws: Sequence[Law]) -> list[Law]:
+        """Return the laws under whose transformations the outputs stay, found by bisection."""
+        if not laws:
+            return []
+        change = self._change(laws)
+        if change <= (EXACT if laws[0].kind == "balance" else ROUNDED):
+            return [replace(law, change=max(law.change, change)) for law in laws]
+        if len(laws) == 1:
+            return []
+        middle = len(laws) // 2
+        return self.passing(laws[:middle]) + self.passing(laws[middle:])
+
+    def _change(self, laws: Sequence[Law]) -> float:
+        generator = np.random.default_rng([self._number, len(laws)])
+        after = self._outputs(transformed(self._values, laws, generator))
+        if [y.shape for y in after] != [y.shape for y in self._before]:
+            return np.inf
+        return max(map(_difference, self._before, after))
+
+    def _outputs(self, values: dict[str, FloatArray]) -> list[FloatArray]:
+        point = self._point
+        return self._live.outputs(values, point.inputs, seed=point.seed)
+
+
+def _difference(before: FloatArray, after: FloatArray) -> float:
+    """Return the largest difference relative to the largest entry, infinity if one is not finite."""
+    if before.size == 0:
+        return 0.0
+    with np.errstate(all="ignore"):
+        same = (before == after) | (np.isnan(before) & np.isnan(after))
+        difference = float(np.where(same, 0.0, np.abs(after - before)).max())
+        if difference == 0.0:
+            return 0.0
+        relative = difference / float(np.abs(before).max())
+    return relative if np.isfinite(relative) else np.inf
