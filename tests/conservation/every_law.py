@@ -46,36 +46,51 @@ def redrawn(inputs: Any, generator: Any) -> Any:
     return inputs
 
 
-def probes(kind: Kind, rows: int, *, spread: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return random parameters and gradients at them, both of shape (rows, parameters)."""
+def trained(model: Any) -> list[Any]:
+    """Return the parameters that gradient descent changes."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def gradient(model: Any, inputs: Any, generator: Any, *, count: int = 1) -> list[Any]:
+    """Return gradients of random linear functions of the outputs, a tensor a parameter."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        outputs = [y for y in floats_of(run(model, inputs)) if y.requires_grad]
+    flat = torch.cat([y.flatten() for y in outputs])
+    found = []
+    for _ in range(min(len(flat), count)):
+        direction = torch.randn(flat.shape, generator=generator, dtype=flat.dtype)
+        parts = torch.autograd.grad(
+            flat, trained(model), direction, retain_graph=True, allow_unused=True
+        )
+        pairs = zip(trained(model), parts, strict=True)
+        found.append([torch.zeros_like(p) if g is None else g for p, g in pairs])
+    return found
+
+
+def probes(kind: Kind, rows: int, scales: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return random parameters and gradients at them, both of shape (rows, parameters).
+
+    The exponents of 2 by which the parameters of a probe are scaled lie between `scales`.
+    """
     model, inputs = kind.made()
     model = without_eps(copy.deepcopy(model))
-    trained = [p for p in model.parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(1)
+    low, high = scales
     points, gradients = [], []
     while len(points) < rows:
+        middle = low + (high - low) * torch.rand((), generator=generator)
         with torch.no_grad():
-            for p in trained:
+            for p in trained(model):
                 p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype))
-                p.mul_(2.0 ** (spread * (torch.rand((), generator=generator) * 2 - 1)))
+                p.mul_(2.0 ** (middle + 2 * torch.rand((), generator=generator) - 1))
         drawn = kind.redraw(generator) if kind.redraw else redrawn(inputs, generator)
-        with torch.random.fork_rng():
-            torch.manual_seed(len(points))
-            outputs = [y for y in floats_of(run(model, drawn)) if y.requires_grad]
-        flat = torch.cat([y.flatten() for y in outputs])
-        theta = torch.cat([p.detach().flatten() for p in trained]).numpy()
-        for _ in range(min(len(flat), 6)):
-            direction = torch.randn(flat.shape, generator=generator, dtype=flat.dtype)
-            found = torch.autograd.grad(
-                flat, trained, direction, retain_graph=True, allow_unused=True
-            )
-            whole = [
-                torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)
-            ]
-            gradient = torch.cat([g.flatten() for g in whole]).numpy()
-            if np.abs(gradient).max() > 0:
+        theta = torch.cat([p.detach().flatten() for p in trained(model)]).numpy()
+        for parts in gradient(model, drawn, generator, count=6):
+            whole = torch.cat([g.flatten() for g in parts]).numpy()
+            if np.isfinite(whole).all() and np.abs(whole).max() > 0:
                 points.append(theta)
-                gradients.append(gradient)
+                gradients.append(whole)
     return np.array(points), np.array(gradients)
 
 
@@ -93,24 +108,25 @@ def nullity(matrix: np.ndarray) -> int:
     return int((values <= 1e-12).sum())
 
 
-def linear_laws(kind: Kind, *, spread: float = 1.0) -> int:
-    """Return the dimension of the linear laws, of which constants are a part."""
-    size = sum(p.numel() for p in kind.made()[0].parameters() if p.requires_grad)
-    return nullity(probes(kind, 2 * size + 30, spread=spread)[1])
+def parameters_of(kind: Kind) -> int:
+    """Return the number of scalars that gradient descent changes."""
+    return sum(p.numel() for p in trained(kind.made()[0]))
 
 
-def diagonal_laws(kind: Kind, *, spread: float = 1.0) -> int:
-    """Return the dimension of the laws of weighted squares."""
-    size = sum(p.numel() for p in kind.made()[0].parameters() if p.requires_grad)
-    points, gradients = probes(kind, 2 * size + 30, spread=spread)
-    return nullity(points * gradients)
+def linear_and_diagonal(kind: Kind, scales: tuple[float, float] = (0.0, 0.0)) -> tuple[int, int]:
+    """Return the dimensions of the linear laws and of the laws of weighted squares.
+
+    Constants count in both.
+    """
+    points, gradients = probes(kind, 2 * parameters_of(kind) + 30, scales)
+    return nullity(gradients), nullity(points * gradients)
 
 
-def quadratic_laws(kind: Kind, *, spread: float = 1.0) -> int:
+def quadratic_laws(kind: Kind) -> int:
     """Return the dimension of all quadratic laws."""
-    size = sum(p.numel() for p in kind.made()[0].parameters() if p.requires_grad)
+    size = parameters_of(kind)
     unknowns = size * (size + 1) // 2
-    points, gradients = probes(kind, int(2.5 * unknowns) + 50, spread=spread)
+    points, gradients = probes(kind, int(2.5 * unknowns) + 50, (0.0, 0.0))
     i, j = np.triu_indices(size)
     features = points[:, i] * gradients[:, j]
     features[:, i != j] += (points[:, j] * gradients[:, i])[:, i != j]

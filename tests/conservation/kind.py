@@ -14,7 +14,7 @@ nn = torch.nn
 COUNTED = ("balance", "scale", "constant", "shift")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """A small model whose conservation laws are derived by hand.
 

@@ -111,8 +111,8 @@ def autoencoder():
     def forward(self, x):
         return relu(x @ self.weight.T + self.bias) @ self.weight + self.offset
 
-    parts = {"weight": draws(4, 3), "bias": draws(4), "offset": draws(3)}
-    return Of(forward, **parts), draws(5, 3, seed=6)
+    parts = {"weight": draws(4, 3), "bias": draws(4, seed=6), "offset": draws(3, seed=7)}
+    return Of(forward, **parts), draws(5, 3, seed=8)
 
 
 def applied_twice():

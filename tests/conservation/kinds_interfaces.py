@@ -92,7 +92,8 @@ def raw():
         h = torch.einsum("bj,kj->bk", h.clamp(min=0), self.b)
         return torch.einsum("bk,ko->bo", torch.where(h > 0, h, 0.2 * h), self.d)
 
-    weights = {"a": draws(3, 4), "c": draws(4), "b": draws(5, 4), "d": draws(5, 2)}
+    weights = {"a": draws(3, 4), "c": draws(4, seed=6), "b": draws(5, 4, seed=7)}
+    weights["d"] = draws(5, 2, seed=8)
     return Of(forward, **weights), draws(5, 3)
 
 
@@ -115,7 +116,7 @@ def raw_attention():
         scores = torch.einsum("bhsd,bhtd->bhst", q, k).softmax(-1)
         return torch.einsum("bhst,bhtd,hdo->bso", scores, v, self.o)
 
-    weights = {"q": draws(3, 2, 2), "k": draws(3, 2, 2, seed=6), "v": draws(2, 2, 3, seed=7)}
+    weights = {"q": draws(3, 2, 2, seed=4), "k": draws(3, 2, 2, seed=6), "v": draws(2, 2, 3, seed=7)}
     return Of(forward, **weights, o=draws(2, 2, 3, seed=8), c=draws(2, 2, seed=9)), draws(3, 4, 3)
 
 
@@ -126,8 +127,8 @@ def experts():
         h = relu(torch.einsum("bi,eji->bej", x, self.a) + self.b)
         return torch.einsum("bej,eoj,be->bo", h, self.c, (x @ self.gate).softmax(-1))
 
-    weights = {"a": draws(2, 4, 3), "b": draws(2, 4), "c": draws(2, 2, 4), "gate": draws(3, 2)}
-    return Of(forward, **weights), draws(6, 3)
+    weights = {"a": draws(2, 4, 3), "b": draws(2, 4, seed=6), "c": draws(2, 2, 4, seed=7)}
+    return Of(forward, **weights, gate=draws(3, 2, seed=8)), draws(6, 3, seed=9)
 
 
 def of_experts(model):
