@@ -83,6 +83,11 @@ def of_depthwise(model):
     return torch.cat([first, rows(b) - columns(c), rows(c) - columns(d)])
 
 
+def grouped_linear():
+    layers = [nn.Conv2d(2, 4, 2), nn.ReLU(), nn.Conv2d(4, 6, 2, groups=2), nn.Conv2d(6, 2, 1)]
+    return sequence(*layers, nn.ReLU(), width=2), images()
+
+
 def transposed(groups):
     first, up = nn.Conv2d(2, 4, 2), nn.ConvTranspose2d(4, 6, 2, stride=2, groups=groups)
     return sequence(first, nn.ReLU(), up, nn.ReLU(), width=6), images(size=3)
@@ -215,16 +220,29 @@ CONVOLUTION = [
         {"balance": 10},
         values={"balance": of_grouped},
     ),
-    *(
-        Kind(
-            f"depthwise, multiplier {multiplier}",
-            lambda multiplier=multiplier: depthwise(multiplier),
-            f"3 channels before the depthwise filters, {3 * multiplier} behind, and 4 behind the "
-            "pointwise convolution. Depthwise filters do not mix, so there is no matrix law.",
-            {"balance": 7 + 3 * multiplier},
-            values={"balance": of_depthwise},
-        )
-        for multiplier in (1, 2)
+    Kind(
+        "depthwise",
+        lambda: depthwise(1),
+        "3 channels before the depthwise filters, 3 behind, and 4 behind the pointwise "
+        "convolution. Depthwise filters do not mix, so there is no matrix law.",
+        {"balance": 10},
+        values={"balance": of_depthwise},
+    ),
+    Kind(
+        "depthwise, two filters a channel",
+        lambda: depthwise(2),
+        "The same, but the 2 filters of a channel see the same input and are read linearly: "
+        "mixtures of them are symmetries, 3 blocks of side 2.",
+        {"balance": 7},
+        (2, 2, 2),
+    ),
+    Kind(
+        "grouped, linear",
+        grouped_linear,
+        "4 channels before the groups. Nothing acts between the 3 filters of a group and the "
+        "convolution that reads them: 2 blocks of side 3. 2 channels are left.",
+        {"balance": 6},
+        (3, 3),
     ),
     *(
         Kind(
