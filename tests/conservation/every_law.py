@@ -12,7 +12,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from kind import Kind, torch, without_eps
+from kind import Kind, seeded, torch, without_eps
 
 
 def floats_of(outputs: Any) -> list[Any]:
@@ -53,8 +53,7 @@ def trained(model: Any) -> list[Any]:
 
 def gradient(model: Any, inputs: Any, generator: Any, *, count: int = 1) -> list[Any]:
     """Return gradients of random linear functions of the outputs, a tensor a parameter."""
-    with torch.random.fork_rng():
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+    with seeded(int(torch.randint(2**31, (), generator=generator))):
         outputs = [y for y in floats_of(run(model, inputs)) if y.requires_grad]
     flat = torch.cat([y.flatten() for y in outputs])
     found = []

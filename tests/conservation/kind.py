@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,8 +91,7 @@ class Kind:
 
     def made(self) -> tuple[Any, Any]:
         """Return the model, the same at every call, and its inputs."""
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with seeded(0):
             model, inputs = self.build()
             model = model.double()
         return model.train(self.training), inputs
@@ -119,6 +119,21 @@ class Function(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return self.function(x)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run code from a seed of PyTorch's generator and restore its state.
+
+    ``torch.manual_seed`` takes milliseconds: it records a traceback for devices that are not there.
+    """
+    generator = torch.random.default_generator
+    state = generator.get_state()
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        generator.set_state(state)
 
 
 def draws(*shape: int, seed: int = 5) -> Any:

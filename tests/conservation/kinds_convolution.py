@@ -108,7 +108,7 @@ def one_dimension():
 
 def three_dimensions():
     layers = [nn.Conv3d(1, 3, 2), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(3, 2, 1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2, 2)), draws(3, 1, 3, 3, 3)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2, 2)), draws(8, 1, 3, 3, 3)
 
 
 def flattened(last):

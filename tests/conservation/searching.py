@@ -55,3 +55,14 @@ def forms(laws: Any, kind: str, at: dict[str, np.ndarray]) -> np.ndarray:
             columns.append([x for law in laws if law.kind == kind for x in law.values(zero)])
             value[place] = 0.0
     return np.array(columns).T
+
+
+def drifts(
+    laws: Any, start: dict[str, np.ndarray], end: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return the change of every conserved number, relative to the size of its law's terms."""
+    parts = [
+        np.abs(law.values(end) - law.values(start)) / max(law.scale(start).max(), 1e-300)
+        for law in laws
+    ]
+    return np.concatenate([np.zeros(0), *parts])
