@@ -179,7 +179,11 @@ ATTENTION = [
         blocks=(2, 2, 2, 2),
     ),
     Kind(
-        "causal attention", lambda: attention(2, 2, 2, causal=True), HEADS, {"constant": 4}, (2,) * 4
+        "causal attention",
+        lambda: attention(2, 2, 2, causal=True),
+        HEADS,
+        {"constant": 4},
+        (2,) * 4,
     ),
     Kind("fused attention", fused, HEADS, {"constant": 4}, (2,) * 4),
     Kind("torch.nn.MultiheadAttention", lambda: module(False), HEADS, {"constant": 4}, (2,) * 4),

@@ -327,6 +327,8 @@ CONVOLUTION = [
         permuted,
         "6 neurons, read in an order that is no shuffle.",
         {"balance": 6},
-        values={"balance": lambda m: rows(m[0]) - columns(m[3])[torch.argsort(torch.tensor(ORDER))]},
+        values={
+            "balance": lambda m: rows(m[0]) - columns(m[3])[torch.argsort(torch.tensor(ORDER))]
+        },
     ),
 ]

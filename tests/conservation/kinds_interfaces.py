@@ -116,7 +116,11 @@ def raw_attention():
         scores = torch.einsum("bhsd,bhtd->bhst", q, k).softmax(-1)
         return torch.einsum("bhst,bhtd,hdo->bso", scores, v, self.o)
 
-    weights = {"q": draws(3, 2, 2, seed=4), "k": draws(3, 2, 2, seed=6), "v": draws(2, 2, 3, seed=7)}
+    weights = {
+        "q": draws(3, 2, 2, seed=4),
+        "k": draws(3, 2, 2, seed=6),
+        "v": draws(2, 2, 3, seed=7),
+    }
     return Of(forward, **weights, o=draws(2, 2, 3, seed=8), c=draws(2, 2, seed=9)), draws(3, 4, 3)
 
 
@@ -145,7 +149,9 @@ def functional_convolution():
 
 INTERFACES = [
     form("a tuple", lambda y, h: (y, y**2)),
-    form("a dictionary of lists", lambda y, h: {"scores": [y[:, 0], y[:, 1]], "labels": y.argmax(1)}),
+    form(
+        "a dictionary of lists", lambda y, h: {"scores": [y[:, 0], y[:, 1]], "labels": y.argmax(1)}
+    ),
     form("a dataclass", lambda y, h: Answer(y, None)),
     form("a dataclass with the hidden layer", Answer, seen=True),
     form("a tuple with the hidden layer", lambda y, h: (y, [h]), seen=True),

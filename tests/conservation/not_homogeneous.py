@@ -18,7 +18,6 @@ functional = nn.functional
 relu = torch.relu
 
 
-
 class WrongBackward(torch.autograd.Function):
     """ReLU forward, and a backward pass that is not its own."""
 
@@ -329,7 +328,10 @@ SPECIAL = [
         "local response norm",
         lambda: (
             nn.Sequential(
-                nn.Conv2d(2, 4, 2), nn.ReLU(), nn.LocalResponseNorm(3, 0.5), nn.Flatten(),
+                nn.Conv2d(2, 4, 2),
+                nn.ReLU(),
+                nn.LocalResponseNorm(3, 0.5),
+                nn.Flatten(),
                 nn.Linear(16, 2),
             ),
             draws(4, 2, 3, 3),
@@ -348,7 +350,8 @@ SPECIAL = [
             lambda where=where: offset(where),
             "A learned offset of each neuron scales along with its row, so the balance holds with "
             "the offset among the writers."
-            + " Offset and bias have one gradient: 4 linear laws." * (where == "before"),
+            + " Offset and bias have one gradient: 4 linear laws."
+            * (where == "before"),
             {"balance": 4},
             convention=SHIFT if where == "before" else frozenset(),
             other_linear=4 if where == "before" else 0,

@@ -57,9 +57,7 @@ def forms(laws: Any, kind: str, at: dict[str, np.ndarray]) -> np.ndarray:
     return np.array(columns).T
 
 
-def drifts(
-    laws: Any, start: dict[str, np.ndarray], end: dict[str, np.ndarray]
-) -> np.ndarray:
+def drifts(laws: Any, start: dict[str, np.ndarray], end: dict[str, np.ndarray]) -> np.ndarray:
     """Return the change of every conserved number, relative to the size of its law's terms."""
     parts = [
         np.abs(law.values(end) - law.values(start)) / max(law.scale(start).max(), 1e-300)

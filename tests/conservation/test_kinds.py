@@ -80,9 +80,7 @@ def test_values_by_hand_are_kept(kind):
 @every
 def test_the_search_finds_the_laws(kind):
     laws = found(kind)
-    expected = {
-        name: n for name, n in kind.expected.items() if n and name not in kind.convention
-    }
+    expected = {name: n for name, n in kind.expected.items() if n and name not in kind.convention}
     assert counts(laws, kind.convention) == expected, kind.why
     if "matrix" not in kind.convention:
         assert blocks(laws) == sorted(kind.blocks), kind.why
