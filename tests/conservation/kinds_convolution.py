@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from kind import Function, Kind, Of, along, columns, draws, nn, rows, torch
 
 relu = torch.relu
@@ -28,7 +30,7 @@ def weighted(model):
 def chain_of(model):
     """Return the balances of a chain of convolutions without groups, then a linear layer."""
     layers = weighted(model)
-    return torch.cat([rows(a) - columns(b) for a, b in zip(layers, layers[1:], strict=False)])
+    return torch.cat([rows(a) - columns(b) for a, b in pairwise(layers)])
 
 
 def convolutions(*between, second=None):
@@ -202,6 +204,11 @@ ORDER = [3, 0, 4, 1, 5, 2]
 def permuted():
     layers = [nn.Linear(3, 6), nn.ReLU(), Function(lambda x: x[:, ORDER]), nn.Linear(6, 2)]
     return nn.Sequential(*layers), draws(5, 3)
+
+
+def of_permuted(model):
+    place = torch.argsort(torch.tensor(ORDER))
+    return rows(model[0]) - columns(model[3])[place]
 
 
 CONVOLUTION = [
