@@ -9,6 +9,8 @@ from . import training as training
 from .auditing.audit import audit as audit
 from .auditing.repair.repair import repair as repair
 from .auditing.report import Report as Report
+from .conservation.finding import conservation_laws as conservation_laws
+from .conservation.laws import Laws as Laws
 from .dag.probability.study import sample_dag as sample_dag
 from .reporting.heatmaps import heatmap as heatmap
 from .reporting.page import write_report as write_report

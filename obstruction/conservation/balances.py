@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from obstruction.conservation.candidates import Candidate, Evaluation, oriented, owner
+from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, oriented, owner
 from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
@@ -17,7 +17,11 @@ _MOST_ROWS: Final = 20_000
 
 
 def find_balances(
-    evaluation: Evaluation, sides: Sequence[Side], output_axes: Mapping[str, int]
+    evaluation: Evaluation,
+    sides: Sequence[Side],
+    output_axes: Mapping[str, int],
+    *,
+    normalised: Iterable[tuple[str, tuple[int, ...]]] = (),
 ) -> list[Candidate]:
     """Return the balances that hold at all probes, as candidates with writers first.
 
@@ -28,14 +32,17 @@ def find_balances(
         The sides of parameters, without those that are known to be constant.
     output_axes : dict of str to int
         See `obstruction.conservation.live.base.LiveModel`.
+    normalised : iterable of (str, tuple of int)
+        Tensors and axes of sides whose norms are conserved. They are compared with sides of the
+        same width only.
     """
     useful = [side for side in sides if _flows(evaluation, side)]
     found = _aligned(evaluation, useful)
+    apart = set(normalised)
+    useful = [side for side in useful if (side.tensor, side.axes) not in apart]
     found += _in_blocks(evaluation, _rest(useful, found))
-    rest = _rest(useful, found)
-    found += _sliced(evaluation, rest)
-    rest = _rest(useful, found)
-    found += _sliced(evaluation, rest, halves=True)
+    found += _sliced(evaluation, _rest(useful, found))
+    found += _sliced(evaluation, _rest(useful, found), halves=True)
     return [oriented(one, output_axes) for one in found]
 
 
@@ -55,9 +62,7 @@ def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
     by_width: dict[int, list[Side]] = {}
     for side in sides:
         by_width.setdefault(side.width, []).append(side)
-    return [
-        one for together in by_width.values() for one in _related(evaluation, together)
-    ]
+    return [one for together in by_width.values() for one in _related(evaluation, together)]
 
 
 def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
@@ -83,10 +88,12 @@ def _related(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
     columns = [evaluation.of(side)[0] for side in sides]
     if columns[0].size < len(sides) + 2:
         return []
-    step = max(1, columns[0].size // _MOST_ROWS)
-    stacked = np.stack([column.T.reshape(-1)[::step] for column in columns], axis=1)
+    stacked = np.stack(columns, axis=2)  # probes, labels, sides
+    largest = np.abs(stacked).max(axis=2)
+    rows = stacked[largest > FAINT * largest.max(axis=1, keepdims=True)]
+    step = max(1, len(rows) // _MOST_ROWS)
     found = []
-    for relation in relations(stacked):
+    for relation in relations(rows[::step]):
         candidate = Candidate(tuple((sides[j], n) for j, n in relation.items()))
         evidence = evaluation.evidence(candidate)
         if evidence.convincing and not candidate.trivial:

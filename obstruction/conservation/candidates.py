@@ -18,6 +18,9 @@ from obstruction.conservation.sides import Side, grouped
 TOLERANCE: Final = 1e-9
 """A law holds if its sum is below this share of the sum of absolute values of its terms."""
 
+FAINT: Final = 1e-10
+"""What flows through a channel is rounding below this share of the most that flows in its law."""
+
 _ROUNDING: Final = 1e-13
 _SEEN: Final = 1e-11
 
@@ -105,9 +108,7 @@ class Evaluation:
     """
 
     def __init__(self, signatures: Signatures) -> None:
-        self._known = {
-            side.key: signatures.stacked(side) for side in signatures.sums
-        }
+        self._known = {side.key: signatures.stacked(side) for side in signatures.sums}
 
     def of(self, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return sums and sizes, shape ``(probes, width)``."""
@@ -131,12 +132,14 @@ class Evaluation:
         negative = [self.of(s)[0] * n for s, n in candidate.parts if n < 0]
         sums, sizes = self.total(candidate)
         flow = np.minimum(np.abs(sum(positive)), np.abs(sum(negative)))
-        some = sizes > 1e-250
+        some = sizes > np.maximum(FAINT * sizes.max(axis=1, keepdims=True), 1e-250)
         unit = np.where(some, sizes, 1.0)
         relative = np.where(some, np.abs(sums) / unit, 0.0)
         small = relative <= np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
         return Evidence(
-            relative.max(axis=0), (small | ~some).all(axis=0), (flow > _SEEN * sizes).any(axis=0)
+            relative.max(axis=0),
+            (small | ~some).all(axis=0),
+            (some & (flow > _SEEN * sizes)).any(axis=0),
         )
 
 
@@ -163,9 +166,7 @@ def oriented(candidate: Candidate, output_axes: Mapping[str, int]) -> Candidate:
 
 def scalars(candidate: Candidate, side: int) -> int:
     """Return how many scalars write (``side = 1``) or read (``side = -1``) each label."""
-    return sum(
-        math.prod(s.shape) // s.width for s, factor in candidate.parts if factor * side > 0
-    )
+    return sum(math.prod(s.shape) // s.width for s, factor in candidate.parts if factor * side > 0)
 
 
 def sides_in(candidates: Iterable[Candidate]) -> set[tuple[str, tuple[int, ...]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,13 +12,68 @@ from obstruction.conservation.balances import find_balances
 from obstruction.conservation.candidates import Candidate, Evaluation
 from obstruction.conservation.invariances import constant_entries, constants, scales, shifts
 from obstruction.conservation.law import Law
+from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.base import LiveModel
+from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
 from obstruction.conservation.probing import Prober, signatures
 from obstruction.conservation.sides import sides_of
 from obstruction.conservation.verification import verified
+from obstruction.tools.checks import check_count
 
 _MANY: Final = 5_000_000
+
+
+def conservation_laws(
+    model: Any,
+    inputs: Any = None,
+    *,
+    loss: str | None = None,
+    training: bool = True,
+    seed: int = 0,
+) -> Laws:
+    """Find the numbers that gradient flow keeps while a model is trained, and verify them.
+
+    Parameters
+    ----------
+    model : model
+        A ``torch.nn.Module``, a Keras model, or a pair ``(apply, params)`` of JAX, where
+        ``apply(params, *inputs)`` returns the outputs. It is not changed.
+    inputs : array, tuple or dict
+        Example inputs: one array, several positional inputs, or keyword inputs. Their shapes,
+        types and ranges matter, their values do not.
+    loss : {"cross_entropy"}, optional
+        The loss for which laws are sought. By default they hold for every loss.
+    training : bool
+        Whether the model runs in training mode.
+    seed : int
+        The seed of the random probes, >= 0.
+
+    Returns
+    -------
+    Laws
+        Printing it shows a law a line.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or the model cannot be run with these inputs.
+    TypeError
+        If `model` is none of the models above.
+
+    Notes
+    -----
+    If ``f(exp(t S) w) = f(w)`` for a symmetric matrix ``S`` and all ``t``, then ``wᵀ S w`` is
+    conserved (Kunin et al. 2021; Marcotte, Gribonval, Peyré 2023). Candidates for ``S`` are sums of
+    slices of parameters for which the sum of ``w * dL/dw`` vanishes at random parameters, inputs
+    and losses. They are admitted if, besides, the outputs stay the same to rounding when the
+    transformation is applied to the model.
+    """
+    check_count("seed", seed, least=0)
+    live = open_model(model, inputs, training=training, loss=loss)
+    found = find_laws(live, seed=seed)
+    name = type(model[1]).__name__ if isinstance(model, tuple) else type(model).__name__
+    return Laws(tuple(found), name, live.framework, live.parameters, live.fixed, loss)
 
 
 def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
@@ -40,7 +95,7 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         raise ValueError("the model has no parameters that are trained")
     prober = Prober(live, seed=seed)
     numbers = sum(value.size for value in live.parameters.values())
-    sides = sides_of(shapes, live.output_axes)
+    sides = sides_of(shapes, live.output_axes, live.groups)
     found = signatures(prober, sides, probes=6 if numbers > _MANY else 8)
     evaluation = Evaluation(found)
     constant = constant_entries(evaluation, found, shapes)
@@ -49,17 +104,21 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         for side in sides
         if found.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
     ]
-    balances = find_balances(evaluation, moving, live.output_axes)
+    norms = scales(evaluation, prober, moving)
+    balances = find_balances(
+        evaluation,
+        moving,
+        live.output_axes,
+        normalised={(side.tensor, side.axes) for one in norms for side, _ in one.parts},
+    )
     laws = _as_laws(prober, evaluation, balances)
-    laws += scales(evaluation, prober, moving)
+    laws += [_norm(evaluation, one) for one in norms]
     laws += constants(constant)
     laws += shifts(found, shapes, constant)
     return verified(prober, laws)
 
 
-def _as_laws(
-    prober: Prober, evaluation: Evaluation, candidates: Sequence[Candidate]
-) -> list[Law]:
+def _as_laws(prober: Prober, evaluation: Evaluation, candidates: Sequence[Candidate]) -> list[Law]:
     """Return the laws of balances; those whose channels mix are matrix laws."""
     if not any(map(may_mix, candidates)):
         return [_balance(evaluation, one) for one in candidates]
@@ -80,3 +139,9 @@ def _as_laws(
 def _balance(evaluation: Evaluation, candidate: Candidate) -> Law:
     violation = evaluation.evidence(candidate).violation
     return Law("balance", candidate.terms, candidate.width, violation, 0.0)
+
+
+def _norm(evaluation: Evaluation, candidate: Candidate) -> Law:
+    sums, sizes = evaluation.total(candidate)
+    drift = (np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)).max(axis=0)
+    return Law("scale", candidate.terms, candidate.width, drift, 0.0)

@@ -94,8 +94,8 @@ def shifts(
     return laws
 
 
-def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> list[Law]:
-    """Return the laws of norms of blocks of weights that a normalisation does not see."""
+def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> list[Candidate]:
+    """Return the blocks of weights whose length a normalisation does not see."""
     chosen: dict[str, Candidate] = {}
     for side in sorted(sides, key=lambda side: -side.width):
         if len(side.shape) < 2 or len(side.axes) > 1 or side.tensor in chosen:
@@ -107,18 +107,10 @@ def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> lis
     if not candidates:
         return []
     large = _violations(prober, candidates)
-    laws = []
-    for candidate, violation in zip(candidates, large, strict=True):
-        if violation <= SCALE:
-            sums, sizes = evaluation.total(candidate)
-            drift = (np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)).max(axis=0)
-            laws.append(Law("scale", candidate.terms, candidate.width, drift, 0.0))
-    return laws
+    return [one for one, violation in zip(candidates, large, strict=True) if violation <= SCALE]
 
 
-def _smallest_block(
-    evaluation: Evaluation, side: Side, sides: Sequence[Side]
-) -> Candidate | None:
+def _smallest_block(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Candidate | None:
     """Return the smallest contiguous blocks of slices whose sums vanish, with biases if needed."""
     vectors = [
         (other, 1)

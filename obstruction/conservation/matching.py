@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import Candidate, Evaluation
+from obstruction.conservation.candidates import FAINT, Candidate, Evaluation
 from obstruction.conservation.law import FloatArray
 
 EQUAL: Final = 1e-9
@@ -48,7 +48,8 @@ def _equal(sums: FloatArray, sizes: FloatArray) -> Iterable[tuple[int, int]]:
     unit = np.median(sizes, axis=0)
     weights = weights / np.where(unit > 0.0, unit, 1.0)
     keys = sums @ weights
-    flows = (np.abs(sums) > 1e-8 * sizes).any(axis=1)
+    faint = FAINT * sizes.max(axis=0)
+    flows = (np.abs(sums) > np.maximum(1e-8 * sizes, faint)).any(axis=1)
     order = np.flatnonzero(flows)[np.argsort(keys[flows], kind="stable")]
     for step in range(1, _NEIGHBOURS + 1):
         one, other = order[:-step], order[step:]
@@ -67,9 +68,7 @@ def _laws(
         covered.setdefault(b, set()).update(j for _, j in slices)
     whole = {a for a, places in covered.items() if len(places) == bundles[a].width}
     found, used = [], set()
-    ordered = sorted(
-        pairs.items(), key=lambda one: sum(len(bundles[i].parts) for i in one[0])
-    )
+    ordered = sorted(pairs.items(), key=lambda one: sum(len(bundles[i].parts) for i in one[0]))
     for (a, b), slices in ordered:
         if a not in whole and b not in whole:
             continue
@@ -78,9 +77,7 @@ def _laws(
         if len(set(first)) < len(slices) or len(set(second)) < len(slices):
             continue
         candidate = _between(bundles[a], bundles[b], first, second)
-        keys = {
-            (side.tensor, side.axes, side.labels.tobytes()) for side, _ in candidate.parts
-        }
+        keys = {(side.tensor, side.axes, side.labels.tobytes()) for side, _ in candidate.parts}
         if not keys & used:
             used |= keys
             found.append(candidate)

@@ -45,9 +45,7 @@ def relations(columns: FloatArray) -> list[Relation]:
     rank = int((strengths > _RANK * strengths[0]).sum())
     space = right[rank:] / norms
     found = [v for row in _reduced(space) if (v := _integer(row)) is not None]
-    return [
-        {int(j): int(v[j]) for j in np.flatnonzero(v)} for v in simplified(found)
-    ]
+    return [{int(j): int(v[j]) for j in np.flatnonzero(v)} for v in simplified(found)]
 
 
 def _reduced(space: FloatArray) -> FloatArray:

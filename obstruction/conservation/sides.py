@@ -110,12 +110,14 @@ def grouped(values: FloatArray, labels: Labels, width: int) -> FloatArray:
 
 
 def sides_of(
-    shapes: Mapping[str, tuple[int, ...]], output_axes: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]],
+    output_axes: Mapping[str, int],
+    groups: Mapping[str, int],
 ) -> list[Side]:
     """Return the sides of parameters of which the laws of most layers are made.
 
-    `output_axes` is that of `obstruction.conservation.live.base.LiveModel`. It only leaves out the
-    places of the kernel of a known convolution, which are no channels.
+    `output_axes` and `groups` are those of `obstruction.conservation.live.base.LiveModel`. They
+    only leave out what is no channel of a known convolution.
     """
     found = []
     for name, shape in shapes.items():
@@ -132,7 +134,11 @@ def sides_of(
         if len(shape) >= 3:
             if name not in output_axes:
                 found += _pairs(name, shape)
-            found += _grouped_inputs(name, shape, widths)
+            if name in groups:
+                wanted = {groups[name] * shape[1], groups[name] * shape[-2]}
+                found += _grouped_inputs(name, shape, wanted, groups[name])
+            else:
+                found += _grouped_inputs(name, shape, widths)
     return found
 
 
@@ -145,7 +151,9 @@ def _pairs(name: str, shape: tuple[int, ...]) -> Iterable[Side]:
                 yield Side(name, shape, (first, first + 1), width)
 
 
-def _grouped_inputs(name: str, shape: tuple[int, ...], widths: set[int]) -> Iterable[Side]:
+def _grouped_inputs(
+    name: str, shape: tuple[int, ...], widths: set[int], known: int | None = None
+) -> Iterable[Side]:
     """Yield the input channels of a weight that may belong to a grouped convolution.
 
     With ``g`` groups, a weight of shape ``(out, in/g, ...)`` reads channel ``i`` of the group of
@@ -157,6 +165,8 @@ def _grouped_inputs(name: str, shape: tuple[int, ...], widths: set[int]) -> Iter
         for width in sorted(widths):
             groups, rest = divmod(width, inputs)
             if rest or groups < 2 or out % groups or (inputs == 1 and groups == out):
+                continue
+            if known is not None and groups != known:
                 continue
             group = np.arange(out, dtype=np.int64) // (out // groups)
             index = group[:, None] * inputs + np.arange(inputs)

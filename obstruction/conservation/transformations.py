@@ -21,7 +21,7 @@ GROWTH: Final = (20, 26)
 
 
 def transformed(
-    values: Values, laws: Iterable[Law], generator: np.random.Generator
+    values: Values, laws: Iterable[Law], generator: np.random.Generator, *, mild: bool = False
 ) -> dict[str, FloatArray]:
     """Return parameters after random transformations of laws, which must not change the outputs.
 
@@ -33,13 +33,18 @@ def transformed(
         Their transformations are applied one after the other.
     generator : Generator
         The source of scales, matrices and distances.
+    mild : bool
+        Whether channels are only scaled by 1/4 to 4.
     """
     found = dict(values)
     for law in laws:
         if law.kind == "balance":
-            _rescale(found, law, generator.choice(EXPONENTS, law.labels))
+            exponents = EXPONENTS[2:-2] if mild else EXPONENTS
+            _rescale(found, law, generator.choice(exponents, law.labels))
         elif law.kind == "scale":
-            _rescale(found, law, generator.integers(0, GROWTH[1] - GROWTH[0], law.labels, endpoint=True))
+            _rescale(
+                found, law, generator.integers(0, GROWTH[1] - GROWTH[0], law.labels, endpoint=True)
+            )
         elif law.kind == "matrix":
             _mix(found, law, generator)
         else:

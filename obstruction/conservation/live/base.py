@@ -38,7 +38,9 @@ class LiveModel(Protocol):
     output_axes : dict of str to int
         For parameters of known layers, the axis along which their outputs lie: 0 for
         ``torch.nn.Linear.weight``, 1 for ``torch.nn.ConvTranspose2d.weight``, -1 for a kernel of
-        Keras or Flax. Used for wording and signs only, never for the search.
+        Keras or Flax. They decide words and signs, and spare the search the places of a kernel.
+    groups : dict of str to int
+        For weights of known convolutions, their number of groups.
     """
 
     framework: str
@@ -46,6 +48,7 @@ class LiveModel(Protocol):
     fixed: tuple[str, ...]
     inputs: tuple[NDArray[Any], ...]
     output_axes: dict[str, int]
+    groups: dict[str, int]
 
     def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
         """Return all arrays of floats in the output of the model, flattened from any nesting.

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.overrides import TorchFunctionMode
 
 from obstruction.conservation.live.base import FloatArray, Leaves, Values, cotangents
+from obstruction.conservation.live.running_torch import NARROW, running
 from obstruction.conservation.live.trees import arrays_of, flatten
-
-_NARROW: Final = (torch.float32, torch.float16, torch.bfloat16)
-
-_CASTS: Final = {"float", "half", "bfloat16"}
-"""The methods of a tensor that cast it to one of these types."""
 
 _OUTPUT_AXES: Final[tuple[tuple[type, int], ...]] = (
     (torch.nn.modules.conv._ConvTransposeNd, 1),
@@ -52,22 +45,29 @@ class TorchModel:
         self._model = _copied(model).to("cpu").double().train(training)
         for module in self._model.modules():
             for name, value in list(vars(module).items()):
-                if isinstance(value, torch.Tensor) and value.dtype in _NARROW:
+                if isinstance(value, torch.Tensor) and value.dtype in NARROW:
                     vars(module)[name] = value.detach().to("cpu", torch.float64)
-        leaves, self._rebuild = flatten(inputs, lambda leaf: isinstance(leaf, torch.Tensor | np.ndarray))
+        leaves, self._rebuild = flatten(
+            inputs, lambda leaf: isinstance(leaf, torch.Tensor | np.ndarray)
+        )
         self.inputs = tuple(_array(leaf) for leaf in leaves)
         if any(torch.nn.parameter.is_lazy(p) for p in self._model.parameters()):
-            with self._running(0):
+            with running(0):
                 self._call(self.inputs)
         self._trained = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         self.fixed = tuple(n for n, p in self._model.named_parameters() if not p.requires_grad)
         self._buffers = [(b, b.detach().clone()) for b in self._model.buffers()]
         self.parameters = {n: _array(p.detach()).copy() for n, p in self._trained.items()}
         self.output_axes = _output_axes(self._model)
+        self.groups = {
+            f"{prefix}.weight" if prefix else "weight": module.groups
+            for prefix, module in self._model.named_modules()
+            if isinstance(module, torch.nn.modules.conv._ConvNd)
+        }
 
     def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
         """Return all arrays of floats in the output, see `LiveModel.outputs`."""
-        with self._running(seed), torch.no_grad():
+        with running(seed), torch.no_grad():
             self._set(values)
             return [_array(y.detach()) for y in self._call(inputs)]
 
@@ -75,7 +75,7 @@ class TorchModel:
         self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
     ) -> dict[str, FloatArray | None]:
         """Return the gradient of a random function of the outputs, see `LiveModel.gradients`."""
-        with self._running(seed), torch.enable_grad():
+        with running(seed), torch.enable_grad():
             self._set(values)
             found = [y for y in self._call(inputs) if y.requires_grad]
             if not found:
@@ -107,47 +107,6 @@ class TorchModel:
             output = self._model(given)
         found = arrays_of(output, lambda leaf: isinstance(leaf, torch.Tensor))
         return [y for y in found if y.is_floating_point() or y.is_complex()]
-
-    @contextmanager
-    def _running(self, seed: int) -> Iterator[None]:
-        """Run code in float64 from a given state of all random generators, and restore the rest."""
-        kind, numbers, words = torch.get_default_dtype(), np.random.get_state(), random.getstate()
-        try:
-            with torch.random.fork_rng(devices=[]), _Double():
-                torch.set_default_dtype(torch.float64)
-                torch.manual_seed(seed)
-                np.random.seed(seed % 2**32)
-                random.seed(seed)
-                yield
-        finally:
-            torch.set_default_dtype(kind)
-            np.random.set_state(numbers)
-            random.setstate(words)
-
-
-class _Double(TorchFunctionMode):
-    """Every function of PyTorch that is asked for a narrower float, or gets one, uses float64."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in _CASTS and args and isinstance(args[0], torch.Tensor):
-            return args[0].double()
-        given = {key: _widened(value) for key, value in (kwargs or {}).items()}
-        if name.startswith("__set") or name.endswith("_") and not name.endswith("__"):
-            return func(args[0], *(_widened(value) for value in args[1:]), **given)
-        return func(*(_widened(value) for value in args), **given)
-
-
-def _widened(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.double() if value.dtype in _NARROW else value
-    if isinstance(value, torch.dtype):
-        return torch.float64 if value in _NARROW else value
-    if type(value) in (tuple, list):
-        return type(value)(_widened(one) for one in value)
-    return value
 
 
 def _copied(model: torch.nn.Module) -> torch.nn.Module:

@@ -1,0 +1,117 @@
+"""Models of JAX and of the libraries on it, such as Flax, Haiku and Equinox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from numpy.typing import NDArray
+
+from obstruction.conservation.live.base import FloatArray, Leaves, Values
+from obstruction.conservation.live.inputs import called, opened, refused
+from obstruction.conservation.live.jax_parameters import ParameterTree, is_key, mixed
+from obstruction.conservation.live.jax_program import Program
+from obstruction.conservation.live.trees import flatten
+
+_COLLECTIONS: Final = {"batch_stats", "cache", "intermediates"}
+"""Collections of Flax that an apply function may return although it did not get them."""
+
+
+class JaxModel:
+    """A function of parameters and inputs; see `LiveModel`.
+
+    Everything is computed in float64, even where the model asks for another precision, and whatever
+    ``jax_enable_x64`` is, which is not changed. Rules of differentiation that the model brings with
+    it, such as those of ``jax.custom_vjp`` and ``stop_gradient``, are kept.
+
+    Random keys in the inputs or in the parameters are mixed with the seed of a run. Keys that
+    `apply` closes over are the same in every run.
+
+    Parameters
+    ----------
+    apply : callable
+        ``apply(params, x)`` for one input, ``apply(params, *inputs)`` for a tuple of inputs or
+        ``apply(params, **inputs)`` for a dictionary. It decides itself whether it trains: for
+        dropout and batch normalisation pass ``train=True`` or the like to the model inside.
+        Where it returns a pair whose second part is a dictionary of collections of Flax, as
+        ``module.apply(..., mutable=["batch_stats"])`` does, the second part is new state, and only
+        the first is an output.
+    params : pytree
+        The parameters. Arrays of floats are trained; but from a dictionary with the key ``params``,
+        as Flax makes it, only those under this key. Other leaves, such as running means and the
+        functions in an Equinox module, are kept as they are.
+    inputs : array, tuple or dict
+        Example inputs.
+
+    Raises
+    ------
+    ValueError
+        If nothing is trained, or if the model cannot be run with the inputs.
+    """
+
+    framework = "JAX"
+
+    def __init__(self, apply: Callable[..., Any], params: Any, inputs: Any) -> None:
+        self._apply = apply
+        self._params = ParameterTree(params)
+        if not self._params.names:
+            raise ValueError("params: holds no array of floats, so that nothing can be trained")
+        self._collections = set(params) - {"params"} if isinstance(params, Mapping) else set()
+        leaves, self._rebuild = flatten(inputs, _is_input)
+        self.inputs: tuple[NDArray[Any], ...] = opened(inputs, _is_input)[0]
+        self.parameters: dict[str, FloatArray] = {
+            name: np.asarray(array).astype(np.float64)
+            for name, array in zip(self._params.names, self._params.arrays, strict=True)
+        }
+        self.fixed: tuple[str, ...] = ()
+        self.output_axes = self._params.output_axes
+        try:
+            self._program = Program(self._run, self._params.arrays, leaves)
+        except Exception as error:
+            raise refused(error, [np.shape(leaf) for leaf in leaves]) from error
+        if not self._program.shapes(self.inputs):
+            raise ValueError("model: its output holds no array of floats")
+
+    def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
+        """Return the outputs; see `LiveModel.outputs`."""
+        return self._program.outputs(self._ordered(values), inputs, seed=seed)
+
+    def gradients(
+        self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
+    ) -> dict[str, FloatArray | None]:
+        """Return the gradients of a random function of the outputs; see `LiveModel.gradients`."""
+        found = self._program.gradients(
+            self._ordered(values), inputs, seed=seed, cotangent=cotangent
+        )
+        return dict(zip(self.parameters, found, strict=True))
+
+    def _ordered(self, values: Values) -> list[FloatArray]:
+        return [np.asarray(values[name], np.float64) for name in self.parameters]
+
+    def _run(self, values: list[Any], leaves: list[Any], seed: Any) -> Any:
+        inputs = self._rebuild(leaves)
+        keys, replaced = flatten(inputs, is_key)
+        params = self._params.filled(values, seed)
+        output = called(
+            lambda *args, **options: self._apply(params, *args, **options),
+            replaced([mixed(key, seed) for key in keys]),
+        )
+        return output[0] if self._returns_state(output) else output
+
+    def _returns_state(self, output: Any) -> bool:
+        return (
+            type(output) is tuple
+            and len(output) == 2
+            and isinstance(output[1], Mapping)
+            and set(output[1]) <= self._collections | _COLLECTIONS
+        )
+
+
+def _is_input(node: Any) -> bool:
+    """Return whether an object is an array of numbers or flags, and no random key."""
+    if not isinstance(node, (np.ndarray, np.generic, jax.Array)) or is_key(node):
+        return False
+    return bool(jnp.issubdtype(node.dtype, jnp.number) or node.dtype == bool)

@@ -1,0 +1,56 @@
+"""Code of PyTorch in float64, and with random numbers that depend on a seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from obstruction.conservation.live.randomness import seeded, word
+
+NARROW: Final = (torch.float32, torch.float16, torch.bfloat16)
+
+_CASTS: Final = {"float", "half", "bfloat16"}
+"""The methods of a tensor that cast it to one of these types."""
+
+
+@contextmanager
+def running(seed: int) -> Iterator[None]:
+    """Run code in float64 from a given state of all random generators, and restore the rest."""
+    kind = torch.get_default_dtype()
+    devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
+    try:
+        with torch.random.fork_rng(devices=devices), seeded(seed), _Double():
+            torch.set_default_dtype(torch.float64)
+            torch.manual_seed(word(seed))
+            yield
+    finally:
+        torch.set_default_dtype(kind)
+
+
+class _Double(TorchFunctionMode):  # type: ignore[misc]
+    """Every function of PyTorch that is asked for a narrower float, or gets one, uses float64."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in _CASTS and args and isinstance(args[0], torch.Tensor):
+            return args[0].double()
+        given = {key: _widened(value) for key, value in (kwargs or {}).items()}
+        if name.startswith("__set") or (name.endswith("_") and not name.endswith("__")):
+            return func(args[0], *(_widened(value) for value in args[1:]), **given)
+        return func(*(_widened(value) for value in args), **given)
+
+
+def _widened(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.double() if value.dtype in NARROW else value
+    if isinstance(value, torch.dtype):
+        return torch.float64 if value in NARROW else value
+    if type(value) in (tuple, list):
+        return type(value)(_widened(one) for one in value)
+    return value

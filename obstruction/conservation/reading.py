@@ -1,0 +1,66 @@
+"""The present parameters of a model, by the names that its laws use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from obstruction.conservation.law import FloatArray
+
+
+def parameters_of(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, FloatArray]:
+    """Return the parameters with given names from a model or a mapping, as float64.
+
+    Parameters
+    ----------
+    source : model or mapping
+        A PyTorch module, a Keras model, a tree of parameters of JAX, or a mapping from names.
+    shapes : dict of str to tuple of int
+        The names and shapes of the parameters that are needed.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is missing or has another shape.
+    """
+    found = _by_name(source, shapes)
+    values = {}
+    for name, shape in shapes.items():
+        if name not in found:
+            raise ValueError(f"other_parameters: has no parameter {name!r}")
+        value = _array(found[name])
+        if value.shape != shape:
+            raise ValueError(f"other_parameters: {name} has shape {value.shape}: must be {shape}")
+        values[name] = value
+    return values
+
+
+def _by_name(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+    if isinstance(source, Mapping) and set(shapes) <= set(source):
+        return source
+    if hasattr(source, "trainable_variables"):
+        return {variable.path: variable for variable in source.trainable_variables}
+    if hasattr(source, "named_parameters"):
+        return dict(source.named_parameters())
+    if isinstance(source, Mapping | tuple | list) or "jax" in sys.modules:
+        from obstruction.conservation.live.jax_parameters import ParameterTree
+
+        pair = isinstance(source, tuple) and len(source) == 2 and callable(source[0])
+        tree = ParameterTree(source[1] if pair else source)
+        return dict(zip(tree.names, tree.arrays, strict=True))
+    raise ValueError(
+        f"other_parameters = {type(source).__name__}: must be a model or a mapping of parameters"
+    )
+
+
+def _array(value: Any) -> FloatArray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if value.is_complex():
+            value = value.resolve_conj()
+            return np.stack([value.real.double().numpy(), value.imag.double().numpy()], axis=-1)
+        value = value.double().numpy()
+    return np.asarray(value, dtype=np.float64)
