@@ -145,8 +145,6 @@ ACTIVATIONS = [
     dishonest("no_grad beside", function(not_traced)),
 ]
 
-NORMS = ("none", "batch", "layer", "batch behind", "layer behind")
-FORMS = ("dense", "convolution")
 WIDTH = 4
 
 

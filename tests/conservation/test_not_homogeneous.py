@@ -5,31 +5,40 @@ from __future__ import annotations
 import pytest
 from every_law import linear_and_diagonal
 from kind import framework
-from not_homogeneous import ACTIVATIONS, FORMS, NORMS, SPECIAL, case
+from not_homogeneous import ACTIVATIONS, SPECIAL, case
 from searching import blocks, counts, found
 
 SCALES = (-4.0, 14.0)
 """Exponents of 2 of the parameters' scales that show what each activation is."""
 
 
-def cases(depths, norms, forms, **marks):
+def cases(*designs):
+    """Return each activation in networks of some designs: depth, norm, form."""
     made = [
-        case(activation, depth, norm, form)
+        case(activation, *design)
         for activation in ACTIVATIONS
-        for depth in depths
-        for norm in norms
-        for form in forms
-        if not (activation.flat and norm in ("batch", "layer"))
+        for design in designs
+        if not (activation.flat and design[1] in ("batch", "layer"))
     ]
-    return [pytest.param(kind, id=kind.name, **marks) for kind in made]
+    return [pytest.param(kind, id=kind.name) for kind in made]
 
 
-LISTED = [pytest.param(kind, id=kind.name) for kind in SPECIAL]
-QUICK = cases([2], ["none"], ["dense"]) + cases([1], ["batch"], ["dense"])
-DEEP = [*cases([1, 6], ["none"], FORMS), *cases([1, 2, 6], NORMS[1:], FORMS)]
+DEEP = cases(
+    (1, "none", "dense"),
+    (6, "none", "dense"),
+    (2, "none", "convolution"),
+    (6, "batch", "dense"),
+    (2, "batch", "convolution"),
+    (2, "layer", "dense"),
+    (6, "layer", "convolution"),
+    (2, "batch behind", "dense"),
+    (6, "batch behind", "convolution"),
+    (2, "layer behind", "convolution"),
+)
+QUICK = cases((2, "none", "dense"), (1, "batch", "dense"))
 SLOW = [pytest.param(*one.values, id=one.id, marks=pytest.mark.slow) for one in DEEP]
-SLOW = [one for one in SLOW if one.id not in {quick.id for quick in QUICK}]
-BY_ALGEBRA = cases([1], ["none", "batch", "layer"], ["dense"])
+LISTED = [pytest.param(kind, id=kind.name) for kind in SPECIAL]
+BY_ALGEBRA = cases(*((1, norm, "dense") for norm in ("none", "batch", "layer")))
 
 
 @pytest.mark.parametrize("kind", [one for one in LISTED + BY_ALGEBRA if one.values[0].complete])
