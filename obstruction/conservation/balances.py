@@ -42,7 +42,7 @@ def find_balances(
     useful = [side for side in useful if (side.tensor, side.axes) not in apart]
     found += _in_blocks(evaluation, _rest(useful, found))
     found += _sliced(evaluation, _rest(useful, found))
-    found += _sliced(evaluation, _rest(useful, found), halves=True)
+    found += _paired(evaluation, _rest(useful, found))
     return [oriented(one, output_axes) for one in found]
 
 
@@ -66,26 +66,33 @@ def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
 
 
 def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
-    """Return relations in which the labels of wide sides are joined to those of narrow ones."""
+    """Return balances in which the labels of wide sides are joined to those of narrow ones."""
     found: list[Candidate] = []
     for width in sorted({side.width for side in sides}, reverse=True):
         rest = _rest(sides, found)
-        together = [side for side in rest if side.width == width]
-        if width > 1 and together:
-            joined = [
-                side.relabelled(index, width)
-                for side in rest
-                if side.width > width and side.width % width == 0
-                for index in blocks(side.width, width).values()
-            ]
-            found += _related(evaluation, together + joined)
+        narrow = list(_bundles(side for side in rest if side.width == width))
+        if width == 1 or not narrow:
+            continue
+        wide = [
+            one
+            for one in _bundles(s for s in rest if s.width > width and s.width % width == 0)
+            if any(len(side.shape) in (2, 3) for side, _ in one.parts)
+        ]
+        if not wide:
+            continue
+        joined = [
+            one.relabelled(index, width)
+            for one in [*wide, *_totals(wide)]
+            for index in blocks(one.width, width).values()
+        ]
+        found += _convincing(evaluation, matched(evaluation, [*narrow, *_totals(narrow), *joined]))
     return found
 
 
 def _related(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
     if len(sides) < 2:
         return []
-    columns = [evaluation.of(side)[0] for side in sides]
+    columns = [evaluation.of(side)[0][evaluation.first :] for side in sides]
     if columns[0].size < len(sides) + 2:
         return []
     stacked = np.stack(columns, axis=2)  # probes, labels, sides
@@ -109,63 +116,85 @@ def _seen(candidate: Candidate, seen: np.ndarray) -> Candidate:
     return candidate.relabelled(index, int(seen.sum()))
 
 
-def _sliced(
-    evaluation: Evaluation, sides: Sequence[Side], *, halves: bool = False
-) -> list[Candidate]:
+def _sliced(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
     """Return balances whose channels lie in another order, or in a part, of a side."""
     bundles = list(_bundles(sides))
-    if halves:
-        bundles = [
-            one.relabelled(index, one.width // 2)
-            for one in bundles
-            if one.width % 2 == 0 and one.width > 2
-            for index in blocks(one.width, one.width // 2).values()
-        ]
+    return _convincing(
+        evaluation, matched(evaluation, [*bundles, *_totals(bundles), *_differences(bundles)])
+    )
+
+
+def _paired(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
+    """Return balances of pairs of channels that a rotation mixes, such as rotary positions."""
+    halves = [
+        one.relabelled(index, one.width // 2)
+        for one in _bundles(sides)
+        if one.width % 2 == 0 and one.width > 2 and len(one.parts[0][0].shape) in (2, 3)
+        for index in blocks(one.width, one.width // 2).values()
+    ]
+    return _convincing(evaluation, matched(evaluation, halves))
+
+
+def _convincing(evaluation: Evaluation, candidates: Iterable[Candidate]) -> list[Candidate]:
     found = []
-    for candidate in matched(evaluation, bundles):
+    for candidate in candidates:
         evidence = evaluation.evidence(candidate)
         if evidence.convincing:
             found.append(_seen(candidate, evidence.seen))
     return found
 
 
-def _bundles(sides: Sequence[Side]) -> Iterable[Candidate]:
-    """Yield sums of sides that may write or read the same channels."""
+def _bundles(sides: Iterable[Side]) -> Iterable[Candidate]:
+    """Yield the sides of each layer, alone and with the vectors of the layer."""
     layers: dict[tuple[str, int], list[Side]] = {}
     for side in sides:
         layers.setdefault((owner(side.tensor), side.width), []).append(side)
-    joint: dict[int, list[Candidate]] = {}
-    for (_, width), together in layers.items():
+    for together in layers.values():
         vectors = [(side, 1) for side in together if len(side.shape) == 1]
-        here = [Candidate((part,)) for part in vectors]
-        if len(vectors) > 1:
-            here.append(Candidate(tuple(vectors)))
-        for side in together:
-            if len(side.shape) > 1:
-                here.append(Candidate(((side, 1),)))
-                if vectors:
-                    here.append(Candidate(((side, 1), *vectors)))
-        joint.setdefault(width, []).extend(here)
-        yield from here
-    for near in joint.values():
-        yield from _sums(near)
+        matrices = [(side, 1) for side in together if len(side.shape) > 1]
+        for part in matrices:
+            yield Candidate((part,))
+            if vectors:
+                yield Candidate((part, *vectors))
+        if not matrices:
+            for part in vectors:
+                yield Candidate((part,))
+            if len(vectors) > 1:
+                yield Candidate(tuple(vectors))
 
 
-_WINDOW: Final = 8
+_WINDOW: Final = 6
+"""At most so many readers, one after the other in the model, are added up."""
+
+_NEAR: Final = 12
+"""Differences are taken of sides that are at most so far from each other."""
 
 
-def _sums(bundles: Sequence[Candidate]) -> Iterable[Candidate]:
-    """Yield sums of neighbours of equal width, and differences of pairs."""
-    single = [one for one in bundles if len(one.parts) == 1]
-    for start in range(len(single)):
-        total = single[start]
-        for other in single[start + 1 : start + _WINDOW]:
-            total = total + other
-            yield total
-    for i, one in enumerate(bundles):
-        for other in bundles[i + 1 : i + 1 + 2 * _WINDOW]:
-            if not _share(one, other):
-                yield one + (-other)
+def _by_width(bundles: Iterable[Candidate]) -> Iterable[list[Candidate]]:
+    by_width: dict[int, list[Candidate]] = {}
+    for one in bundles:
+        by_width.setdefault(one.width, []).append(one)
+    return by_width.values()
+
+
+def _totals(bundles: Iterable[Candidate]) -> Iterable[Candidate]:
+    """Yield sums of neighbouring sides of equal width."""
+    for near in _by_width(bundles):
+        single = [one for one in near if len(one.parts) == 1]
+        for start, total in enumerate(single):
+            for other in single[start + 1 : start + _WINDOW]:
+                total = total + other
+                yield total
+
+
+def _differences(bundles: Iterable[Candidate]) -> Iterable[Candidate]:
+    """Yield what is written less what one reader reads, for layers near to each other."""
+    for near in _by_width(bundles):
+        vectors = [any(len(side.shape) == 1 for side, _ in one.parts) for one in near]
+        for i, one in enumerate(near):
+            for j in range(i + 1, min(i + 1 + _NEAR, len(near))):
+                if vectors[i] != vectors[j] and not _share(one, near[j]):
+                    yield one + (-near[j])
 
 
 def _share(one: Candidate, other: Candidate) -> bool:

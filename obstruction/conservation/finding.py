@@ -96,7 +96,8 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
     prober = Prober(live, seed=seed)
     numbers = sum(value.size for value in live.parameters.values())
     sides = sides_of(shapes, live.output_axes, live.groups)
-    found = signatures(prober, sides, probes=6 if numbers > _MANY else 8)
+    probes = range(3 if numbers > _MANY else 4)
+    found = signatures(prober, sides, probes=probes)
     evaluation = Evaluation(found)
     constant = constant_entries(evaluation, found, shapes)
     moving = [
@@ -105,6 +106,11 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         if found.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
     ]
     norms = scales(evaluation, prober, moving)
+    prober.shrink((term.tensor, term.labels >= 0) for one in norms for term in one.terms)
+    more = signatures(
+        prober, moving, probes=[len(probes) + number for number in probes], small=True
+    )
+    evaluation = Evaluation(found, more)
     balances = find_balances(
         evaluation,
         moving,
@@ -112,7 +118,7 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         normalised={(side.tensor, side.axes) for one in norms for side, _ in one.parts},
     )
     laws = _as_laws(prober, evaluation, balances)
-    laws += [_norm(evaluation, one) for one in norms]
+    laws += _norms(prober, norms)
     laws += constants(constant)
     laws += shifts(found, shapes, constant)
     return verified(prober, laws)
@@ -141,7 +147,23 @@ def _balance(evaluation: Evaluation, candidate: Candidate) -> Law:
     return Law("balance", candidate.terms, candidate.width, violation, 0.0)
 
 
-def _norm(evaluation: Evaluation, candidate: Candidate) -> Law:
-    sums, sizes = evaluation.total(candidate)
-    drift = (np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)).max(axis=0)
-    return Law("scale", candidate.terms, candidate.width, drift, 0.0)
+def _norms(prober: Prober, candidates: Sequence[Candidate]) -> list[Law]:
+    """Return the laws of norms of blocks, with their drift at the actual parameters."""
+    if not candidates:
+        return []
+    probe, live = prober.actual(), prober.live
+    gradients = live.gradients(
+        probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
+    )
+    laws = []
+    for candidate in candidates:
+        sums, sizes = np.zeros((2, candidate.width))
+        for side, _ in candidate.parts:
+            gradient = gradients[side.tensor]
+            if gradient is not None:
+                product = probe.values[side.tensor] * gradient
+                sums += side.sums(product)
+                sizes += side.sums(np.abs(product))
+        drift = np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)
+        laws.append(Law("scale", candidate.terms, candidate.width, drift, 0.0))
+    return laws

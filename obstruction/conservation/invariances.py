@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import Candidate, Evaluation, owner
+from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, owner
 from obstruction.conservation.law import Law, Term
 from obstruction.conservation.probing import Prober, Signatures
 from obstruction.conservation.sides import Side, grouped
@@ -16,13 +16,13 @@ from obstruction.conservation.sides import Side, grouped
 CONSTANT: Final = 1e-10
 """A bias is constant if its part is below this share of that of the weights of its neuron."""
 
-SCALE: Final = 1e-9
+SCALE: Final = 1e-6
 """The norm of a block is conserved if its sum is below this share of the absolute values."""
 
 _CLOSE: Final = 0.1
 """The same before the blocks are multiplied by 2**12: ``eps`` still has its influence.
 
-Every block comes as close at some probe, and half of all blocks and probes come ten times closer.
+Half of all blocks come as close at some probe.
 """
 
 _GROWTH: Final = 12
@@ -54,15 +54,22 @@ def _vanishing(
     mine = next(s for s in signatures.sums if s.tensor == name)
     _, own = evaluation.of(mine)
     mates = [
-        evaluation.of(side)[1]
+        side
         for side in signatures.sums
         if side.tensor != name and side.width == width and owner(side.tensor) == owner(name)
     ]
     if not mates:
         return np.zeros(width, dtype=bool)
-    largest = np.max(mates, axis=0)
+    largest = np.max([evaluation.of(side)[1] for side in mates], axis=0)
+    seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
     vanishes: NDArray[np.bool_] = (own <= CONSTANT * largest).all(axis=0)
-    return vanishes & (largest > 0.0).any(axis=0)
+    vanishes &= seen.any(axis=0)
+    if all(len(side.shape) == 1 for side in mates):
+        if vanishes.sum() < 0.9 * seen.any(axis=0).sum():
+            return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
+    else:
+        vanishes &= seen.mean(axis=0) >= 0.5
+    return vanishes
 
 
 def constants(entries: Mapping[str, NDArray[np.bool_]]) -> list[Law]:
@@ -133,7 +140,7 @@ def _smallest_block(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -
             if not (size > 0.0).any(axis=0).all():
                 continue
             share = np.abs(total) / np.where(size > 0.0, size, 1.0)
-            if share.min(axis=0).max() <= _CLOSE and np.median(share) <= 0.1 * _CLOSE:
+            if np.median(share, axis=1).min() <= _CLOSE:
                 return whole.relabelled(index, width)
     return None
 
@@ -160,7 +167,8 @@ def _violations(prober: Prober, candidates: Sequence[Candidate]) -> list[float]:
                     sums = sums + side_sums(side, product)
                     sizes = sizes + side_sums(side, np.abs(product))
             size = np.asarray(sizes)
-            ratio = np.abs(sums) / np.where(size > 0.0, size, 1.0)
+            some = size > FAINT * size.max(initial=0.0)
+            ratio = np.where(some, np.abs(sums), 0.0) / np.where(some, size, 1.0)
             found[i] = max(found[i], float(np.max(ratio)))
     return found
 

@@ -7,7 +7,7 @@ whose scales are spread over several orders of magnitude, and at random inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,6 +20,9 @@ from obstruction.conservation.sides import Side
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 """Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, for each s in turn."""
+
+SMALL: Final = (-10.0, -5.0)
+"""Blocks that shall be small are multiplied by powers of two between these exponents."""
 
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
@@ -60,6 +63,7 @@ class Prober:
     def __init__(self, live: LiveModel, *, seed: int) -> None:
         self._live, self._seed = live, seed
         self._pool = np.random.default_rng([seed, 0]).standard_normal(_POOL)
+        self._small: tuple[tuple[str, NDArray[np.bool_]], ...] = ()
         self._integers = True
         self._near = False
         outputs = live.outputs(live.parameters, live.inputs, seed=0)
@@ -79,14 +83,31 @@ class Prober:
         drawn = self._live.inputs if inputs else self._inputs(np.random.default_rng(self._seed))
         return Probe(self._live.parameters, tuple(drawn), self._seed, self._seed)
 
-    def probe(self, number: int) -> Probe:
-        """Return the probe with a given number, counted from 0."""
+    def shrink(self, blocks: Iterable[tuple[str, NDArray[np.bool_]]]) -> None:
+        """Choose blocks of parameters that are small at the probes for which this is wanted.
+
+        Parameters
+        ----------
+        blocks : iterable of (str, ndarray of bool)
+            Names of parameters, and masks that broadcast to their shapes.
+        """
+        self._small = tuple(blocks)
+
+    def probe(self, number: int, *, small: bool = False) -> Probe:
+        """Return the probe with a given number, counted from 0.
+
+        If `small`, the blocks given to `shrink` are so small that the variance before a
+        normalisation is near its ``eps``, which then has an influence.
+        """
         generator = np.random.default_rng([self._seed, 1, number])
         spread = SPREADS[number % len(SPREADS)]
         values = {
             name: self._values(name, value, spread, generator)
             for name, value in self._live.parameters.items()
         }
+        for name, mask in self._small if small else ():
+            factor = 2.0 ** generator.uniform(*SMALL)
+            values[name] = np.where(mask, factor * values[name], values[name])
         seed = int(generator.integers(1 << 31))
         return Probe(values, self._inputs(generator), seed, seed)
 
@@ -188,17 +209,19 @@ class Signatures:
         return np.stack(self.sums[side]), np.stack(self.sizes[side])
 
 
-def signatures(prober: Prober, sides: Iterable[Side], *, probes: int) -> Signatures:
-    """Return the signatures of sides at a number of probes."""
-    found = Signatures(probes=probes)
+def signatures(
+    prober: Prober, sides: Iterable[Side], *, probes: Sequence[int], small: bool = False
+) -> Signatures:
+    """Return the signatures of sides at probes with given numbers, see `Prober.probe`."""
+    found = Signatures(probes=len(probes))
     by_tensor: dict[str, list[Side]] = {}
     for side in sides:
         by_tensor.setdefault(side.tensor, []).append(side)
         found.sums[side], found.sizes[side] = [], []
     live = prober.live
     refuted: set[tuple[str, int]] = set()
-    for number in range(probes):
-        probe = prober.probe(number)
+    for number in probes:
+        probe = prober.probe(number, small=small)
         gradients = live.gradients(
             probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
         )
