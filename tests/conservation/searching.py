@@ -58,9 +58,14 @@ def forms(laws: Any, kind: str, at: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def drifts(laws: Any, start: dict[str, np.ndarray], end: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the change of every conserved number, relative to the size of its law's terms."""
-    parts = [
-        np.abs(law.values(end) - law.values(start)) / max(law.scale(start).max(), 1e-300)
-        for law in laws
+    """Return the change of every conserved number, relative to the size of its law's terms.
+
+    Terms that start at zero, as biases do, are measured by the largest of all laws.
+    """
+    sizes = [law.scale(start).max() for law in laws]
+    parts = [np.abs(law.values(end) - law.values(start)) for law in laws]
+    relative = [
+        part / (size if size > 1e-6 * max(sizes) else max(sizes))
+        for part, size in zip(parts, sizes, strict=True)
     ]
-    return np.concatenate([np.zeros(0), *parts])
+    return np.concatenate([np.zeros(0), *relative])
