@@ -37,7 +37,8 @@ def find_balances(
         same width only.
     """
     useful = [side for side in sides if _flows(evaluation, side)]
-    found = _aligned(evaluation, useful)
+    found = _aligned(evaluation, [side for side in useful if len(side.axes) > 1])
+    found += _aligned(evaluation, [s for s in _rest(useful, found) if len(s.axes) == 1])
     apart = set(normalised)
     useful = [side for side in useful if (side.tensor, side.axes) not in apart]
     found += _in_blocks(evaluation, _rest(useful, found))
@@ -53,8 +54,16 @@ def _flows(evaluation: Evaluation, side: Side) -> bool:
 
 
 def _rest(sides: Iterable[Side], found: Iterable[Candidate]) -> list[Side]:
-    explained = {(s.tensor, s.axes) for one in found for s, _ in one.parts}
-    return [side for side in sides if (side.tensor, side.axes) not in explained]
+    """Return the sides that are in no candidate, and do not follow from finer ones."""
+    explained: dict[str, list[set[int]]] = {}
+    for one in found:
+        for side, _ in one.parts:
+            explained.setdefault(side.tensor, []).append(set(side.axes))
+    return [
+        side
+        for side in sides
+        if not any(axes >= set(side.axes) for axes in explained.get(side.tensor, ()))
+    ]
 
 
 def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
@@ -139,7 +148,7 @@ def _convincing(evaluation: Evaluation, candidates: Iterable[Candidate]) -> list
     found = []
     for candidate in candidates:
         evidence = evaluation.evidence(candidate)
-        if evidence.convincing:
+        if evidence.convincing and not candidate.trivial:
             found.append(_seen(candidate, evidence.seen))
     return found
 

@@ -24,6 +24,11 @@ SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""
 
+SHIFTED: Final = 1e-9
+"""Gradients add up to zero if their sum is below this share of the sum of absolute values."""
+
+_SATURATED: Final = 1e-6
+
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
 
@@ -189,9 +194,11 @@ class Signatures:
         Whether the gradient of a parameter was anything but zero at some probe.
     connected : dict of str to bool
         Whether the outputs depend on a parameter at all, in the framework's graph.
-    unshifted : dict of (str, int) to float
-        For axes of parameters along which gradients add up to zero at all probes, the largest sum
-        relative to the sum of absolute values.
+    shifts : dict of (str, int) to list of (float, float)
+        For axes of parameters along which gradients may add up to zero, the largest sum of
+        absolute values at every probe, and the largest sum relative to it.
+    refuted : set of (str, int)
+        The axes along which gradients do not add up to zero.
     probes : int
         The number of probes.
     """
@@ -201,8 +208,23 @@ class Signatures:
     gradients: dict[str, list[FloatArray]] = field(default_factory=dict)
     reached: dict[str, bool] = field(default_factory=dict)
     connected: dict[str, bool] = field(default_factory=dict)
-    unshifted: dict[tuple[str, int], float] = field(default_factory=dict)
+    shifts: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=dict)
+    refuted: set[tuple[str, int]] = field(default_factory=set)
     probes: int = 0
+
+    @property
+    def unshifted(self) -> dict[tuple[str, int], float]:
+        """The axes along which gradients add up to zero, with the largest relative sum.
+
+        Probes at which hardly anything flows, as when a softmax is saturated, are left out.
+        """
+        found = {}
+        for key, parts in self.shifts.items():
+            most = max(size for size, _ in parts)
+            worst = max(ratio for size, ratio in parts if size > _SATURATED * most)
+            if worst <= SHIFTED:
+                found[key] = worst
+        return found
 
     def stacked(self, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return the sums and sizes of a side, shape ``(probes, width)``."""
@@ -219,7 +241,6 @@ def signatures(
         by_tensor.setdefault(side.tensor, []).append(side)
         found.sums[side], found.sizes[side] = [], []
     live = prober.live
-    refuted: set[tuple[str, int]] = set()
     for number in probes:
         probe = prober.probe(number, small=small)
         gradients = live.gradients(
@@ -232,7 +253,7 @@ def signatures(
             found.reached[name] = found.reached.get(name, False) or bool(gradient.any())
             if value.ndim <= 1:
                 found.gradients.setdefault(name, []).append(gradient)
-            _add_shifts(found, refuted, name, gradient)
+            _add_shifts(found, name, gradient)
             product = value * gradient
             for side in by_tensor.get(name, ()):
                 found.sums[side].append(side.sums(product))
@@ -242,24 +263,18 @@ def signatures(
     return found
 
 
-SHIFTED: Final = 1e-9
-"""Gradients add up to zero if their sum is below this share of the sum of absolute values."""
-
-
-def _add_shifts(
-    found: Signatures, refuted: set[tuple[str, int]], name: str, gradient: FloatArray
-) -> None:
+def _add_shifts(found: Signatures, name: str, gradient: FloatArray) -> None:
     for axis in range(gradient.ndim):
         key = name, axis
-        if gradient.shape[axis] < 2 or key in refuted:
+        if gradient.shape[axis] < 2 or key in found.refuted:
             continue
         total, size = np.abs(gradient.sum(axis=axis)), np.abs(gradient).sum(axis=axis)
         largest = float(size.max())
         if largest == 0.0:
             continue
-        ratio = float((total / np.maximum(size, 1e-9 * largest)).max())
-        if ratio > SHIFTED:
-            refuted.add(key)
-            found.unshifted.pop(key, None)
-        else:
-            found.unshifted[key] = max(ratio, found.unshifted.get(key, 0.0))
+        ratio = float((total / np.maximum(size, 1e-6 * largest)).max())
+        found.shifts.setdefault(key, []).append((largest, ratio))
+        most = max(size for size, _ in found.shifts[key])
+        if ratio > SHIFTED and largest > _SATURATED * most:
+            found.refuted.add(key)
+            del found.shifts[key]

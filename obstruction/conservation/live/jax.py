@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import jax
@@ -45,6 +46,8 @@ class JaxModel:
         functions in an Equinox module, are kept as they are.
     inputs : array, tuple or dict
         Example inputs.
+    keyed : bool
+        Whether `apply` takes a random key, which depends on the seed of a run, after `params`.
 
     Raises
     ------
@@ -54,8 +57,10 @@ class JaxModel:
 
     framework = "JAX"
 
-    def __init__(self, apply: Callable[..., Any], params: Any, inputs: Any) -> None:
-        self._apply = apply
+    def __init__(
+        self, apply: Callable[..., Any], params: Any, inputs: Any, *, keyed: bool = False
+    ) -> None:
+        self._apply, self._keyed = apply, keyed
         self._params = ParameterTree(params)
         if not self._params.names:
             raise ValueError("params: holds no array of floats, so that nothing can be trained")
@@ -68,6 +73,7 @@ class JaxModel:
         }
         self.fixed: tuple[str, ...] = ()
         self.output_axes = self._params.output_axes
+        self.groups: dict[str, int] = {}
         try:
             self._program = Program(self._run, self._params.arrays, leaves)
         except Exception as error:
@@ -94,11 +100,10 @@ class JaxModel:
     def _run(self, values: list[Any], leaves: list[Any], seed: Any) -> Any:
         inputs = self._rebuild(leaves)
         keys, replaced = flatten(inputs, is_key)
-        params = self._params.filled(values, seed)
-        output = called(
-            lambda *args, **options: self._apply(params, *args, **options),
-            replaced([mixed(key, seed) for key in keys]),
-        )
+        first = [self._params.filled(values, seed)]
+        if self._keyed:
+            first.append(jax.random.PRNGKey(seed))
+        output = called(partial(self._apply, *first), replaced([mixed(key, seed) for key in keys]))
         return output[0] if self._returns_state(output) else output
 
     def _returns_state(self, output: Any) -> bool:
