@@ -15,7 +15,7 @@ from kind import torch, without_eps
 from kinds import KINDS
 from searching import blocks, counts, forms, found, parameters
 
-LARGE = 50
+LARGE = 45
 """With more parameters than this, linear algebra takes more than a moment."""
 
 

@@ -25,6 +25,7 @@ def cases(*designs):
 
 DEEP = cases(
     (1, "none", "dense"),
+    (1, "batch", "dense"),
     (6, "none", "dense"),
     (2, "none", "convolution"),
     (6, "batch", "dense"),
@@ -35,13 +36,20 @@ DEEP = cases(
     (6, "batch behind", "convolution"),
     (2, "layer behind", "convolution"),
 )
-QUICK = cases((2, "none", "dense"), (1, "batch", "dense"))
-SLOW = [pytest.param(*one.values, id=one.id, marks=pytest.mark.slow) for one in DEEP]
+QUICK = cases((2, "none", "dense"))
 LISTED = [pytest.param(kind, id=kind.name) for kind in SPECIAL]
-BY_ALGEBRA = cases(*((1, norm, "dense") for norm in ("none", "batch", "layer")))
+ONE_LAYER = cases(*((1, norm, "dense") for norm in ("none", "batch", "layer")))
 
 
-@pytest.mark.parametrize("kind", [one for one in LISTED + BY_ALGEBRA if one.values[0].complete])
+def slow(listed):
+    return [pytest.param(*one.values, id=one.id, marks=pytest.mark.slow) for one in listed]
+
+
+def complete(listed):
+    return [one for one in listed if one.values[0].complete]
+
+
+@pytest.mark.parametrize("kind", complete(LISTED) + slow(complete(ONE_LAYER)))
 def test_laws_by_hand_are_all_there_are(kind):
     """Linear algebra on gradients at all scales finds as many laws as were derived."""
     wide = kind not in SPECIAL
@@ -49,7 +57,7 @@ def test_laws_by_hand_are_all_there_are(kind):
     assert found == (kind.linear, kind.diagonal)
 
 
-@pytest.mark.parametrize("kind", LISTED + QUICK + SLOW)
+@pytest.mark.parametrize("kind", LISTED + QUICK + slow(DEEP))
 def test_the_search_claims_nothing_else(kind):
     laws = found(kind)
     expected = {name: n for name, n in kind.expected.items() if name not in kind.convention}
