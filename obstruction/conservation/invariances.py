@@ -144,6 +144,32 @@ def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> lis
     return found
 
 
+def streams(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> list[Candidate]:
+    """Return the blocks of everything that writes a residual stream which is normalised.
+
+    The writers of a stream are the sides of its width that no balance explains: what reads the
+    stream stands behind the gains of a normalisation, and keeps a balance with them.
+    """
+    by_width: dict[int, list[Side]] = {}
+    for side in sides:
+        if len(side.axes) == 1 and side.width > 1:
+            by_width.setdefault(side.width, []).append(side)
+    candidates = []
+    for width, together in by_width.items():
+        tensors = [side.tensor for side in together]
+        if len(tensors) < 2 or len(set(tensors)) < len(tensors):
+            continue
+        index = np.zeros(width, dtype=np.int64)
+        whole = Candidate(tuple((side.relabelled(index, 1), 1) for side in together))
+        sums, sizes = evaluation.total(whole)
+        if (np.abs(sums) <= _CLOSE * sizes).any():
+            candidates.append(whole)
+    if not candidates:
+        return []
+    shares = [_shares(prober, candidates, number) for number in _PROBES]
+    return [one for one in candidates if all(_conserved(*share[id(one)]) for share in shares)]
+
+
 def _blocks_of(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Iterator[Candidate]:
     """Yield contiguous blocks of slices whose sums may vanish, with biases and without."""
     vectors = [
