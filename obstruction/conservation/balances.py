@@ -141,6 +141,16 @@ def _paired(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
         if one.width % 2 == 0 and one.width > 2 and len(one.parts[0][0].shape) in (2, 3)
         for index in blocks(one.width, one.width // 2).values()
     ]
+    widths = {one.width for one in halves}
+    grouped = [  # several heads of queries for one of keys
+        one.relabelled(index, width)
+        for one in halves
+        for width in widths
+        if 1 < width < one.width and one.width % width == 0
+        for index in blocks(one.width, width).values()
+    ]
+    if len(grouped) <= _MOST_GROUPED:
+        halves += grouped
     return _convincing(evaluation, matched(evaluation, halves))
 
 
@@ -171,6 +181,9 @@ def _bundles(sides: Iterable[Side]) -> Iterable[Candidate]:
             if len(vectors) > 1:
                 yield Candidate(tuple(vectors))
 
+
+_MOST_GROUPED: Final = 5_000
+"""Pairs of channels are sought in groups of heads if there are at most so many ways."""
 
 _WINDOW: Final = 6
 """At most so many readers, one after the other in the model, are added up."""
