@@ -92,6 +92,10 @@ class PlainModel:
         except Exception:  # some modules hold tensors that cannot be copied; then it is widened
             warnings.warn("the module cannot be copied and is changed", stacklevel=2)
         self.module = module.double()
+        for part in module.modules():  # tensors that are neither parameters nor buffers
+            for name, value in vars(part).items():
+                if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+                    vars(part)[name] = _widened(value)
         self._parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         for p in module.parameters():
             if p.is_complex():
@@ -101,11 +105,15 @@ class PlainModel:
         self._inputs = _widened(inputs)
 
     def inputs(self, seed: int) -> Any:
-        """Return inputs whose floating-point numbers are changed at random by some 30 percent."""
+        """Return inputs whose floating-point numbers are changed at random by some 30 percent.
+
+        Whole numbers are kept, as they may be categories, masks or counts.
+        """
         generator = torch.Generator().manual_seed(seed)
 
         def changed(x: torch.Tensor) -> torch.Tensor:
-            return x * (1 + 0.3 * torch.randn(x.shape, generator=generator, dtype=x.dtype))
+            factors = 1 + 0.3 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+            return torch.where(x == x.round(), x, x * factors)
 
         return _inputs_mapped(self._inputs, changed)
 

@@ -160,7 +160,7 @@ def _mamba() -> Built:
     return Mamba(MambaConfig(d_model=32, n_layers=2)), (torch.randn(2, 8, 32),)
 
 
-_AUDIO: dict[str, str] = {"package": "torchaudio", "version": "2.11.0"}
+_AUDIO: dict[str, str] = {"package": "torchaudio", "version": "2.11.1"}
 
 
 @ZOO.add("torchaudio/conv_tasnet", "reduced: 32 filters, 2 blocks", **_AUDIO)

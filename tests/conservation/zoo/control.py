@@ -131,7 +131,7 @@ def _tqc() -> Built:
 
 @ZOO.add("torchrl/dueling_mlp_dqn", "as shipped, 4 observations", package="torchrl", version="0.14.1")
 def _dueling() -> Built:
-    from torchrl.modules import DuelingMlpDQNet
+    from torchrl.modules.models import DuelingMlpDQNet
 
     model = DuelingMlpDQNet(2, mlp_kwargs_feature={"in_features": 4})
     states = _states(4)
@@ -143,7 +143,16 @@ def _dueling() -> Built:
 def _decision_transformer() -> Built:
     from torchrl.modules import DTActor
 
-    options = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": 128, "n_positions": 64}
+    options = {
+        "n_embd": 64,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_inner": 128,
+        "n_positions": 64,
+        "activation": "relu",
+        "resid_pdrop": 0.1,
+        "attn_pdrop": 0.1,
+    }
     model = DTActor(state_dim=4, action_dim=2, transformer_config=options)
     return model, (torch.randn(2, 6, 4), torch.randn(2, 6, 2), torch.randn(2, 6, 1))
 

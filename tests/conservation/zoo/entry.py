@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,27 +45,39 @@ class Entry:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
-            _declare_operators()
+            _without_operators()
             model, inputs = self.factory()
         return model.train(), inputs
 
 
-def _declare_operators() -> None:
-    """Let torchvision be imported where its compiled operators fit another build of PyTorch.
+def _without_operators() -> None:
+    """Let torchvision and torchaudio be imported where their compiled parts do not load.
 
-    None of the models of the zoo uses these operators.
+    Those need the very build of PyTorch that they were compiled for; no model of the zoo uses them.
     """
     if _OPERATORS:
         return
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    _OPERATORS.append(library)
     try:
         import torchvision  # noqa: F401
     except ImportError:
-        return
+        pass
     except RuntimeError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _OPERATORS.append(library)
+    try:
+        import torchaudio  # noqa: F401
+    except ImportError:
+        pass
+    except OSError:
+        extension = types.ModuleType("torchaudio._extension")
+        extension.__dict__.update(
+            _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+            _IS_ALIGN_AVAILABLE=False,
+            fail_if_no_align=lambda function: function,
+        )
+        sys.modules["torchaudio._extension"] = extension
 
 
 class Zoo(dict[str, Entry]):

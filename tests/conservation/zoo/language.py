@@ -147,6 +147,7 @@ _IMAGES: dict[str, Any] = {
     "num_attention_heads": 4,
     "intermediate_size": 128,
 }
+_SEGFORMER = {"depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 3, 4]}
 _VISION: dict[str, tuple[str, str, dict[str, Any]]] = {
     "vit": ("ViTForImageClassification", "ViTConfig", _IMAGES),
     "dinov2": ("Dinov2ForImageClassification", "Dinov2Config", _IMAGES),
@@ -159,7 +160,7 @@ _VISION: dict[str, tuple[str, str, dict[str, Any]]] = {
     "segformer": (
         "SegformerForSemanticSegmentation",
         "SegformerConfig",
-        {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 1, 1], "decoder_hidden_size": 32},
+        {"hidden_sizes": [16, 32, 48, 64], "decoder_hidden_size": 32, **_SEGFORMER},
     ),
 }
 

@@ -104,7 +104,14 @@ def _tab_transformer() -> Built:
     from tab_transformer_pytorch import TabTransformer
 
     model = TabTransformer(
-        categories=(5, 3, 4), num_continuous=6, dim=32, dim_out=1, depth=2, heads=4, dim_head=8
+        categories=(5, 3, 4),
+        num_continuous=6,
+        dim=32,
+        dim_out=1,
+        depth=2,
+        heads=4,
+        dim_head=8,
+        mlp_act=nn.ReLU(),
     )
     return model, (torch.randint(0, 3, (4, 3)), *_rows(6))
 
