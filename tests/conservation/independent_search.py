@@ -21,8 +21,14 @@ from torch import nn
 
 EXACT = 1e-8
 ROUNDING = 1e-9
+UNSTABLE = 1e-5
+"""Points where rounding errors may change the outputs by more are not asked."""
+
 MOST_SLICES = 32
 MOST_QUERIES = 16  # that share a key
+WIDEST_HEAD = 256
+PATIENCE = 60
+"""How many refuted laws of pairs are halved, so that their true pairs are found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +73,21 @@ class _Candidate:
         return frozenset((n, i, k if sign > 0 else -k) for n, i, k in found)
 
 
+class _Point:
+    """Weights, inputs, outputs, and how much rounding errors of the weights change the outputs."""
+
+    def __init__(self, model: PlainModel, values: Values, seed: int) -> None:
+        self.values, self.inputs = values, model.inputs(seed)
+        self.outputs = model.outputs(values, self.inputs)
+        generator = torch.Generator().manual_seed(seed)
+        rounded = {}
+        for name, w in values.items():
+            errors = torch.randn(w.shape, generator=generator, dtype=torch.float64)
+            rounded[name] = w * (1 + 2.0**-51 * errors)
+        change = _change(self.outputs, model.outputs(rounded, self.inputs))
+        self.tolerance = max(ROUNDING, 100 * change)
+
+
 class _Search:
     def __init__(self, model: PlainModel, probes: int, seed: int) -> None:
         self.model, self.seed = model, seed
@@ -75,15 +96,15 @@ class _Search:
         self.spent: set[str] = set()
         self.known: set[frozenset[tuple[str, int, int]]] = set()
         self.found: list[Balance] = []
-        self.points = [(model.actual, model.inputs(seed))]
+        self.patience = PATIENCE
+        self.points = [_Point(model, model.actual, seed)]
         for k, scale in enumerate((1.0, 8.0, 64.0, 0.25)):
             for attempt in range(4):
                 at = seed + 77 + 10 * k + attempt
-                values = random_values(model, scale * 0.25**attempt, at)
-                if all(bool(y.isfinite().all()) for y in model.outputs(values, model.inputs(at))):
-                    self.points.append((values, model.inputs(at)))
+                point = _Point(model, random_values(model, scale * 0.25**attempt, at), at)
+                if point.tolerance <= UNSTABLE:
+                    self.points.append(point)
                     break
-        self.outputs = [model.outputs(*point) for point in self.points]
 
     def by_width(self) -> dict[int, list[Side]]:
         sides: dict[int, list[Side]] = {}
@@ -108,12 +129,13 @@ class _Search:
         good = []
         for c in candidates:
             law = self._law(c)
-            trivial = not any(p.any() for p in self._powers([law], [0], self.points[0][0]).values())
+            powers = self._powers([law], [0], self.points[0].values)
+            trivial = not any(p.any() for p in powers.values())
             good.append(not trivial and c.key(0) not in self.known)
             laws.append(law)
-        for k, (values, inputs) in enumerate(self.points):
+        for point in self.points:
             rest = [i for i in range(len(laws)) if good[i]]
-            for i in self._refuted(rest, laws, values, inputs, self.outputs[k]):
+            for i in self._refuted(rest, laws, point):
                 good[i] = False
         for law, c, ok in zip(laws, candidates, good, strict=True):
             if ok:
@@ -141,28 +163,20 @@ class _Search:
                 powers[tensor] = powers.get(tensor, np.zeros(shape, np.int64)) + k * draw[labels]
         return powers
 
-    def _refuted(
-        self,
-        which: list[int],
-        laws: list[Balance],
-        values: Values,
-        inputs: Any,
-        before: list[torch.Tensor],
-    ) -> list[int]:
+    def _refuted(self, which: list[int], laws: list[Balance], point: _Point) -> list[int]:
         """Return the laws that change the outputs, by halving the set until it does not."""
         if not which:
             return []
-        scaled = dict(values)
-        for n, power in self._powers(laws, which, values).items():
-            scaled[n] = values[n] * torch.from_numpy(np.ldexp(1.0, power))
-        after = self.model.outputs(scaled, inputs)
-        if len(after) == len(before) and all(map(_agree, before, after)):
+        scaled = dict(point.values)
+        for n, power in self._powers(laws, which, point.values).items():
+            scaled[n] = point.values[n] * torch.from_numpy(np.ldexp(1.0, power))
+        after = self.model.outputs(scaled, point.inputs)
+        if _change(point.outputs, after) <= point.tolerance:
             return []
         if len(which) == 1:
             return which
         half = len(which) // 2
-        parts = (which[:half], which[half:])
-        return [i for part in parts for i in self._refuted(part, laws, values, inputs, before)]
+        return [i for p in (which[:half], which[half:]) for i in self._refuted(p, laws, point)]
 
     def solve(self, sides: list[Side], names: list[str]) -> None:
         """Admit the laws among sides; each spends the side that is its pivot."""
@@ -215,7 +229,7 @@ class _Search:
         for width in sorted(self.by_width(), reverse=True):
             for a in divisors(width):
                 d = width // a
-                if d % 2 or d < 4:
+                if d % 2 or not 4 <= d <= WIDEST_HEAD:
                     continue
                 for how, within in (
                     ("halves", np.tile(np.arange(d // 2), 2)),
@@ -252,8 +266,12 @@ class _Search:
             return
         sums = np.stack([s.sums[:, i] for s, i in atoms])
         sizes = np.stack([s.sizes[:, i] for s, i in atoms])
-        where = np.flatnonzero((sums != 0).mean(1) > 0.3)
-        unit = sums[where] / np.linalg.norm(sums[where], axis=1, keepdims=True)
+        lengths = np.linalg.norm(sums, axis=1)
+        alive = (np.abs(sums) > 1e-6 * sizes).mean(1) > 0.3
+        where = np.flatnonzero(alive & (lengths > 1e-4 * np.linalg.norm(sizes, axis=1)))
+        if len(where) < 2:
+            return
+        unit = sums[where] / lengths[where, None]
         by_sides: dict[tuple[str, str], list[tuple[int, int]]] = {}
         used: set[int] = set()
         for i, j in sorted(cKDTree(unit).query_pairs(1e-7)):
@@ -285,19 +303,28 @@ class _Search:
 
     def _admit_pairs(self, atoms: list[tuple[Side, int]], pairs: list[tuple[int, int]]) -> None:
         """Admit a law of pairs; a refuted one is halved, as some of its pairs may be true."""
-        if self.admit([self._pairs(atoms, pairs)])[0] or len(pairs) == 1:
+        if self.patience <= 0 or self.admit([self._pairs(atoms, pairs)])[0]:
+            return
+        self.patience -= 1
+        if len(pairs) == 1:
             return
         half = len(pairs) // 2
         self._admit_pairs(atoms, pairs[:half])
         self._admit_pairs(atoms, pairs[half:])
 
 
-def _agree(before: torch.Tensor, after: torch.Tensor) -> bool:
-    if before.shape != after.shape or not bool(after.isfinite().all()):
-        return False
-    if not before.numel():
-        return True
-    return float((before - after).abs().max()) <= ROUNDING * float(before.abs().max())
+def _change(before: list[torch.Tensor], after: list[torch.Tensor]) -> float:
+    """Return the largest change of an output, relative to its largest number."""
+    if len(before) != len(after):
+        return float("inf")
+    changes = [0.0]
+    for x, y in zip(before, after, strict=True):
+        if x.shape != y.shape or not bool((x.isfinite() & y.isfinite()).all()):
+            return float("inf")
+        if x.numel():
+            wrong, size = float((x - y).abs().max()), float(x.abs().max())
+            changes.append(wrong / size if size else float("inf") if wrong else 0.0)
+    return max(changes)
 
 
 def search(module: nn.Module, inputs: Any, *, seed: int = 0) -> list[Balance]:

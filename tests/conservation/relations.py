@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from slices import Floats, Indices, Side
+from slices import FAINT, Floats, Indices, Side
 
 EXACT = 1e-8
+RANK = 1e-8
 LARGEST = 12
 """The largest coefficient that is believed."""
 
@@ -39,12 +40,12 @@ def null_vectors(sides: list[Side]) -> list[tuple[Floats, int]]:
     live = largest > 0
     if live.sum() < m + 4:
         return []
-    rows = sums[live] / largest[live, None]
+    rows = sums[live] / np.maximum(largest[live], FAINT * largest.max())[:, None]
     lengths = np.linalg.norm(rows, axis=0)
     if (lengths == 0).any():
         return []
     _, values, basis = np.linalg.svd(np.linalg.qr(rows / lengths, mode="r"))
-    null = basis[values <= 1e-9 * values[0]] / lengths
+    null = basis[values <= RANK * values[0]] / lengths
     found = []
     for vector, pivot in _reduced(null / np.abs(null).max(1, keepdims=True, initial=1e-300)):
         whole = _integers(vector)
@@ -92,11 +93,11 @@ def spanned(basis: list[Side], made: list[Side]) -> list[Side]:
         return []
     b, d = _stacked(basis)[0], _stacked(made)[0]
     largest = np.abs(b).max(1)
-    weight = np.where(largest > 0, 1 / np.where(largest > 0, largest, 1), 0)[:, None]
+    weight = (1 / np.maximum(largest, FAINT * largest.max()))[:, None]
     b, d = b * weight, d * weight
     b = b / np.maximum(np.linalg.norm(b, axis=0), 1e-300)
     u, values, _ = np.linalg.svd(b, full_matrices=False)
-    u = u[:, values > 1e-9 * values[0]]
+    u = u[:, values > RANK * values[0]]
     rest = np.linalg.norm(d - u @ (u.T @ d), axis=0)
     lengths = np.linalg.norm(d, axis=0)
     kept: list[Side] = []

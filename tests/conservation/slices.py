@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from plain_model import PlainModel
+from scipy.sparse import csr_matrix
 from torch import nn
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -17,6 +18,8 @@ Indices: TypeAlias = NDArray[np.int64]
 
 SCALES = (1.0, 1.0, 0.25, 4.0, 16.0, 2.0, 1.0, 64.0, 0.5, 1.0, 8.0, 0.25)
 NOISE = 1e-11
+FAINT = 1e-4
+"""Smaller numbers than this, relative to the largest of the same side, are not measured better."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ class Side:
 
     def mapped(self, what: str, new: Indices, width: int) -> Side:
         """Return the side with index ``new[i]`` in place of ``i``; -1 leaves ``i`` out."""
-        kept = new >= 0
-        both = np.concatenate([self.sums, self.sizes])[:, kept]
-        made = np.stack([np.bincount(new[kept], v, width) for v in both])
+        kept = np.flatnonzero(new >= 0)
+        place = csr_matrix((np.ones(len(kept)), (kept, new[kept])), (self.width, width))
+        made = np.concatenate([self.sums, self.sizes]) @ place
         table = np.append(new, -1)  # so that -1 stays -1
         parts = tuple((name, table[old]) for name, old in self.parts)
         return Side(f"{self.name}{what}", parts, made[: len(self.sums)], made[len(self.sums) :])
@@ -133,7 +136,8 @@ def cut(model: PlainModel) -> dict[str, Slices]:
     for path, part in model.module.named_modules():
         if isinstance(getattr(part, "groups", None), int):
             groups[f"{path}.weight" if path else "weight"] = part.groups
-    ways = (_ways(n, tuple(w.shape), groups.get(n, 1)) for n, w in model.actual.items())
+    tensors = {n: w for n, w in model.actual.items() if w.numel()}
+    ways = (_ways(n, tuple(w.shape), groups.get(n, 1)) for n, w in tensors.items())
     return {s.name: s for way in ways for s in way}
 
 
@@ -179,7 +183,8 @@ def _without_noise(sides: list[Side]) -> list[Side]:
         floor = np.maximum(NOISE * s.sizes, (1e-13 * owner[owner_of(s.name)])[:, None] + 1e-17)
         sums = np.where(np.abs(s.sums) <= floor, 0.0, s.sums)
         if (sums != 0).any(1).mean() > 0.3:
-            kept.append(Side(s.name, s.parts, sums, s.sizes))
+            # where a softmax saturates, tiny gradients are differences of large numbers
+            kept.append(Side(s.name, s.parts, sums, np.maximum(s.sizes, FAINT * s.sizes.max())))
     return kept
 
 

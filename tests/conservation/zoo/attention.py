@@ -107,7 +107,12 @@ def _open_clip() -> Built:
     return CLIP(32, vision, text), (*images(32), tokens(96))
 
 
-@ZOO.add("perceiver/perceiver", "32 latents of 64, depth 2", package="perceiver-pytorch", version="0.11.0")
+@ZOO.add(
+    "perceiver/perceiver",
+    "32 latents of 64, depth 2",
+    package="perceiver-pytorch",
+    version="0.11.0",
+)
 def _perceiver() -> Built:
     from perceiver_pytorch import Perceiver
 
@@ -128,7 +133,9 @@ def _perceiver() -> Built:
     return model, (torch.randn(2, 16, 16, 3),)
 
 
-@ZOO.add("performer/lm", "64 wide, 2 layers, 32 features", package="performer-pytorch", version="1.1.4")
+@ZOO.add(
+    "performer/lm", "64 wide, 2 layers, 32 features", package="performer-pytorch", version="1.1.4"
+)
 def _performer() -> Built:
     from performer_pytorch import PerformerLM
 
@@ -171,7 +178,9 @@ def _tasnet() -> Built:
     return model, (torch.randn(2, 1, 400),)
 
 
-@ZOO.add("torchaudio/wav2letter", "real widths (2,000), 40 classes, 20 frames of features", **_AUDIO)
+@ZOO.add(
+    "torchaudio/wav2letter", "real widths (2,000), 40 classes, 20 frames of features", **_AUDIO
+)
 def _wav2letter() -> Built:
     from torchaudio.models import Wav2Letter
 

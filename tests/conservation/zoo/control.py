@@ -121,7 +121,9 @@ def _dqn() -> Built:
     return DQNPolicy(_spaces(4, 1)[0], spaces.Discrete(2), lambda _: 3e-4).q_net, _states(4)
 
 
-@ZOO.add("sb3_contrib/tqc_critic", "25 quantiles, 2 critics", package="sb3-contrib", version="2.9.2")
+@ZOO.add(
+    "sb3_contrib/tqc_critic", "25 quantiles, 2 critics", package="sb3-contrib", version="2.9.2"
+)
 def _tqc() -> Built:
     from sb3_contrib.tqc.policies import TQCPolicy
 
@@ -129,7 +131,9 @@ def _tqc() -> Built:
     return critic, (torch.randn(4, 3), torch.randn(4, 1))
 
 
-@ZOO.add("torchrl/dueling_mlp_dqn", "as shipped, 4 observations", package="torchrl", version="0.14.1")
+@ZOO.add(
+    "torchrl/dueling_mlp_dqn", "as shipped, 4 observations", package="torchrl", version="0.14.1"
+)
 def _dueling() -> Built:
     from torchrl.modules.models import DuelingMlpDQNet
 

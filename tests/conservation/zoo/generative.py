@@ -34,7 +34,12 @@ def _critic() -> Built:
     return model, images(32)
 
 
-@ZOO.add("ddpm/unet", "32 wide, 3 levels, 32 x 32", package="denoising-diffusion-pytorch", version="2.3.4")
+@ZOO.add(
+    "ddpm/unet",
+    "32 wide, 3 levels, 32 x 32",
+    package="denoising-diffusion-pytorch",
+    version="2.3.4",
+)
 def _ddpm() -> Built:
     from denoising_diffusion_pytorch import Unet
 
@@ -78,7 +83,9 @@ def _dit() -> Built:
     return model, inputs
 
 
-@ZOO.add("diffusers/autoencoder_kl", "32 to 64 wide, 32 x 32", package="diffusers", version="0.42.1")
+@ZOO.add(
+    "diffusers/autoencoder_kl", "32 to 64 wide, 32 x 32", package="diffusers", version="0.42.1"
+)
 def _vae() -> Built:
     from diffusers import AutoencoderKL
 

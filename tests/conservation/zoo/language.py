@@ -125,6 +125,7 @@ def _configured(model: str, config: str, options: dict[str, Any]) -> Any:
 
     made = getattr(transformers, config)(**options)
     made.use_cache = False
+    made._experts_implementation = "eager"  # products of groups of matrices know no float64
     return getattr(transformers, model)(made)
 
 

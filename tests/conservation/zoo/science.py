@@ -51,7 +51,9 @@ def _deeponet() -> Built:
     return model, ((torch.randn(4, 20), torch.rand(6, 2)),)
 
 
-@ZOO.add("neuraloperator/fno", "32 wide, 8 modes, 2 layers", package="neuraloperator", version="2.0.0")
+@ZOO.add(
+    "neuraloperator/fno", "32 wide, 8 modes, 2 layers", package="neuraloperator", version="2.0.0"
+)
 def _fno() -> Built:
     from neuralop.models import FNO
 
@@ -125,7 +127,9 @@ def _eegnet() -> Built:
     return EEGNet(n_chans=22, n_outputs=4, n_times=256), (torch.randn(2, 22, 256),)
 
 
-@ZOO.add("braindecode/shallow", "22 electrodes, 256 samples", package="braindecode", version="1.8.1")
+@ZOO.add(
+    "braindecode/shallow", "22 electrodes, 256 samples", package="braindecode", version="1.8.1"
+)
 def _shallow() -> Built:
     from braindecode.models import ShallowFBCSPNet
 

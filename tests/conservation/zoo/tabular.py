@@ -86,7 +86,9 @@ def _tabm() -> Built:
     return TabM.make(n_num_features=10, d_out=1, n_blocks=2, d_block=128, k=32), _rows()
 
 
-@ZOO.add("tabnet/tabnet", "as shipped: 8 + 8 wide, 3 steps", package="pytorch-tabnet", version="4.1.0")
+@ZOO.add(
+    "tabnet/tabnet", "as shipped: 8 + 8 wide, 3 steps", package="pytorch-tabnet", version="4.1.0"
+)
 def _tabnet() -> Built:
     from pytorch_tabnet.tab_network import TabNet
 
@@ -116,7 +118,9 @@ def _tab_transformer() -> Built:
     return model, (torch.randint(0, 3, (4, 3)), *_rows(6))
 
 
-@ZOO.add("torchtuples/mlp_vanilla", "2 layers of 32, BatchNorm", package="torchtuples", version="0.2.2")
+@ZOO.add(
+    "torchtuples/mlp_vanilla", "2 layers of 32, BatchNorm", package="torchtuples", version="0.2.2"
+)
 def _vanilla() -> Built:
     from torchtuples.practical import MLPVanilla
 
@@ -160,7 +164,10 @@ for _name, _wide, _options in (
     ("FiBiNET", True, {}),
 ):
     ZOO.add(
-        f"deepctr/{_name.lower()}", "as shipped, 7 features", package="deepctr-torch", version="0.3.0"
+        f"deepctr/{_name.lower()}",
+        "as shipped, 7 features",
+        package="deepctr-torch",
+        version="0.3.0",
     )(lambda name=_name, wide=_wide, options=_options: _clicks(name, wide=wide, **options))
 
 
