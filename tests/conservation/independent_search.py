@@ -1,7 +1,7 @@
 """An independent, plain search for balances by gradients: an oracle for the tests.
 
-It shares no code with `obstruction.conservation`. For random weights w it sums w * dL/dw over slices
-of every tensor. Integer null vectors of these sums, taken for all indices at once, are candidates.
+It shares no code with `obstruction.conservation`. For random weights w it sums w * dL/dw over
+slices of every tensor. Integer null vectors of these sums, for all indices at once, are candidates.
 Each is then held against the outputs: writers are multiplied and readers divided by powers of two.
 """
 

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from plain_model import PlainModel
 from scipy.sparse import csr_matrix
-from torch import nn
 
 Floats: TypeAlias = NDArray[np.float64]
 Indices: TypeAlias = NDArray[np.int64]

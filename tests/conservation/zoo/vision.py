@@ -1,4 +1,4 @@
-"""Image and video models of torchvision, all at their real widths unless the note says otherwise."""
+"""Image and video models of torchvision, at their real widths unless the note says otherwise."""
 
 from __future__ import annotations
 
