@@ -114,14 +114,22 @@ class _Search:
         return sides
 
     def owners(self) -> list[Side]:
-        """Return all sides, and the rows of a module together with its bias as one side."""
-        rows: dict[tuple[str, int], list[Side]] = {}
+        """Return all sides, and slices of a module together with its biases as one side.
+
+        The slices are rows, or columns where a module keeps its outputs along the second axis.
+        """
+        found = [s for s in self.sides if s.name not in self.spent]
+        owned: dict[tuple[str, int], list[Side]] = {}
         for s in self.sides:
-            if s.name.endswith("@0"):
-                rows.setdefault((owner_of(s.name), s.width), []).append(s)
-        several = {k: v for k, v in rows.items() if 2 <= len(v) <= 4}
-        alone = [s for s in self.sides if s.name not in self.spent]
-        return alone + [together(f"{owner}@rows", v) for (owner, _), v in several.items()]
+            owned.setdefault((owner_of(s.name), s.width), []).append(s)
+        for (owner, _), sides in owned.items():
+            flat = [s for s in sides if len(self.cuts[s.name].shape) == 1]
+            for axis in ("@0", "@1"):
+                thick = [s for s in sides if s not in flat and s.name.endswith(axis)]
+                both = [*(thick if axis == "@0" else thick[:1]), *flat]
+                if 2 <= len(both) <= 4 and (thick or axis == "@0"):
+                    found.append(together(f"{owner}{axis} with biases", both))
+        return found
 
     def admit(self, candidates: list[_Candidate]) -> list[bool]:
         """Add the candidates that are new and that the outputs do not refute; tell which."""

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 Floats: TypeAlias = NDArray[np.float64]
 Indices: TypeAlias = NDArray[np.int64]
 
-SCALES = (1.0, 1.0, 0.25, 4.0, 16.0, 2.0, 1.0, 64.0, 0.5, 1.0, 8.0, 0.25)
+SCALES = (1.0, 1.0, 0.25, 4.0, 16.0, 2.0, 1.0, 8.0, 0.5, 1.0, 12.0, 0.25)
 NOISE = 1e-11
 FAINT = 1e-4
 """Smaller numbers than this, relative to the largest of the same side, are not measured better."""
