@@ -178,15 +178,6 @@ def _tasnet() -> Built:
     return model, (torch.randn(2, 1, 400),)
 
 
-@ZOO.add(
-    "torchaudio/wav2letter", "real widths (2,000), 40 classes, 20 frames of features", **_AUDIO
-)
-def _wav2letter() -> Built:
-    from torchaudio.models import Wav2Letter
-
-    return Wav2Letter(40, "mfcc", 13), (torch.randn(2, 13, 48),)
-
-
 @ZOO.add("torchaudio/conformer", "64 wide, 2 layers", **_AUDIO)
 def _audio_conformer() -> Built:
     from torchaudio.models import Conformer

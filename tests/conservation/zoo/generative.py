@@ -138,13 +138,6 @@ def _unetr() -> Built:
     return model, images(32, channels=1, dimensions=3)
 
 
-@ZOO.add("monai/vnet", "volumes of 32, as shipped", **_MONAI)
-def _vnet() -> Built:
-    from monai.networks.nets import VNet
-
-    return VNet(out_channels=2), images(32, channels=1, dimensions=3)
-
-
 @ZOO.add("kornia/hardnet", "patches of 32", package="kornia", version="0.9.0")
 def _hardnet() -> Built:
     from kornia.feature import HardNet
