@@ -158,7 +158,10 @@ class _Search:
                 cut = self.cuts[name]
                 labels = cut.labels(tuple(self.model.actual[cut.tensor].shape))
                 terms.append((cut.tensor, np.append(new, -1)[labels], k))
-        return Balance(c.sides[0].width, {s.name: k for s, k in c.used()}, tuple(terms))
+        coefficients: dict[str, int] = {}
+        for s, k in c.used():
+            coefficients[s.name if s.name not in coefficients else f"{s.name} again"] = k
+        return Balance(c.sides[0].width, coefficients, tuple(terms))
 
     def _powers(self, laws: list[Balance], which: list[int], values: Values) -> dict[str, Indices]:
         """Return the power of two for each scalar, under random rescalings of all indices."""
@@ -275,7 +278,7 @@ class _Search:
         sums = np.stack([s.sums[:, i] for s, i in atoms])
         sizes = np.stack([s.sizes[:, i] for s, i in atoms])
         lengths = np.linalg.norm(sums, axis=1)
-        alive = (np.abs(sums) > 1e-6 * sizes).mean(1) > 0.3
+        alive = (np.abs(sums) > 1e-6 * sizes).mean(1) > 0.2
         where = np.flatnonzero(alive & (lengths > 1e-4 * np.linalg.norm(sizes, axis=1)))
         if len(where) < 2:
             return
@@ -306,7 +309,9 @@ class _Search:
             side = atoms[pairs[0][column]][0]
             new = np.full(side.width, -1)
             new[[atoms[pair[column]][1] for pair in pairs]] = np.arange(len(pairs))
-            sides.append(side.mapped(f"[{len(pairs)} of {side.width}]", new, len(pairs)))
+            first = int(np.flatnonzero(new >= 0)[0])
+            what = f"[{len(pairs)} of {side.width} from {first}]"
+            sides.append(side.mapped(what, new, len(pairs)))
         return _Candidate(sides, np.array([1.0, -1.0]))
 
     def _admit_pairs(self, atoms: list[tuple[Side, int]], pairs: list[tuple[int, int]]) -> None:

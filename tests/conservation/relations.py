@@ -84,10 +84,17 @@ def _integers(v: Floats) -> Floats | None:
     return None
 
 
+def _same(one: Side, other: Side) -> bool:
+    """Tell whether two sides sum the same scalars of a tensor."""
+    if one.name.partition("@")[0] != other.name.partition("@")[0]:
+        return False
+    return bool((np.abs(one.sums - other.sums) <= 1e-13 * (one.sizes + other.sizes)).all())
+
+
 def spanned(basis: list[Side], made: list[Side]) -> list[Side]:
     """Return those of the made sides whose sums are combinations of the basis.
 
-    Sides that repeat another one, by the very same sums, are left out.
+    Sides of the same scalars as another one are left out.
     """
     if not made or not basis or basis[0].sums.size < len(basis) + 4:
         return []
@@ -102,6 +109,6 @@ def spanned(basis: list[Side], made: list[Side]) -> list[Side]:
     lengths = np.linalg.norm(d, axis=0)
     kept: list[Side] = []
     for s, ok in zip(made, (rest <= 1e-8 * lengths) & (lengths > 0), strict=True):
-        if ok and not any(np.array_equal(s.sums, t.sums) for t in kept):
+        if ok and not any(_same(s, t) for t in (*basis, *kept)):
             kept.append(s)
     return kept

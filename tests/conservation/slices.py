@@ -17,6 +17,8 @@ Indices: TypeAlias = NDArray[np.int64]
 
 SCALES = (1.0, 1.0, 0.25, 4.0, 16.0, 2.0, 1.0, 8.0, 0.5, 1.0, 12.0, 0.25)
 NOISE = 1e-11
+NOTHING = 1e-10
+"""Where all sums are smaller, relative to the largest w * dL/dw of the model, nothing flows."""
 FAINT = 1e-4
 """Smaller numbers than this, relative to the largest of the same side, are not measured better."""
 
@@ -126,6 +128,8 @@ def _ways(name: str, shape: tuple[int, ...], groups: int) -> Iterator[Slices]:
         yield Slices(f"{name}@1", name, shape, (1,))
     if len(shape) == 3 and groups == 1:
         for kept in ((2,), (0, 1), (0, 2), (1, 2)):
+            if any(shape[k] == 1 for k in kept):
+                continue  # the same scalars as along fewer axes
             yield Slices(f"{name}@{''.join(map(str, kept))}", name, shape, kept)
 
 
@@ -181,7 +185,7 @@ def _without_noise(sides: list[Side]) -> list[Side]:
     for s in sides:
         floor = np.maximum(NOISE * s.sizes, (1e-13 * owner[owner_of(s.name)])[:, None] + 1e-17)
         sums = np.where(np.abs(s.sums) <= floor, 0.0, s.sums)
-        if (sums != 0).any(1).mean() > 0.3:
+        if (sums != 0).any(1).mean() > 0.3 and np.abs(sums).max() > NOTHING:
             # where a softmax saturates, tiny gradients are differences of large numbers
             kept.append(Side(s.name, s.parts, sums, np.maximum(s.sizes, FAINT * s.sizes.max())))
     return kept
