@@ -96,6 +96,7 @@ class _Search:
         self.spent: set[str] = set()
         self.known: set[frozenset[tuple[str, int, int]]] = set()
         self.found: list[Balance] = []
+        self.seen: set[int] = set()  # laws, by the rescaling of all scalars
         self.patience = PATIENCE
         self.points = [_Point(model, model.actual, seed)]
         for k, scale in enumerate((1.0, 8.0, 64.0, 0.25)):
@@ -138,8 +139,9 @@ class _Search:
         for c in candidates:
             law = self._law(c)
             powers = self._powers([law], [0], self.points[0].values)
-            trivial = not any(p.any() for p in powers.values())
-            good.append(not trivial and c.key(0) not in self.known)
+            same = frozenset((n, p.tobytes()) for n, p in powers.items() if p.any())
+            good.append(bool(same) and c.key(0) not in self.known and hash(same) not in self.seen)
+            self.seen.add(hash(same))
             laws.append(law)
         for point in self.points:
             rest = [i for i in range(len(laws)) if good[i]]
