@@ -216,7 +216,7 @@ def _conserved(before: FloatArray, large: FloatArray, larger: FloatArray) -> boo
     exact = (before <= SCALE) & (large <= SCALE) & (larger <= SCALE)
     expected = large / 4.0 ** _GROWTH[0]
     by_eps = (larger <= 2.0 * expected + rounding) & (larger >= 0.5 * expected - rounding)
-    return bool((exact | (by_eps & (large <= 1e-3) & (before <= 0.5))).all())
+    return bool((exact | (by_eps & (large <= 1e-2))).all())
 
 
 def _shares(
