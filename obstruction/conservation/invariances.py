@@ -59,13 +59,18 @@ def constant_entries(
 
 
 def _unreached(name: str, shape: tuple[int, ...], signatures: Signatures) -> NDArray[np.bool_]:
-    """Return the slices of a parameter whose gradient is exactly zero at all probes."""
+    """Return the slices of a parameter whose gradient is exactly zero at all probes.
+
+    Nearly all others must have a gradient at every probe.
+    """
     if not signatures.reached[name]:
         return np.ones(shape, dtype=bool)
     entries = np.zeros(shape, dtype=bool)
     for side, sizes in signatures.sizes.items():
         if side.tensor == name and len(side.axes) == 1:
             zero = ~np.any(sizes, axis=0)
+            if np.mean(np.stack(sizes)[:, ~zero] > 0.0) < 0.9:
+                continue  # dead or saturated neurons are not unseen for ever
             entries |= zero.reshape(
                 [side.width if a in side.axes else 1 for a in range(len(shape))]
             )
