@@ -39,7 +39,8 @@ def asking_for_inputs(model: Any, error: ValueError) -> str:
         reason = reason[: _SHORT - 1].rsplit(" ", 1)[0] + " …"
     return (
         f"{reason}\n"
-        f"Give example inputs and the model is run instead: ob.audit(model, inputs={example(model)})"
+        "With example inputs the model is run instead: "
+        f"ob.audit(model, inputs={example(model)})"
     )
 
 

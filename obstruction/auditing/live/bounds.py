@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.auditing.live.linear import Combination
 from obstruction.auditing.live.rows import Rows
@@ -136,12 +137,12 @@ def _positions(laws: Laws, rows: Rows, label: int) -> list[tuple[int, ...]]:
 
 
 def _formula(
-    scalars: Sequence[tuple[str, tuple[int, ...]]], factors: FloatArray, used: FloatArray
+    scalars: Sequence[tuple[str, tuple[int, ...]]], factors: FloatArray, used: NDArray[np.bool_]
 ) -> str:
     chosen = np.flatnonzero(used).tolist()
     if len(chosen) > _SPELT:
         return f"a combination of {len(chosen):,} weights of {scalars[0][0]}"
-    words = []
+    words: list[str] = []
     for place in chosen:
         factor = float(factors[place])
         size = "" if abs(abs(factor) - 1.0) < 1e-9 else f"{abs(factor):.4g} "

@@ -127,8 +127,10 @@ def _groups(law: Law, arrays: dict[str, FloatArray], *, exact: bool) -> Iterable
     if unit == 0.0 or not np.isfinite(unit):
         return
     generator = np.random.default_rng(law.labels)
-    keys = sum((part / unit) @ generator.uniform(1.0, 2.0, part.shape[1]) for part in rows)
-    sizes = sum(np.abs(part / unit).sum(axis=1) for part in rows)
+    keys, sizes = np.zeros((2, law.labels))
+    for part in rows:
+        keys += (part / unit) @ generator.uniform(1.0, 2.0, part.shape[1])
+        sizes += np.abs(part / unit).sum(axis=1)
     order = np.argsort(keys, kind="stable")
     near = np.diff(keys[order]) <= 1e-8 * np.maximum(sizes[order][1:], 1e-300)
     for run in np.split(order, np.flatnonzero(~near) + 1):

@@ -174,7 +174,8 @@ def _degenerate(report: LawReport) -> Iterator[str]:
         yield (
             f"Dead: {listed(_law_name(report.laws[one.law]) for one in whole[:2])}"
             f"{_more(len(whole) - 2)}: nothing is written to any of "
-            f"{counted(sum(len(one.dead) for one in whole), 'channel')}, and no gradient changes it."
+            f"{counted(sum(len(one.dead) for one in whole), 'channel')}, and no gradient changes "
+            "that."
         )
     if some:
         count = sum(len(one.dead) for one in some)
@@ -187,8 +188,8 @@ def _degenerate(report: LawReport) -> Iterator[str]:
         count = sum(len(group) for one in equal for group in one.equal)
         distinct = sum(len(one.equal) for one in equal)
         yield (
-            f"{counted(count, 'neuron')} in {counted(distinct, 'group')} are exactly equal and stay "
-            f"so, as if each group were one neuron: {_law_name(report.laws[equal[0].law])}"
+            f"{counted(count, 'neuron')} in {counted(distinct, 'group')} are exactly equal and "
+            f"stay so, as if each group were one neuron: {_law_name(report.laws[equal[0].law])}"
             f"{_more(len(equal) - 1)}."
         )
 
@@ -215,7 +216,7 @@ def _channels(report: LawReport) -> str:
         return f"No {word} was found."
     total = sum(law.labels for law in balances)
     names = {term.tensor for law in balances for term in law.terms}
-    single = sum(len(one.index) for one in report.margins)
+    single = sum(len(one.places) for one in report.margins)
     start = f"{_types(report.modules, names)}: {counted(total, 'channel')} " + (
         "keeps a balance" if total == 1 else "keep a balance"
     )
@@ -259,7 +260,7 @@ def _margins(report: LawReport) -> Iterator[str]:
     for one in report.margins:
         order = np.argsort(np.where(np.isnan(one.margin), np.inf, one.margin))[:3]
         for place in order:
-            channel = f"channel {one.index[place]} of {one.tensor}"
+            channel = f"channel {one.places[place]} of {one.tensor}"
             least.append((float(one.margin[place]), channel))
     shown = [f"{margin:.3g} ({name})" for margin, name in sorted(least)[:3] if margin < np.inf]
     if shown:
@@ -275,8 +276,9 @@ def _data(report: LawReport) -> str:
     one = report.spans[0]
     besides = sum(b.status == "frozen" and b.cause == "data" for b in report.bounds)
     return (
-        f"The {counted(one.samples, 'sample')} span {one.rank:,} of {one.width:,} dimensions before "
-        f"{listed(one.layers)}, which freezes {besides:,} besides."
+        f"The {counted(one.samples, 'sample')} {'spans' if one.samples == 1 else 'span'} "
+        f"{one.rank:,} of {counted(one.width, 'dimension')} before {listed(one.layers)}, which "
+        f"freezes {besides:,} besides."
     )
 
 

@@ -2,8 +2,8 @@
 
 Between the rows ``W`` that write linear neurons and those that read them, ``M = W Wᵀ - Vᵀ V`` is
 conserved. If every neuron is read by one scalar and ``M`` has an eigenvalue ``-s < 0`` with the
-eigenvector ``q``, then ``(v · q)² = s + ‖Wᵀ q‖² >= s`` for ever. The same holds for neurons that are
-written by one scalar, and positive eigenvalues.
+eigenvector ``q``, then ``(v · q)² = s + ‖Wᵀ q‖² >= s`` for ever. The same holds for neurons that
+are written by one scalar, and positive eigenvalues.
 """
 
 from __future__ import annotations

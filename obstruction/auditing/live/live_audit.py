@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from obstruction.auditing.live.bounds import Bound, bounds_of, linear_bounds
@@ -13,7 +12,7 @@ from obstruction.auditing.live.linear import combinations
 from obstruction.auditing.live.margins import margins
 from obstruction.auditing.live.readout import candidates, readouts, two_logits
 from obstruction.auditing.live.runs import runs_of
-from obstruction.auditing.live.span import checked_data, spanned
+from obstruction.auditing.live.span import Span, checked_data, spanned
 from obstruction.auditing.live.systems import Balances, Replacement
 from obstruction.conservation.finding import conservation_laws
 from obstruction.conservation.laws import Laws
@@ -38,7 +37,7 @@ def audit_live(
     )
     known = readouts(laws, runs, rows)
     bounds, undecided = _bounds(laws, known, rtol)
-    spans = ()
+    spans: tuple[Span, ...] = ()
     if samples is not None:
         more, found = spanned(laws, runs, samples)
         spans = tuple(found)
@@ -87,7 +86,7 @@ def _by_name(replacements: list[Replacement]) -> dict[str, Replacement]:
     return {name: one for one in replacements for name in one.tensors}
 
 
-def module_types(model: Any) -> Mapping[str, str]:
+def module_types(model: Any) -> dict[str, str]:
     """Return for each parameter of a PyTorch module the place and type of its module."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(model, torch.nn.Module):

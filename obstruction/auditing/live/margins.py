@@ -23,7 +23,7 @@ class Margins(NamedTuple):
         The side with one scalar.
     tensor : str
         The parameter on this side.
-    index : ndarray of int64
+    places : ndarray of int64
         The channels.
     margin : ndarray of float64
         The norm of all scalars on the other side over that scalar, less 1. Infinite if the scalar
@@ -33,7 +33,7 @@ class Margins(NamedTuple):
     law: int
     side: str
     tensor: str
-    index: Positions
+    places: Positions
     margin: FloatArray
 
 

@@ -1,8 +1,8 @@
 """Rows of weights of which one combination alone can move, because the outputs see no other.
 
-A model that returns ``y[:, :1]``, ``y0 - y1`` or ``y.sum(-1)`` of several outputs has such rows, and
-so has one with two logits, of which a softmax sees the difference. All gradients of the rows are
-then multiples of one vector ``u``: ``row @ u`` takes the place of the row in its balance.
+A model that returns ``y[:, :1]``, ``y0 - y1`` or ``y.sum(-1)`` of several outputs has such rows,
+and so has one with two logits, of which a softmax sees the difference. All gradients of the rows
+are then multiples of one vector ``u``: ``row @ u`` takes the place of the row in its balance.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def _direction(rows: Rows, runs: Runs) -> FloatArray | None:
     if np.count_nonzero(flows) < 2:
         return None
     parallel = np.linalg.norm(across, axis=1) <= PARALLEL * norms + 1e-14
-    return direction if parallel.all() else None
+    if not parallel.all():
+        return None
+    return direction
 
 
 def _difference(laws: Laws, rows: Rows) -> FloatArray | None:

@@ -125,7 +125,7 @@ def _basis(data: FloatArray, bias: bool) -> tuple[FloatArray, tuple[int, int]]:
     ones = [np.full((len(data), 1), 1.0 / unit)] if bias else []
     matrix = np.concatenate([data / unit, *ones], axis=1)
     if len(matrix) > matrix.shape[1]:
-        matrix = np.linalg.qr(matrix, mode="r")
+        matrix = np.asarray(np.linalg.qr(matrix, mode="r"))
     _, values, directions = np.linalg.svd(matrix, full_matrices=False)
     rank = int(np.count_nonzero(values > RANK * values[0])) if values[0] > 0.0 else 0
     return directions[:rank].T, (matrix.shape[1], rank)
@@ -138,12 +138,13 @@ def _reads(runs: Runs, rows: Rows, bias: Rows | None) -> bool:
     """
     width = rows.places.shape[1]
     probe = runs.prober.probe(0)
-    (leaf,) = probe.inputs
+    leaf = np.asarray(probe.inputs[0], dtype=np.float64)
     flat = leaf.reshape(-1, width)
     few = max(1, min(width // 2, len(flat)))
     generator = np.random.default_rng(width)
     subspace = np.linalg.qr(generator.standard_normal((width, few)))[0] if width > 1 else None
-    flat = flat if subspace is None else (flat @ subspace) @ subspace.T
+    if subspace is not None:
+        flat = (flat @ subspace) @ subspace.T
     at = replace(probe, inputs=(flat.reshape(leaf.shape),))
     gradients = gradients_at(runs.live, at)
     parts = [rows] if bias is None else [rows, bias]
@@ -157,7 +158,9 @@ def _reads(runs: Runs, rows: Rows, bias: Rows | None) -> bool:
     if not whole.any():
         return False
     if rank == whole.shape[1]:
-        return width == 1  # one input: the span says nothing, but there is nothing else to read
+        return bool(
+            width == 1
+        )  # one input: the span says nothing, but there is nothing else to read
     outside = whole - (whole @ basis) @ basis.T
     size = np.linalg.norm(whole, axis=1)
     return bool((np.linalg.norm(outside, axis=1) <= INSIDE * size + 1e-13 * size.max()).all())
