@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 from obstruction.auditing.live.bounds import Bound, bounds_of, linear_bounds
@@ -10,7 +11,12 @@ from obstruction.auditing.live.degenerate import degenerate, learns, suspects, t
 from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.live.linear import combinations
 from obstruction.auditing.live.margins import margins
-from obstruction.auditing.live.readout import candidates, readouts, two_logits
+from obstruction.auditing.live.readout import (
+    candidates,
+    may_be_parallel,
+    readouts,
+    two_logits,
+)
 from obstruction.auditing.live.runs import runs_of
 from obstruction.auditing.live.span import Span, checked_data, spanned
 from obstruction.auditing.live.systems import Balances, Replacement
@@ -28,14 +34,14 @@ def audit_live(
     live = open_model(model, inputs, training=True, loss=loss)
     samples = None if data is None else checked_data(data, live.inputs)
     prober = Prober(live, seed=seed)
-    rows, doubtful = candidates(laws), suspects(laws)
+    readers, doubtful = candidates(laws), suspects(laws)
     runs = runs_of(
         prober,
         actual=tensors_of(laws, doubtful),
-        random={one.tensor for one in rows},
+        random={name: partial(may_be_parallel, term) for name, (_, term) in readers.items()},
         seen={term.tensor for law in laws for term in law.terms},
     )
-    known = readouts(laws, runs, rows)
+    known = readouts(laws, runs, readers)
     bounds, undecided = _bounds(laws, known, rtol)
     spans: tuple[Span, ...] = ()
     if samples is not None:
@@ -54,7 +60,7 @@ def audit_live(
         unreached=runs.unreached,
         margins=tuple(margins(laws, _by_name(known))),
         spans=spans,
-        two_logits=two_logits(laws, runs, rows, known),
+        two_logits=two_logits(laws, runs, readers, known),
         modules=module_types(model),
         rtol=rtol,
     )

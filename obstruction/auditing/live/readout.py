@@ -7,7 +7,7 @@ are then multiples of one vector ``u``: ``row @ u`` takes the place of the row i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from obstruction.auditing.live.rows import Rows, channels, rows_of
 from obstruction.auditing.live.runs import Runs, actual_probe, difference
 from obstruction.auditing.live.systems import Replacement, fits
-from obstruction.conservation.law import FloatArray
+from obstruction.conservation.law import FloatArray, Term
 from obstruction.conservation.laws import Laws
 
 PARALLEL: Final = 1e-8
@@ -24,28 +24,45 @@ PARALLEL: Final = 1e-8
 SAME: Final = 1e-9
 """The largest relative change of outputs when rows are moved across ``u``."""
 
-_MOST: Final = 100_000
-"""Longer rows are not looked at."""
+_FEW: Final = 8
+"""So many rows are looked at first."""
 
 
-def candidates(laws: Laws) -> list[Rows]:
-    """Return the rows that read channels and have several scalars, one for each parameter."""
-    found: dict[str, Rows] = {}
+def candidates(laws: Laws) -> dict[str, tuple[int, Term]]:
+    """Return for each parameter whose rows read channels, of several scalars each, law and term."""
+    found: dict[str, tuple[int, Term]] = {}
     for number, law in channels(laws):
         for term in law.terms:
-            if term.coefficient > 0 or term.tensor in found:
-                continue
-            rows = rows_of(laws, number, term)
-            if rows is not None and 2 <= rows.places.shape[1] <= _MOST:
-                found[term.tensor] = rows
-    return list(found.values())
+            if term.coefficient < 0 and _length(laws, term) > 1:
+                found.setdefault(term.tensor, (number, term))
+    return found
 
 
-def readouts(laws: Laws, runs: Runs, rows: Sequence[Rows]) -> list[Replacement]:
+def may_be_parallel(term: Term, gradient: FloatArray) -> bool:
+    """Return whether the first few rows of a gradient are multiples of one vector."""
+    places = np.stack(np.unravel_index(np.arange(min(_FEW, term.labels.size)), term.labels.shape))
+    wide = np.array(term.labels.shape) > 1
+    few = [
+        gradient[tuple(int(i) if w else slice(None) for i, w in zip(place, wide, strict=True))]
+        for place in places.T
+    ]
+    rows = np.stack([row.reshape(-1) for row in few])
+    return not rows.any() or _parallel(rows) is not None
+
+
+def readouts(
+    laws: Laws, runs: Runs, candidates: Mapping[str, tuple[int, Term]]
+) -> list[Replacement]:
     """Return the candidates of which one combination alone moves, verified by running the model."""
     chooses = any(leaf.dtype.kind in "biu" for leaf in runs.live.inputs)
     found = []
-    for one in rows:
+    shifted = {term.tensor for law in laws if law.kind == "shift" for term in law.terms}
+    for name, (number, term) in candidates.items():
+        if name not in shifted and (not runs.random or name not in runs.random[0]):
+            continue
+        one = rows_of(laws, number, term)
+        if one is None:
+            continue
         direction = _direction(one, runs)
         if direction is None:
             direction = _difference(laws, one)
@@ -57,16 +74,27 @@ def readouts(laws: Laws, runs: Runs, rows: Sequence[Rows]) -> list[Replacement]:
     return found
 
 
+def _length(laws: Laws, term: Term) -> int:
+    """Return the number of scalars for each place of the labels."""
+    return int(np.prod(laws.shapes[term.tensor], dtype=np.int64)) // term.labels.size
+
+
 def _direction(rows: Rows, runs: Runs) -> FloatArray | None:
     """Return the vector of which all gradients of rows are multiples."""
-    gradients = np.concatenate([rows.of(one[rows.tensor]) for one in runs.random])
+    if not runs.random or rows.tensor not in runs.random[0]:
+        return None
+    return _parallel(np.concatenate([rows.of(one[rows.tensor]) for one in runs.random]))
+
+
+def _parallel(gradients: FloatArray) -> FloatArray | None:
+    """Return the unit vector of which all rows are multiples, if there is one."""
     largest = float(np.abs(gradients).max())
     if not 0.0 < largest < np.inf:
         return None
     gradients = gradients / largest
     norms = np.linalg.norm(gradients, axis=1)
     flows = norms > 1e-12
-    direction: FloatArray = gradients[norms.argmax()] / norms.max()
+    direction = np.array(gradients[norms.argmax()] / norms.max(), dtype=np.float64)
     direction[np.abs(direction) < 1e-14] = 0.0
     across = gradients - (gradients @ direction)[:, None] * direction
     if np.count_nonzero(flows) < 2:
@@ -112,13 +140,18 @@ def _verified(runs: Runs, rows: Rows, direction: FloatArray, laws: Laws) -> bool
     return True
 
 
-def two_logits(laws: Laws, runs: Runs, rows: Sequence[Rows], known: Sequence[Replacement]) -> bool:
+def two_logits(
+    laws: Laws,
+    runs: Runs,
+    candidates: Mapping[str, tuple[int, Term]],
+    known: Sequence[Replacement],
+) -> bool:
     """Return whether the last readers are two scalars for each channel, judged by no loss."""
     if laws.loss is not None:
         return False
     replaced = {name for one in known for name in one.tensors}
-    pairs = [one for one in rows if one.places.shape[1] == 2 and one.tensor not in replaced]
-    if not pairs:
+    pairs = [term for _, term in candidates.values() if _length(laws, term) == 2]
+    if all(term.tensor in replaced for term in pairs):
         return False
     probe = actual_probe(runs.prober, 0)
     outputs = runs.live.outputs(probe.values, probe.inputs, seed=probe.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,15 +54,22 @@ def actual_probe(prober: Prober, number: int) -> Probe:
 
 
 def runs_of(
-    prober: Prober, *, actual: Iterable[str], random: Iterable[str], seen: Iterable[str]
+    prober: Prober,
+    *,
+    actual: Iterable[str],
+    random: Mapping[str, Callable[[FloatArray], bool]],
+    seen: Iterable[str],
 ) -> Runs:
     """Run a model.
 
     Parameters
     ----------
     prober : Prober
-    actual, random : iterable of str
-        The parameters whose gradients are kept.
+    actual : iterable of str
+        The parameters whose gradients at the actual parameters are kept.
+    random : mapping from str to callable
+        The parameters whose gradients at random parameters are kept, unless the callable returns
+        False for the first gradient at the actual parameters.
     seen : iterable of str
         Parameters that are known to have a gradient, or to need none.
     """
@@ -70,10 +77,13 @@ def runs_of(
     moving: set[str] = set()
     unreached = dict.fromkeys(name for name in prober.live.parameters if name not in set(seen))
     found: tuple[list[dict[str, FloatArray]], list[dict[str, FloatArray]]] = ([], [])
-    for number in range(ACTUAL):
+    for number in range(ACTUAL if keep else 1):
         gradients = gradients_at(prober.live, actual_probe(prober, number))
         moving.update(name for name, part in gradients.items() if part is not None and part.any())
         found[0].append(_some(prober.live, gradients, keep))
+        if number == 0:
+            first = _some(prober.live, gradients, wanted)
+            wanted = {name for name in wanted if random[name](first[name])}
     unreached = {name: None for name in unreached if name not in moving}
     number = 0
     while number < (RANDOM if wanted else 0) or (unreached and number < MOST):
