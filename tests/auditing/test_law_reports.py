@@ -67,7 +67,8 @@ def test_output_weights_are_frozen_where_the_balance_is_negative():
     assert table["position"].tolist() == [(0, int(k)) for k in expected]
     assert not table["combination"].any()
     np.testing.assert_allclose(table["value"], v[expected], rtol=1e-12)
-    np.testing.assert_allclose(table["least"], np.sqrt(v**2 - squares_in(net))[expected], rtol=1e-9)
+    bounds = np.sqrt((v**2 - squares_in(net))[expected])
+    np.testing.assert_allclose(table["least"], bounds, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_combined_outputs_are_judged_by_what_gradients_see(function, direction):
     assert 0 < len(frozen) < 6
     assert report.components == 2 ** len(frozen)
     assert (report.verdict, set(report.frozen["cause"])) == ("obstructed", {"outputs"})
-    exact = np.sqrt(seen**2 - squares_in(net))[frozen]
+    exact = np.sqrt((seen**2 - squares_in(net))[frozen])
     table = report.frozen
     shares = np.sort(table["least"] / table["value"].abs())
     np.testing.assert_allclose(shares, np.sort(exact / np.abs(seen[frozen])), rtol=1e-9)
@@ -109,13 +110,12 @@ def test_a_difference_is_named_and_measured_as_it_is_written():
 
 
 def test_a_gradient_flow_respects_the_bound_of_two_logits():
-    """Many small steps of Adam's opposite, plain gradient descent, against the bound."""
+    """Many small steps against a loss that pushes the difference of the weights to zero."""
     net = Readout(lambda y: torch.log_softmax(y, -1))
     row = ob.audit(net, inputs=inputs()).frozen.iloc[0]
     (k,) = row["position"]
-    x, labels = inputs(samples=16), torch.arange(16) % 2
-    start = np.sign(row["value"])
-    labels = labels if start < 0 else 1 - labels  # push the difference towards zero
+    x, start = inputs(samples=16), np.sign(row["value"])
+    labels = torch.full((16,), 0 if start < 0 else 1)
     optimiser = torch.optim.SGD(net.parameters(), lr=2e-3)
     least = math.inf
     for _ in range(1500):
@@ -175,8 +175,8 @@ def test_linear_neurons_are_judged_by_their_matrix():
 def test_norms_that_differ_by_163_decades_are_told_apart():
     net = relu_net(hidden=2, bias=False)
     with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([[1e-163, 0.0, 0.0], [1.0, 0.0, 0.0]]))
-        net[2].weight.copy_(torch.tensor([[2e-163, 0.5]]))
+        net[0].weight.copy_(torch.tensor([[1e-163, 0, 0], [1.0, 0, 0]], dtype=torch.float64))
+        net[2].weight.copy_(torch.tensor([[2e-163, 0.5]], dtype=torch.float64))
     report = ob.audit(net, inputs=inputs())
     assert report.frozen["position"].tolist() == [(0, 0)]
     assert report.frozen["least"][0] == pytest.approx(math.sqrt(3.0) * 1e-163, rel=1e-9)
@@ -187,7 +187,7 @@ def test_norms_that_differ_by_163_decades_are_told_apart():
 def test_a_balance_of_zero_is_the_boundary():
     net = relu_net(hidden=2, bias=False)
     with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([[0.6, 0.8, 0.0], [1.0, 1.0, 1.0]]))
+        net[0].weight.copy_(torch.tensor([[0.6, 0.8, 0], [1, 1, 1]], dtype=torch.float64))
         net[2].weight.copy_(torch.tensor([[-1.0, 0.5]]))
     report = ob.audit(net, inputs=inputs())
     assert (report.verdict, report.components) == ("boundary", 1)
@@ -373,7 +373,8 @@ def test_text_counts_modules_and_says_why_nothing_freezes():
     )
     text = " ".join(str(ob.audit(net, inputs=torch.randn(4, 2, 8, 8))).split())
     assert "2 BatchNorm2d, 1 Conv2d and 1 Linear: 10 channels keep a balance" in text
-    assert "10 numbers of norms" not in text  # 4 filters, and the second is read as one block
+    assert "6 of them have a side with one weight" in text
+    assert "10 weights that the outputs do not depend on" in text  # the biases before the norms
 
 
 def test_json_holds_what_the_report_says(report):

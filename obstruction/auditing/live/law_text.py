@@ -31,12 +31,12 @@ _HEADS: Final = {"boundary": "UNDECIDED"}
 
 _OTHERS: Final = {
     "matrix": "{} of matrices of channels that mix",
-    "scale": "{} of norms of weights before a normalisation",
+    "scale": "{} of weights before a normalisation",
     "constant": "{} that the outputs do not depend on",
     "shift": "{} of weights of which a mean is subtracted",
 }
 
-_NUMBERS: Final = {"matrix": "entry", "scale": "number", "constant": "weight", "shift": "sum"}
+_NUMBERS: Final = {"matrix": "entry", "scale": "norm", "constant": "weight", "shift": "sum"}
 
 
 def report_text(report: LawReport, *, verbose: bool = False) -> str:

@@ -94,7 +94,8 @@ def _parallel(gradients: FloatArray) -> FloatArray | None:
     gradients = gradients / largest
     norms = np.linalg.norm(gradients, axis=1)
     flows = norms > 1e-12
-    direction = np.array(gradients[norms.argmax()] / norms.max(), dtype=np.float64)
+    direction: FloatArray = np.zeros(gradients.shape[1])
+    direction += gradients[norms.argmax()] / norms.max()
     direction[np.abs(direction) < 1e-14] = 0.0
     across = gradients - (gradients @ direction)[:, None] * direction
     if np.count_nonzero(flows) < 2:
