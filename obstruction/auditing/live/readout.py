@@ -117,7 +117,8 @@ def _difference(laws: Laws, rows: Rows) -> FloatArray | None:
             labels = np.broadcast_to(term.labels, laws.shapes[rows.tensor])
             pairs = labels.reshape(-1)[rows.places]
             if (pairs[:, 0] == pairs[:, 1]).all() and (pairs >= 0).all():
-                return np.array([1.0, -1.0]) / np.sqrt(2.0)
+                direction: FloatArray = np.array([1.0, -1.0]) / np.sqrt(2.0)
+                return direction
     return None
 
 
