@@ -215,7 +215,7 @@ def _channels(report: LawReport) -> str:
         word = "balance of single channels" if report.laws.counts.get("matrix") else "balance"
         return f"No {word} was found."
     total = sum(law.labels for law in balances)
-    names = {term.tensor for law in balances for term in law.terms}
+    names = dict.fromkeys(term.tensor for law in balances for term in law.terms)
     single = sum(len(one.places) for one in report.margins)
     start = f"{_types(report.modules, names)}: {counted(total, 'channel')} " + (
         "keeps a balance" if total == 1 else "keep a balance"
