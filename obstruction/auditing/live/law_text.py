@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from obstruction.auditing.live.bounds import Bound, named
+from obstruction.auditing.live.bounds import Bound
 from obstruction.auditing.live.rows import channels
 from obstruction.conservation.law import Law
 from obstruction.tools.words import columns, counted, listed, plural, power_of_two
 
 if TYPE_CHECKING:
-    from obstruction.auditing.live.law_report import LawReport
+    from obstruction.auditing.live.law_findings import LawFindings
 
 WIDTH: Final = 100
 """Characters in a line."""
@@ -39,7 +39,7 @@ _OTHERS: Final = {
 _NUMBERS: Final = {"matrix": "entry", "scale": "norm", "constant": "weight", "shift": "sum"}
 
 
-def report_text(report: LawReport, *, verbose: bool = False) -> str:
+def report_text(report: LawFindings, *, verbose: bool = False) -> str:
     """Return the report as text of at most `LINES` lines, or with everything in it."""
     lines = [title(report)]
     for sentence in sentences(report):
@@ -62,7 +62,7 @@ def report_text(report: LawReport, *, verbose: bool = False) -> str:
     return "\n".join(lines)
 
 
-def report_html(report: LawReport) -> str:
+def report_html(report: LawFindings) -> str:
     """Return the report as a fragment of HTML."""
     parts = [f"<p><strong>{html.escape(title(report))}</strong></p>"]
     parts += [f"<p>{html.escape(sentence)}</p>" for sentence in sentences(report)]
@@ -73,7 +73,7 @@ def report_html(report: LawReport) -> str:
     return "<div>" + "\n".join(parts) + "</div>"
 
 
-def title(report: LawReport) -> str:
+def title(report: LawFindings) -> str:
     """Return the first line of a report."""
     scalars = sum(value.size for value in report.laws.parameters.values())
     under = f", loss {report.laws.loss}" if report.laws.loss else ""
@@ -83,7 +83,7 @@ def title(report: LawReport) -> str:
     )
 
 
-def sentences(report: LawReport) -> Iterator[str]:
+def sentences(report: LawFindings) -> Iterator[str]:
     """Yield the findings, each a few sentences."""
     head = _HEADS.get(report.verdict, report.verdict.upper())
     yield f"{head}: {' '.join(_verdict(report))}"
@@ -102,7 +102,7 @@ def sentences(report: LawReport) -> Iterator[str]:
     yield _data(report)
 
 
-def _verdict(report: LawReport) -> Iterator[str]:
+def _verdict(report: LawFindings) -> Iterator[str]:
     weights, combinations = report.frozen_weights, report.frozen_combinations
     condition = "whatever the loss and the data"
     if report.laws.loss:
@@ -136,7 +136,7 @@ def _verdict(report: LawReport) -> Iterator[str]:
         yield "no balance freezes a weight."
 
 
-def _frozen_by_tensor(report: LawReport) -> Iterator[str]:
+def _frozen_by_tensor(report: LawFindings) -> Iterator[str]:
     groups: dict[tuple[str, str, bool], list[Bound]] = {}
     for one in report.bounds:
         if one.status == "frozen":
@@ -166,7 +166,7 @@ def _frozen_by_tensor(report: LawReport) -> Iterator[str]:
         yield f"  and {more:,} in {counted(len(ordered) - _TENSORS, 'other group')}"
 
 
-def _degenerate(report: LawReport) -> Iterator[str]:
+def _degenerate(report: LawFindings) -> Iterator[str]:
     whole = [one for one in report.degenerate if one.whole]
     some = [one for one in report.degenerate if one.dead and not one.whole]
     equal = [one for one in report.degenerate if one.equal]
@@ -194,7 +194,7 @@ def _degenerate(report: LawReport) -> Iterator[str]:
         )
 
 
-def _partial(report: LawReport) -> Iterator[str]:
+def _partial(report: LawFindings) -> Iterator[str]:
     if report.unreached:
         count = len(report.unreached)
         yield (
@@ -209,7 +209,7 @@ def _partial(report: LawReport) -> Iterator[str]:
         )
 
 
-def _channels(report: LawReport) -> str:
+def _channels(report: LawFindings) -> str:
     balances = [law for _, law in channels(report.laws) if law.kind == "balance"]
     if not balances:
         word = "balance of single channels" if report.laws.counts.get("matrix") else "balance"
@@ -229,7 +229,7 @@ def _channels(report: LawReport) -> str:
     return f"{start}; {each} several weights on both sides, nothing freezes."
 
 
-def _other_laws(report: LawReport) -> Iterator[str]:
+def _other_laws(report: LawFindings) -> Iterator[str]:
     found = []
     for kind, words in _OTHERS.items():
         count = report.laws.counts.get(kind, 0)
@@ -243,7 +243,7 @@ def _other_laws(report: LawReport) -> Iterator[str]:
         yield f"Conserved, too: {listed(found)}."
 
 
-def _uncovered(report: LawReport) -> Iterator[str]:
+def _uncovered(report: LawFindings) -> Iterator[str]:
     outside = [name for name in _outside(report) if name not in report.unreached]
     outside = [name for name in outside if report.laws.parameters[name].ndim > 1]
     if outside:
@@ -255,7 +255,7 @@ def _uncovered(report: LawReport) -> Iterator[str]:
         )
 
 
-def _margins(report: LawReport) -> Iterator[str]:
+def _margins(report: LawFindings) -> Iterator[str]:
     least: list[tuple[float, str]] = []
     for one in report.margins:
         order = np.argsort(np.where(np.isnan(one.margin), np.inf, one.margin))[:3]
@@ -267,7 +267,7 @@ def _margins(report: LawReport) -> Iterator[str]:
         yield f"Least margins of single weights (frozen below 0): {', '.join(shown)}."
 
 
-def _data(report: LawReport) -> str:
+def _data(report: LawFindings) -> str:
     if not report.spans:
         return (
             "Inputs that never vary, or fewer samples than inputs, can freeze more: data=X "
@@ -293,7 +293,7 @@ def _bound_lines(bounds: Iterable[Bound]) -> Iterator[str]:
         yield ""
 
 
-def _outside(report: LawReport) -> list[str]:
+def _outside(report: LawFindings) -> list[str]:
     inside = {term.tensor for law in report.laws for term in law.terms}
     return [name for name in report.laws.parameters if name not in inside]
 
@@ -318,7 +318,7 @@ def _types(modules: Mapping[str, str], names: Iterable[str]) -> str:
     return listed(words)
 
 
-def _type(report: LawReport, name: str) -> str:
+def _type(report: LawFindings, name: str) -> str:
     kind = report.modules.get(name, "").rpartition("|")[2]
     return f" ({kind})" if kind else ""
 
@@ -341,6 +341,3 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(
         text, WIDTH, break_on_hyphens=False, break_long_words=False, subsequent_indent=indent
     )
-
-
-__all__ = ["named", "report_html", "report_text", "sentences", "title"]
