@@ -67,6 +67,7 @@ class JaxModel:
             for name, array in zip(self._params.names, self._params.arrays, strict=True)
         }
         self.fixed: tuple[str, ...] = ()
+        self.groups: dict[str, int] = {}
         self.output_axes = self._params.output_axes
         try:
             self._program = Program(self._run, self._params.arrays, leaves)

@@ -89,6 +89,7 @@ class KerasModel:
             for weight in layer.trainable_weights
             if (axis := _output_axis(layer, weight)) is not None
         }
+        self.groups: dict[str, int] = {}
         try:
             self._program: _Program = _program_of(backend)(self._run, self._weights, self.inputs)
         except Exception as error:

@@ -10,6 +10,12 @@ from obstruction.conservation.live.base import LiveModel
 
 def open_model(model: Any, inputs: Any, *, training: bool, loss: str | None = None) -> LiveModel:
     """Return a live model of any framework."""
+    keras = sys.modules.get("keras")
+    # before PyTorch, as layers of Keras are its modules, too, with that backend
+    if keras is not None and isinstance(model, keras.Layer):
+        from obstruction.conservation.live.keras import KerasModel
+
+        return KerasModel(model, inputs, training=training)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
         from obstruction.conservation.live.torch import TorchModel
