@@ -132,9 +132,7 @@ def sums_along(
     """
     shape = array.shape
     array = array.reshape(shape or (1,))
-    dims: dict[Axes, tuple[int, ...]] = {
-        axes: tuple(s if i in axes else 1 for i, s in enumerate(array.shape)) for axes in wanted
-    }
+    dims = {axes: _kept(array.shape, axes) for axes in wanted}
     totals = {axes: np.zeros(lengths) for axes, lengths in dims.items()}
     rows = max(1, _SLICE * len(array) // max(1, array.size))
     for start in range(0, len(array), rows):
@@ -161,4 +159,9 @@ def _reduced(part: FloatArray, axes: Sequence[int]) -> FloatArray:
         part = part.reshape(*middle, -1).sum(axis=-1)
     part = part.reshape(middle)
     part = part.sum(axis=tuple(i for i in range(len(middle)) if first + i not in axes))
-    return part.reshape([n if i in axes else 1 for i, n in enumerate(shape)])
+    return part.reshape(_kept(shape, axes))
+
+
+def _kept(shape: Sequence[int], axes: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape with length 1 along all axes but some."""
+    return tuple(n if i in axes else 1 for i, n in enumerate(shape))
