@@ -25,7 +25,7 @@ class Block(nn.Module):
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         y = self.bn1(self.conv1(x)).relu()
         return (self.bn2(self.conv2(y)) + self.downsample(x)).relu()
 
@@ -62,7 +62,7 @@ class Attention(nn.Module):
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -80,7 +80,7 @@ class Layer(nn.Module):
         self.norm2 = nn.RMSNorm(width)
         self.hidden, self.out = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         x = x + self.attention(self.norm1(x))
         return x + self.out(self.hidden(self.norm2(x)).relu())
 
@@ -98,5 +98,5 @@ class Transformer(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, outputs)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         return self.head(self.norm(self.layers(self.embed(x) + self.position)).mean(1))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.finding import conservation_laws
 from obstruction.conservation.laws import Laws
+from obstruction.conservation.reading import parameters_of
 from obstruction.models import NothingAuditable
 from obstruction.training.law_values import FloatArray, Meter
 from obstruction.training.signs import Signs, changes, signs_of
@@ -48,26 +49,24 @@ class LawRecorder:
     ----------
     model : model
         A PyTorch module, a Keras model, or a pair ``(apply, params)`` of JAX.
-    inputs : array, tuple or dict
-        Example inputs.
-    loss : str or None
-        The loss for which laws are sought.
+    laws : Laws
+        Its laws, maybe found when it had other parameters.
 
     Attributes
     ----------
     laws : Laws
-        The laws of the model when the recorder was made.
+        The laws, with the parameters of the model when the recorder was made.
 
     Raises
     ------
     NothingAuditable
-        If the model has no conservation law.
+        If there is no law.
     ValueError
-        If the model cannot be run with these inputs.
+        If the model lacks parameters that enter the laws.
     """
 
-    def __init__(self, model: Any, inputs: Any, loss: str | None) -> None:
-        self.laws = conservation_laws(model, inputs, loss=loss)
+    def __init__(self, model: Any, laws: Laws) -> None:
+        self.laws = replace(laws, parameters=parameters_of(model, laws.shapes))
         if not len(self.laws):
             raise NothingAuditable(
                 "nothing to watch: the gradients show no conservation law of this model"

@@ -39,6 +39,8 @@ class Monitor:
         chains of layers are recorded.
     loss : {"cross_entropy"}, optional
         The loss for which laws are sought. It is allowed with `inputs` only.
+    laws : Laws, optional
+        The laws of this model, in place of `inputs`, if they have been found before.
     activation, layout, layers
         As for `obstruction.audit`: facts that the model itself does not contain. They are allowed
         without `inputs` only.
@@ -48,7 +50,7 @@ class Monitor:
     Attributes
     ----------
     laws : Laws or None
-        The laws of the model when the monitor was made, if it got inputs.
+        The laws of the model when the monitor was made, if it got inputs or laws.
 
     Raises
     ------
@@ -89,6 +91,7 @@ class Monitor:
         *,
         inputs: Any = None,
         loss: str | None = None,
+        laws: Laws | None = None,
         activation: str | None = None,
         layout: Orientation | None = None,
         layers: Sequence[str] | None = None,
@@ -98,17 +101,15 @@ class Monitor:
         options = ReadOptions(activation, layout, layers)
         self.laws: Laws | None = None
         self._recorder: Recorder[Any]
-        if inputs is None:
-            if loss is not None:
-                raise ValueError(f"loss = {loss!r}: must be None without inputs")
+        _check_together(inputs, loss, laws, options)
+        if inputs is None and laws is None:
             self._recorder = NormRecorder(model, options)
         else:
-            for name, value in vars(options).items():
-                if value is not None:
-                    raise ValueError(f"{name} = {value!r}: must be None with inputs")
+            from obstruction.conservation.finding import conservation_laws
             from obstruction.training.law_records import LawRecorder
 
-            recorder = LawRecorder(model, inputs, loss)
+            found = conservation_laws(model, inputs, loss=loss) if laws is None else laws
+            recorder = LawRecorder(model, found)
             self._recorder, self.laws = recorder, recorder.laws
         self._last: int | None = None
         self._steps: list[int] = []
@@ -232,3 +233,14 @@ class Monitor:
     def _visitor(self, every: int | None) -> Callable[[int], None]:
         pause = self.every if every is None else check_count("every", every)
         return lambda step: self._visit(step, pause)
+
+
+def _check_together(inputs: Any, loss: str | None, laws: Laws | None, options: ReadOptions) -> None:
+    """Raise a ValueError if arguments do not go together."""
+    if inputs is not None and laws is not None:
+        raise ValueError("inputs: must be None with laws")
+    if inputs is None and loss is not None:
+        raise ValueError(f"loss = {loss!r}: must be None without inputs")
+    for name, value in vars(options).items():
+        if value is not None and not (inputs is None and laws is None):
+            raise ValueError(f"{name} = {value!r}: must be None with inputs or laws")
