@@ -34,7 +34,7 @@ SEED = 0
 NAME = "drift_of_laws"
 FILES = tuple(f"{NAME}.{ending}" for ending in ("csv", "md", "pdf", "png"))
 STEPS, EVERY, BATCH, SAMPLES = 300, 10, 32, 512
-THREADS = 2
+THREADS = 1
 
 Parameters = Iterable[nn.Parameter]
 OPTIMISERS: dict[str, Callable[[Parameters], torch.optim.Optimizer]] = {

@@ -27,7 +27,7 @@ Weight: TypeAlias = tuple[str, tuple[int, ...]]
 _LARGEST: Final = math.log(1e9)
 """The largest logarithm of a factor; if more is needed, other balances are against it."""
 
-_ROUNDS: Final = 50
+_ROUNDS: Final = 200
 _SWEEPS: Final = 5_000
 _ENOUGH: Final = 1e-7
 _LOG2: Final = math.log(2.0)
@@ -127,12 +127,12 @@ class _Search:
             ]
             if not fresh:
                 break
+            known = len(self._left)
             for one in fresh:
                 self._add(one)
             self._solve()
-        else:
-            for one in fresh:
-                self._left[one.tensor, one.position] = AGAINST
+            if len(self._left) > known:
+                self._demands = []  # some may only have been made for weights that are given up
         return Factors(self._rounded(), self._left)
 
     def _add(self, one: FrozenScalar) -> None:
@@ -161,7 +161,7 @@ class _Search:
         self._demands.append(demand)
 
     def _drop(self, demand: _Demand, reason: str) -> None:
-        self._demands.remove(demand)
+        self._demands = [one for one in self._demands if one is not demand]
         self._left[demand.weight] = reason
 
     def _column(self, one: FrozenScalar) -> tuple[NDArray[np.int64], FloatArray]:
@@ -210,7 +210,7 @@ class _Search:
                     demand.t = 0.0
             elif largest < _ENOUGH:
                 return
-        for demand in list(self._demands):
+        for demand in self._demands:
             if self._step(demand, self._logs(), self._sums.balances(self._logs())) > 1e-3:
                 self._drop(demand, AGAINST)
 

@@ -169,9 +169,10 @@ def find_law_repair(
         if not np.isfinite(after[name]).all():
             raise ValueError(f"{name}: its type cannot hold the rescaled weights")
     before = _decided(laws)
-    still = _decided(replace(laws, parameters=after)) - set(found.left)
-    if still:
-        name, at = min(still)
+    still = _decided(replace(laws, parameters=after))
+    left = {weight: reason for weight, reason in found.left.items() if weight in still}
+    if still - set(left):
+        name, at = min(still - set(left))
         raise ValueError(
             f"margin = {margin!r}: cannot be held in the type of the parameters; "
             f"{name}{list(at)} would stay frozen"
@@ -187,8 +188,8 @@ def find_law_repair(
         margin=float(margin),
         factors={number: np.exp(logs) for number, logs in found.exponents.items()},
         changes={name: after[name] for name in changes},
-        repaired=len(before - set(found.left)),
-        left=found.left,
+        repaired=len(before - still),
+        left=left,
         difference=difference,
         evaluation=evaluation,
     )
