@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray
-from obstruction.conservation.reading import by_name, parameters_of
+from obstruction.conservation.reading import by_name
 
 _PLACES = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
@@ -67,11 +67,17 @@ def rewritten(model: Any, values: Mapping[str, FloatArray]) -> Any:
     return ParameterTree(model[1] if pair else model).with_values(values)
 
 
-def rounded(
-    model: Any, values: Mapping[str, FloatArray], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, FloatArray]:
-    """Return the values that a copy of the model would hold, as float64."""
-    return {**parameters_of(rewritten(model, values), shapes)}
+def rounded(values: Mapping[str, FloatArray], places: Mapping[str, int]) -> dict[str, FloatArray]:
+    """Return values as they are after they have been stored, given the result of `precisions`."""
+    found = {}
+    with np.errstate(over="ignore"):
+        for name, value in values.items():
+            if places[name] == 8:  # the range of bfloat16 is that of float32
+                fractions, exponents = np.frexp(value)
+                value = np.ldexp(np.rint(np.ldexp(fractions, 8)), exponents - 8)
+            kind = {11: np.float16, 53: np.float64}.get(places[name], np.float32)
+            found[name] = value.astype(kind).astype(np.float64)
+    return found
 
 
 def _module(model: Any, values: Mapping[str, NDArray[Any]]) -> Any:

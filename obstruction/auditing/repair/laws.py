@@ -163,8 +163,7 @@ def find_law_repair(
     coarse = {name: digits < 24 for name, digits in places.items()}
     found = find_factors(laws, margin, coarse)
     changes = scaled(laws, found.exponents)
-    with np.errstate(over="ignore"):
-        after = rounded(model, changes, laws.shapes) if changes else dict(laws.parameters)
+    after = laws.parameters | rounded(changes, places)
     for name in changes:
         if not np.isfinite(after[name]).all():
             raise ValueError(f"{name}: its type cannot hold the rescaled weights")
