@@ -129,7 +129,7 @@ def test_a_frozen_gain_is_scaled_down():
     gain = fixed[1].weight.detach().numpy()
     column = fixed[2].weight.detach().norm(dim=0).numpy()
     assert column[:2] / np.abs(gain[:2]) == pytest.approx(1.1, rel=1e-5)
-    assert gain[2:].tolist() == [0.1, 0.1]
+    assert np.array_equal(gain[2:], model[1].weight.detach().numpy()[2:])
     torch.testing.assert_close(fixed(x), model(x), rtol=1e-13, atol=1e-13)
 
 
@@ -146,8 +146,7 @@ def test_a_certificate_of_several_balances():
         model[4].weight.fill_(2.0)
     x = inputs(torch, model, 16, 2)
     laws = ob.conservation_laws(model, inputs=x)
-    (listed,) = laws.frozen()["laws"]
-    assert len(listed) > 1
+    assert max(map(len, laws.frozen()["laws"])) > 1
     fixed = repair_laws(model, laws, inputs=x)
     assert frozen(fixed, x).empty
     torch.testing.assert_close(fixed(x), model(x), rtol=1e-13, atol=1e-15)
