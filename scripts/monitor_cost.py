@@ -75,7 +75,8 @@ def report(rounds: int) -> str:
             "time of training;",
             f"- to find and verify the laws before training took {found:.1f} s.",
             "",
-            "Where the machine does other work meanwhile, the seconds are too long; the ratios are not.",
+            "Where the machine does other work meanwhile, the seconds are too long; the ratios are "
+            "not.",
             "",
         ]
     )
