@@ -37,12 +37,13 @@ def find_balances(
         same width only.
     """
     useful = [side for side in sides if _flows(evaluation, side)]
-    found = _aligned(evaluation, useful)
+    found = _aligned(evaluation, [side for side in useful if len(side.axes) > 1])
+    found += _aligned(evaluation, [s for s in rest(found, useful) if len(s.axes) == 1])
     apart = set(normalised)
     useful = [side for side in useful if (side.tensor, side.axes) not in apart]
-    found += _in_blocks(evaluation, _rest(useful, found))
-    found += _sliced(evaluation, _rest(useful, found))
-    found += _sliced(evaluation, _rest(useful, found), halves=True)
+    found += _sliced(evaluation, rest(found, useful))
+    found += _paired(evaluation, rest(found, useful))
+    found += _in_blocks(evaluation, rest(found, useful))
     return [oriented(one, output_axes) for one in found]
 
 
@@ -52,9 +53,17 @@ def _flows(evaluation: Evaluation, side: Side) -> bool:
     return bool((np.abs(sums) > 1e-11 * sizes).any(axis=0).mean() >= 0.5)
 
 
-def _rest(sides: Iterable[Side], found: Iterable[Candidate]) -> list[Side]:
-    explained = {(s.tensor, s.axes) for one in found for s, _ in one.parts}
-    return [side for side in sides if (side.tensor, side.axes) not in explained]
+def rest(found: Iterable[Candidate], sides: Iterable[Side]) -> list[Side]:
+    """Return the sides that are in no candidate, and do not follow from finer ones."""
+    explained: dict[str, list[set[int]]] = {}
+    for one in found:
+        for side, _ in one.parts:
+            explained.setdefault(side.tensor, []).append(set(side.axes))
+    return [
+        side
+        for side in sides
+        if not any(axes >= set(side.axes) for axes in explained.get(side.tensor, ()))
+    ]
 
 
 def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
@@ -66,26 +75,33 @@ def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
 
 
 def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
-    """Return relations in which the labels of wide sides are joined to those of narrow ones."""
+    """Return balances in which the labels of wide sides are joined to those of narrow ones."""
     found: list[Candidate] = []
     for width in sorted({side.width for side in sides}, reverse=True):
-        rest = _rest(sides, found)
-        together = [side for side in rest if side.width == width]
-        if width > 1 and together:
-            joined = [
-                side.relabelled(index, width)
-                for side in rest
-                if side.width > width and side.width % width == 0
-                for index in blocks(side.width, width).values()
-            ]
-            found += _related(evaluation, together + joined)
+        left = rest(found, sides)
+        narrow = list(_bundles(side for side in left if side.width == width))
+        if width == 1 or not narrow:
+            continue
+        wide = [
+            one
+            for one in _bundles(s for s in left if s.width > width and s.width % width == 0)
+            if any(len(side.shape) in (2, 3) for side, _ in one.parts)
+        ]
+        if not wide:
+            continue
+        joined = [
+            one.relabelled(index, width)
+            for one in [*wide, *_totals(wide)]
+            for index in blocks(one.width, width).values()
+        ]
+        found += _convincing(evaluation, matched(evaluation, [*narrow, *_totals(narrow), *joined]))
     return found
 
 
 def _related(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
     if len(sides) < 2:
         return []
-    columns = [evaluation.of(side)[0] for side in sides]
+    columns = [evaluation.of(side)[0][evaluation.first :] for side in sides]
     if columns[0].size < len(sides) + 2:
         return []
     stacked = np.stack(columns, axis=2)  # probes, labels, sides
@@ -109,63 +125,98 @@ def _seen(candidate: Candidate, seen: np.ndarray) -> Candidate:
     return candidate.relabelled(index, int(seen.sum()))
 
 
-def _sliced(
-    evaluation: Evaluation, sides: Sequence[Side], *, halves: bool = False
-) -> list[Candidate]:
+def _sliced(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
     """Return balances whose channels lie in another order, or in a part, of a side."""
     bundles = list(_bundles(sides))
-    if halves:
-        bundles = [
-            one.relabelled(index, one.width // 2)
-            for one in bundles
-            if one.width % 2 == 0 and one.width > 2
-            for index in blocks(one.width, one.width // 2).values()
-        ]
+    return _convincing(
+        evaluation, matched(evaluation, [*bundles, *_totals(bundles), *_differences(bundles)])
+    )
+
+
+def _paired(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
+    """Return balances of pairs of channels that a rotation mixes, such as rotary positions."""
+    halves = [
+        one.relabelled(index, one.width // 2)
+        for one in _bundles(sides)
+        if one.width % 2 == 0 and one.width > 2 and len(one.parts[0][0].shape) in (2, 3)
+        for index in blocks(one.width, one.width // 2).values()
+    ]
+    widths = {one.width for one in halves}
+    grouped = [  # several heads of queries for one of keys
+        one.relabelled(index, width)
+        for one in halves
+        for width in widths
+        if 1 < width < one.width and one.width % width == 0
+        for index in blocks(one.width, width).values()
+    ]
+    if len(grouped) <= _MOST_GROUPED:
+        halves += grouped
+    return _convincing(evaluation, matched(evaluation, halves))
+
+
+def _convincing(evaluation: Evaluation, candidates: Iterable[Candidate]) -> list[Candidate]:
     found = []
-    for candidate in matched(evaluation, bundles):
+    for candidate in candidates:
         evidence = evaluation.evidence(candidate)
-        if evidence.convincing:
+        if evidence.convincing and not candidate.trivial:
             found.append(_seen(candidate, evidence.seen))
     return found
 
 
-def _bundles(sides: Sequence[Side]) -> Iterable[Candidate]:
-    """Yield sums of sides that may write or read the same channels."""
+def _bundles(sides: Iterable[Side]) -> Iterable[Candidate]:
+    """Yield the sides of each layer, alone and with the vectors of the layer."""
     layers: dict[tuple[str, int], list[Side]] = {}
     for side in sides:
         layers.setdefault((owner(side.tensor), side.width), []).append(side)
-    joint: dict[int, list[Candidate]] = {}
-    for (_, width), together in layers.items():
+    for together in layers.values():
         vectors = [(side, 1) for side in together if len(side.shape) == 1]
-        here = [Candidate((part,)) for part in vectors]
-        if len(vectors) > 1:
-            here.append(Candidate(tuple(vectors)))
-        for side in together:
-            if len(side.shape) > 1:
-                here.append(Candidate(((side, 1),)))
-                if vectors:
-                    here.append(Candidate(((side, 1), *vectors)))
-        joint.setdefault(width, []).extend(here)
-        yield from here
-    for near in joint.values():
-        yield from _sums(near)
+        matrices = [(side, 1) for side in together if len(side.shape) > 1]
+        for part in matrices:
+            yield Candidate((part,))
+            if vectors:
+                yield Candidate((part, *vectors))
+        if not matrices:
+            for part in vectors:
+                yield Candidate((part,))
+            if len(vectors) > 1:
+                yield Candidate(tuple(vectors))
 
 
-_WINDOW: Final = 8
+_MOST_GROUPED: Final = 5_000
+"""Pairs of channels are sought in groups of heads if there are at most so many ways."""
+
+_WINDOW: Final = 6
+"""At most so many readers, one after the other in the model, are added up."""
+
+_NEAR: Final = 12
+"""Differences are taken of sides that are at most so far from each other."""
 
 
-def _sums(bundles: Sequence[Candidate]) -> Iterable[Candidate]:
-    """Yield sums of neighbours of equal width, and differences of pairs."""
-    single = [one for one in bundles if len(one.parts) == 1]
-    for start in range(len(single)):
-        total = single[start]
-        for other in single[start + 1 : start + _WINDOW]:
-            total = total + other
-            yield total
-    for i, one in enumerate(bundles):
-        for other in bundles[i + 1 : i + 1 + 2 * _WINDOW]:
-            if not _share(one, other):
-                yield one + (-other)
+def _by_width(bundles: Iterable[Candidate]) -> Iterable[list[Candidate]]:
+    by_width: dict[int, list[Candidate]] = {}
+    for one in bundles:
+        by_width.setdefault(one.width, []).append(one)
+    return by_width.values()
+
+
+def _totals(bundles: Iterable[Candidate]) -> Iterable[Candidate]:
+    """Yield sums of neighbouring sides of equal width."""
+    for near in _by_width(bundles):
+        single = [one for one in near if len(one.parts) == 1]
+        for start, total in enumerate(single):
+            for other in single[start + 1 : start + _WINDOW]:
+                total = total + other
+                yield total
+
+
+def _differences(bundles: Iterable[Candidate]) -> Iterable[Candidate]:
+    """Yield what is written less what one reader reads, for layers near to each other."""
+    for near in _by_width(bundles):
+        vectors = [any(len(side.shape) == 1 for side, _ in one.parts) for one in near]
+        for i, one in enumerate(near):
+            for j in range(i + 1, min(i + 1 + _NEAR, len(near))):
+                if vectors[i] != vectors[j] and not _share(one, near[j]):
+                    yield one + (-near[j])
 
 
 def _share(one: Candidate, other: Candidate) -> bool:

@@ -51,7 +51,7 @@ class Candidate:
     def trivial(self) -> bool:
         """Whether the combination vanishes for every gradient, as it adds up to zero."""
         total: dict[str, NDArray[np.int64]] = {}
-        for side, factor in self.parts:
+        for side, _ in self.parts:
             if sum(other.tensor == side.tensor for other, _ in self.parts) == 1:
                 return False
         for side, factor in self.parts:
@@ -105,10 +105,19 @@ class Evaluation:
     ----------
     signatures : Signatures
         Those of the sides of which all candidates are made.
+    more : Signatures, optional
+        Those at further probes, where relations are sought; all probes decide whether they hold.
     """
 
-    def __init__(self, signatures: Signatures) -> None:
+    def __init__(self, signatures: Signatures, more: Signatures | None = None) -> None:
         self._known = {side.key: signatures.stacked(side) for side in signatures.sums}
+        self.first = 0
+        if more is not None:
+            self.first = signatures.probes
+            for side in more.sums:
+                pairs = zip(self._known[side.key], more.stacked(side), strict=True)
+                one, other = (np.concatenate(pair) for pair in pairs)
+                self._known[side.key] = one, other
 
     def of(self, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return sums and sizes, shape ``(probes, width)``."""

@@ -8,12 +8,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from obstruction.conservation.balances import find_balances
+from obstruction.conservation.balances import find_balances, rest
 from obstruction.conservation.candidates import Candidate, Evaluation
-from obstruction.conservation.invariances import constant_entries, constants, scales, shifts
-from obstruction.conservation.law import Law
+from obstruction.conservation.invariances import (
+    PROBES,
+    constant_entries,
+    constants,
+    scales,
+    shifts,
+    streams,
+)
+from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.base import LiveModel
+from obstruction.conservation.live.losses import check_loss
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
 from obstruction.conservation.probing import Prober, signatures
@@ -70,6 +78,7 @@ def conservation_laws(
     transformation is applied to the model.
     """
     check_count("seed", seed, least=0)
+    check_loss(loss)
     live = open_model(model, inputs, training=training, loss=loss)
     found = find_laws(live, seed=seed)
     name = type(model[1]).__name__ if isinstance(model, tuple) else type(model).__name__
@@ -96,15 +105,24 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
     prober = Prober(live, seed=seed)
     numbers = sum(value.size for value in live.parameters.values())
     sides = sides_of(shapes, live.output_axes, live.groups)
-    found = signatures(prober, sides, probes=6 if numbers > _MANY else 8)
+    probes = range(3 if numbers > _MANY else 4)
+    found = signatures(prober, sides, probes=probes)
     evaluation = Evaluation(found)
-    constant = constant_entries(evaluation, found, shapes)
+    constant = constant_entries(
+        evaluation, found, shapes, lookups=any(leaf.dtype.kind != "f" for leaf in live.inputs)
+    )
     moving = [
         side
         for side in sides
         if found.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
     ]
-    norms = scales(evaluation, prober, moving)
+    steady = PROBES[:1] if numbers > _MANY else PROBES
+    norms = scales(evaluation, prober, moving, probes=steady)
+    prober.shrink((term.tensor, term.labels >= 0) for one in norms for term in one.terms)
+    more = signatures(
+        prober, moving, probes=[len(probes) + number for number in probes], small=True
+    )
+    evaluation = Evaluation(found, more)
     balances = find_balances(
         evaluation,
         moving,
@@ -112,10 +130,18 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         normalised={(side.tensor, side.axes) for one in norms for side, _ in one.parts},
     )
     laws = _as_laws(prober, evaluation, balances)
-    laws += [_norm(evaluation, one) for one in norms]
+    left = rest([*balances, *norms], moving)
+    laws += _norms(prober, norms + streams(evaluation, prober, left, probes=steady))
     laws += constants(constant)
     laws += shifts(found, shapes, constant)
-    return verified(prober, laws)
+    kept = verified(prober, laws)
+    mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
+    plain = [
+        replace(law, kind="balance", block=1)
+        for law in laws
+        if law.kind == "matrix" and id(law.terms) not in mixed
+    ]
+    return sorted([*kept, *verified(prober, plain)], key=lambda law: KINDS.index(law.kind))
 
 
 def _as_laws(prober: Prober, evaluation: Evaluation, candidates: Sequence[Candidate]) -> list[Law]:
@@ -141,7 +167,23 @@ def _balance(evaluation: Evaluation, candidate: Candidate) -> Law:
     return Law("balance", candidate.terms, candidate.width, violation, 0.0)
 
 
-def _norm(evaluation: Evaluation, candidate: Candidate) -> Law:
-    sums, sizes = evaluation.total(candidate)
-    drift = (np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)).max(axis=0)
-    return Law("scale", candidate.terms, candidate.width, drift, 0.0)
+def _norms(prober: Prober, candidates: Sequence[Candidate]) -> list[Law]:
+    """Return the laws of norms of blocks, with their drift at the actual parameters."""
+    if not candidates:
+        return []
+    probe, live = prober.actual(), prober.live
+    gradients = live.gradients(
+        probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
+    )
+    laws = []
+    for candidate in candidates:
+        sums, sizes = np.zeros((2, candidate.width))
+        for side, _ in candidate.parts:
+            gradient = gradients[side.tensor]
+            if gradient is not None:
+                product = probe.values[side.tensor] * gradient
+                sums += side.sums(product)
+                sizes += side.sums(np.abs(product))
+        drift = np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)
+        laws.append(Law("scale", candidate.terms, candidate.width, drift, 0.0))
+    return laws

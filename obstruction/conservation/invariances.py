@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import Candidate, Evaluation, owner
-from obstruction.conservation.law import Law, Term
+from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, owner
+from obstruction.conservation.law import FloatArray, Law, Term
 from obstruction.conservation.probing import Prober, Signatures
 from obstruction.conservation.sides import Side, grouped
 
@@ -20,32 +20,56 @@ SCALE: Final = 1e-9
 """The norm of a block is conserved if its sum is below this share of the absolute values."""
 
 _CLOSE: Final = 0.1
-"""The same before the blocks are multiplied by 2**12: ``eps`` still has its influence.
+"""Where ``eps`` has an influence, half of all blocks come as close at some probe."""
 
-Every block comes as close at some probe, and half of all blocks and probes come ten times closer.
-"""
+_GROWTH: Final = (4, 8)
+"""Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks."""
 
-_GROWTH: Final = 12
+PROBES: Final = (0, 2)
+"""The probes for that, whose scales are near the usual."""
 
 
 def constant_entries(
-    evaluation: Evaluation, signatures: Signatures, shapes: Mapping[str, tuple[int, ...]]
+    evaluation: Evaluation,
+    signatures: Signatures,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    lookups: bool,
 ) -> dict[str, NDArray[np.bool_]]:
     """Return which entries of parameters the outputs do not depend on.
 
     A parameter that the outputs never use is constant as a whole. An entry of a vector, such as a
     bias, is constant if its gradient vanishes while the weights of the same neuron have one. What
-    the inputs merely did not reach, such as the row of a word that did not occur, is not constant.
+    the inputs merely did not reach, such as the row of a word that did not occur, is not constant:
+    if the model may look up rows (`lookups`), slices without a gradient say nothing.
     """
     found = {}
     for name, shape in shapes.items():
         if not signatures.connected[name]:
             found[name] = np.ones(shape, dtype=bool)
-        elif len(shape) == 1:
-            entries = _vanishing(name, shape[0], evaluation, signatures)
-            if entries.any():
-                found[name] = entries
+            continue
+        entries = np.zeros(shape, dtype=bool)
+        if len(shape) == 1:
+            entries |= _vanishing(name, shape[0], evaluation, signatures)
+        if not lookups:
+            entries |= _unreached(name, shape, signatures)
+        if entries.any():
+            found[name] = entries
     return found
+
+
+def _unreached(name: str, shape: tuple[int, ...], signatures: Signatures) -> NDArray[np.bool_]:
+    """Return the slices of a parameter whose gradient is exactly zero at all probes."""
+    if not signatures.reached[name]:
+        return np.ones(shape, dtype=bool)
+    entries = np.zeros(shape, dtype=bool)
+    for side, sizes in signatures.sizes.items():
+        if side.tensor == name and len(side.axes) == 1:
+            zero = ~np.any(sizes, axis=0)
+            entries |= zero.reshape(
+                [side.width if a in side.axes else 1 for a in range(len(shape))]
+            )
+    return entries
 
 
 def _vanishing(
@@ -54,15 +78,22 @@ def _vanishing(
     mine = next(s for s in signatures.sums if s.tensor == name)
     _, own = evaluation.of(mine)
     mates = [
-        evaluation.of(side)[1]
+        side
         for side in signatures.sums
         if side.tensor != name and side.width == width and owner(side.tensor) == owner(name)
     ]
-    if not mates:
-        return np.zeros(width, dtype=bool)
-    largest = np.max(mates, axis=0)
-    vanishes: NDArray[np.bool_] = (own <= CONSTANT * largest).all(axis=0)
-    return vanishes & (largest > 0.0).any(axis=0)
+    if mates:
+        largest = np.max([evaluation.of(side)[1] for side in mates], axis=0)
+    else:
+        largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
+    seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
+    seen &= largest > 1e-4 * largest.max(axis=0)  # unless a softmax is saturated
+    vanishes: NDArray[np.bool_] = ((own <= CONSTANT * largest) | ~seen).all(axis=0)
+    vanishes &= seen.any(axis=0)
+    vectors = mates and all(len(side.shape) == 1 for side in mates)
+    if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
+        return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
+    return vanishes
 
 
 def constants(entries: Mapping[str, NDArray[np.bool_]]) -> list[Law]:
@@ -94,24 +125,65 @@ def shifts(
     return laws
 
 
-def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> list[Candidate]:
-    """Return the blocks of weights whose length a normalisation does not see."""
-    chosen: dict[str, Candidate] = {}
+def scales(
+    evaluation: Evaluation,
+    prober: Prober,
+    sides: Sequence[Side],
+    *,
+    probes: Sequence[int] = PROBES,
+) -> list[Candidate]:
+    """Return the smallest blocks of weights whose length a normalisation does not see."""
+    chosen: dict[str, list[Candidate]] = {}
     for side in sorted(sides, key=lambda side: -side.width):
-        if len(side.shape) < 2 or len(side.axes) > 1 or side.tensor in chosen:
-            continue
-        block = _smallest_block(evaluation, side, sides)
-        if block is not None:
-            chosen[side.tensor] = block
-    candidates = list(chosen.values())
+        if len(side.shape) >= 2 and len(side.axes) == 1:
+            chosen.setdefault(side.tensor, []).extend(_blocks_of(evaluation, side, sides))
+    candidates = [one for together in chosen.values() for one in together]
     if not candidates:
         return []
-    large = _violations(prober, candidates)
-    return [one for one, violation in zip(candidates, large, strict=True) if violation <= SCALE]
+    shares = [_shares(prober, candidates, number) for number in probes]
+    found = []
+    for together in chosen.values():
+        for candidate in sorted(together, key=lambda one: (-one.width, len(one.parts))):
+            if all(_conserved(*share[id(candidate)]) for share in shares):
+                found.append(candidate)
+                break
+    return found
 
 
-def _smallest_block(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Candidate | None:
-    """Return the smallest contiguous blocks of slices whose sums vanish, with biases if needed."""
+def streams(
+    evaluation: Evaluation,
+    prober: Prober,
+    sides: Sequence[Side],
+    *,
+    probes: Sequence[int] = PROBES,
+) -> list[Candidate]:
+    """Return the blocks of everything that writes a residual stream which is normalised.
+
+    The writers of a stream are the sides of its width that no balance explains: what reads the
+    stream stands behind the gains of a normalisation, and keeps a balance with them.
+    """
+    by_width: dict[int, list[Side]] = {}
+    for side in sides:
+        if len(side.axes) == 1 and side.width > 1:
+            by_width.setdefault(side.width, []).append(side)
+    candidates = []
+    for width, together in by_width.items():
+        tensors = [side.tensor for side in together]
+        if len(tensors) < 2 or len(set(tensors)) < len(tensors):
+            continue
+        index = np.zeros(width, dtype=np.int64)
+        whole = Candidate(tuple((side.relabelled(index, 1), 1) for side in together))
+        sums, sizes = evaluation.total(whole)
+        if (np.abs(sums) <= _CLOSE * sizes).any():
+            candidates.append(whole)
+    if not candidates:
+        return []
+    shares = [_shares(prober, candidates, number) for number in probes]
+    return [one for one in candidates if all(_conserved(*share[id(one)]) for share in shares)]
+
+
+def _blocks_of(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Iterator[Candidate]:
+    """Yield contiguous blocks of slices whose sums may vanish, with biases and without."""
     vectors = [
         (other, 1)
         for other in sides
@@ -123,48 +195,61 @@ def _smallest_block(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -
     for whole in [alone, Candidate((*alone.parts, *vectors))] if vectors else [alone]:
         sums, sizes = evaluation.total(whole)
         for block in range(1, side.width + 1):
-            if side.width % block:
+            if side.width % block or side.scalars * block < 2:
                 continue
             index = np.arange(side.width, dtype=np.int64) // block
             width = side.width // block
-            if side.scalars * block < 2:
-                continue
             total, size = grouped(sums, index, width), grouped(sizes, index, width)
-            if not (size > 0.0).any(axis=0).all():
-                continue
             share = np.abs(total) / np.where(size > 0.0, size, 1.0)
-            if share.min(axis=0).max() <= _CLOSE and np.median(share) <= 0.1 * _CLOSE:
-                return whole.relabelled(index, width)
-    return None
+            if np.median(share, axis=1).min() <= _CLOSE:
+                yield whole.relabelled(index, width)
 
 
-def _violations(prober: Prober, candidates: Sequence[Candidate]) -> list[float]:
-    """Return the largest relative sum of each candidate when all blocks are large."""
-    found = [0.0] * len(candidates)
-    for number in range(1):
+def _conserved(before: FloatArray, large: FloatArray, larger: FloatArray) -> bool:
+    """Return whether sums vanish, or shrink as ``eps`` does when blocks grow.
+
+    The sums are relative, at a probe, with blocks multiplied by ``2**4`` and by ``2**8``. What
+    ``eps`` causes is divided by ``4**4`` from one to the next. A softmax or a bounded activation
+    also hides the length of large weights, but not in this way.
+    """
+    rounding = 1e-12
+    exact = (before <= SCALE) & (large <= SCALE) & (larger <= SCALE)
+    expected = large / 4.0 ** _GROWTH[0]
+    by_eps = (larger <= 2.0 * expected + rounding) & (larger >= 0.5 * expected - rounding)
+    return bool((exact | (by_eps & (large <= 1e-3) & (before <= 0.5))).all())
+
+
+def _shares(
+    prober: Prober, candidates: Sequence[Candidate], number: int
+) -> dict[int, list[FloatArray]]:
+    """Return the relative sums of each candidate at a probe, with blocks of three sizes."""
+    found: dict[int, list[FloatArray]] = {id(candidate): [] for candidate in candidates}
+    tensors = {side.tensor for candidate in candidates for side, _ in candidate.parts}
+    for growth in (0, *_GROWTH):
         probe = prober.probe(number)
         values = dict(probe.values)
-        for candidate in candidates:
-            for term in candidate.terms:
-                factor = np.where(term.labels >= 0, 2.0**_GROWTH, 1.0)
-                values[term.tensor] = values[term.tensor] * factor
+        for name in tensors:
+            values[name] = values[name] * 2.0**growth
         gradients = prober.live.gradients(
             values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
         )
-        for i, candidate in enumerate(candidates):
-            sums = sizes = 0.0
+        known: dict[bytes | str, tuple[FloatArray, FloatArray]] = {}
+        for candidate in candidates:
+            sums, sizes = np.zeros((2, candidate.width))
             for side, _ in candidate.parts:
-                gradient = gradients[side.tensor]
-                if gradient is not None:
-                    product = values[side.tensor] * gradient
-                    sums = sums + side_sums(side, product)
-                    sizes = sizes + side_sums(side, np.abs(product))
-            size = np.asarray(sizes)
-            ratio = np.abs(sums) / np.where(size > 0.0, size, 1.0)
-            found[i] = max(found[i], float(np.max(ratio)))
+                base = side.base or side
+                key = f"{base.tensor} {base.axes}"
+                if key not in known:
+                    gradient = gradients[base.tensor]
+                    product = values[base.tensor] * (0.0 if gradient is None else gradient)
+                    known[key] = base.sums(product), base.sums(np.abs(product))
+                part, size = known[key]
+                place = side.flat if side.base is None else side.place
+                sums += grouped(part, place, side.width)
+                sizes += grouped(size, place, side.width)
+            some = sizes > FAINT * sizes.max(initial=0.0)
+            share = np.where(some, np.abs(sums), 0.0) / np.where(some, sizes, 1.0)
+            if 2 * np.count_nonzero(some) < some.size:
+                share = np.ones_like(share)  # nothing flows, which is no conservation
+            found[id(candidate)].append(share)
     return found
-
-
-def side_sums(side: Side, values: np.ndarray) -> np.ndarray:
-    """Return the sums of values over the groups of a side, as an array."""
-    return np.asarray(side.sums(values))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.conservation.candidates import FAINT, Candidate, Evaluation
-from obstruction.conservation.law import FloatArray
+from obstruction.conservation.law import FloatArray, Labels
 
 EQUAL: Final = 1e-9
 """Slices match if their sums differ by at most this share of their sizes, at every probe."""
@@ -30,20 +30,27 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
     sizes = np.concatenate([sizes.T for _, sizes in parts])
     place = np.repeat(np.arange(len(bundles)), [one.width for one in bundles])
     number = np.concatenate([np.arange(one.width) for one in bundles])
-    by_bundles: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for a, b in _equal(sums, sizes):
-        key = int(place[a]), int(place[b])
-        by_bundles.setdefault(key, []).append((int(number[a]), int(number[b])))
+    one, other = _equal(sums, sizes)
+    if not len(one):
+        return []
+    keys = np.stack([place[one], place[other]], axis=1)
+    different_keys, which = np.unique(keys, axis=0, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    ends = np.cumsum(np.bincount(which, minlength=len(different_keys)))[:-1]
+    by_bundles = {
+        (int(a), int(b)): (number[one[rows]], number[other[rows]])
+        for (a, b), rows in zip(different_keys, np.split(order, ends), strict=True)
+    }
     different = {
         (a, b): slices
         for (a, b), slices in by_bundles.items()
-        if not (_share(bundles[a], bundles[b]) and any(i == j for i, j in slices))
+        if not (_share(bundles[a], bundles[b]) and np.any(slices[0] == slices[1]))
     }
     return _laws(bundles, different)
 
 
-def _equal(sums: FloatArray, sizes: FloatArray) -> Iterable[tuple[int, int]]:
-    """Yield the pairs of rows that are equal within rounding, and not zero."""
+def _equal(sums: FloatArray, sizes: FloatArray) -> tuple[Labels, Labels]:
+    """Return the pairs of rows that are equal within rounding, and not zero."""
     weights = np.random.default_rng(0).uniform(1.0, 2.0, sums.shape[1])
     unit = np.median(sizes, axis=0)
     weights = weights / np.where(unit > 0.0, unit, 1.0)
@@ -51,30 +58,34 @@ def _equal(sums: FloatArray, sizes: FloatArray) -> Iterable[tuple[int, int]]:
     faint = FAINT * sizes.max(axis=0)
     flows = (np.abs(sums) > np.maximum(1e-8 * sizes, faint)).any(axis=1)
     order = np.flatnonzero(flows)[np.argsort(keys[flows], kind="stable")]
+    pairs = [np.zeros((0, 2), dtype=np.int64)]
     for step in range(1, _NEIGHBOURS + 1):
-        one, other = order[:-step], order[step:]
-        allowed = EQUAL * np.minimum(sizes[one], sizes[other])
-        close = (np.abs(sums[one] - sums[other]) <= allowed).all(axis=1)
-        for a, b in zip(one[close], other[close], strict=True):
-            yield (int(a), int(b)) if a < b else (int(b), int(a))
+        both = np.stack([order[:-step], order[step:]], axis=1)
+        gap = np.abs(keys[both[:, 1]] - keys[both[:, 0]])
+        both = both[gap <= 2.0 * EQUAL * (sizes[both[:, 0]] @ weights)]
+        allowed = EQUAL * np.minimum(sizes[both[:, 0]], sizes[both[:, 1]])
+        close = (np.abs(sums[both[:, 0]] - sums[both[:, 1]]) <= allowed).all(axis=1)
+        pairs.append(np.sort(both[close], axis=1))
+    found = np.concatenate(pairs)
+    return found[:, 0], found[:, 1]
 
 
 def _laws(
-    bundles: Sequence[Candidate], pairs: dict[tuple[int, int], list[tuple[int, int]]]
+    bundles: Sequence[Candidate], pairs: dict[tuple[int, int], tuple[Labels, Labels]]
 ) -> list[Candidate]:
     covered: dict[int, set[int]] = {}
     for (a, b), slices in pairs.items():
-        covered.setdefault(a, set()).update(i for i, _ in slices)
-        covered.setdefault(b, set()).update(j for _, j in slices)
+        covered.setdefault(a, set()).update(slices[0].tolist())
+        covered.setdefault(b, set()).update(slices[1].tolist())
     whole = {a for a, places in covered.items() if len(places) == bundles[a].width}
     found, used = [], set()
     ordered = sorted(pairs.items(), key=lambda one: sum(len(bundles[i].parts) for i in one[0]))
     for (a, b), slices in ordered:
         if a not in whole and b not in whole:
             continue
-        slices = sorted(slices)
-        first, second = (np.array(side) for side in zip(*slices, strict=True))
-        if len(set(first)) < len(slices) or len(set(second)) < len(slices):
+        order = np.argsort(slices[0], kind="stable")
+        first, second = slices[0][order], slices[1][order]
+        if len(np.unique(first)) < len(first) or len(np.unique(second)) < len(second):
             continue
         candidate = _between(bundles[a], bundles[b], first, second)
         keys = {(side.tensor, side.axes, side.labels.tobytes()) for side, _ in candidate.parts}

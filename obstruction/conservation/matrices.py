@@ -40,12 +40,16 @@ def largest_block(
         )
     ]
     best, violation = 1, 0.0
+    tried: list[int] = []
+    mixing: set[int] = set()
     for block in divisors:
-        if block != divisors[0] and best == 1:
-            break  # blocks that mix contain blocks of every side that divides theirs
+        if any(block % part == 0 and part not in mixing for part in tried):
+            continue  # blocks that mix contain blocks of every side that divides theirs
+        tried.append(block)
         found = max(_violation(parts, width, block, draw) for draw in range(2))
         if found <= MIXED:
             best, violation = block, found
+            mixing.add(block)
     return best, violation
 
 

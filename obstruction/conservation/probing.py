@@ -7,7 +7,7 @@ whose scales are spread over several orders of magnitude, and at random inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,15 @@ from obstruction.conservation.live.base import LiveModel
 from obstruction.conservation.sides import Side
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
-"""Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, for each s in turn."""
+"""Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, ``s`` in turn."""
+
+SMALL: Final = (-10.0, -5.0)
+"""Blocks that shall be small are multiplied by powers of two between these exponents."""
+
+SHIFTED: Final = 1e-9
+"""Gradients add up to zero if their sum is below this share of the sum of absolute values."""
+
+_SATURATED: Final = 1e-3
 
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
@@ -60,6 +68,7 @@ class Prober:
     def __init__(self, live: LiveModel, *, seed: int) -> None:
         self._live, self._seed = live, seed
         self._pool = np.random.default_rng([seed, 0]).standard_normal(_POOL)
+        self._small: tuple[tuple[str, NDArray[np.bool_]], ...] = ()
         self._integers = True
         self._near = False
         outputs = live.outputs(live.parameters, live.inputs, seed=0)
@@ -79,14 +88,31 @@ class Prober:
         drawn = self._live.inputs if inputs else self._inputs(np.random.default_rng(self._seed))
         return Probe(self._live.parameters, tuple(drawn), self._seed, self._seed)
 
-    def probe(self, number: int) -> Probe:
-        """Return the probe with a given number, counted from 0."""
+    def shrink(self, blocks: Iterable[tuple[str, NDArray[np.bool_]]]) -> None:
+        """Choose blocks of parameters that are small at the probes for which this is wanted.
+
+        Parameters
+        ----------
+        blocks : iterable of (str, ndarray of bool)
+            Names of parameters, and masks that broadcast to their shapes.
+        """
+        self._small = tuple(blocks)
+
+    def probe(self, number: int, *, small: bool = False) -> Probe:
+        """Return the probe with a given number, counted from 0.
+
+        If `small`, the blocks given to `shrink` are so small that the variance before a
+        normalisation is near its ``eps``, which then has an influence.
+        """
         generator = np.random.default_rng([self._seed, 1, number])
         spread = SPREADS[number % len(SPREADS)]
         values = {
             name: self._values(name, value, spread, generator)
             for name, value in self._live.parameters.items()
         }
+        for name, mask in self._small if small else ():
+            factor = 2.0 ** generator.uniform(*SMALL)
+            values[name] = np.where(mask, factor * values[name], values[name])
         seed = int(generator.integers(1 << 31))
         return Probe(values, self._inputs(generator), seed, seed)
 
@@ -168,9 +194,11 @@ class Signatures:
         Whether the gradient of a parameter was anything but zero at some probe.
     connected : dict of str to bool
         Whether the outputs depend on a parameter at all, in the framework's graph.
-    unshifted : dict of (str, int) to float
-        For axes of parameters along which gradients add up to zero at all probes, the largest sum
-        relative to the sum of absolute values.
+    shifts : dict of (str, int) to list of (float, float)
+        For axes of parameters along which gradients may add up to zero, the largest sum of
+        absolute values at every probe, and the largest sum relative to it.
+    refuted : set of (str, int)
+        The axes along which gradients do not add up to zero.
     probes : int
         The number of probes.
     """
@@ -180,25 +208,41 @@ class Signatures:
     gradients: dict[str, list[FloatArray]] = field(default_factory=dict)
     reached: dict[str, bool] = field(default_factory=dict)
     connected: dict[str, bool] = field(default_factory=dict)
-    unshifted: dict[tuple[str, int], float] = field(default_factory=dict)
+    shifts: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=dict)
+    refuted: set[tuple[str, int]] = field(default_factory=set)
     probes: int = 0
+
+    @property
+    def unshifted(self) -> dict[tuple[str, int], float]:
+        """The axes along which gradients add up to zero, with the largest relative sum.
+
+        Probes at which hardly anything flows, as when a softmax is saturated, are left out.
+        """
+        found = {}
+        for key, parts in self.shifts.items():
+            most = max(size for size, _ in parts)
+            worst = max(ratio for size, ratio in parts if size > _SATURATED * most)
+            if worst <= SHIFTED:
+                found[key] = worst
+        return found
 
     def stacked(self, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return the sums and sizes of a side, shape ``(probes, width)``."""
         return np.stack(self.sums[side]), np.stack(self.sizes[side])
 
 
-def signatures(prober: Prober, sides: Iterable[Side], *, probes: int) -> Signatures:
-    """Return the signatures of sides at a number of probes."""
-    found = Signatures(probes=probes)
+def signatures(
+    prober: Prober, sides: Iterable[Side], *, probes: Sequence[int], small: bool = False
+) -> Signatures:
+    """Return the signatures of sides at probes with given numbers, see `Prober.probe`."""
+    found = Signatures(probes=len(probes))
     by_tensor: dict[str, list[Side]] = {}
     for side in sides:
         by_tensor.setdefault(side.tensor, []).append(side)
         found.sums[side], found.sizes[side] = [], []
     live = prober.live
-    refuted: set[tuple[str, int]] = set()
-    for number in range(probes):
-        probe = prober.probe(number)
+    for number in probes:
+        probe = prober.probe(number, small=small)
         gradients = live.gradients(
             probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
         )
@@ -209,7 +253,7 @@ def signatures(prober: Prober, sides: Iterable[Side], *, probes: int) -> Signatu
             found.reached[name] = found.reached.get(name, False) or bool(gradient.any())
             if value.ndim <= 1:
                 found.gradients.setdefault(name, []).append(gradient)
-            _add_shifts(found, refuted, name, gradient)
+            _add_shifts(found, name, gradient)
             product = value * gradient
             for side in by_tensor.get(name, ()):
                 found.sums[side].append(side.sums(product))
@@ -219,24 +263,18 @@ def signatures(prober: Prober, sides: Iterable[Side], *, probes: int) -> Signatu
     return found
 
 
-SHIFTED: Final = 1e-9
-"""Gradients add up to zero if their sum is below this share of the sum of absolute values."""
-
-
-def _add_shifts(
-    found: Signatures, refuted: set[tuple[str, int]], name: str, gradient: FloatArray
-) -> None:
+def _add_shifts(found: Signatures, name: str, gradient: FloatArray) -> None:
     for axis in range(gradient.ndim):
         key = name, axis
-        if gradient.shape[axis] < 2 or key in refuted:
+        if gradient.shape[axis] < 2 or key in found.refuted:
             continue
         total, size = np.abs(gradient.sum(axis=axis)), np.abs(gradient).sum(axis=axis)
         largest = float(size.max())
         if largest == 0.0:
             continue
-        ratio = float((total / np.maximum(size, 1e-9 * largest)).max())
-        if ratio > SHIFTED:
-            refuted.add(key)
-            found.unshifted.pop(key, None)
-        else:
-            found.unshifted[key] = max(ratio, found.unshifted.get(key, 0.0))
+        ratio = float((total / np.maximum(size, 1e-6 * largest)).max())
+        found.shifts.setdefault(key, []).append((largest, ratio))
+        most = max(size for size, _ in found.shifts[key])
+        if ratio > SHIFTED and largest > _SATURATED * most:
+            found.refuted.add(key)
+            del found.shifts[key]

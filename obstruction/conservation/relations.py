@@ -17,6 +17,7 @@ INTEGER: Final = 1e-5
 
 _LARGEST: Final = 4
 _RANK: Final = 1e-9
+_FAINT: Final = 1e-9
 
 
 def relations(columns: FloatArray) -> list[Relation]:
@@ -25,7 +26,7 @@ def relations(columns: FloatArray) -> list[Relation]:
     Parameters
     ----------
     columns : ndarray of float64, shape (rows, columns)
-        None of the columns may be zero. Rows and columns may have any scale.
+        Rows may have any scale. A column that is rounding in all rows is left out.
 
     Examples
     --------
@@ -36,16 +37,18 @@ def relations(columns: FloatArray) -> list[Relation]:
     rows = np.abs(columns).max(axis=1, initial=0.0)
     scaled = columns[rows > 0.0] / rows[rows > 0.0, None]
     norms = np.linalg.norm(scaled, axis=0)
-    if scaled.shape[0] < scaled.shape[1] + 2 or not (norms > 0.0).all():
+    used = np.flatnonzero(norms > _FAINT)
+    if scaled.shape[0] < len(used) + 2 or len(used) < 2:
         return []
-    scaled = scaled / norms
+    norms = norms[used]
+    scaled = scaled[:, used] / norms
     if scaled.shape[0] > scaled.shape[1]:
         scaled = np.linalg.qr(scaled, mode="r")
     _, strengths, right = np.linalg.svd(scaled, full_matrices=True)
     rank = int((strengths > _RANK * strengths[0]).sum())
     space = right[rank:] / norms
     found = [v for row in _reduced(space) if (v := _integer(row)) is not None]
-    return [{int(j): int(v[j]) for j in np.flatnonzero(v)} for v in simplified(found)]
+    return [{int(used[j]): int(v[j]) for j in np.flatnonzero(v)} for v in simplified(found)]
 
 
 def _reduced(space: FloatArray) -> FloatArray:

@@ -139,16 +139,22 @@ def sides_of(
                 found += _grouped_inputs(name, shape, wanted, groups[name])
             else:
                 found += _grouped_inputs(name, shape, widths)
+    kept = {side.kept for side in found if len(side.axes) == 2 and side.index is None}
+    found += [
+        Side(name, shape, (0, 1), math.prod(shape))
+        for name, shape in shapes.items()
+        if len(shape) == 2 and shape in kept
+    ]
     return found
 
 
 def _pairs(name: str, shape: tuple[int, ...]) -> Iterable[Side]:
-    """Yield the sides along two neighbouring axes of a parameter with three."""
+    """Yield the sides along two axes of a parameter with three."""
     if len(shape) == 3:
-        for first in range(2):
-            width = shape[first] * shape[first + 1]
-            if min(shape[first], shape[first + 1]) > 1 and width <= LARGEST:
-                yield Side(name, shape, (first, first + 1), width)
+        for axes in ((0, 1), (1, 2), (0, 2)):
+            lengths = [shape[axis] for axis in axes]
+            if min(lengths) > 1 and math.prod(lengths) <= LARGEST:
+                yield Side(name, shape, axes, math.prod(lengths))
 
 
 def _grouped_inputs(

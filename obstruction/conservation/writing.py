@@ -63,7 +63,8 @@ def rewritten(model: Any, values: Mapping[str, FloatArray]) -> Any:
         return _module(model, values)
     from obstruction.conservation.live.jax_parameters import ParameterTree
 
-    pair = isinstance(model, tuple) and len(model) == 2 and callable(model[0])
+    pair = isinstance(model, tuple) and len(model) == 2
+    pair = pair and (callable(model[0]) or hasattr(model[0], "apply"))
     return ParameterTree(model[1] if pair else model).with_values(values)
 
 

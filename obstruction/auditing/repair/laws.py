@@ -178,11 +178,12 @@ def find_law_repair(
         )
     difference = evaluation = 0.0
     if changes:
-        live = open_model(model, inputs, training=training)
+        live = open_model(model, inputs, training=training, loss=laws.loss)
         difference = _difference(live, laws.parameters, after, places)
         evaluation = difference
         if training and not isinstance(model, tuple):
-            evaluation = _change(open_model(model, inputs, training=False), laws.parameters, after)
+            other = open_model(model, inputs, training=False, loss=laws.loss)
+            evaluation = _change(other, laws.parameters, after)
     return LawRepair(
         margin=float(margin),
         factors={number: np.exp(logs) for number, logs in found.exponents.items()},

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import UserDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from obstruction.conservation.live.losses import LossError
 from obstruction.conservation.live.trees import IsArray, Rebuild, flatten, paths
 
-ACCEPTED = (
+ACCEPTED: Final = (
     "inputs may be an array, a tuple of positional inputs, or a dictionary of keyword inputs; "
     "a model that takes one tuple or dictionary gets it as inputs=(it,)"
 )
+
+_WRAPPER: Final = "Exception encountered when calling"
+"""How Keras begins errors of others."""
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def opened(
@@ -38,7 +45,7 @@ def opened(
     """
     leaves, rebuild = flatten(inputs, is_array)
     if not leaves:
-        raise ValueError(f"inputs = {_short(inputs)}: holds no array; {ACCEPTED}")
+        raise ValueError(f"inputs = {short(inputs)}: holds no array; {ACCEPTED}")
     arrays = tuple(_float64(to_numpy(leaf)) for leaf in leaves)
     for path, array in zip(paths(inputs, is_array), arrays, strict=True):
         if array.size == 0:
@@ -69,10 +76,13 @@ def refused(error: Exception, shapes: Sequence[tuple[int, ...]]) -> ValueError:
     shapes : sequence of tuple of int
         The shapes of the inputs.
     """
+    if isinstance(error, LossError):
+        return error
     given = ", ".join(str(shape) for shape in shapes)
     noun = "shape" if len(shapes) == 1 else "shapes"
-    lines = [line.strip() for line in str(error).splitlines()]
-    reason = _short(next((line for line in lines if line), ""), most=300, quoted=False)
+    lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(_WRAPPER)]
+    reason = short(next(iter(lines), ""), most=300, quoted=False)
     return ValueError(
         f"inputs: the model could not be run with inputs of {noun} {given}. "
         f"{type(error).__name__}: {reason}"
@@ -85,7 +95,8 @@ def _float64(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float64, copy=False)  # bfloat16 is of the kind "V"
 
 
-def _short(value: Any, *, most: int = 60, quoted: bool = True) -> str:
+def short(value: Any, *, most: int = 60, quoted: bool = True) -> str:
+    """Return an object in one line of at most so many characters."""
     text = repr(value) if quoted else str(value)
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 1]}…"

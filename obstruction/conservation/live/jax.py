@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import jax
@@ -14,7 +15,8 @@ from obstruction.conservation.live.base import FloatArray, Leaves, Values
 from obstruction.conservation.live.inputs import called, opened, refused
 from obstruction.conservation.live.jax_parameters import ParameterTree, is_key, mixed
 from obstruction.conservation.live.jax_program import Program
-from obstruction.conservation.live.trees import flatten
+from obstruction.conservation.live.losses import seen
+from obstruction.conservation.live.trees import arrays_of, flatten
 
 _COLLECTIONS: Final = {"batch_stats", "cache", "intermediates"}
 """Collections of Flax that an apply function may return although it did not get them."""
@@ -45,6 +47,8 @@ class JaxModel:
         functions in an Equinox module, are kept as they are.
     inputs : array, tuple or dict
         Example inputs.
+    keyed : bool
+        Whether `apply` takes a random key, which depends on the seed of a run, after `params`.
 
     Raises
     ------
@@ -54,8 +58,16 @@ class JaxModel:
 
     framework = "JAX"
 
-    def __init__(self, apply: Callable[..., Any], params: Any, inputs: Any) -> None:
-        self._apply = apply
+    def __init__(
+        self,
+        apply: Callable[..., Any],
+        params: Any,
+        inputs: Any,
+        *,
+        keyed: bool = False,
+        loss: str | None = None,
+    ) -> None:
+        self._apply, self._keyed, self._loss = apply, keyed, loss
         self._params = ParameterTree(params)
         if not self._params.names:
             raise ValueError("params: holds no array of floats, so that nothing can be trained")
@@ -67,8 +79,8 @@ class JaxModel:
             for name, array in zip(self._params.names, self._params.arrays, strict=True)
         }
         self.fixed: tuple[str, ...] = ()
-        self.groups: dict[str, int] = {}
         self.output_axes = self._params.output_axes
+        self.groups: dict[str, int] = {}
         try:
             self._program = Program(self._run, self._params.arrays, leaves)
         except Exception as error:
@@ -95,12 +107,14 @@ class JaxModel:
     def _run(self, values: list[Any], leaves: list[Any], seed: Any) -> Any:
         inputs = self._rebuild(leaves)
         keys, replaced = flatten(inputs, is_key)
-        params = self._params.filled(values, seed)
-        output = called(
-            lambda *args, **options: self._apply(params, *args, **options),
-            replaced([mixed(key, seed) for key in keys]),
-        )
-        return output[0] if self._returns_state(output) else output
+        first = [self._params.filled(values, seed)]
+        if self._keyed:
+            first.append(jax.random.PRNGKey(seed))
+        output = called(partial(self._apply, *first), replaced([mixed(key, seed) for key in keys]))
+        output = output[0] if self._returns_state(output) else output
+        if self._loss is None:
+            return output
+        return seen(arrays_of(output, _is_output), self._loss, jax.nn.log_softmax)
 
     def _returns_state(self, output: Any) -> bool:
         return (
@@ -109,6 +123,10 @@ class JaxModel:
             and isinstance(output[1], Mapping)
             and set(output[1]) <= self._collections | _COLLECTIONS
         )
+
+
+def _is_output(node: Any) -> bool:
+    return isinstance(node, (np.ndarray, jax.Array)) and jnp.issubdtype(node.dtype, jnp.inexact)
 
 
 def _is_input(node: Any) -> bool:

@@ -146,13 +146,17 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _output_axis(name: str, path: tuple[Any, ...], ndim: int) -> int | None:
-    """Return the axis of the outputs of a kernel, by the conventions of the libraries."""
-    last = name.rpartition("/")[2]
-    if ndim < 2:
+    """Return the axis of the outputs of a kernel, by the conventions of the libraries.
+
+    A kernel with three axes may belong to a convolution, or to the heads of attention, which are
+    left out.
+    """
+    parents, _, last = name.lower().rpartition("/")
+    if ndim < 2 or (ndim == 3 and "conv" not in parents):
         return None
     if last == "kernel":
         return -1
     if last == "w":  # Haiku stores the kernels of transposed convolutions as (..., out, in)
-        return -2 if "_transpose" in name else -1
+        return -2 if "_transpose" in parents else -1
     attribute = bool(path) and isinstance(path[-1], jax.tree_util.GetAttrKey)
     return 0 if last == "weight" and attribute else None

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from obstruction.conservation.live.base import FloatArray, Leaves, Values
 from obstruction.conservation.live.inputs import called, opened, refused
+from obstruction.conservation.live.losses import seen
 from obstruction.conservation.live.names import distinct
+from obstruction.conservation.live.trees import arrays_of
 
 BACKENDS: Final = ("torch", "jax")
 
@@ -57,7 +59,10 @@ class KerasModel:
 
     framework = "Keras"
 
-    def __init__(self, model: Any, inputs: Any, *, training: bool = True) -> None:
+    def __init__(
+        self, model: Any, inputs: Any, *, training: bool = True, loss: str | None = None
+    ) -> None:
+        self._loss = loss
         backend = keras.backend.backend()
         if backend not in BACKENDS:
             raise ValueError(
@@ -83,13 +88,18 @@ class KerasModel:
             for weight in self._weights
         }
         self.fixed = tuple(names[id(weight)] for weight in _frozen(layers, self._weights))
-        self.output_axes = {
-            names[id(weight)]: axis
+        owned = [
+            (names[id(weight)], layer, weight)
             for layer in layers
-            for weight in layer.trainable_weights
-            if (axis := _output_axis(layer, weight)) is not None
+            for weight in layer._trainable_variables
+            if weight.trainable
+        ]
+        self.output_axes = {
+            name: axis for name, *one in owned if (axis := _output_axis(*one)) is not None
         }
-        self.groups: dict[str, int] = {}
+        self.groups = {
+            name: number for name, *one in owned if (number := _groups(*one)) is not None
+        }
         try:
             self._program: _Program = _program_of(backend)(self._run, self._weights, self.inputs)
         except Exception as error:
@@ -120,12 +130,17 @@ class KerasModel:
             for one in self._model.variables
         ]
         with keras.StatelessScope(state_mapping=mapping):
-            return self._call(self._rebuild(leaves), training=self._training)
+            output = self._call(self._rebuild(leaves), training=self._training)
+            if self._loss is None:
+                return output
+            found = arrays_of(output, keras.ops.is_tensor)
+            return seen(found, self._loss, keras.ops.log_softmax)
 
     def _call(self, inputs: Any, *, training: bool) -> Any:
         """Call the model as its ``call`` takes several inputs."""
         options = {"training": training}
-        if isinstance(inputs, (tuple, dict)) and not isinstance(self._model, _WHOLE):
+        graph = isinstance(self._model, keras.Sequential) or hasattr(self._model, "inputs")
+        if isinstance(inputs, (tuple, dict)) and not graph:
             takes = [
                 one
                 for one in inspect.signature(self._model.call).parameters.values()
@@ -139,9 +154,6 @@ class KerasModel:
             if spread:
                 return called(partial(self._model, **options), inputs)
         return self._model(inputs, **options)
-
-
-_WHOLE: Final = (keras.Sequential, keras.src.models.Functional)
 
 
 def _program_of(backend: str) -> Callable[..., _Program]:
@@ -192,11 +204,21 @@ def _frozen(layers: Iterable[Any], trained: Iterable[Any]) -> list[Any]:
 
 
 def _output_axis(layer: Any, weight: Any) -> int | None:
-    """Return the axis of the outputs of a kernel."""
-    kind = type(layer).__name__
-    if not weight.name.endswith("kernel") or len(weight.shape) < 2 or "Depthwise" in kind:
+    """Return the axis of the outputs of a kernel; kernels of several heads have none."""
+    kind, axes = type(layer).__name__, len(weight.shape)
+    if not weight.name.endswith("kernel") or axes < 2 or (axes > 2 and "Conv" not in kind):
         return None
+    if "depthwise" in weight.name or kind.startswith("Depthwise"):  # (..., channels, multiplier)
+        return -2 if weight.shape[-1] == 1 else None
     return -2 if "Transpose" in kind else -1
+
+
+def _groups(layer: Any, weight: Any) -> int | None:
+    """Return the number of groups of a convolution."""
+    if not weight.name.endswith("kernel") or "Conv" not in type(layer).__name__:
+        return None
+    depthwise = "depthwise" in weight.name or type(layer).__name__.startswith("Depthwise")
+    return int(weight.shape[-2]) if depthwise else int(getattr(layer, "groups", 1))
 
 
 def _restarted(variable: Any, seed: Any) -> Any:

@@ -1,9 +1,9 @@
 """Decide whether a scalar of a network is frozen by the cuts that it closes alone.
 
-For the scalar ``e`` from ``u`` to ``v``, the sets ``S`` of the theorem contain ``u``, do not contain
-``v``, and contain the head of every other scalar whose tail they contain. So they contain all that
-can be reached from ``u`` without ``e``. If this is ``v`` or leads out of the network, there is no
-``S``. Otherwise the other nodes that may belong to ``S`` are explored, and
+For the scalar ``e`` from ``u`` to ``v``, the sets ``S`` of the theorem contain ``u``, do not
+contain ``v``, and contain the head of every other scalar whose tail they contain. So they contain
+all that can be reached from ``u`` without ``e``. If that includes ``v`` or what is outside, there
+is no ``S``. Otherwise the other nodes that may belong to ``S`` are explored, and
 `obstruction.topology.closures` finds the set with the smallest sum of balances. Sets with ``e`` as
 the only scalar in are decided in the same way, with all scalars reversed.
 """
@@ -76,7 +76,7 @@ class Cuts:
         self._balances, self._tolerances = balances, tolerances
 
     def decide(self, e: Scalar, side: int) -> Cut | None:
-        """Return the smallest cut by a scalar out of sets (1) or into sets (-1), if there is one."""
+        """Return the smallest cut by a scalar out of sets (1) or into sets (-1), if any."""
         column = {v: a for v, a in self.rows.column(e).items() if not self._zero[v]}
         tails = [v for v, a in column.items() if a * self.sign[v] * side < 0]
         if not tails:
@@ -187,9 +187,10 @@ class _Search:
 
     def _predecessors(self, v: int) -> Iterator[int]:
         for leaves, other in self._neighbours(v):
-            if not leaves and other is not None and other not in self._ends:
-                if self._allowed(other):
-                    yield other
+            if leaves or other is None or other in self._ends:
+                continue
+            if self._allowed(other):
+                yield other
 
     def _allowed(self, v: int) -> bool:
         """Return whether no conclusion without `e` keeps a node out of all sets."""

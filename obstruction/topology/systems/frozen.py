@@ -24,13 +24,13 @@ from obstruction.topology.systems.system import System
 FROZEN = "frozen"
 BOUNDARY = "boundary"
 
-MOST_CELLS = 20_000
-"""At most so many cells of one product are decided one by one."""
+MOST_WORK = 2_000_000
+"""The largest number of cells of one product, times that of its parts, that are decided singly."""
 
 MOST_VARIABLES = 2_000
 """The default limit of the variables of a linear program."""
 
-MOST_PROGRAMS = 500
+MOST_PROGRAMS = 2_000
 """The default limit of the number of linear programs."""
 
 _MARGIN = 1e-9
@@ -178,7 +178,7 @@ class _Decision:
     def result(self) -> FrozenScalars:
         """Decide all scalars."""
         found: dict[str, list[FrozenScalar]] = {FROZEN: [], BOUNDARY: []}
-        order = {}
+        order: dict[str, int] = {}
         for e in self._candidates():
             best = self._decide(e)
             if best is None:
@@ -199,7 +199,8 @@ class _Decision:
             order.setdefault(one.tensor, len(order))
         for ones in found.values():
             ones.sort(key=lambda one: (order[one.tensor], one.position))
-        return FrozenScalars(*map(tuple, found.values()), dict(self._undecided))
+        frozen, boundary = map(tuple, found.values())
+        return FrozenScalars(frozen, boundary, dict(self._undecided))
 
     def _candidates(self) -> Iterator[Scalar]:
         """Yield the scalars that may be frozen, and count those that are not decided."""
@@ -237,8 +238,9 @@ class _Decision:
             (p, np.flatnonzero(second & (wide[0][p] | wide[1]) & (q_sums >= limit - p_sums[p])))
             for p in listed.tolist()
         ]
-        if sum(columns.size for _, columns in found) > MOST_CELLS:
-            self._undecided[block.tensor.name] += sum(columns.size for _, columns in found)
+        number = sum(columns.size for _, columns in found)
+        if number * (first.size + second.size) > MOST_WORK:
+            self._undecided[block.tensor.name] += number
             found = []
         cells = {Scalar(b, p, q) for p, columns in found for q in columns.tolist()}
         for e in sorted(cells | blamed):

@@ -1,9 +1,10 @@
 """A quick proof by the actual weights that a scalar is not frozen from one side.
 
-Let ``e`` be the only scalar out of a set ``S`` of nodes, and ``u`` its node in ``S``. Then ``c(S)`` is
-what flows into ``S`` less ``x_e``. Scalars that are written to ``u`` and read from no other node that
-matters flow into every ``S``. If they carry more than ``e`` does, no ``c(S)`` is negative. An example
-is an output weight that is smaller than the gain of the normalisation before it.
+Let ``e`` be the only scalar out of a set ``S`` of nodes, and ``u`` its node in ``S``. Then
+``c(S)`` is what flows into ``S`` less ``x_e``. Scalars that are written to ``u`` and read from no
+other node that matters flow into every ``S``. If they carry more than ``e`` does, no ``c(S)`` is
+negative. An example is an output weight that is smaller than the gain of the normalisation before
+it.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ for both squares. So each sum has its own power of two.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,12 +57,13 @@ class Scaled:
 
     def times(self, factor: ArrayLike) -> Scaled:
         """Return the products with factors of moderate size."""
-        return Scaled.of(self.values * factor, self.exponents)
+        return Scaled.of(self.values * np.asarray(factor, dtype=np.float64), self.exponents)
 
     def at(self, exponents: ArrayLike) -> FloatArray:
         """Return the numbers divided by ``2^exponents``. Small ones may become zero."""
-        shift = np.maximum(self.exponents - exponents, -5000)
-        return np.ldexp(self.values, np.minimum(shift, 5000).astype(np.int32))
+        shift = np.maximum(self.exponents - np.asarray(exponents), -5000)
+        divided: FloatArray = np.ldexp(self.values, np.minimum(shift, 5000).astype(np.int32))
+        return divided
 
     def larger(self, other: Scaled) -> Scaled:
         """Return the larger of each two numbers, none of which is negative."""
@@ -116,9 +118,9 @@ def square_root(number: Fraction) -> float:
     half = (number.numerator.bit_length() - number.denominator.bit_length()) // 2
     root = float(number / Fraction(4) ** half) ** 0.5
     try:
-        return float(np.ldexp(root, half))
+        return math.ldexp(root, half)
     except OverflowError:
-        return float("inf")
+        return math.inf
 
 
 def sums_of_squares(name: str, weights: ArrayLike, groups: list[Places]) -> list[Scaled]:
@@ -138,10 +140,12 @@ def sums_of_squares(name: str, weights: ArrayLike, groups: list[Places]) -> list
     shift = common if abs(common) > 200 else 0
     totals = [np.zeros(group.dims) for group in groups]
     for start, part in _slices(array):
-        part = np.ldexp(part, -shift) if shift else part.astype(np.float64)
-        np.square(part, out=part)
+        numbers = part.astype(np.float64)
+        if shift:
+            numbers = np.ldexp(numbers, -shift)
+        squares = np.square(numbers, out=numbers)
         for group, total in zip(groups, totals, strict=True):
-            group.add(total, start, part)
+            group.add(total, start, squares)
     return [
         group.refined(array, Scaled.of(group.totals(total), 2 * shift))
         for group, total in zip(groups, totals, strict=True)
@@ -188,9 +192,9 @@ class Places:
 
     def totals(self, total: FloatArray) -> FloatArray:
         """Return the sums of the groups."""
-        return np.bincount(self.numbers, weights=total.ravel(), minlength=self.count)
+        return np.bincount(self.numbers, total.ravel(), self.count).astype(np.float64)
 
-    def refined(self, array: NDArray[np.generic], sums: Scaled) -> Scaled:
+    def refined(self, array: NDArray[Any], sums: Scaled) -> Scaled:
         """Return sums of which the very small ones are computed anew, each at its own scale."""
         least = sums.exponents.max(initial=_LEAST) - 900
         if not np.any(small := sums.exponents < least) or not array.any():
@@ -215,7 +219,7 @@ class Places:
         )
 
 
-def _slices(array: NDArray[np.generic]) -> list[tuple[int, NDArray[np.generic]]]:
+def _slices(array: NDArray[Any]) -> list[tuple[int, NDArray[Any]]]:
     """Return slices along the first axis, each of about a million scalars, and their starts."""
     step = max(1, 2**20 * len(array) // max(array.size, 1))
     return [(start, array[start : start + step]) for start in range(0, len(array), step)]

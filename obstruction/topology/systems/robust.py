@@ -88,7 +88,7 @@ class Robust:
         np.add.at(self._ways, self._at_most[leading], self._weight[row])
         through = self._at_most[leading]
         drawn = np.unique(np.concatenate([drawn, through[self._ways[through] > 1]]))
-        new = drawn[~self.holds[drawn]]
+        new: IntArray = drawn[~self.holds[drawn]]
         self.holds[new] = True
         return new
 
@@ -115,4 +115,5 @@ def _ranges(starts: IntArray, ends: IntArray) -> IntArray:
     """Return the numbers from each start to below its end."""
     counts = ends - starts
     shifts = np.repeat(starts - (np.cumsum(counts) - counts), counts)
-    return np.arange(counts.sum()) + shifts
+    numbers: IntArray = np.arange(counts.sum()) + shifts
+    return numbers

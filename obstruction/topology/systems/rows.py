@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,7 +89,13 @@ class Rows:
             self.first.append(tuple(firsts))
         empty = np.zeros(0, dtype=np.int64)
         columns = [np.concatenate(c) for c in zip(*tables, strict=True)] if tables else [empty] * 7
-        lengths, self.variable, self.coefficient, self.block, self.side, self.part, alone = columns
+        lengths, *parts, alone = columns
+        self.variable: IntArray
+        self.coefficient: IntArray
+        self.block: IntArray
+        self.side: IntArray
+        self.part: IntArray
+        self.variable, self.coefficient, self.block, self.side, self.part = parts
         self.alone = alone.astype(bool)
         self.starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.extra = extra
@@ -106,7 +113,7 @@ class Rows:
         """For each row its variables and coefficients."""
         pairs = list(zip(self.variable.tolist(), self.coefficient.tolist(), strict=True))
         ends = self.starts.tolist()
-        return [pairs[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [pairs[a:b] for a, b in pairwise(ends)]
 
     @cached_property
     def of_variable(self) -> list[list[int]]:
@@ -115,7 +122,7 @@ class Rows:
         rows = self.row[order].tolist()
         counts = np.bincount(self.variable, minlength=self.variables)
         ends = np.concatenate([[0], np.cumsum(counts)]).tolist()
-        return [rows[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [rows[a:b] for a, b in pairwise(ends)]
 
     @cached_property
     def cells(self) -> list[bool]:

@@ -119,7 +119,14 @@ class System:
 
 def _checked(nodes: Any, tensors: Sequence[Tensor]) -> int:
     count = check_count("nodes", nodes)
+    names = set()
     for tensor in tensors:
+        if tensor.name in names:
+            raise ValueError(
+                f"tensors: {tensor.name!r} occurs twice; all memberships of a tensor belong "
+                "together"
+            )
+        names.add(tensor.name)
         tensor.check(count)
     return count
 
