@@ -94,6 +94,15 @@ class Law:
         """Whether the law is about squares of parameters; if not, it is about parameters."""
         return self.kind in ("balance", "scale", "matrix")
 
+    @property
+    def places(self) -> Labels:
+        """The label to which each number belongs: for an entry of a block, that of its row."""
+        if self.kind != "matrix":
+            return np.arange(self.labels)
+        rows, _ = np.triu_indices(self.block)
+        blocks = np.arange(self.labels // self.block) * self.block
+        return (blocks[:, None] + rows).reshape(-1)
+
     def values(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
         """Return the conserved numbers at given parameters, shape ``(size,)``.
 
