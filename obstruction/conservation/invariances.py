@@ -94,7 +94,7 @@ def _vanishing(
     seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
     seen &= largest > 1e-4 * largest.max(axis=0)  # unless a softmax is saturated
     vanishes: NDArray[np.bool_] = ((own <= CONSTANT * largest) | ~seen).all(axis=0)
-    vanishes &= seen.any(axis=0)
+    vanishes &= seen.any(axis=0) & (2 * seen.sum(axis=0) >= np.median(seen.sum(axis=0)))
     vectors = mates and all(len(side.shape) == 1 for side in mates)
     if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
         return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
@@ -249,7 +249,7 @@ def _shares(
                     product = values[base.tensor] * (0.0 if gradient is None else gradient)
                     known[key] = base.sums(product), base.sums(np.abs(product))
                 part, size = known[key]
-                place = side.flat if side.base is None else side.place
+                place = side.flat if side.place is None else side.place
                 sums += grouped(part, place, side.width)
                 sizes += grouped(size, place, side.width)
             some = sizes > FAINT * sizes.max(initial=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,10 +153,11 @@ def summed(values: FloatArray, labels: Labels, width: int) -> FloatArray:
     part = values.sum(axis=others, keepdims=True) if others else values
     flat = np.broadcast_to(labels, part.shape).reshape(-1)
     used = flat >= 0
-    return np.bincount(flat[used], weights=part.reshape(-1)[used], minlength=width)
+    sums: FloatArray = np.bincount(flat[used], part.reshape(-1)[used], width).astype(np.float64)
+    return sums
 
 
-def slices(values: FloatArray, labels: Labels, width: int) -> list[FloatArray]:
+def slices(values: NDArray[Any], labels: Labels, width: int) -> list[NDArray[Any]]:
     """Return arrays of shape ``(width, rest)`` whose rows hold the scalars of each label.
 
     There are several arrays if the places along the axes of the labels share labels.

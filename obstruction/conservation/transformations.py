@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray, Law, slices
 from obstruction.conservation.live.base import Values
@@ -67,7 +68,7 @@ def rescaled(values: Values, laws: Iterable[Law], exponent: int) -> dict[str, Fl
     return found
 
 
-def _rescale(values: dict[str, FloatArray], law: Law, exponents: FloatArray) -> None:
+def _rescale(values: dict[str, FloatArray], law: Law, exponents: NDArray[Any]) -> None:
     powers = np.append(exponents, 0)  # the label -1 is scaled by one
     for term in law.terms:
         factors = np.ldexp(1.0, powers[term.labels] * term.coefficient)
