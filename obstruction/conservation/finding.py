@@ -99,7 +99,7 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
     ValueError
         If the outputs are not finite, or the model has no parameters that are trained.
     """
-    shapes = {name: value.shape for name, value in live.parameters.items()}
+    shapes = {name: value.shape for name, value in live.parameters.items() if value.size}
     if not shapes:
         raise ValueError("the model has no parameters that are trained")
     prober = Prober(live, seed=seed)

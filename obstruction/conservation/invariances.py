@@ -25,6 +25,9 @@ _CLOSE: Final = 0.1
 _GROWTH: Final = (4, 8)
 """Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks."""
 
+_AGREEING: Final = 0.8
+"""The share of blocks that must agree; the check by transformations looks at every block."""
+
 PROBES: Final = (0, 2)
 """The probes for that, whose scales are near the usual."""
 
@@ -92,9 +95,9 @@ def _vanishing(
     else:
         largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
     seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
-    seen &= largest > 1e-4 * largest.max(axis=0)  # unless a softmax is saturated
+    seen &= largest > 1e-8 * largest.max(axis=0)  # unless a softmax is saturated
     vanishes: NDArray[np.bool_] = ((own <= CONSTANT * largest) | ~seen).all(axis=0)
-    vanishes &= seen.any(axis=0) & (2 * seen.sum(axis=0) >= np.median(seen.sum(axis=0)))
+    vanishes &= seen.sum(axis=0) >= 2
     vectors = mates and all(len(side.shape) == 1 for side in mates)
     if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
         return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
@@ -221,7 +224,7 @@ def _conserved(before: FloatArray, large: FloatArray, larger: FloatArray) -> boo
     exact = (before <= SCALE) & (large <= SCALE) & (larger <= SCALE)
     expected = large / 4.0 ** _GROWTH[0]
     by_eps = (larger <= 2.0 * expected + rounding) & (larger >= 0.5 * expected - rounding)
-    return bool((exact | (by_eps & (large <= 1e-2))).all())
+    return bool((exact | (by_eps & (large <= 1e-2))).mean() >= _AGREEING)
 
 
 def _shares(

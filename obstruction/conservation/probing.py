@@ -126,11 +126,12 @@ class Prober:
             factor = np.exp(0.5 * drawn)
             near: FloatArray = np.where(actual == 0.0, 0.1 * drawn, actual * factor * scale)
             return near
-        if actual.ndim >= 2:
+        if actual.ndim >= 2 and actual.size:
             axis = self._live.output_axes.get(name)
             outputs = max(actual.shape[0], actual.shape[-1]) if axis is None else actual.shape[axis]
             scale *= (2.0 * outputs / actual.size) ** 0.5
-        return scale * drawn
+        scaled: FloatArray = scale * drawn
+        return scaled
 
     def _inputs(self, generator: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
         return tuple(self._like(leaf, generator) for leaf in self._live.inputs)
