@@ -144,6 +144,17 @@ def test_an_unused_output_may_be_chosen_by_an_input_of_another_kind():
     assert "outputs" not in set(report.frozen["cause"])
 
 
+def test_two_logits_under_cross_entropy():
+    net = Readout(lambda y: y)
+    report = ob.audit(net, inputs=inputs(), loss="cross_entropy")
+    softmax = ob.audit(Readout(lambda y: torch.log_softmax(y, -1)), inputs=inputs())
+    assert report.components == softmax.components > 1
+    assert report.frozen["what"].tolist() == softmax.frozen["what"].tolist()
+    np.testing.assert_allclose(report.frozen["least"], softmax.frozen["least"], rtol=1e-9)
+    assert "under cross_entropy" in str(report)
+    assert ob.audit(net, inputs=inputs()).components == 1
+
+
 def test_two_logits_without_a_loss_are_told_that_one_would_bind():
     report = ob.audit(relu_net(outputs=2), inputs=inputs())
     assert (report.verdict, report.two_logits) == ("clear", True)
@@ -272,7 +283,8 @@ def test_what_no_gradient_reaches_is_not_called_clear():
 
         def forward(self, x):
             hidden = torch.relu(self.a(x))
-            return self.b(hidden) + (x @ self.c.T).sum() * 0.0
+            far = (x @ self.c.T).sum(1, keepdim=True)
+            return self.b(hidden) + torch.where(x[:, :1] > 1e9, far, 0.0)
 
     report = ob.audit(Unused(), inputs=inputs())
     assert (report.verdict, report.unreached) == ("partial", ("c",))
