@@ -61,7 +61,7 @@ def rows_of(laws: Laws, number: int, term: Term) -> Rows | None:
     if flat.size != law.labels or not np.array_equal(np.sort(flat), np.arange(law.labels)):
         return None
     numbers = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64).reshape(shape)
-    (places,) = slices(numbers, term.labels, law.labels)  # type: ignore[arg-type]
+    (places,) = slices(numbers, term.labels, law.labels)
     return Rows(number, term, places.astype(np.int64))
 
 
