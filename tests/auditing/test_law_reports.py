@@ -265,7 +265,9 @@ def test_equal_neurons_are_degenerate_and_equal_gains_are_not():
     assert report.verdict == "degenerate"
     assert report.degenerate[0].equal == ((1, 3),)
     torch.manual_seed(0)
-    norm = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)).double()
+    norm = nn.Sequential(
+        nn.Linear(3, 6, bias=False), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)
+    ).double()
     with torch.no_grad():
         norm[3].weight.zero_()  # gains and readers are all equal, the neurons are not
     report = ob.audit(norm, inputs=inputs())
