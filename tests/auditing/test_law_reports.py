@@ -144,6 +144,17 @@ def test_an_unused_output_may_be_chosen_by_an_input_of_another_kind():
     assert "outputs" not in set(report.frozen["cause"])
 
 
+def test_two_logits_under_cross_entropy():
+    net = Readout(lambda y: y)
+    report = ob.audit(net, inputs=inputs(), loss="cross_entropy")
+    softmax = ob.audit(Readout(lambda y: torch.log_softmax(y, -1)), inputs=inputs())
+    assert report.components == softmax.components > 1
+    assert report.frozen["what"].tolist() == softmax.frozen["what"].tolist()
+    np.testing.assert_allclose(report.frozen["least"], softmax.frozen["least"], rtol=1e-9)
+    assert "under cross_entropy" in str(report)
+    assert ob.audit(net, inputs=inputs()).components == 1
+
+
 def test_two_logits_without_a_loss_are_told_that_one_would_bind():
     report = ob.audit(relu_net(outputs=2), inputs=inputs())
     assert (report.verdict, report.two_logits) == ("clear", True)
@@ -254,7 +265,9 @@ def test_equal_neurons_are_degenerate_and_equal_gains_are_not():
     assert report.verdict == "degenerate"
     assert report.degenerate[0].equal == ((1, 3),)
     torch.manual_seed(0)
-    norm = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)).double()
+    norm = nn.Sequential(
+        nn.Linear(3, 6, bias=False), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)
+    ).double()
     with torch.no_grad():
         norm[3].weight.zero_()  # gains and readers are all equal, the neurons are not
     report = ob.audit(norm, inputs=inputs())
@@ -272,7 +285,8 @@ def test_what_no_gradient_reaches_is_not_called_clear():
 
         def forward(self, x):
             hidden = torch.relu(self.a(x))
-            return self.b(hidden) + (x @ self.c.T).sum() * 0.0
+            far = (x @ self.c.T).sum(1, keepdim=True)
+            return self.b(hidden) + torch.where(x[:, :1] > 1e9, far, 0.0)
 
     report = ob.audit(Unused(), inputs=inputs())
     assert (report.verdict, report.unreached) == ("partial", ("c",))

@@ -39,7 +39,7 @@ def audit_live(
         prober,
         actual=tensors_of(laws, doubtful),
         random={name: partial(may_be_parallel, term) for name, (_, term) in readers.items()},
-        seen={term.tensor for law in laws for term in law.terms},
+        seen=_judged(laws),
     )
     known = readouts(laws, runs, readers)
     bounds, undecided = _bounds(laws, known, rtol)
@@ -64,6 +64,16 @@ def audit_live(
         modules=module_types(model),
         rtol=rtol,
     )
+
+
+def _judged(laws: Laws) -> set[str]:
+    """Return the parameters that a law is about; a constant matrix may merely not be reached."""
+    return {
+        term.tensor
+        for law in laws
+        for term in law.terms
+        if law.kind != "constant" or len(laws.shapes[term.tensor]) < 2
+    }
 
 
 def _bounds(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.auditing.live.rows import Positions, Rows, channels, labels_of_rows
 from obstruction.conservation.law import FloatArray
@@ -87,6 +88,16 @@ def _memberships(laws: Laws, rows: Rows) -> list[tuple[int, Positions, int]] | N
     return found
 
 
+def _constant(laws: Laws) -> dict[str, NDArray[np.bool_]]:
+    """Return for parameters with constant entries which they are."""
+    found: dict[str, NDArray[np.bool_]] = {}
+    for law in laws:
+        for term in law.terms if law.kind == "constant" else ():
+            mask = np.broadcast_to(term.labels >= 0, laws.shapes[term.tensor])
+            found[term.tensor] = found.get(term.tensor, np.zeros((), np.bool_)) | mask
+    return found
+
+
 class Balances:
     """The balances of a model, one node for each, law after law.
 
@@ -116,11 +127,15 @@ class Balances:
         self, replacements: Sequence[Replacement]
     ) -> tuple[list[Tensor], dict[str, FloatArray]]:
         laws = self._laws
+        constant = _constant(laws)
         members: dict[str, list[Membership]] = {}
         for number, first in self._first.items():
             for term in laws[number].terms:
                 if term.tensor not in self._replaced:
-                    one = Membership(first, term.labels, term.coefficient)
+                    labels = term.labels
+                    if term.tensor in constant:  # what never moves leaves the balance
+                        labels = np.where(constant[term.tensor], -1, labels)
+                    one = Membership(first, labels, term.coefficient)
                     members.setdefault(term.tensor, []).append(one)
         tensors = [Tensor(name, laws.shapes[name], tuple(all_)) for name, all_ in members.items()]
         values = dict(laws.parameters)
