@@ -39,6 +39,14 @@ DEEP = cases(
 QUICK = cases((2, "none", "dense"))
 LISTED = [pytest.param(kind, id=kind.name) for kind in SPECIAL]
 ONE_LAYER = cases(*((1, norm, "dense") for norm in ("none", "batch", "layer")))
+BEHIND = cases(*((2, f"{norm} behind", "dense") for norm in ("batch", "layer")))
+UNCLEAR = {
+    f"{name}, 2 dense, {norm} behind"
+    for name in ("clamp to 1000", "ReLU plus 0.1")  # never saturates; dead neurons leave noise
+    for norm in ("batch", "layer")
+}
+USUAL = (-2.0, 2.0)
+"""Scales at which saturated activations leave a normalisation something to do."""
 
 
 def slow(listed):
@@ -54,6 +62,15 @@ def test_laws_by_hand_are_all_there_are(kind):
     """Linear algebra on gradients at all scales finds as many laws as were derived."""
     wide = kind not in SPECIAL
     found = linear_and_diagonal(kind, SCALES if wide else (0.0, 0.0))
+    assert found == (kind.linear, kind.diagonal)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [one for one in complete(BEHIND) if one.id not in UNCLEAR])
+def test_laws_by_hand_are_all_there_are_behind_a_norm(kind):
+    """They need no vanishing eps but for the norms of blocks."""
+    exact = kind.count("scale") > 0
+    found = linear_and_diagonal(kind, USUAL, exact=exact)
     assert found == (kind.linear, kind.diagonal)
 
 
