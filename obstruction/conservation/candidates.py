@@ -51,7 +51,7 @@ class Candidate:
     def trivial(self) -> bool:
         """Whether the combination vanishes for every gradient, as it adds up to zero."""
         total: dict[str, NDArray[np.int64]] = {}
-        for side, factor in self.parts:
+        for side, _ in self.parts:
             if sum(other.tensor == side.tensor for other, _ in self.parts) == 1:
                 return False
         for side, factor in self.parts:

@@ -11,6 +11,7 @@ import numpy as np
 from obstruction.conservation.balances import find_balances, rest
 from obstruction.conservation.candidates import Candidate, Evaluation
 from obstruction.conservation.invariances import (
+    PROBES,
     constant_entries,
     constants,
     scales,
@@ -20,6 +21,7 @@ from obstruction.conservation.invariances import (
 from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.base import LiveModel
+from obstruction.conservation.live.losses import check_loss
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
 from obstruction.conservation.probing import Prober, signatures
@@ -76,6 +78,7 @@ def conservation_laws(
     transformation is applied to the model.
     """
     check_count("seed", seed, least=0)
+    check_loss(loss)
     live = open_model(model, inputs, training=training, loss=loss)
     found = find_laws(live, seed=seed)
     name = type(model[1]).__name__ if isinstance(model, tuple) else type(model).__name__
@@ -113,7 +116,8 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         for side in sides
         if found.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
     ]
-    norms = scales(evaluation, prober, moving)
+    steady = PROBES[:1] if numbers > _MANY else PROBES
+    norms = scales(evaluation, prober, moving, probes=steady)
     prober.shrink((term.tensor, term.labels >= 0) for one in norms for term in one.terms)
     more = signatures(
         prober, moving, probes=[len(probes) + number for number in probes], small=True
@@ -126,7 +130,8 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         normalised={(side.tensor, side.axes) for one in norms for side, _ in one.parts},
     )
     laws = _as_laws(prober, evaluation, balances)
-    laws += _norms(prober, norms + streams(evaluation, prober, rest([*balances, *norms], moving)))
+    left = rest([*balances, *norms], moving)
+    laws += _norms(prober, norms + streams(evaluation, prober, left, probes=steady))
     laws += constants(constant)
     laws += shifts(found, shapes, constant)
     kept = verified(prober, laws)

@@ -25,7 +25,7 @@ _CLOSE: Final = 0.1
 _GROWTH: Final = (4, 8)
 """Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks."""
 
-_PROBES: Final = (0,)
+PROBES: Final = (0, 2)
 """The probes for that, whose scales are near the usual."""
 
 
@@ -125,7 +125,13 @@ def shifts(
     return laws
 
 
-def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> list[Candidate]:
+def scales(
+    evaluation: Evaluation,
+    prober: Prober,
+    sides: Sequence[Side],
+    *,
+    probes: Sequence[int] = PROBES,
+) -> list[Candidate]:
     """Return the smallest blocks of weights whose length a normalisation does not see."""
     chosen: dict[str, list[Candidate]] = {}
     for side in sorted(sides, key=lambda side: -side.width):
@@ -134,7 +140,7 @@ def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> lis
     candidates = [one for together in chosen.values() for one in together]
     if not candidates:
         return []
-    shares = [_shares(prober, candidates, number) for number in _PROBES]
+    shares = [_shares(prober, candidates, number) for number in probes]
     found = []
     for together in chosen.values():
         for candidate in sorted(together, key=lambda one: (-one.width, len(one.parts))):
@@ -144,7 +150,13 @@ def scales(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> lis
     return found
 
 
-def streams(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> list[Candidate]:
+def streams(
+    evaluation: Evaluation,
+    prober: Prober,
+    sides: Sequence[Side],
+    *,
+    probes: Sequence[int] = PROBES,
+) -> list[Candidate]:
     """Return the blocks of everything that writes a residual stream which is normalised.
 
     The writers of a stream are the sides of its width that no balance explains: what reads the
@@ -166,7 +178,7 @@ def streams(evaluation: Evaluation, prober: Prober, sides: Sequence[Side]) -> li
             candidates.append(whole)
     if not candidates:
         return []
-    shares = [_shares(prober, candidates, number) for number in _PROBES]
+    shares = [_shares(prober, candidates, number) for number in probes]
     return [one for one in candidates if all(_conserved(*share[id(one)]) for share in shares)]
 
 
@@ -237,5 +249,7 @@ def _shares(
                 sizes += grouped(size, place, side.width)
             some = sizes > FAINT * sizes.max(initial=0.0)
             share = np.where(some, np.abs(sums), 0.0) / np.where(some, sizes, 1.0)
+            if 2 * np.count_nonzero(some) < some.size:
+                share = np.ones_like(share)  # nothing flows, which is no conservation
             found[id(candidate)].append(share)
     return found

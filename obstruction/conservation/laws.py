@@ -1,4 +1,4 @@
-"""The conservation laws of a model: what they are, which weights they freeze, how well they hold."""
+"""The conservation laws of a model: what they are, what they freeze, and how well they hold."""
 
 from __future__ import annotations
 

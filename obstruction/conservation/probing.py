@@ -19,7 +19,7 @@ from obstruction.conservation.live.base import LiveModel
 from obstruction.conservation.sides import Side
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
-"""Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, for each s in turn."""
+"""Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, ``s`` in turn."""
 
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""

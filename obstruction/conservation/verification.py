@@ -98,7 +98,7 @@ class _Trial:
 
 
 def _difference(before: FloatArray, after: FloatArray) -> float:
-    """Return the largest difference relative to the largest entry, infinity if one is not finite."""
+    """Return the largest difference relative to the largest entry; infinity if it is not finite."""
     if before.size == 0:
         return 0.0
     with np.errstate(all="ignore"):

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from obstruction.conservation.live.losses import LossError
 from obstruction.conservation.live.trees import IsArray, Rebuild, flatten, paths
 
 ACCEPTED: Final = (
@@ -75,6 +76,8 @@ def refused(error: Exception, shapes: Sequence[tuple[int, ...]]) -> ValueError:
     shapes : sequence of tuple of int
         The shapes of the inputs.
     """
+    if isinstance(error, LossError):
+        return error
     given = ", ".join(str(shape) for shape in shapes)
     noun = "shape" if len(shapes) == 1 else "shapes"
     lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines()]

@@ -15,7 +15,8 @@ from obstruction.conservation.live.base import FloatArray, Leaves, Values
 from obstruction.conservation.live.inputs import called, opened, refused
 from obstruction.conservation.live.jax_parameters import ParameterTree, is_key, mixed
 from obstruction.conservation.live.jax_program import Program
-from obstruction.conservation.live.trees import flatten
+from obstruction.conservation.live.losses import seen
+from obstruction.conservation.live.trees import arrays_of, flatten
 
 _COLLECTIONS: Final = {"batch_stats", "cache", "intermediates"}
 """Collections of Flax that an apply function may return although it did not get them."""
@@ -58,9 +59,15 @@ class JaxModel:
     framework = "JAX"
 
     def __init__(
-        self, apply: Callable[..., Any], params: Any, inputs: Any, *, keyed: bool = False
+        self,
+        apply: Callable[..., Any],
+        params: Any,
+        inputs: Any,
+        *,
+        keyed: bool = False,
+        loss: str | None = None,
     ) -> None:
-        self._apply, self._keyed = apply, keyed
+        self._apply, self._keyed, self._loss = apply, keyed, loss
         self._params = ParameterTree(params)
         if not self._params.names:
             raise ValueError("params: holds no array of floats, so that nothing can be trained")
@@ -104,7 +111,10 @@ class JaxModel:
         if self._keyed:
             first.append(jax.random.PRNGKey(seed))
         output = called(partial(self._apply, *first), replaced([mixed(key, seed) for key in keys]))
-        return output[0] if self._returns_state(output) else output
+        output = output[0] if self._returns_state(output) else output
+        if self._loss is None:
+            return output
+        return seen(arrays_of(output, _is_output), self._loss, jax.nn.log_softmax)
 
     def _returns_state(self, output: Any) -> bool:
         return (
@@ -113,6 +123,10 @@ class JaxModel:
             and isinstance(output[1], Mapping)
             and set(output[1]) <= self._collections | _COLLECTIONS
         )
+
+
+def _is_output(node: Any) -> bool:
+    return isinstance(node, (np.ndarray, jax.Array)) and jnp.issubdtype(node.dtype, jnp.inexact)
 
 
 def _is_input(node: Any) -> bool:

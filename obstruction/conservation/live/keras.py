@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from obstruction.conservation.live.base import FloatArray, Leaves, Values
 from obstruction.conservation.live.inputs import called, opened, refused
+from obstruction.conservation.live.losses import seen
 from obstruction.conservation.live.names import distinct
+from obstruction.conservation.live.trees import arrays_of
 
 BACKENDS: Final = ("torch", "jax")
 
@@ -57,7 +59,10 @@ class KerasModel:
 
     framework = "Keras"
 
-    def __init__(self, model: Any, inputs: Any, *, training: bool = True) -> None:
+    def __init__(
+        self, model: Any, inputs: Any, *, training: bool = True, loss: str | None = None
+    ) -> None:
+        self._loss = loss
         backend = keras.backend.backend()
         if backend not in BACKENDS:
             raise ValueError(
@@ -125,7 +130,11 @@ class KerasModel:
             for one in self._model.variables
         ]
         with keras.StatelessScope(state_mapping=mapping):
-            return self._call(self._rebuild(leaves), training=self._training)
+            output = self._call(self._rebuild(leaves), training=self._training)
+            if self._loss is None:
+                return output
+            found = arrays_of(output, keras.ops.is_tensor)
+            return seen(found, self._loss, keras.ops.log_softmax)
 
     def _call(self, inputs: Any, *, training: bool) -> Any:
         """Call the model as its ``call`` takes several inputs."""

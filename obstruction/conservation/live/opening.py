@@ -47,11 +47,11 @@ def open_model(
         _check_given(inputs, _keras_example(model))
         from obstruction.conservation.live.keras import KerasModel
 
-        return KerasModel(model, inputs, training=training)
+        return KerasModel(model, inputs, training=training, loss=loss)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
         _check_given(inputs, _torch_example(model))
-        return _torch_model(model, inputs, training)
+        return _torch_model(model, inputs, training, loss)
     if "jax" in sys.modules:
         from obstruction.conservation.live.jax_pairs import pair_of
 
@@ -60,7 +60,7 @@ def open_model(
             _check_given(inputs, "inputs=x, where apply(params, x) is how you call the model")
             from obstruction.conservation.live.jax import JaxModel
 
-            return JaxModel(pair.apply, pair.params, inputs, keyed=pair.keyed)
+            return JaxModel(pair.apply, pair.params, inputs, keyed=pair.keyed, loss=loss)
     raise TypeError(
         f"model = {short(model)} of type {type(model).__qualname__}: {_hint(model)}must be {MODELS}"
     )
@@ -79,7 +79,7 @@ def _is_keras(model: Any) -> bool:
     return layer is not None and isinstance(model, layer)
 
 
-def _torch_model(model: Any, inputs: Any, training: bool) -> LiveModel:
+def _torch_model(model: Any, inputs: Any, training: bool, loss: str | None) -> LiveModel:
     """Return a module of PyTorch, once it has run."""
     import torch
 
@@ -95,7 +95,7 @@ def _torch_model(model: Any, inputs: Any, training: bool) -> LiveModel:
         inputs, lambda leaf: isinstance(leaf, (torch.Tensor, np.ndarray)), to_numpy=to_numpy
     )
     try:
-        live = TorchModel(model, inputs, training=training)
+        live = TorchModel(model, inputs, training=training, loss=loss)
         live.outputs(live.parameters, live.inputs, seed=0)
     except Exception as error:
         raise refused(error, [array.shape for array in arrays]) from error

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from obstruction.conservation.live.base import FloatArray, Leaves, Values, cotangents
+from obstruction.conservation.live.losses import seen
 from obstruction.conservation.live.running_torch import NARROW, running
 from obstruction.conservation.live.trees import arrays_of, flatten
 
@@ -32,6 +33,8 @@ class TorchModel:
         One input, several positional inputs, or keyword inputs.
     training : bool
         Whether the model runs in training mode.
+    loss : str, optional
+        See `obstruction.conservation.live.losses`.
 
     Notes
     -----
@@ -41,7 +44,10 @@ class TorchModel:
 
     framework = "PyTorch"
 
-    def __init__(self, model: torch.nn.Module, inputs: Any, *, training: bool) -> None:
+    def __init__(
+        self, model: torch.nn.Module, inputs: Any, *, training: bool, loss: str | None = None
+    ) -> None:
+        self._loss = loss
         self._model = _copied(model).to("cpu").double().train(training)
         for module in self._model.modules():
             for name, value in list(vars(module).items()):
@@ -106,7 +112,8 @@ class TorchModel:
         else:
             output = self._model(given)
         found = arrays_of(output, lambda leaf: isinstance(leaf, torch.Tensor))
-        return [y for y in found if y.is_floating_point() or y.is_complex()]
+        numbers = [y for y in found if y.is_floating_point() or y.is_complex()]
+        return seen(numbers, self._loss, torch.log_softmax)
 
 
 def _copied(model: torch.nn.Module) -> torch.nn.Module:

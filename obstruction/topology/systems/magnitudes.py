@@ -140,7 +140,10 @@ def sums_of_squares(name: str, weights: ArrayLike, groups: list[Places]) -> list
     shift = common if abs(common) > 200 else 0
     totals = [np.zeros(group.dims) for group in groups]
     for start, part in _slices(array):
-        squares = np.square(np.ldexp(part.astype(np.float64, copy=False), -shift))
+        numbers = part.astype(np.float64)
+        if shift:
+            numbers = np.ldexp(numbers, -shift)
+        squares = np.square(numbers, out=numbers)
         for group, total in zip(groups, totals, strict=True):
             group.add(total, start, squares)
     return [
