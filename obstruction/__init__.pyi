@@ -7,6 +7,7 @@ from . import tables as tables
 from . import topology as topology
 from . import training as training
 from .auditing.audit import audit as audit
+from .auditing.live.law_report import LawReport as LawReport
 from .auditing.repair.repair import repair as repair
 from .auditing.report import Report as Report
 from .conservation.finding import conservation_laws as conservation_laws

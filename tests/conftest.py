@@ -22,6 +22,13 @@ from obstruction.sampling.counts import Counts
 from obstruction.sampling.kernels import networks as kernels
 from obstruction.sampling.thresholds import law_codes
 
+# The zoo and the independent search need PyTorch, and have no doctests to collect.
+collect_ignore_glob = [
+    "conservation/zoo/*",
+    *(f"conservation/{name}.py" for name in ("independent_search", "plain_model", "relations")),
+    "conservation/slices.py",
+]
+
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 

@@ -6,19 +6,26 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import numpy as np
 
 from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
+from obstruction.auditing.live.arguments import (
+    asking_for_inputs,
+    is_live,
+    is_torch,
+    refused_source,
+)
+from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.origin import luck
 from obstruction.auditing.report import Report
 from obstruction.models import Model, NothingAuditable, Orientation, ReadOptions, UnreadableModel
 from obstruction.models.model import Layer, Link
 from obstruction.models.norms import NeuronNorms, hidden_norms
 from obstruction.schemes import InitScheme
-from obstruction.tools.checks import check_rtol
+from obstruction.tools.checks import check_choice, check_rtol
 from obstruction.tools.words import counted
 from obstruction.topology.chains import FrozenLayer, FrozenWeights, frozen_weights
 
@@ -26,6 +33,42 @@ REPAIR_MARGIN: Final = 0.1
 """The margin that a neuron has after it is multiplied by the factor in the report."""
 
 FREE, PATHOLOGICAL, BOUNDARY, DEAD = range(len(STATUSES))
+
+
+LOSSES: Final = ("cross_entropy",)
+"""The losses under which conservation laws are sought."""
+
+
+@overload
+def audit(
+    source: Any,
+    activation: str | None = ...,
+    layout: Orientation | None = ...,
+    scheme: str | InitScheme | None = ...,
+    rtol: float = ...,
+    *,
+    layers: Sequence[str] | None = ...,
+    inputs: None = None,
+    loss: str | None = ...,
+    data: Any = ...,
+    seed: int | None = ...,
+) -> Report: ...
+
+
+@overload
+def audit(
+    source: Any,
+    activation: str | None = ...,
+    layout: Orientation | None = ...,
+    scheme: str | InitScheme | None = ...,
+    rtol: float = ...,
+    *,
+    layers: Sequence[str] | None = ...,
+    inputs: Any,
+    loss: str | None = ...,
+    data: Any = ...,
+    seed: int | None = ...,
+) -> LawReport: ...
 
 
 def audit(
@@ -36,8 +79,16 @@ def audit(
     rtol: float = 1e-6,
     *,
     layers: Sequence[str] | None = None,
-) -> Report:
+    inputs: Any = None,
+    loss: str | None = None,
+    data: Any = None,
+    seed: int | None = None,
+) -> Report | LawReport:
     """Find the frozen weights of a network and what training cannot reach because of them.
+
+    A model that is given with example inputs is run, and the audit rests on the conservation laws
+    that its gradients show (`obstruction.conservation_laws`), whatever its architecture is. Without
+    them the layers of the source are read, which finds chains of fully connected layers.
 
     Parameters
     ----------
@@ -59,11 +110,22 @@ def audit(
         times the larger of ``in²`` and ``out²``.
     layers : sequence of str, optional
         The names of the fully connected layers in forward order, if the source does not say.
+    inputs : array, tuple or dict, optional
+        Example inputs of a live model, which is a ``torch.nn.Module``, a Keras model or a pair
+        ``(apply, params)`` of JAX: one array, several positional inputs, or keyword inputs. Their
+        shapes, types and ranges matter, their values do not.
+    loss : {"cross_entropy"}, optional
+        With `inputs`: the loss that is assumed. By default, findings hold for every loss.
+    data : array, optional
+        With `inputs`: the training inputs, samples along the first axis. What they do not span
+        cannot move, and can freeze more weights. The model must begin with a dense layer.
+    seed : int, optional
+        With `inputs`: the seed of the random parameters and inputs of the search, 0 by default.
 
     Returns
     -------
-    Report
-        Printing it shows a table.
+    Report or LawReport
+        A LawReport if there are `inputs`. Printing it shows what was found.
 
     Raises
     ------
@@ -88,8 +150,30 @@ def audit(
     ['free', 'pathological']
     """
     tolerance = check_rtol(rtol)
-    model = models.read(source, ReadOptions(activation, layout, layers))
-    _check_auditable(model)
+    if inputs is not None:
+        _check_told(source, activation, layout, layers, scheme)
+        from obstruction.auditing.live.live_audit import audit_live
+
+        return audit_live(
+            source,
+            inputs,
+            loss=None if loss is None else check_choice("loss", loss, LOSSES),
+            data=data,
+            rtol=tolerance,
+            seed=0 if seed is None else seed,
+        )
+    for name, value in (("loss", loss), ("data", data), ("seed", seed)):
+        if value is not None:
+            raise ValueError(
+                f"{name}: is for a live model that is run, which needs inputs= as well"
+            )
+    try:
+        model = models.read(source, ReadOptions(activation, layout, layers))
+        _check_auditable(model)
+    except (NothingAuditable, UnreadableModel) as error:
+        if is_torch(source):
+            raise type(error)(asking_for_inputs(source, error)) from None
+        raise
     norms = hidden_norms(model)
     _check_norms(model, norms)
     triples = list(zip(model.layers, model.layers[1:], model.links, strict=False))
@@ -111,6 +195,27 @@ def audit(
     path = isinstance(source, (str, os.PathLike))
     name = Path(source).name if path else type(source).__name__
     return Report(name, model, tuple(hidden), components, effective, assessed, tolerance)
+
+
+def _check_told(source: Any, activation: Any, layout: Any, layers: Any, scheme: Any) -> None:
+    """Raise ValueError if what is told does not go together with inputs."""
+    if isinstance(source, (str, os.PathLike)):
+        raise ValueError(
+            f"inputs: a file is read and not run ({source}); load the model and pass it instead"
+        )
+    if not is_live(source):
+        raise refused_source(source)
+    told = {"activation": activation, "layout": layout, "layers": layers}
+    for name, value in told.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} = {value!r}: with inputs= the gradients of the model decide; leave it out"
+            )
+    if scheme not in ("auto", None):
+        raise ValueError(
+            f"scheme = {scheme!r}: an initialisation is compared with weights that are read, not "
+            "with a model that is run; leave out inputs= or scheme="
+        )
 
 
 def _check_auditable(model: Model) -> None:

@@ -23,8 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
     The exit code is 0 if all is well, 1 if counts disagree with the exact values or a network has
-    frozen weights, 2 after wrong use or an error, 3 if nothing in a network can be audited, 130 or
-    143 after Ctrl-C or SIGTERM, and 141 if the reader of the output has closed its pipe.
+    frozen weights, 2 after wrong use or an error, 3 if nothing or only a part of a network can be
+    audited, 130 or 143 after Ctrl-C or SIGTERM, and 141 if the reader of the output has closed its
+    pipe.
     """
     try:
         code = cli.main(arguments, prog_name="obstruction", standalone_mode=False)

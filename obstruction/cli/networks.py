@@ -14,6 +14,7 @@ from obstruction.cli.base import (
     echo_table,
     read_options,
 )
+from obstruction.cli.factories import factory_options, is_import_path
 from obstruction.tools.words import listed
 
 DEFAULT_MAX = 10
@@ -26,7 +27,8 @@ def _count(name: str, text: str | None, least: int = 0) -> int | None:
 
 
 @cli.command()
-@click.argument("file")
+@click.argument("file", metavar="FILE|PACKAGE.MODULE:FACTORY")
+@factory_options
 @read_options
 @click.option(
     "--scheme",
@@ -53,8 +55,9 @@ def _count(name: str, text: str | None, least: int = 0) -> int | None:
 @click.option(
     "--fail-on",
     default="pathological",
-    metavar="pathological|boundary|never",
-    help="What makes the exit code 1: frozen weights; these or undecided ones; nothing. "
+    metavar="pathological|boundary|degenerate|never",
+    help="What makes the exit code 1: frozen weights; these or undecided ones; these or, in code "
+    "that is run, dead layers and equal neurons; nothing. "
     "[default: pathological]",
 )
 @click.option(
@@ -73,6 +76,7 @@ def _count(name: str, text: str | None, least: int = 0) -> int | None:
     metavar="M",
     help="Also fail if a target with M negative output weights is cut off.",
 )
+@click.option("--verbose", is_flag=True, help="Of code that is run: show every law and finding.")
 def audit(
     file: str,
     scheme: str,
@@ -82,14 +86,25 @@ def audit(
     most: str | None,
     positive: str | None,
     negative: str | None,
+    call: tuple[str, ...],
+    inputs: tuple[str, ...],
+    loss: str | None,
+    seed: str | None,
+    verbose: bool,
     **said: Any,
 ) -> int:
-    """Tell which neurons of a saved network are frozen.
+    """Tell which weights of a network are frozen.
 
     Reads .safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5 and .h5 files without
-    their frameworks and without executing anything in them. Exits with 0 if all is well, 1 with
-    findings, 2 if the file cannot be read (safely) or must be told more about, 3 if it holds
-    nothing that could be audited.
+    their frameworks and without executing anything in them.
+
+    With package.module:factory and --inputs, your own code is run: the module is imported (also
+    from the current folder), the factory is called, and the model that it returns is run, so that
+    its conservation laws are found whatever its architecture is.
+
+    Exits with 0 if all is well, 1 with findings, 2 if the file cannot be read (safely) or must be
+    told more about, or if the code fails, 3 if it holds nothing that could be audited, or only a
+    part could be judged.
     """
     from obstruction.auditing.audit import audit as examine
     from obstruction.auditing.text import report_text
@@ -97,7 +112,27 @@ def audit(
     from obstruction.tools.checks import check_choice
 
     check_choice("format", form, ("table", "json", "csv"))
-    check_choice("fail-on", fail_on, ("pathological", "boundary", "never"))
+    check_choice("fail-on", fail_on, ("pathological", "boundary", "degenerate", "never"))
+    if is_import_path(file):
+        from obstruction.cli.laws import audit_code
+
+        told = {**said, "max": most, "positive": positive, "negative": negative}
+        told["scheme"] = None if scheme == "auto" else scheme
+        _refuse(told, "is about files; a model that is run needs no more than --inputs")
+        return audit_code(
+            file,
+            call=call,
+            inputs=inputs,
+            loss=loss,
+            seed=seed,
+            rtol=rtol,
+            form=form,
+            fail_on=fail_on,
+            verbose=verbose,
+        )
+    live = {"inputs": inputs, "call": call, "loss": loss, "seed": seed, "verbose": verbose}
+    live["fail-on"] = fail_on if fail_on == "degenerate" else None
+    _refuse(live, "is about code that is run, and FILE is not package.module:factory")
     limit = _count("max", most)
     needed = {
         "positive": _count("positive", positive) or 0,
@@ -123,6 +158,14 @@ def audit(
     bad = {"pathological": ("obstructed",), "boundary": ("obstructed", "boundary"), "never": ()}
     found = report.verdict in bad[fail_on] or (not reached and fail_on != "never")
     return EXIT_FINDINGS if found else 0
+
+
+def _refuse(options: dict[str, Any], reason: str) -> None:
+    """Raise ValueError if an option was given that does not go together with the source."""
+    for name, value in options.items():
+        if value:
+            shown = "" if value is True else f" {value if isinstance(value, str) else value[0]}"
+            raise ValueError(f"--{name}{shown}: {reason}")
 
 
 @cli.command()

@@ -122,18 +122,19 @@ class Evaluation:
     def of(self, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return sums and sizes, shape ``(probes, width)``."""
         if side.key not in self._known:
-            sums, sizes = self._known[side.base.key]
-            pair = grouped(sums, side.place, side.width), grouped(sizes, side.place, side.width)
+            base = side.base or side
+            place = side.flat if side.place is None else side.place
+            sums, sizes = self._known[base.key]
+            pair = grouped(sums, place, side.width), grouped(sizes, place, side.width)
             self._known[side.key] = pair
         return self._known[side.key]
 
     def total(self, candidate: Candidate) -> tuple[FloatArray, FloatArray]:
         """Return the sums and sizes of a whole candidate, shape ``(probes, width)``."""
-        sums = sizes = 0.0
-        for side, factor in candidate.parts:
-            part, size = self.of(side)
-            sums, sizes = sums + factor * part, sizes + abs(factor) * size
-        return np.asarray(sums), np.asarray(sizes)
+        parts = [(self.of(side), factor) for side, factor in candidate.parts]
+        sums: FloatArray = np.sum([factor * pair[0] for pair, factor in parts], axis=0)
+        sizes: FloatArray = np.sum([abs(factor) * pair[1] for pair, factor in parts], axis=0)
+        return sums, sizes
 
     def evidence(self, candidate: Candidate) -> Evidence:
         """Return what the gradients say about a candidate for a balance."""

@@ -26,7 +26,7 @@ from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
 from obstruction.conservation.probing import Prober, signatures
 from obstruction.conservation.sides import sides_of
-from obstruction.conservation.verification import verified
+from obstruction.conservation.verification import POINTS, verified
 from obstruction.tools.checks import check_count
 
 _MANY: Final = 5_000_000
@@ -134,14 +134,17 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
     laws += _norms(prober, norms + streams(evaluation, prober, left, probes=steady))
     laws += constants(constant)
     laws += shifts(found, shapes, constant)
-    kept = verified(prober, laws)
+    points = POINTS if numbers <= _MANY else POINTS // 2
+    kept = verified(prober, laws, points=points)
     mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
     plain = [
         replace(law, kind="balance", block=1)
         for law in laws
         if law.kind == "matrix" and id(law.terms) not in mixed
     ]
-    return sorted([*kept, *verified(prober, plain)], key=lambda law: KINDS.index(law.kind))
+    return sorted(
+        [*kept, *verified(prober, plain, points=points)], key=lambda law: KINDS.index(law.kind)
+    )
 
 
 def _as_laws(prober: Prober, evaluation: Evaluation, candidates: Sequence[Candidate]) -> list[Law]:

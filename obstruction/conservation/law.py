@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,15 @@ class Law:
         """Whether the law is about squares of parameters; if not, it is about parameters."""
         return self.kind in ("balance", "scale", "matrix")
 
+    @property
+    def places(self) -> Labels:
+        """The label to which each number belongs: for an entry of a block, that of its row."""
+        if self.kind != "matrix":
+            return np.arange(self.labels)
+        rows, _ = np.triu_indices(self.block)
+        blocks = np.arange(self.labels // self.block) * self.block
+        return (blocks[:, None] + rows).reshape(-1)
+
     def values(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
         """Return the conserved numbers at given parameters, shape ``(size,)``.
 
@@ -144,10 +153,11 @@ def summed(values: FloatArray, labels: Labels, width: int) -> FloatArray:
     part = values.sum(axis=others, keepdims=True) if others else values
     flat = np.broadcast_to(labels, part.shape).reshape(-1)
     used = flat >= 0
-    return np.bincount(flat[used], weights=part.reshape(-1)[used], minlength=width)
+    sums: FloatArray = np.bincount(flat[used], part.reshape(-1)[used], width).astype(np.float64)
+    return sums
 
 
-def slices(values: FloatArray, labels: Labels, width: int) -> list[FloatArray]:
+def slices(values: NDArray[Any], labels: Labels, width: int) -> list[NDArray[Any]]:
     """Return arrays of shape ``(width, rest)`` whose rows hold the scalars of each label.
 
     There are several arrays if the places along the axes of the labels share labels.

@@ -248,8 +248,4 @@ class Laws(Sequence[Law]):
     @staticmethod
     def _places(law: Law) -> Any:
         """Return the label to which each number of a law belongs."""
-        if law.kind != "matrix":
-            return np.arange(law.labels)
-        rows, _ = np.triu_indices(law.block)
-        blocks = np.arange(law.labels // law.block) * law.block
-        return (blocks[:, None] + rows).reshape(-1)
+        return law.places

@@ -51,8 +51,8 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
 
 def _equal(sums: FloatArray, sizes: FloatArray) -> tuple[Labels, Labels]:
     """Return the pairs of rows that are equal within rounding, and not zero."""
-    weights = np.random.default_rng(0).uniform(1.0, 2.0, sums.shape[1])
-    unit = np.median(sizes, axis=0)
+    weights: FloatArray = np.random.default_rng(0).uniform(1.0, 2.0, sums.shape[1])
+    unit = np.asarray(np.median(sizes, axis=0))
     weights = weights / np.where(unit > 0.0, unit, 1.0)
     keys = sums @ weights
     faint = FAINT * sizes.max(axis=0)
@@ -78,7 +78,8 @@ def _laws(
         covered.setdefault(a, set()).update(slices[0].tolist())
         covered.setdefault(b, set()).update(slices[1].tolist())
     whole = {a for a, places in covered.items() if len(places) == bundles[a].width}
-    found, used = [], set()
+    found: list[Candidate] = []
+    used: set[tuple[str, tuple[int, ...], bytes]] = set()
     ordered = sorted(pairs.items(), key=lambda one: sum(len(bundles[i].parts) for i in one[0]))
     for (a, b), slices in ordered:
         if a not in whole and b not in whole:

@@ -124,7 +124,8 @@ class Prober:
         drawn = _window(self._pool, start, actual.size).reshape(actual.shape)
         if self._near:  # the signs are kept, where logarithms or roots need them
             factor = np.exp(0.5 * drawn)
-            return np.where(actual == 0.0, 0.1 * drawn, actual * factor * scale)
+            near: FloatArray = np.where(actual == 0.0, 0.1 * drawn, actual * factor * scale)
+            return near
         if actual.ndim >= 2:
             axis = self._live.output_axes.get(name)
             outputs = max(actual.shape[0], actual.shape[-1]) if axis is None else actual.shape[axis]
@@ -150,7 +151,8 @@ class Prober:
         if low >= 0.0:
             return generator.uniform(low, high, leaf.shape) if high > low else leaf
         spread = 2.0 ** generator.uniform(-1.0, 1.0) * float(leaf.std() or 1.0)
-        return float(leaf.mean()) + spread * generator.standard_normal(leaf.shape)
+        centre = float(np.mean(leaf.astype(np.float64)))
+        return np.asarray(centre + spread * generator.standard_normal(leaf.shape))
 
     def _settle(self) -> None:
         """Choose how probes are drawn, so that the model runs and its outputs are finite."""

@@ -26,7 +26,7 @@ def parameters_of(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
     ValueError
         If a parameter is missing or has another shape.
     """
-    found = _by_name(source, shapes)
+    found = by_name(source, shapes)
     values = {}
     for name, shape in shapes.items():
         if name not in found:
@@ -38,7 +38,11 @@ def parameters_of(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
     return values
 
 
-def _by_name(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+def by_name(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any]:
+    """Return the parameters of a model or a mapping by name, as its framework holds them.
+
+    The arguments are those of `parameters_of`. A parameter may be missing in the result.
+    """
     if isinstance(source, Mapping) and set(shapes) <= set(source):
         return source
     if hasattr(source, "trainable_variables"):

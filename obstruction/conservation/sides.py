@@ -90,7 +90,7 @@ class Side:
 
     def relabelled(self, index: Labels, width: int) -> Side:
         """Return a side whose label is a function of that of this one; -1 removes a group."""
-        place = self.place if self.base is not None else np.arange(self.width, dtype=np.int64)
+        place = np.arange(self.width, dtype=np.int64) if self.place is None else self.place
         chosen = _composed(index, place)
         labels = _composed(chosen, (self.base or self).flat).reshape(self.kept)
         base = self.base or self
@@ -103,10 +103,10 @@ def _composed(outer: Labels, inner: Labels) -> Labels:
 
 def grouped(values: FloatArray, labels: Labels, width: int) -> FloatArray:
     """Return the sums of values, along the last axis, over equal labels; -1 is left out."""
-    if values.ndim == 1:
-        used = labels >= 0
-        return np.bincount(labels[used], weights=values[used], minlength=width)
-    return np.stack([grouped(row, labels, width) for row in values])
+    used = labels >= 0
+    rows = values.reshape(-1, values.shape[-1])[:, used]
+    sums = [np.bincount(labels[used], weights=row, minlength=width) for row in rows]
+    return np.array(sums, dtype=np.float64).reshape(*values.shape[:-1], width)
 
 
 def sides_of(

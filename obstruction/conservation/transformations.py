@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray, Law, slices
 from obstruction.conservation.live.base import Values
 
-EXPONENTS: Final = (-20, -6, -2, -1, 1, 2, 6, 20)
+EXPONENTS: Final = (-20, -7, -2, -1, 1, 2, 7, 20)
 """Channels are scaled by powers of two with these exponents, so that nothing is rounded."""
 
 GROWTH: Final = (20, 26)
@@ -21,7 +22,12 @@ GROWTH: Final = (20, 26)
 
 
 def transformed(
-    values: Values, laws: Iterable[Law], generator: np.random.Generator, *, mild: bool = False
+    values: Values,
+    laws: Iterable[Law],
+    generator: np.random.Generator,
+    *,
+    mild: bool = False,
+    sign: int = 1,
 ) -> dict[str, FloatArray]:
     """Return parameters after random transformations of laws, which must not change the outputs.
 
@@ -35,12 +41,14 @@ def transformed(
         The source of scales, matrices and distances.
     mild : bool
         Whether channels are only scaled by 1/4 to 4.
+    sign : {1, -1}
+        With -1 every channel is scaled by the inverse factor.
     """
     found = dict(values)
     for law in laws:
         if law.kind == "balance":
             exponents = EXPONENTS[2:-2] if mild else EXPONENTS
-            _rescale(found, law, generator.choice(exponents, law.labels))
+            _rescale(found, law, sign * generator.choice(exponents, law.labels))
         elif law.kind == "scale":
             _rescale(
                 found, law, generator.integers(0, GROWTH[1] - GROWTH[0], law.labels, endpoint=True)
@@ -60,7 +68,7 @@ def rescaled(values: Values, laws: Iterable[Law], exponent: int) -> dict[str, Fl
     return found
 
 
-def _rescale(values: dict[str, FloatArray], law: Law, exponents: FloatArray) -> None:
+def _rescale(values: dict[str, FloatArray], law: Law, exponents: NDArray[Any]) -> None:
     powers = np.append(exponents, 0)  # the label -1 is scaled by one
     for term in law.terms:
         factors = np.ldexp(1.0, powers[term.labels] * term.coefficient)

@@ -29,15 +29,15 @@ Factors of a million make an offset that is not scaled, and that a mean removes,
 ROUNDED: Final = 1e-7
 """The largest relative change of outputs under transformations that are rounded."""
 
-_POINTS: Final = 2
+POINTS: Final = 4
 """The number of random probes at which laws are tried, besides the actual parameters."""
 
 
-def verified(prober: Prober, laws: Sequence[Law]) -> list[Law]:
+def verified(prober: Prober, laws: Sequence[Law], *, points: int = POINTS) -> list[Law]:
     """Return the laws whose transformations change nothing, with the changes that were seen."""
-    points = [prober.actual(), *(prober.probe(number) for number in range(_POINTS))]
     kept = list(laws)
-    for number, point in enumerate(points):
+    for number in range(points + 1):
+        point = prober.actual() if number == 0 else prober.probe(number - 1)
         kept = _passing_at(prober, point, number, kept)
     order = {id(law.terms): i for i, law in enumerate(laws)}
     return sorted(kept, key=lambda law: order[id(law.terms)])
@@ -72,10 +72,10 @@ class _Trial:
         """Return the laws under whose transformations the outputs stay, found by bisection."""
         if not laws:
             return []
+        limit = EXACT if laws[0].kind == "balance" else ROUNDED
         change = self._change(laws)
-        limit = ROUNDED
-        if laws[0].kind == "balance":
-            limit = EXACT
+        if laws[0].kind == "balance" and change <= NEARLY:
+            change = max(change, self._change(laws, sign=-1))
             if EXACT < change <= NEARLY:
                 change = self._change(laws, mild=True)
         if change <= limit:
@@ -85,9 +85,9 @@ class _Trial:
         middle = len(laws) // 2
         return self.passing(laws[:middle]) + self.passing(laws[middle:])
 
-    def _change(self, laws: Sequence[Law], *, mild: bool = False) -> float:
+    def _change(self, laws: Sequence[Law], *, mild: bool = False, sign: int = 1) -> float:
         generator = np.random.default_rng([self._number, len(laws)])
-        after = self._outputs(transformed(self._values, laws, generator, mild=mild))
+        after = self._outputs(transformed(self._values, laws, generator, mild=mild, sign=sign))
         if [y.shape for y in after] != [y.shape for y in self._before]:
             return np.inf
         return max(map(_difference, self._before, after))

@@ -5,8 +5,8 @@ the same shape and see all of the same data at every step. The recorded balances
 how far finite steps deviate from gradient flow. Losses and optimizers follow PyTorch's conventions
 up to rounding.
 
-Its modules may import models, topology and tools. They must never know of initialisation schemes or
-of probabilities.
+Its modules may import models, conservation laws, topology and tools. They must never know of
+initialisation schemes or of probabilities.
 
 Examples
 --------

@@ -63,6 +63,21 @@ class ParameterTree:
             leaves[place] = jax.lax.complex(value[..., 0], value[..., 1]) if parts else value
         return jax.tree_util.tree_unflatten(self._structure, leaves)
 
+    def with_values(self, values: Mapping[str, Any]) -> Any:
+        """Return the pytree with other values of some trained arrays, in their own types."""
+        leaves = list(self._leaves)
+        for name, place, parts in zip(self.names, self._places, self._complex, strict=True):
+            if name in values:
+                value, old = np.asarray(values[name]), leaves[place]
+                value = value[..., 0] + 1j * value[..., 1] if parts else value
+                if isinstance(old, float):
+                    leaves[place] = float(value)
+                elif isinstance(old, jax.Array):
+                    leaves[place] = jnp.asarray(value, dtype=old.dtype)
+                else:
+                    leaves[place] = value.astype(old.dtype)
+        return jax.tree_util.tree_unflatten(self._structure, leaves)
+
 
 def is_key(node: Any) -> bool:
     """Return whether an array holds random keys of JAX, of the new or the old kind."""

@@ -1,0 +1,105 @@
+"""The audit of a live model: laws, what they freeze, and what stays degenerate."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any
+
+from obstruction.auditing.live.bounds import Bound, bounds_of, linear_bounds
+from obstruction.auditing.live.degenerate import degenerate, learns, suspects, tensors_of
+from obstruction.auditing.live.law_report import LawReport
+from obstruction.auditing.live.linear import combinations
+from obstruction.auditing.live.margins import margins
+from obstruction.auditing.live.readout import (
+    candidates,
+    may_be_parallel,
+    readouts,
+    two_logits,
+)
+from obstruction.auditing.live.runs import runs_of
+from obstruction.auditing.live.span import Span, checked_data, spanned
+from obstruction.auditing.live.systems import Balances, Replacement
+from obstruction.conservation.finding import conservation_laws
+from obstruction.conservation.laws import Laws
+from obstruction.conservation.live.opening import open_model
+from obstruction.conservation.probing import Prober
+
+
+def audit_live(
+    model: Any, inputs: Any, *, loss: str | None, data: Any, rtol: float, seed: int
+) -> LawReport:
+    """Return the report about a model that can be run; see `obstruction.audit`."""
+    laws = conservation_laws(model, inputs, loss=loss, seed=seed)
+    live = open_model(model, inputs, training=True, loss=loss)
+    samples = None if data is None else checked_data(data, live.inputs)
+    prober = Prober(live, seed=seed)
+    readers, doubtful = candidates(laws), suspects(laws)
+    runs = runs_of(
+        prober,
+        actual=tensors_of(laws, doubtful),
+        random={name: partial(may_be_parallel, term) for name, (_, term) in readers.items()},
+        seen={term.tensor for law in laws for term in law.terms},
+    )
+    known = readouts(laws, runs, readers)
+    bounds, undecided = _bounds(laws, known, rtol)
+    spans: tuple[Span, ...] = ()
+    if samples is not None:
+        more, found = spanned(laws, runs, samples)
+        spans = tuple(found)
+        together, undecided = _bounds(laws, [*known, *more], rtol)
+        bounds = _marked(bounds, together)
+        known = [*known, *more]
+    return LawReport(
+        source=laws.source,
+        laws=laws,
+        bounds=tuple(bounds),
+        degenerate=tuple(degenerate(laws, runs, doubtful)),
+        learns=learns(prober, runs.moving),
+        undecided=undecided,
+        unreached=runs.unreached,
+        margins=tuple(margins(laws, _by_name(known))),
+        spans=spans,
+        two_logits=two_logits(laws, runs, readers, known),
+        modules=module_types(model),
+        rtol=rtol,
+    )
+
+
+def _bounds(
+    laws: Laws, replacements: list[Replacement], rtol: float
+) -> tuple[list[Bound], dict[str, int]]:
+    balances = Balances(laws, replacements, rtol=rtol)
+    linear, large = combinations(laws, _by_name(replacements), rtol=rtol)
+    undecided = dict(balances.found.undecided)
+    if large:
+        undecided["linear neurons"] = large
+    return [*bounds_of(laws, balances), *linear_bounds(linear)], undecided
+
+
+def _marked(before: list[Bound], after: list[Bound]) -> list[Bound]:
+    """Return bounds; those that were not frozen before are due to the data."""
+    known = {(one.tensor, one.position, one.what) for one in before if one.status == "frozen"}
+    return [
+        one
+        if (one.tensor, one.position, one.what) in known
+        else Bound(**{**vars(one), "cause": "data"})
+        for one in after
+    ]
+
+
+def _by_name(replacements: list[Replacement]) -> dict[str, Replacement]:
+    return {name: one for one in replacements for name in one.tensors}
+
+
+def module_types(model: Any) -> dict[str, str]:
+    """Return for each parameter of a PyTorch module the place and type of its module."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return {}
+    found = {}
+    for place, module in model.named_modules():
+        for name, _ in module.named_parameters(recurse=False):
+            full = f"{place}.{name}" if place else name
+            found[full] = f"{place}|{type(module).__name__}"
+    return found

@@ -1,0 +1,187 @@
+"""Models that the user's own code makes, and example inputs for them.
+
+Other commands only read. The code behind an import path is run, as Python does on an import.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+BATCH: Final = 4
+"""The number of samples in the example inputs."""
+
+_PATH: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_INPUT: Final = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:,\d+)*)(?::(?P<low>-?\d+)\.\.(?P<high>-?\d+))?"
+)
+_OPTIONS: Final = (
+    click.option(
+        "--call",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="An argument of the factory, a Python literal or else a text. Repeat for several.",
+    ),
+    click.option(
+        "--inputs",
+        multiple=True,
+        metavar="[NAME=]SHAPE[:LOW..HIGH]",
+        help="The shape of an input without the axis of samples, such as 3,64,64. With LOW..HIGH "
+        "it holds whole numbers, such as 16:0..99. Repeat for several inputs; with NAME= they are "
+        "keywords.",
+    ),
+    click.option(
+        "--loss",
+        metavar="cross_entropy",
+        help="The loss that is assumed. [default: any loss]",
+    ),
+    click.option(
+        "--seed",
+        metavar="N",
+        help="The seed of the factory's random numbers and of the search. [default: 0]",
+    ),
+)
+
+
+def factory_options(command: Any) -> Any:
+    """Add the options about models that are made by a factory."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def is_import_path(text: str) -> bool:
+    """Return whether a text is ``package.module:factory`` and no file."""
+    return _PATH.fullmatch(text) is not None and not Path(text).exists()
+
+
+@contextlib.contextmanager
+def current_folder() -> Iterator[None]:
+    """Make modules in the current folder importable while a block runs."""
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+
+
+def made(path: str, call: Sequence[str], *, seed: int) -> Any:
+    """Import what a path names, and call it with arguments unless it is a model already.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be imported or called; the message has one line.
+    """
+    module_name, _, name = path.partition(":")
+    arguments = dict(map(_argument, call))
+    with _told(f"{path}: importing {module_name}"):
+        found = importlib.import_module(module_name)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{path}: {module_name} has no {name}")
+        found = getattr(found, part)
+    if _is_model(found):
+        if arguments:
+            raise ValueError(f"call: {path} is a model and not a factory, it takes no arguments")
+        return found
+    if not callable(found):
+        raise ValueError(f"{path}: is a {type(found).__name__}, and no factory or model")
+    _seed(seed)
+    with _told(f"{path}: calling it"):
+        return found(**arguments)
+
+
+def example_inputs(texts: Sequence[str], *, seed: int) -> Any:
+    """Return arrays for the option ``--inputs``: one, a tuple, or a dictionary by names.
+
+    Raises
+    ------
+    ValueError
+        If a text is none of the allowed forms.
+    """
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    names: list[str | None] = []
+    arrays: list[Any] = []
+    for text in texts:
+        found = _INPUT.fullmatch(text)
+        if found is None:
+            raise ValueError(
+                f"inputs = {text!r}: must be a shape without the axis of samples, such as 3,64,64, "
+                "or 16:0..99 for 16 whole numbers from 0 to 99, with NAME= before it if need be"
+            )
+        shape = (BATCH, *map(int, found["shape"].split(",")))
+        if found["low"] is None:
+            arrays.append(generator.standard_normal(shape))
+        else:
+            low, high = int(found["low"]), int(found["high"])
+            if low > high:
+                raise ValueError(f"inputs = {text!r}: {low} is above {high}")
+            arrays.append(generator.integers(low, high, shape, endpoint=True))
+        names.append(found["name"])
+    given = [name for name in names if name is not None]
+    if given:
+        if len(set(given)) < len(names):
+            raise ValueError("inputs: either all have different names or none has one")
+        return dict(zip(given, arrays, strict=True))
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def running(work: Callable[[], Any]) -> Any:
+    """Return the result of work that runs a model; whatever the model raises becomes one line."""
+    with _told("the model could not be run"):
+        return work()
+
+
+@contextlib.contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """Turn whatever the user's code raises into a ValueError."""
+    try:
+        yield
+    except (ValueError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{doing} failed with {type(error).__name__}: {error}") from error
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    key, mark, value = text.partition("=")
+    if not mark or not key.isidentifier():
+        raise ValueError(f"call = {text!r}: must be KEY=VALUE")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def _is_model(found: Any) -> bool:
+    from obstruction.auditing.live.arguments import is_live
+
+    return not isinstance(found, type) and is_live(found)
+
+
+def _seed(seed: int) -> None:
+    """Seed the random numbers of the frameworks that are loaded, which initialise models."""
+    import random
+
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - what factories may draw from
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed % 2**63)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(seed % 2**32)
