@@ -7,7 +7,6 @@ for the entries of u and S, which many random probes determine. No structure of 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from typing import Any
 
@@ -67,13 +66,16 @@ def gradient(model: Any, inputs: Any, generator: Any, *, count: int = 1) -> list
     return found
 
 
-def probes(kind: Kind, rows: int, scales: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def probes(
+    kind: Kind, rows: int, scales: tuple[float, float], *, exact: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Return random parameters and gradients at them, both of shape (rows, parameters).
 
-    The exponents of 2 by which the parameters of a probe are scaled lie between `scales`.
+    The exponents of 2 by which the parameters of a probe are scaled lie between `scales`. If
+    `exact`, the eps of normalisations vanishes.
     """
     model, inputs = kind.made()
-    model = without_eps(copy.deepcopy(model))
+    model = without_eps(model) if exact else model
     generator = torch.Generator().manual_seed(1)
     low, high = scales
     points, gradients = [], []
@@ -112,12 +114,14 @@ def parameters_of(kind: Kind) -> int:
     return sum(p.numel() for p in trained(kind.made()[0]))
 
 
-def linear_and_diagonal(kind: Kind, scales: tuple[float, float] = (0.0, 0.0)) -> tuple[int, int]:
+def linear_and_diagonal(
+    kind: Kind, scales: tuple[float, float] = (0.0, 0.0), *, exact: bool = True
+) -> tuple[int, int]:
     """Return the dimensions of the linear laws and of the laws of weighted squares.
 
     Constants count in both.
     """
-    points, gradients = probes(kind, 2 * parameters_of(kind) + 30, scales)
+    points, gradients = probes(kind, 2 * parameters_of(kind) + 30, scales, exact=exact)
     return nullity(gradients), nullity(points * gradients)
 
 

@@ -79,17 +79,19 @@ class Activation:
     `honest` tells whether its gradients are those of a continuous function, so that they tell all.
     A jump, as that of ``Threshold(0.1, 0)``, is not seen by gradients: z f'(z) = f(z) on both sides
     of it, and only the scaling itself refutes the law. The gradient of an activation that is `flat`
-    vanishes almost everywhere.
+    vanishes almost everywhere. A normalisation behind some activations does `forget` the scale of
+    what is before: their outputs are homogeneous, up to a constant, and gradients agree with that.
     """
 
     name: str
     build: Callable[[], Any]
     honest: bool = True
     flat: bool = False
+    forgets: bool = False
 
 
-def dishonest(name, build):
-    return Activation(name, build, honest=False)
+def dishonest(name, build, *, forgets=False):
+    return Activation(name, build, honest=False, forgets=forgets)
 
 
 ACTIVATIONS = [
@@ -117,7 +119,7 @@ ACTIVATIONS = [
     Activation("clamp to 1000", function(lambda z: z.clamp(-1000, 1000))),
     Activation("ReLU up to 1000", function(lambda z: z.clamp(0, 1000))),
     Activation("ReLU from 0.001", function(lambda z: relu(z - 0.001))),
-    Activation("ReLU plus 0.1", function(lambda z: relu(z) + 0.1)),
+    Activation("ReLU plus 0.1", function(lambda z: relu(z) + 0.1), forgets=True),
     Activation("Leaky ReLU of z - 1", function(lambda z: functional.leaky_relu(z - 1))),
     Activation("ReLU and its square", function(lambda z: relu(z) + 0.1 * z**2)),
     Activation("sine", function(torch.sin)),
@@ -136,13 +138,13 @@ ACTIVATIONS = [
     dishonest("straight-through rounding", through(torch.round)),
     dishonest("straight-through sign", through(torch.sign)),
     dishonest("straight-through ReLU", through(torch.relu)),
-    dishonest("gradient twice too large", wrong(twice)),
+    dishonest("gradient twice too large", wrong(twice), forgets=True),
     dishonest("gradient that leaks", wrong(leaking)),
     dishonest("gradient that is smooth", wrong(smooth)),
     dishonest("gradient that is clipped", wrong(clipped)),
-    dishonest("detached beside", function(lambda z: relu(z) + relu(z).detach())),
-    dishonest("detached factor", function(lambda z: relu(z) * relu(z).detach())),
-    dishonest("no_grad beside", function(not_traced)),
+    dishonest("detached beside", function(lambda z: relu(z) + relu(z).detach()), forgets=True),
+    dishonest("detached factor", function(lambda z: relu(z) * relu(z).detach()), forgets=True),
+    dishonest("no_grad beside", function(not_traced), forgets=True),
 ]
 
 WIDTH = 4
@@ -175,19 +177,23 @@ def network(activation: Activation, depth: int, norm: str, form: str) -> tuple[A
     return nn.Sequential(*layers, nn.Linear(WIDTH, 2)), inputs
 
 
-def laws(depth: int, norm: str, form: str) -> dict[str, int]:
-    """Return the numbers of laws of `network`, which do not depend on the activation.
+def laws(activation: Activation, depth: int, norm: str, form: str) -> dict[str, int]:
+    """Return the numbers of laws of `network`.
 
-    before the activation
+    norm before the activation
         Batch norm: the length of each row and its bias are not seen. Layer norm: the length of all
         rows together is not seen, nor the sum of the biases and, in a dense layer, of each column.
-    behind the activation
-        The next layer reads gains and offsets at once: their balances.
+    norm behind the activation
+        The next layer reads gains and offsets at once: their balances. If the activation lets it,
+        the norm forgets the length of each row with its bias, or of all rows together. No gradient
+        gets through a flat activation, so that nothing is seen but the last balances.
     """
     if norm == "none":
         return {}
     if norm.endswith("behind"):
-        return {"balance": depth * WIDTH}
+        scale = depth * (WIDTH if norm.startswith("batch") else 1) * activation.forgets
+        found = {"balance": (1 if activation.flat else depth) * WIDTH, "scale": scale}
+        return {kind: number for kind, number in found.items() if number}
     if norm == "batch":
         return {"scale": depth * WIDTH, "constant": depth * WIDTH}
     sums = (3 + 1) + (depth - 1) * (WIDTH + 1) if form == "dense" else depth
@@ -202,7 +208,7 @@ def case(activation: Activation, depth: int, norm: str = "none", form: str = "de
         f"{activation.name}, {depth} {form}, {norm}",
         lambda: network(activation, depth, norm, form),
         laws.__doc__ or "",
-        laws(depth, norm, form),
+        laws(activation, depth, norm, form),
         convention=frozenset({"constant"}) if activation.flat else frozenset(),
         complete=activation.honest and not activation.flat,
     )

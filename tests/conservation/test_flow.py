@@ -106,14 +106,9 @@ def test_a_sign_is_frozen_if_the_balance_is_negative(out, frozen):
 
 
 QUICK = {
-    "relu chain",
-    "relu recurrent network",
     "depthwise",
-    "concatenation, 2 readers",
-    "batch norm, linear bottleneck",
     "layer-normalised residual block",
     "bilinear unit",
-    "rotary attention, half, biases",
     "raw attention",
 }
 

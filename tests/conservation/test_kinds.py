@@ -15,7 +15,7 @@ from kind import torch, without_eps
 from kinds import KINDS
 from searching import blocks, counts, forms, found, parameters
 
-LARGE = 45
+LARGE = 33
 """With more parameters than this, linear algebra takes more than a moment."""
 
 
@@ -29,13 +29,69 @@ def sized(kinds, most):
     ]
 
 
-every = pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in KINDS])
+VARIANTS = {
+    "relu chain without biases",
+    "shared prelu",
+    "threshold",
+    "randomised leaky relu",
+    "dropout",
+    "several writers",
+    "residual stream, activated before readers",
+    "log-softmax inside",
+    "sigmoid of a score",
+    "frozen first layer",
+    "frozen last layer",
+    "max-pooling",
+    "nearest upsampling",
+    "channel dropout",
+    "strided",
+    "dilated",
+    "transposed, 1 groups",
+    "three dimensions",
+    "flatten to as many neurons",
+    "concatenation, 1 readers",
+    "split 3 and 3",
+    "batch norm, nothing behind",
+    "batch norm, tanh behind",
+    "layer norm, nothing behind",
+    "layer norm, GELU behind",
+    "layer norm, no bias before",
+    "RMS norm",
+    "RMS-normalised residual block",
+    "SwiGLU",
+    "GeGLU",
+    "GeGLU with biases",
+    "SwiGLU in one layer, up first",
+    "ReGLU",
+    "bilinear unit",
+    "embedding, ReLU",
+    "attention without biases",
+    "causal attention",
+    "attention weights as outputs",
+    "rotary attention, half",
+    "rotary attention, interleaved",
+    "rotary attention, interleaved, groups",
+    "outputs: a tuple",
+    "outputs: a tuple with the hidden layer",
+    "outputs: a scalar",
+}
+"""Cases that resemble another so much that they are run with the slow tests."""
+
+
+def quick(kinds):
+    """Return cases as parameters of a test, slow if they are variants of others."""
+    marks = {True: [pytest.mark.slow], False: []}
+    return [pytest.param(k, id=k.name, marks=marks[k.name in VARIANTS]) for k in kinds]
+
+
 honest = [kind for kind in KINDS if kind.complete]
 valued = [kind for kind in KINDS if kind.values]
 
 
-def test_names_are_unique():
-    assert len({kind.name for kind in KINDS}) == len(KINDS)
+def test_names_are_unique_and_known():
+    names = {kind.name for kind in KINDS}
+    assert len(names) == len(KINDS)
+    assert names >= VARIANTS
 
 
 @pytest.mark.parametrize("kind", sized(honest, LARGE))
@@ -77,7 +133,7 @@ def test_values_by_hand_are_kept(kind):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12 * size)
 
 
-@every
+@pytest.mark.parametrize("kind", quick(KINDS))
 def test_the_search_finds_the_laws(kind):
     laws = found(kind)
     expected = {name: n for name, n in kind.expected.items() if n and name not in kind.convention}
@@ -86,7 +142,7 @@ def test_the_search_finds_the_laws(kind):
         assert blocks(laws) == sorted(kind.blocks), kind.why
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in valued])
+@pytest.mark.parametrize("kind", quick(valued))
 def test_the_search_finds_the_numbers(kind):
     """The laws of a kind span the same space as those by hand, whatever basis they are in."""
     model, _ = kind.made()
