@@ -143,6 +143,7 @@ class Evaluation:
         sums, sizes = self.total(candidate)
         flow = np.minimum(np.abs(sum(positive)), np.abs(sum(negative)))
         some = sizes > np.maximum(FAINT * sizes.max(axis=1, keepdims=True), 1e-250)
+        some &= sizes > FAINT * sizes.max(axis=0)  # what is saturated leaves rounding
         unit = np.where(some, sizes, 1.0)
         relative = np.where(some, np.abs(sums) / unit, 0.0)
         small = relative <= np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)

@@ -98,6 +98,9 @@ def _vanishing(
     seen &= largest > 1e-8 * largest.max(axis=0)  # unless a softmax is saturated
     vanishes: NDArray[np.bool_] = ((own <= CONSTANT * largest) | ~seen).all(axis=0)
     vanishes &= seen.sum(axis=0) >= 2
+    against = seen & (own > CONSTANT * largest)
+    if 4 * vanishes.sum() >= 3 * width and not against.any():
+        return np.ones(width, dtype=bool)
     vectors = mates and all(len(side.shape) == 1 for side in mates)
     if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
         return np.zeros(width, dtype=bool)  # saturated channels of a normalisation

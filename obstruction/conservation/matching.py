@@ -51,9 +51,9 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
 
 def _equal(sums: FloatArray, sizes: FloatArray) -> tuple[Labels, Labels]:
     """Return the pairs of rows that are equal within rounding, and not zero."""
-    weights: FloatArray = np.random.default_rng(0).uniform(1.0, 2.0, sums.shape[1])
-    unit: FloatArray = np.quantile(sizes, 0.5, axis=0)
-    weights /= np.where(unit > 0.0, unit, 1.0)
+    unit = np.quantile(sizes, 0.5, axis=0)
+    drawn = np.random.default_rng(0).uniform(1.0, 2.0, sums.shape[1])
+    weights = drawn / np.where(unit > 0.0, unit, 1.0)
     keys = sums @ weights
     faint = FAINT * sizes.max(axis=0)
     flows = (np.abs(sums) > np.maximum(1e-8 * sizes, faint)).any(axis=1)

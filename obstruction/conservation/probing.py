@@ -271,6 +271,9 @@ def _add_shifts(found: Signatures, name: str, gradient: FloatArray) -> None:
         key = name, axis
         if gradient.shape[axis] < 2 or key in found.refuted:
             continue
+        if not found.shifts.get(key) and _clearly_not(gradient, axis):
+            found.refuted.add(key)
+            continue
         total, size = np.abs(gradient.sum(axis=axis)), np.abs(gradient).sum(axis=axis)
         largest = float(size.max())
         if largest == 0.0:
@@ -281,3 +284,12 @@ def _add_shifts(found: Signatures, name: str, gradient: FloatArray) -> None:
         if ratio > SHIFTED and largest > _SATURATED * most:
             found.refuted.add(key)
             del found.shifts[key]
+
+
+def _clearly_not(gradient: FloatArray, axis: int) -> bool:
+    """Return whether a small part of a large gradient shows that it does not add up to zero."""
+    part = gradient[tuple(slice(None) if a == axis else slice(8) for a in range(gradient.ndim))]
+    if 16 * part.size > gradient.size:
+        return False
+    size = np.abs(part).sum(axis=axis)
+    return bool((np.abs(part.sum(axis=axis)) > 1e-3 * size).mean() > 0.5)

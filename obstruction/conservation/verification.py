@@ -51,7 +51,12 @@ def _passing_at(prober: Prober, point: Probe, number: int, laws: Sequence[Law]) 
     kept: list[Law] = []
     if exact or rounded:
         trial = _Trial(prober, point, point.values, number)
-        kept = trial.passing(exact) + trial.passing(rounded)
+        kept = trial.passing(exact)
+        scaled = [replace(law, kind="balance") for law in rounded if law.kind == "matrix"]
+        homogeneous = {id(law.terms) for law in trial.passing(scaled)}
+        kept += trial.passing(
+            [law for law in rounded if law.kind != "matrix" or id(law.terms) in homogeneous]
+        )
     if norms:
         large = rescaled(point.values, norms, GROWTH[0])
         kept += _Trial(prober, point, large, number).passing(norms)
