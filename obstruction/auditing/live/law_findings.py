@@ -35,6 +35,7 @@ class LawFindings:
     two_logits: bool
     modules: dict[str, str]
     rtol: float
+    inputs: Any
 
     @property
     def verdict(self) -> str:

@@ -46,6 +46,8 @@ class LawReport(LawFindings):
         The type of the module that a parameter belongs to, where it is known.
     rtol : float
         The relative tolerance within which a balance counts as zero.
+    inputs : object
+        The example inputs, as they were given.
 
     Examples
     --------

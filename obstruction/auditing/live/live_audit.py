@@ -63,6 +63,7 @@ def audit_live(
         two_logits=two_logits(laws, runs, readers, known),
         modules=module_types(model),
         rtol=rtol,
+        inputs=inputs,
     )
 
 

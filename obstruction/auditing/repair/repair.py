@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction import models
+from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.repair.factors import check, check_neurons, lacking, looked_after, solve
+from obstruction.auditing.repair.laws import repair_laws
 from obstruction.auditing.repair.same_function import largest_difference
 from obstruction.models.activations import HOMOGENEOUS
 from obstruction.models.contents import NothingAuditable, Orientation
@@ -114,7 +116,7 @@ class Repair:
 
 def repair(
     model: Any,
-    report: Report | None = None,
+    report: Report | LawReport | None = None,
     *,
     margin: float = 0.1,
     scope: str = "all",
@@ -130,8 +132,10 @@ def repair(
     ----------
     model : model or path
         Everything that `obstruction.audit` takes.
-    report : Report, optional
-        The audit of this model, in place of `activation`, `layout` and `layers`.
+    report : Report or LawReport, optional
+        The audit of this model, in place of `activation`, `layout` and `layers`. With the report
+        of an audit with example inputs, channels are scaled by the conservation laws, as
+        `obstruction.auditing.repair.laws.repair_laws` describes; then only `margin` may be given.
     margin : float, > 0
         Afterwards ``in_norm >= (1 + margin) * out_norm`` holds for every repaired neuron, where
         ``in_norm`` includes the bias. It holds in the stored precision, so that a second repair
@@ -165,6 +169,16 @@ def repair(
     >>> fixed["1.weight"].round(3).tolist()
     [[3.764, 3.764]]
     """
+    if isinstance(report, LawReport):
+        given = {"scope": scope != "all", "inplace": inplace, "out": out is not None}
+        given |= {"activation": activation is not None, "layout": layout is not None}
+        given |= {"layers": layers is not None}
+        if wrong := [name for name, is_given in given.items() if is_given]:
+            raise ValueError(
+                f"{', '.join(wrong)}: must not be given with the report of a live model, which "
+                "is repaired by its conservation laws and returned as a copy"
+            )
+        return repair_laws(model, report.laws, inputs=report.inputs, margin=margin)
     models.check_target(model, out, inplace=inplace)
     options = ReadOptions(activation, layout, layers)
     found = find_repair(model, report, options, margin=margin, scope=scope)
