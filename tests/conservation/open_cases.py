@@ -1,0 +1,50 @@
+"""Cases in which the search for laws does not yet find exactly the laws derived by hand.
+
+docs/limitations.md describes them. Their tests are expected to fail, and fail the run if they pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import pytest
+
+
+def open_ones(cases: Iterable, names: Collection[str]) -> list:
+    """Return cases of a parametrised test, those with given names marked as expected to fail."""
+    mark = pytest.mark.xfail(strict=True, reason="docs/limitations.md: the search for laws")
+    return [
+        pytest.param(*one.values, id=one.id, marks=[*one.marks, mark]) if one.id in names else one
+        for one in cases
+    ]
+
+
+LAWS = {
+    "sorted neurons",
+    "dense block",
+    "group norm, convolution",
+    "group norm, dense",
+    "instance norm",
+    "cross-attention",
+    "grouped queries",
+    "rotary attention, half, groups",
+    "transformer block",
+    "Llama block",
+}
+"""A law is missing, or its blocks are not the finest."""
+
+NUMBERS = {
+    "maxout of neighbours",
+    "maxout across halves",
+    "sorted neurons",
+    "instance norm",
+    "transformer block",
+    "dense block",
+}
+"""The numbers found do not span those derived by hand."""
+
+CLAIMS = {
+    "one learned offset for all",
+    "fake quantisation, 2 dense, none",
+}
+"""A law of the whole layer is missing, or a saturated bias is called constant."""
