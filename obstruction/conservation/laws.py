@@ -48,12 +48,13 @@ class Laws(Sequence[Law]):
 
     Examples
     --------
-    >>> import torch
-    >>> import obstruction as ob
-    >>> _ = torch.manual_seed(0)
-    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
-    >>> laws = ob.conservation_laws(net, inputs=torch.randn(8, 3))
-    >>> print(laws)
+    >>> import torch  # doctest: +SKIP
+    >>> from torch import nn  # doctest: +SKIP
+    >>> import obstruction as ob  # doctest: +SKIP
+    >>> _ = torch.manual_seed(0)  # doctest: +SKIP
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))  # doctest: +SKIP
+    >>> laws = ob.conservation_laws(net, inputs=torch.randn(8, 3))  # doctest: +SKIP
+    >>> print(laws)  # doctest: +SKIP
     Sequential (PyTorch): 4 conserved numbers in 1 law
       balance  4  writes 0.weight, 0.bias  reads 2.weight  violation 1e-15
     """

@@ -51,15 +51,17 @@ class LawReport(LawFindings):
 
     Examples
     --------
-    >>> import torch
-    >>> import obstruction as ob
-    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
-    >>> for number, values in enumerate(([[0.3, 0.4], [3.0, 4.0]], [0.0, 0.0], [[2.0, 1.0]])):
+    >>> import torch  # doctest: +SKIP
+    >>> from torch import nn  # doctest: +SKIP
+    >>> import obstruction as ob  # doctest: +SKIP
+    >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))  # doctest: +SKIP
+    >>> start = [[0.3, 0.4], [3.0, 4.0]], [0.0, 0.0], [[2.0, 1.0]]  # doctest: +SKIP
+    >>> for number, values in enumerate(start):  # doctest: +SKIP
     ...     list(net.parameters())[number].data = torch.tensor(values)
-    >>> report = ob.audit(net, inputs=torch.randn(8, 2))
-    >>> report.verdict, report.components
+    >>> report = ob.audit(net, inputs=torch.randn(8, 2))  # doctest: +SKIP
+    >>> report.verdict, report.components  # doctest: +SKIP
     ('obstructed', 2)
-    >>> report.frozen[["what", "value", "cause"]].values.tolist()
+    >>> report.frozen[["what", "value", "cause"]].values.tolist()  # doctest: +SKIP
     [['2.weight[0, 0]', 2.0, 'balances']]
     """
 
