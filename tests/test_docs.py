@@ -260,7 +260,10 @@ def test_the_site_builds_without_a_warning_and_needs_no_other_server(tmp_path):
         members = inspect.getmembers(
             cls, lambda one: inspect.isroutine(one) or hasattr(one, "func")
         )
+        ours = [one for one in cls.__mro__ if one.__module__.startswith("obstruction")]
         for member, _ in members:
+            if not any(member in vars(one) for one in ours):
+                continue  # of a base class outside the package, as of Sequence
             shown = f'id="obstruction.{cls.__name__}.{member}"' in reference
             assert shown or member.startswith("_"), f"{cls.__name__}.{member} is missing"
     theory = (tmp_path / "theory.html").read_text(encoding="utf-8")
