@@ -215,10 +215,5 @@ def _differences(bundles: Iterable[Candidate]) -> Iterable[Candidate]:
         vectors = [any(len(side.shape) == 1 for side, _ in one.parts) for one in near]
         for i, one in enumerate(near):
             for j in range(i + 1, min(i + 1 + _NEAR, len(near))):
-                if vectors[i] != vectors[j] and not _share(one, near[j]):
+                if vectors[i] != vectors[j] and not one.overlaps(near[j]):
                     yield one + (-near[j])
-
-
-def _share(one: Candidate, other: Candidate) -> bool:
-    tensors = {(s.tensor, s.axes) for s, _ in one.parts}
-    return any((s.tensor, s.axes) in tensors for s, _ in other.parts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -12,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray, Term
-from obstruction.conservation.probing import Signatures
 from obstruction.conservation.sides import Side, grouped
+from obstruction.conservation.signatures import Signatures
 
 TOLERANCE: Final = 1e-9
 """A law holds if its sum is below this share of the sum of absolute values of its terms."""
@@ -60,6 +59,11 @@ class Candidate:
                 key = f"{side.tensor} {label}"
                 total[key] = total.get(key, np.zeros((1,) * mine.ndim, np.int64)) + mine
         return not any(part.any() for part in total.values())
+
+    def overlaps(self, other: Candidate) -> bool:
+        """Return whether two candidates have slices of a parameter along the same axes."""
+        mine = {(side.tensor, side.axes) for side, _ in self.parts}
+        return any((side.tensor, side.axes) in mine for side, _ in other.parts)
 
     def relabelled(self, index: NDArray[np.int64], width: int) -> Candidate:
         """Return the candidate with other labels, see `Side.relabelled`."""
@@ -173,13 +177,3 @@ def oriented(candidate: Candidate, output_axes: Mapping[str, int]) -> Candidate:
         elif owner(side.tensor) in vectors:
             score += sign
     return candidate if score > 0 or (score == 0 and candidate.parts[0][1] > 0) else -candidate
-
-
-def scalars(candidate: Candidate, side: int) -> int:
-    """Return how many scalars write (``side = 1``) or read (``side = -1``) each label."""
-    return sum(math.prod(s.shape) // s.width for s, factor in candidate.parts if factor * side > 0)
-
-
-def sides_in(candidates: Iterable[Candidate]) -> set[tuple[str, tuple[int, ...]]]:
-    """Return the tensors and axes of all sides in candidates."""
-    return {(side.tensor, side.axes) for one in candidates for side, _ in one.parts}

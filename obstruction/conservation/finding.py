@@ -10,26 +10,21 @@ import numpy as np
 
 from obstruction.conservation.balances import find_balances, rest
 from obstruction.conservation.candidates import Candidate, Evaluation
-from obstruction.conservation.invariances import (
-    PROBES,
-    constant_entries,
-    constants,
-    scales,
-    shifts,
-    streams,
-)
+from obstruction.conservation.constants import constant_entries, constants, shifts
 from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.laws import Laws
-from obstruction.conservation.live.base import LiveModel
 from obstruction.conservation.live.losses import check_loss
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
-from obstruction.conservation.probing import Prober, signatures
+from obstruction.conservation.norms import PROBES, norm_laws, scales, streams
+from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.sides import sides_of
+from obstruction.conservation.signatures import signatures
 from obstruction.conservation.verification import POINTS, verified
 from obstruction.tools.checks import check_count
 
 _MANY: Final = 5_000_000
+"""Models with more parameters are looked at with fewer probes."""
 
 
 def conservation_laws(
@@ -77,64 +72,64 @@ def conservation_laws(
     and losses. They are admitted if, besides, the outputs stay the same to rounding when the
     transformation is applied to the model.
     """
+    prober = prober_of(model, inputs, loss=loss, training=training, seed=seed)
+    return laws_of(prober, model, loss=loss)
+
+
+def prober_of(model: Any, inputs: Any, *, loss: str | None, training: bool, seed: int) -> Prober:
+    """Return the probes of a model that is opened; see `conservation_laws`."""
     check_count("seed", seed, least=0)
     check_loss(loss)
-    live = open_model(model, inputs, training=training, loss=loss)
-    found = find_laws(live, seed=seed)
-    name = type(model[1]).__name__ if isinstance(model, tuple) else type(model).__name__
-    return Laws(tuple(found), name, live.framework, live.parameters, live.fixed, loss)
+    return Prober(open_model(model, inputs, training=training, loss=loss), seed=seed)
 
 
-def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
-    """Return the verified laws of a live model.
+def laws_of(prober: Prober, model: Any, *, loss: str | None) -> Laws:
+    """Return the laws of a model that is open already; see `conservation_laws`."""
+    live = prober.live
+    found = find_laws(prober)
+    source = type(model[1] if isinstance(model, tuple) else model).__name__
+    return Laws(tuple(found), source, live.framework, live.parameters, live.fixed, loss)
 
-    Parameters
-    ----------
-    live : LiveModel
-    seed : int
-        The seed of the random probes.
+
+def find_laws(prober: Prober) -> list[Law]:
+    """Return the verified laws of a live model, from its probes.
 
     Raises
     ------
     ValueError
-        If the outputs are not finite, or the model has no parameters that are trained.
+        If the model has no parameters that are trained.
     """
+    live = prober.live
     shapes = {name: value.shape for name, value in live.parameters.items() if value.size}
     if not shapes:
         raise ValueError("the model has no parameters that are trained")
-    prober = Prober(live, seed=seed)
-    numbers = sum(value.size for value in live.parameters.values())
+    large = sum(value.size for value in live.parameters.values()) > _MANY
+    count, points = (3, POINTS // 2) if large else (4, POINTS)
+    steady = PROBES[:1] if large else PROBES
     sides = sides_of(shapes, live.output_axes, live.groups)
-    probes = range(3 if numbers > _MANY else 4)
-    found = signatures(prober, sides, probes=probes)
-    evaluation = Evaluation(found)
-    constant = constant_entries(
-        evaluation, found, shapes, lookups=any(leaf.dtype.kind != "f" for leaf in live.inputs)
-    )
+    observed = signatures(live, sides, map(prober.probe, range(count)), shifts=True)
+    evaluation = Evaluation(observed)
+    lookups = any(leaf.dtype.kind != "f" for leaf in live.inputs)
+    constant = constant_entries(evaluation, observed, shapes, lookups=lookups)
     moving = [
         side
         for side in sides
-        if found.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
+        if observed.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
     ]
-    steady = PROBES[:1] if numbers > _MANY else PROBES
     norms = scales(evaluation, prober, moving, probes=steady)
     prober.shrink((term.tensor, term.labels >= 0) for one in norms for term in one.terms)
-    more = signatures(
-        prober, moving, probes=[len(probes) + number for number in probes], small=True
-    )
-    evaluation = Evaluation(found, more)
-    balances = find_balances(
-        evaluation,
-        moving,
-        live.output_axes,
-        normalised={(side.tensor, side.axes) for one in norms for side, _ in one.parts},
-    )
-    laws = _as_laws(prober, evaluation, balances)
+    small = (prober.probe(number, small=True) for number in range(count, 2 * count))
+    evaluation = Evaluation(observed, signatures(live, moving, small))
+    normalised = {(side.tensor, side.axes) for one in norms for side, _ in one.parts}
+    balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
     left = rest([*balances, *norms], moving)
-    laws += _norms(prober, norms + streams(evaluation, prober, left, probes=steady))
-    laws += constants(constant)
-    laws += shifts(found, shapes, constant)
-    points = POINTS if numbers <= _MANY else POINTS // 2
+    norms += streams(evaluation, prober, left, probes=steady)
+    laws = [
+        *_as_laws(prober, evaluation, balances),
+        *norm_laws(prober, norms),
+        *constants(constant),
+        *shifts(observed, shapes, constant),
+    ]
     kept = verified(prober, laws, points=points)
     mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
     plain = [
@@ -142,51 +137,23 @@ def find_laws(live: LiveModel, *, seed: int) -> list[Law]:
         for law in laws
         if law.kind == "matrix" and id(law.terms) not in mixed
     ]
-    return sorted(
-        [*kept, *verified(prober, plain, points=points)], key=lambda law: KINDS.index(law.kind)
-    )
+    kept += verified(prober, plain, points=points)
+    return sorted(kept, key=lambda law: KINDS.index(law.kind))
 
 
 def _as_laws(prober: Prober, evaluation: Evaluation, candidates: Sequence[Candidate]) -> list[Law]:
     """Return the laws of balances; those whose channels mix are matrix laws."""
+    laws = [
+        Law("balance", one.terms, one.width, evaluation.evidence(one).violation, 0.0)
+        for one in candidates
+    ]
     if not any(map(may_mix, candidates)):
-        return [_balance(evaluation, one) for one in candidates]
+        return laws
     probe = prober.probe(2)
-    gradients = prober.live.gradients(
-        probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
-    )
-    laws = []
-    for candidate in candidates:
-        law = _balance(evaluation, candidate)
+    gradients = gradients_at(prober.live, probe)
+    for place, (law, candidate) in enumerate(zip(laws, candidates, strict=True)):
         block, violation = largest_block(candidate, probe.values, gradients)
         if block > 1:
-            law = replace(law, kind="matrix", block=block, violation=law.violation + violation)
-        laws.append(law)
-    return laws
-
-
-def _balance(evaluation: Evaluation, candidate: Candidate) -> Law:
-    violation = evaluation.evidence(candidate).violation
-    return Law("balance", candidate.terms, candidate.width, violation, 0.0)
-
-
-def _norms(prober: Prober, candidates: Sequence[Candidate]) -> list[Law]:
-    """Return the laws of norms of blocks, with their drift at the actual parameters."""
-    if not candidates:
-        return []
-    probe, live = prober.actual(), prober.live
-    gradients = live.gradients(
-        probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
-    )
-    laws = []
-    for candidate in candidates:
-        sums, sizes = np.zeros((2, candidate.width))
-        for side, _ in candidate.parts:
-            gradient = gradients[side.tensor]
-            if gradient is not None:
-                product = probe.values[side.tensor] * gradient
-                sums += side.sums(product)
-                sizes += side.sums(np.abs(product))
-        drift = np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)
-        laws.append(Law("scale", candidate.terms, candidate.width, drift, 0.0))
+            total = law.violation + violation
+            laws[place] = replace(law, kind="matrix", block=block, violation=total)
     return laws

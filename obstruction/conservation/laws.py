@@ -132,7 +132,7 @@ class Laws(Sequence[Law]):
         frozen = self._frozen_counts()
         parts = []
         for number, law in enumerate(self):
-            place = self._places(law)
+            place = law.places
             parts.append(
                 pd.DataFrame(
                     {
@@ -175,7 +175,7 @@ class Laws(Sequence[Law]):
         now = parameters_of(other_parameters, self.shapes)
         rows = []
         for number, law in enumerate(self):
-            place = self._places(law)
+            place = law.places
             unit = law.scale(self.parameters)[place]
             moved = np.abs(law.values(now) - law.values(self.parameters))
             share = np.where(moved == 0.0, 0.0, moved / np.where(unit > 0.0, unit, 1.0))
@@ -245,8 +245,3 @@ class Laws(Sequence[Law]):
                     if (label := labels[position]) >= 0:
                         found.setdefault(number, np.zeros(law.labels, np.int64))[label] += 1
         return found
-
-    @staticmethod
-    def _places(law: Law) -> Any:
-        """Return the label to which each number of a law belongs."""
-        return law.places

@@ -44,7 +44,7 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
     different = {
         (a, b): slices
         for (a, b), slices in by_bundles.items()
-        if not (_share(bundles[a], bundles[b]) and np.any(slices[0] == slices[1]))
+        if not (bundles[a].overlaps(bundles[b]) and np.any(slices[0] == slices[1]))
     }
     return _laws(bundles, different)
 
@@ -106,8 +106,3 @@ def _between(
         indices.append(index)
     width = len(first)
     return one.relabelled(indices[0], width) + (-other.relabelled(indices[1], width))
-
-
-def _share(one: Candidate, other: Candidate) -> bool:
-    tensors = {(s.tensor, s.axes) for s, _ in one.parts}
-    return any((s.tensor, s.axes) in tensors for s, _ in other.parts)

@@ -1,4 +1,4 @@
-"""Random probes of a live model, and the signatures of sides of parameters that they give.
+"""Random probes of a live model: parameters, inputs and functions of the outputs.
 
 The actual parameters of a network hide laws and fake others: a branch that starts at zero lets
 nothing through, and an activation near zero looks linear. So the search looks at random parameters,
@@ -7,8 +7,8 @@ whose scales are spread over several orders of magnitude, and at random inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,18 +16,12 @@ from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.live.base import LiveModel
-from obstruction.conservation.sides import Side
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 """Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, ``s`` in turn."""
 
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""
-
-SHIFTED: Final = 1e-9
-"""Gradients add up to zero if their sum is below this share of the sum of absolute values."""
-
-_SATURATED: Final = 1e-3
 
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
@@ -49,6 +43,16 @@ class Probe:
     inputs: tuple[NDArray[np.generic], ...]
     seed: int
     cotangent: int
+
+
+def gradients_at(live: LiveModel, probe: Probe) -> dict[str, FloatArray | None]:
+    """Return the gradients of a live model at a probe, see `LiveModel.gradients`."""
+    return live.gradients(probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent)
+
+
+def outputs_at(live: LiveModel, probe: Probe) -> list[FloatArray]:
+    """Return the outputs of a live model at a probe, see `LiveModel.outputs`."""
+    return live.outputs(probe.values, probe.inputs, seed=probe.seed)
 
 
 class Prober:
@@ -169,7 +173,7 @@ class Prober:
     def _runs(self, number: int) -> bool:
         probe = self.probe(number)
         try:
-            found = self._live.outputs(probe.values, probe.inputs, seed=probe.seed)
+            found = outputs_at(self._live, probe)
         except Exception:  # whatever the model raises for inputs of another kind
             return False
         return all(np.isfinite(y).all() for y in found)
@@ -180,116 +184,3 @@ def _window(pool: FloatArray, start: int, size: int) -> FloatArray:
     if start + size <= pool.size:
         return pool[start : start + size]
     return np.resize(np.roll(pool, -start), size)
-
-
-@dataclass(eq=False)
-class Signatures:
-    """What gradients at all probes say about the sides of parameters.
-
-    Attributes
-    ----------
-    sums, sizes : dict of Side to list of ndarray, shape (width,)
-        For every probe the sums of ``w * dL/dw`` over the groups of a side, and those of their
-        absolute values.
-    gradients : dict of str to list of ndarray
-        For every probe the gradient of a parameter with one axis or none.
-    reached : dict of str to bool
-        Whether the gradient of a parameter was anything but zero at some probe.
-    connected : dict of str to bool
-        Whether the outputs depend on a parameter at all, in the framework's graph.
-    shifts : dict of (str, int) to list of (float, float)
-        For axes of parameters along which gradients may add up to zero, the largest sum of
-        absolute values at every probe, and the largest sum relative to it.
-    refuted : set of (str, int)
-        The axes along which gradients do not add up to zero.
-    probes : int
-        The number of probes.
-    """
-
-    sums: dict[Side, list[FloatArray]] = field(default_factory=dict)
-    sizes: dict[Side, list[FloatArray]] = field(default_factory=dict)
-    gradients: dict[str, list[FloatArray]] = field(default_factory=dict)
-    reached: dict[str, bool] = field(default_factory=dict)
-    connected: dict[str, bool] = field(default_factory=dict)
-    shifts: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=dict)
-    refuted: set[tuple[str, int]] = field(default_factory=set)
-    probes: int = 0
-
-    @property
-    def unshifted(self) -> dict[tuple[str, int], float]:
-        """The axes along which gradients add up to zero, with the largest relative sum.
-
-        Probes at which hardly anything flows, as when a softmax is saturated, are left out.
-        """
-        found = {}
-        for key, parts in self.shifts.items():
-            most = max(size for size, _ in parts)
-            worst = max(ratio for size, ratio in parts if size > _SATURATED * most)
-            if worst <= SHIFTED:
-                found[key] = worst
-        return found
-
-    def stacked(self, side: Side) -> tuple[FloatArray, FloatArray]:
-        """Return the sums and sizes of a side, shape ``(probes, width)``."""
-        return np.stack(self.sums[side]), np.stack(self.sizes[side])
-
-
-def signatures(
-    prober: Prober, sides: Iterable[Side], *, probes: Sequence[int], small: bool = False
-) -> Signatures:
-    """Return the signatures of sides at probes with given numbers, see `Prober.probe`."""
-    found = Signatures(probes=len(probes))
-    by_tensor: dict[str, list[Side]] = {}
-    for side in sides:
-        by_tensor.setdefault(side.tensor, []).append(side)
-        found.sums[side], found.sizes[side] = [], []
-    live = prober.live
-    for number in probes:
-        probe = prober.probe(number, small=small)
-        gradients = live.gradients(
-            probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent
-        )
-        for name, value in probe.values.items():
-            gradient = gradients[name]
-            found.connected[name] = found.connected.get(name, False) or gradient is not None
-            gradient = np.zeros_like(value) if gradient is None else gradient
-            found.reached[name] = found.reached.get(name, False) or bool(gradient.any())
-            if value.ndim <= 1:
-                found.gradients.setdefault(name, []).append(gradient)
-            _add_shifts(found, name, gradient)
-            product = value * gradient
-            for side in by_tensor.get(name, ()):
-                found.sums[side].append(side.sums(product))
-            np.abs(product, out=product)
-            for side in by_tensor.get(name, ()):
-                found.sizes[side].append(side.sums(product))
-    return found
-
-
-def _add_shifts(found: Signatures, name: str, gradient: FloatArray) -> None:
-    for axis in range(gradient.ndim):
-        key = name, axis
-        if gradient.shape[axis] < 2 or key in found.refuted:
-            continue
-        if not found.shifts.get(key) and _clearly_not(gradient, axis):
-            found.refuted.add(key)
-            continue
-        total, size = np.abs(gradient.sum(axis=axis)), np.abs(gradient).sum(axis=axis)
-        largest = float(size.max())
-        if largest == 0.0:
-            continue
-        ratio = float((total / np.maximum(size, 1e-6 * largest)).max())
-        found.shifts.setdefault(key, []).append((largest, ratio))
-        most = max(size for size, _ in found.shifts[key])
-        if ratio > SHIFTED and largest > _SATURATED * most:
-            found.refuted.add(key)
-            del found.shifts[key]
-
-
-def _clearly_not(gradient: FloatArray, axis: int) -> bool:
-    """Return whether a small part of a large gradient shows that it does not add up to zero."""
-    part = gradient[tuple(slice(None) if a == axis else slice(8) for a in range(gradient.ndim))]
-    if 16 * part.size > gradient.size:
-        return False
-    size = np.abs(part).sum(axis=axis)
-    return bool((np.abs(part.sum(axis=axis)) > 1e-3 * size).mean() > 0.5)

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from obstruction.conservation.law import FloatArray, Law
-from obstruction.conservation.probing import Probe, Prober
+from obstruction.conservation.probing import Probe, Prober, outputs_at
 from obstruction.conservation.transformations import GROWTH, rescaled, transformed
 
 EXACT: Final = 1e-9
@@ -93,13 +93,20 @@ class _Trial:
     def _change(self, laws: Sequence[Law], *, mild: bool = False, sign: int = 1) -> float:
         generator = np.random.default_rng([self._number, len(laws)])
         after = self._outputs(transformed(self._values, laws, generator, mild=mild, sign=sign))
-        if [y.shape for y in after] != [y.shape for y in self._before]:
-            return np.inf
-        return max(map(_difference, self._before, after))
+        return largest_change(self._before, after)
 
     def _outputs(self, values: dict[str, FloatArray]) -> list[FloatArray]:
-        point = self._point
-        return self._live.outputs(values, point.inputs, seed=point.seed)
+        return outputs_at(self._live, replace(self._point, values=values))
+
+
+def largest_change(before: Sequence[FloatArray], after: Sequence[FloatArray]) -> float:
+    """Return the largest change of an output, relative to the largest entry of its array.
+
+    It is infinity if shapes differ, or if something is not finite or zero before and not after.
+    """
+    if [y.shape for y in before] != [y.shape for y in after]:
+        return np.inf
+    return max(map(_difference, before, after))
 
 
 def _difference(before: FloatArray, after: FloatArray) -> float:

@@ -273,3 +273,63 @@ def test_a_keras_model_is_copied(monkeypatch):
     assert ob.conservation_laws(fixed, inputs=x).frozen().empty
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     assert fixed.predict(x, verbose=0) == pytest.approx(model.predict(x, verbose=0), rel=1e-4)
+
+
+# --- ob.repair with the report of an audit ------------------------------------------------------
+
+
+def test_repair_follows_the_report_of_a_live_audit():
+    torch = framework("torch")
+    model = mlp(torch)
+    x = inputs(torch, model, 16, 2)
+    report = ob.audit(model, inputs=x)
+    fixed = ob.repair(model, report, margin=0.2)
+    assert report.verdict == "obstructed"
+    assert ob.audit(fixed, inputs=x).verdict == "clear"
+    torch.testing.assert_close(fixed(x), model(x), rtol=1e-12, atol=1e-12)
+    into, out = norms(fixed)
+    changed = into != norms(model)[0]
+    assert changed.any()
+    assert (into[changed] >= 1.2 * out[changed] * (1 - 1e-9)).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scope": "frozen"},
+        {"inplace": True},
+        {"out": "fixed.pt"},
+        {"activation": "relu"},
+        {"layout": "out_in"},
+        {"layers": ["0", "2"]},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_of_chains_are_refused_with_such_a_report(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch = framework("torch")
+    model = mlp(torch)
+    before = copy.deepcopy(model.state_dict())
+    report = ob.audit(model, inputs=inputs(torch, model, 16, 2))
+    (name,) = options
+    with pytest.raises(ValueError, match=f"^{name}: must not be given with the report of a live"):
+        ob.repair(model, report, **options)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert not list(tmp_path.iterdir())
+
+
+def test_audit_and_repair_of_a_pair_of_jax():
+    jax = framework("jax")
+    rng = np.random.default_rng(1)
+    params = {"w": 0.3 * rng.normal(size=(4, 16)), "v": rng.normal(size=(16, 1))}
+
+    def apply(params, x):
+        return jax.nn.relu(x @ params["w"]) @ params["v"]
+
+    x = rng.normal(size=(8, 4))
+    report = ob.audit((apply, params), inputs=x)
+    by_hand = (params["w"] ** 2).sum(0) < params["v"][:, 0] ** 2
+    assert report.frozen_weights == by_hand.sum() > 0
+    fixed = ob.repair((apply, params), report)
+    assert ob.audit((apply, fixed), inputs=x).verdict == "clear"
+    assert float(abs(apply(fixed, x) - apply(params, x)).max()) < 1e-5

@@ -27,8 +27,15 @@ def cases(*designs):
 DEEP = cases(
     (1, "none", "dense"),
     (1, "batch", "dense"),
+    (6, "none", "dense"),
     (2, "none", "convolution"),
+    (6, "batch", "dense"),
+    (2, "batch", "convolution"),
     (2, "layer", "dense"),
+    (6, "layer", "convolution"),
+    (2, "batch behind", "dense"),
+    (6, "batch behind", "convolution"),
+    (2, "layer behind", "convolution"),
 )
 SHALLOW = cases((2, "none", "dense"))
 LISTED = [pytest.param(kind, id=kind.name) for kind in SPECIAL]
@@ -80,6 +87,7 @@ def complete(listed):
 
 
 SOME = [one for one in SHALLOW if is_quick(one)]
+OTHERS = [one for one in SHALLOW if not is_quick(one)]
 
 
 @pytest.mark.parametrize("kind", slow(complete(LISTED + ONE_LAYER)))
@@ -99,9 +107,7 @@ def test_laws_by_hand_are_all_there_are_behind_a_norm(kind):
     assert found == (kind.linear, kind.diagonal)
 
 
-@pytest.mark.parametrize(
-    "kind", open_ones(LISTED + SOME + slow([one for one in DEEP if is_quick(one)]), CLAIMS)
-)
+@pytest.mark.parametrize("kind", open_ones(LISTED + SOME + slow(OTHERS + DEEP), CLAIMS))
 def test_the_search_claims_nothing_else(kind):
     laws = found(kind)
     expected = {name: n for name, n in kind.expected.items() if name not in kind.convention}

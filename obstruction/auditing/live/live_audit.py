@@ -20,20 +20,17 @@ from obstruction.auditing.live.readout import (
 from obstruction.auditing.live.runs import runs_of
 from obstruction.auditing.live.span import Span, checked_data, spanned
 from obstruction.auditing.live.systems import Balances, Replacement
-from obstruction.conservation.finding import conservation_laws
+from obstruction.conservation.finding import laws_of, prober_of
 from obstruction.conservation.laws import Laws
-from obstruction.conservation.live.opening import open_model
-from obstruction.conservation.probing import Prober
 
 
 def audit_live(
     model: Any, inputs: Any, *, loss: str | None, data: Any, rtol: float, seed: int
 ) -> LawReport:
     """Return the report about a model that can be run; see `obstruction.audit`."""
-    laws = conservation_laws(model, inputs, loss=loss, seed=seed)
-    live = open_model(model, inputs, training=True, loss=loss)
-    samples = None if data is None else checked_data(data, live.inputs)
-    prober = Prober(live, seed=seed)
+    prober = prober_of(model, inputs, loss=loss, training=True, seed=seed)
+    samples = None if data is None else checked_data(data, prober.live.inputs)
+    laws = laws_of(prober, model, loss=loss)
     readers, doubtful = candidates(laws), suspects(laws)
     runs = runs_of(
         prober,

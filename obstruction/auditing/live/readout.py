@@ -8,15 +8,18 @@ are then multiples of one vector ``u``: ``row @ u`` takes the place of the row i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from obstruction.auditing.live.rows import Rows, channels, rows_of
-from obstruction.auditing.live.runs import Runs, actual_probe, difference
+from obstruction.auditing.live.runs import Runs, actual_probe
 from obstruction.auditing.live.systems import Replacement, fits
 from obstruction.conservation.law import FloatArray, Term
 from obstruction.conservation.laws import Laws
+from obstruction.conservation.probing import outputs_at
+from obstruction.conservation.verification import largest_change
 
 PARALLEL: Final = 1e-8
 """Gradients are parallel if what is across is below this share of their length."""
@@ -134,10 +137,8 @@ def _verified(runs: Runs, rows: Rows, direction: FloatArray, laws: Laws) -> bool
         moved = value.copy().reshape(-1)
         moved[rows.places] = before + noise - (noise @ direction)[:, None] * direction
         values = {**point.values, rows.tensor: moved.reshape(value.shape)}
-        outputs = [
-            runs.live.outputs(at, point.inputs, seed=point.seed) for at in (point.values, values)
-        ]
-        if not difference(*outputs) <= SAME:
+        outputs = [outputs_at(runs.live, at) for at in (point, replace(point, values=values))]
+        if not largest_change(*outputs) <= SAME:
             return False
     return True
 
@@ -156,5 +157,4 @@ def two_logits(
     if all(term.tensor in replaced for term in pairs):
         return False
     probe = actual_probe(runs.prober, 0)
-    outputs = runs.live.outputs(probe.values, probe.inputs, seed=probe.seed)
-    return any(y.ndim and y.shape[-1] == 2 for y in outputs)
+    return any(y.ndim and y.shape[-1] == 2 for y in outputs_at(runs.live, probe))

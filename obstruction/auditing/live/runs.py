@@ -9,7 +9,7 @@ import numpy as np
 
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.live.base import LiveModel
-from obstruction.conservation.probing import Probe, Prober
+from obstruction.conservation.probing import Probe, Prober, gradients_at
 
 ACTUAL = 2
 """The number of runs at the actual parameters: with the example inputs, then with random ones."""
@@ -98,11 +98,6 @@ def runs_of(
     return Runs(prober, frozenset(moving), tuple(unreached), *found)
 
 
-def gradients_at(live: LiveModel, probe: Probe) -> dict[str, FloatArray | None]:
-    """Return the gradients of a run."""
-    return live.gradients(probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent)
-
-
 def _some(
     live: LiveModel, gradients: dict[str, FloatArray | None], names: set[str]
 ) -> dict[str, FloatArray]:
@@ -111,13 +106,3 @@ def _some(
         for name, part in gradients.items()
         if name in names
     }
-
-
-def difference(before: list[FloatArray], after: list[FloatArray]) -> float:
-    """Return the largest difference of outputs, relative to the largest output."""
-    most = 0.0
-    for one, other in zip(before, after, strict=True):
-        if one.size:
-            unit = float(np.abs(one).max()) or 1.0
-            most = max(most, float(np.abs(one - other).max()) / unit)
-    return most

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.auditing.live.rows import Rows, channels, rows_of
-from obstruction.auditing.live.runs import Runs, gradients_at
+from obstruction.auditing.live.runs import Runs
 from obstruction.auditing.live.systems import Replacement, fits
 from obstruction.conservation.candidates import owner
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.laws import Laws
+from obstruction.conservation.probing import gradients_at
 
 RANK: Final = 1e-7
 """Singular values below this share of the largest count as zero: inputs are often float32."""

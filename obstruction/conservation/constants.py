@@ -1,0 +1,120 @@
+"""Laws about parameters themselves: constants, and sums that a mean removes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from obstruction.conservation.candidates import Evaluation, owner
+from obstruction.conservation.law import Law, Term
+from obstruction.conservation.signatures import Signatures
+
+CONSTANT: Final = 1e-10
+"""A bias is constant if its part is below this share of that of the weights of its neuron."""
+
+
+def constant_entries(
+    evaluation: Evaluation,
+    observed: Signatures,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    lookups: bool,
+) -> dict[str, NDArray[np.bool_]]:
+    """Return which entries of parameters the outputs do not depend on.
+
+    A parameter that the outputs never use is constant as a whole. An entry of a vector, such as a
+    bias, is constant if its gradient vanishes while the weights of the same neuron have one. What
+    the inputs merely did not reach, such as the row of a word that did not occur, is not constant:
+    if the model may look up rows (`lookups`), slices without a gradient say nothing.
+    """
+    found = {}
+    for name, shape in shapes.items():
+        if not observed.connected[name]:
+            found[name] = np.ones(shape, dtype=bool)
+            continue
+        entries = np.zeros(shape, dtype=bool)
+        if len(shape) == 1:
+            entries |= _vanishing(name, shape[0], evaluation, observed)
+        if not lookups:
+            entries |= _unreached(name, shape, observed)
+        if entries.any():
+            found[name] = entries
+    return found
+
+
+def _unreached(name: str, shape: tuple[int, ...], observed: Signatures) -> NDArray[np.bool_]:
+    """Return the slices of a parameter whose gradient is exactly zero at all probes.
+
+    Nearly all others must have a gradient at every probe.
+    """
+    if not observed.reached[name]:
+        return np.ones(shape, dtype=bool)
+    entries = np.zeros(shape, dtype=bool)
+    for side, sizes in observed.sizes.items():
+        if side.tensor == name and len(side.axes) == 1:
+            zero = ~np.any(sizes, axis=0)
+            if np.mean(np.stack(sizes)[:, ~zero] > 0.0) < 0.9:
+                continue  # dead or saturated neurons are not unseen for ever
+            entries |= zero.reshape(
+                [side.width if a in side.axes else 1 for a in range(len(shape))]
+            )
+    return entries
+
+
+def _vanishing(
+    name: str, width: int, evaluation: Evaluation, observed: Signatures
+) -> NDArray[np.bool_]:
+    mine = next(s for s in observed.sums if s.tensor == name)
+    _, own = evaluation.of(mine)
+    mates = [
+        side
+        for side in observed.sums
+        if side.tensor != name and side.width == width and owner(side.tensor) == owner(name)
+    ]
+    if mates:
+        largest = np.max([evaluation.of(side)[1] for side in mates], axis=0)
+    else:
+        largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
+    seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
+    seen &= largest > 1e-8 * largest.max(axis=0)  # unless a softmax is saturated
+    vanishes: NDArray[np.bool_] = ((own <= CONSTANT * largest) | ~seen).all(axis=0)
+    vanishes &= seen.sum(axis=0) >= 2
+    against = seen & (own > CONSTANT * largest)
+    if 4 * vanishes.sum() >= 3 * width and not against.any():
+        return np.ones(width, dtype=bool)
+    vectors = mates and all(len(side.shape) == 1 for side in mates)
+    if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
+        return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
+    return vanishes
+
+
+def constants(entries: Mapping[str, NDArray[np.bool_]]) -> list[Law]:
+    """Return the laws of constant entries, one for each parameter."""
+    laws = []
+    for name, mask in entries.items():
+        count = int(mask.sum())
+        labels = np.where(mask, np.cumsum(mask).reshape(mask.shape) - 1, -1)
+        term = Term(name, labels.astype(np.int64), 1)
+        laws.append(Law("constant", (term,), count, np.zeros(count), 0.0))
+    return laws
+
+
+def shifts(
+    observed: Signatures,
+    shapes: Mapping[str, tuple[int, ...]],
+    constant: Mapping[str, NDArray[np.bool_]],
+) -> list[Law]:
+    """Return the laws of sums along an axis, along which gradients add up to zero."""
+    laws = []
+    for (name, axis), violation in observed.unshifted.items():
+        if name in constant:
+            continue
+        shape = list(shapes[name])
+        shape[axis] = 1
+        count = int(np.prod(shape, dtype=np.int64))
+        term = Term(name, np.arange(count, dtype=np.int64).reshape(shape), 1)
+        laws.append(Law("shift", (term,), count, np.full(count, violation), 0.0))
+    return laws
