@@ -11,18 +11,18 @@ import numpy as np
 from jax import numpy as jnp
 from numpy.typing import NDArray
 
-from obstruction.conservation.live.base import FloatArray, Leaves, Values
 from obstruction.conservation.live.inputs import called, opened, refused
 from obstruction.conservation.live.jax_parameters import ParameterTree, is_key, mixed
 from obstruction.conservation.live.jax_program import Program
 from obstruction.conservation.live.losses import seen
+from obstruction.conservation.live.program import ProgramModel
 from obstruction.conservation.live.trees import arrays_of, flatten
 
 _COLLECTIONS: Final = {"batch_stats", "cache", "intermediates"}
 """Collections of Flax that an apply function may return although it did not get them."""
 
 
-class JaxModel:
+class JaxModel(ProgramModel):
     """A function of parameters and inputs; see `LiveModel`.
 
     Everything is computed in float64, even where the model asks for another precision, and whatever
@@ -74,7 +74,7 @@ class JaxModel:
         self._collections = set(params) - {"params"} if isinstance(params, Mapping) else set()
         leaves, self._rebuild = flatten(inputs, _is_input)
         self.inputs: tuple[NDArray[Any], ...] = opened(inputs, _is_input)[0]
-        self.parameters: dict[str, FloatArray] = {
+        self.parameters = {
             name: np.asarray(array).astype(np.float64)
             for name, array in zip(self._params.names, self._params.arrays, strict=True)
         }
@@ -87,22 +87,6 @@ class JaxModel:
             raise refused(error, [np.shape(leaf) for leaf in leaves]) from error
         if not self._program.shapes(self.inputs):
             raise ValueError("model: its output holds no array of floats")
-
-    def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
-        """Return the outputs; see `LiveModel.outputs`."""
-        return self._program.outputs(self._ordered(values), inputs, seed=seed)
-
-    def gradients(
-        self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
-    ) -> dict[str, FloatArray | None]:
-        """Return the gradients of a random function of the outputs; see `LiveModel.gradients`."""
-        found = self._program.gradients(
-            self._ordered(values), inputs, seed=seed, cotangent=cotangent
-        )
-        return dict(zip(self.parameters, found, strict=True))
-
-    def _ordered(self, values: Values) -> list[FloatArray]:
-        return [np.asarray(values[name], np.float64) for name in self.parameters]
 
     def _run(self, values: list[Any], leaves: list[Any], seed: Any) -> Any:
         inputs = self._rebuild(leaves)

@@ -5,34 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.live.base import FloatArray, Leaves, Values
 from obstruction.conservation.live.inputs import called, opened, refused
 from obstruction.conservation.live.losses import seen
 from obstruction.conservation.live.names import distinct
+from obstruction.conservation.live.program import Program, ProgramModel
 from obstruction.conservation.live.trees import arrays_of
 
 BACKENDS: Final = ("torch", "jax")
 
 
-class _Program(Protocol):
-    def shapes(self, leaves: Leaves) -> list[tuple[int, ...]]: ...
-
-    def outputs(
-        self, values: list[FloatArray], leaves: Leaves, *, seed: int
-    ) -> list[FloatArray]: ...
-
-    def gradients(
-        self, values: list[FloatArray], leaves: Leaves, *, seed: int, cotangent: int
-    ) -> list[FloatArray | None]: ...
-
-
-class KerasModel:
+class KerasModel(ProgramModel):
     """A model or layer of Keras; see `LiveModel`.
 
     It is run in a stateless scope, so that its weights, its moving statistics and the states of its
@@ -83,7 +71,7 @@ class KerasModel:
         if not self._weights:
             raise ValueError("model: it has no trainable weights")
         names = _names(model)
-        self.parameters: dict[str, FloatArray] = {
+        self.parameters = {
             names[id(weight)]: keras.ops.convert_to_numpy(weight.value).astype(np.float64)
             for weight in self._weights
         }
@@ -101,27 +89,11 @@ class KerasModel:
             name: number for name, *one in owned if (number := _groups(*one)) is not None
         }
         try:
-            self._program: _Program = _program_of(backend)(self._run, self._weights, self.inputs)
+            self._program = _program_of(backend)(self._run, self._weights, self.inputs)
         except Exception as error:
             raise refused(error, shapes) from error
         if not self._program.shapes(self.inputs):
             raise ValueError("model: its output holds no array of floats")
-
-    def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
-        """Return the outputs; see `LiveModel.outputs`."""
-        return self._program.outputs(self._ordered(values), inputs, seed=seed)
-
-    def gradients(
-        self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
-    ) -> dict[str, FloatArray | None]:
-        """Return the gradients of a random function of the outputs; see `LiveModel.gradients`."""
-        found = self._program.gradients(
-            self._ordered(values), inputs, seed=seed, cotangent=cotangent
-        )
-        return dict(zip(self.parameters, found, strict=True))
-
-    def _ordered(self, values: Values) -> list[FloatArray]:
-        return [np.asarray(values[name], np.float64) for name in self.parameters]
 
     def _run(self, values: list[Any], leaves: list[Any], seed: Any) -> Any:
         state = dict(zip(map(id, self._weights), values, strict=True))
@@ -156,7 +128,7 @@ class KerasModel:
         return self._model(inputs, **options)
 
 
-def _program_of(backend: str) -> Callable[..., _Program]:
+def _program_of(backend: str) -> Callable[..., Program]:
     if backend == "jax":
         from obstruction.conservation.live.jax_program import Program
 
