@@ -11,6 +11,7 @@ depend on the version of matplotlib.
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,9 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.check:
         nbformat.write(ran, options.notebook)
         return 0
-    if texts(ran) == texts(kept):
+    shown, printed = ("\n".join(texts(one)).splitlines() for one in (kept, ran))
+    if shown == printed:
         return 0
     print(f"{options.notebook}: its cells print something else now", file=sys.stderr)
+    for line in difflib.unified_diff(shown, printed, "shown", "printed", n=1, lineterm=""):
+        print(line, file=sys.stderr)
     return 1
 
 

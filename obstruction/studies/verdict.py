@@ -156,7 +156,8 @@ class Agreement(Verdict):
             seen = np.isfinite(errors)
             if seen.any():
                 # A cell with P near 1 is a poor example, as hardly any error of p changes P.
-                likely = self._table[f"exact{ending}"].to_numpy() > 0.5
+                # Cells of which 1/2 is the exact value are on one side whatever the rounding.
+                likely = self._table[f"exact{ending}"].to_numpy() > 0.5 + 1e-9
                 fair = seen & ~likely if (seen & ~likely).any() else seen
                 best = int(np.argmin(np.where(fair, errors, np.inf)))
                 cell = self._table.iloc[best]
