@@ -46,7 +46,9 @@ def agree_with_programming(rng, kind, number):
         reference = dict(zip(names, least_squares(A, A @ x), strict=True))
         for system in (known, given):
             result = frozen_scalars(system)
-            assert not result.undecided
+            # Programs answer to 1e-6 of the largest balance: a smaller one may leave them undecided.
+            near = (A @ x != 0.0) & (abs(A @ x) < 1e-6 * abs(A @ x).max())
+            assert not result.undecided or near.any()
             told = {(one.tensor, one.position): one for one in (*result.frozen, *result.boundary)}
             for name, least in reference.items():
                 square = max(0.0, float(told[name].square)) if name in told else 0.0
