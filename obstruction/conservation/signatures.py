@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +18,9 @@ SHIFTED: Final = 1e-9
 """Gradients add up to zero if their sum is below this share of the sum of absolute values."""
 
 _SATURATED: Final = 1e-3
+
+_CHUNK: Final = 1 << 16
+"""About so many products are in memory at a time, which the caches of a processor hold."""
 
 
 @dataclass(eq=False)
@@ -98,13 +102,45 @@ def signatures(
                 _add_shifts(found, name, gradient)
             if name not in by_tensor:
                 continue
-            product = value * gradient
-            for side in by_tensor[name]:
-                found.sums[side].append(side.sums(product))
-            np.abs(product, out=product)
-            for side in by_tensor[name]:
-                found.sizes[side].append(side.sums(product))
+            both = _sums(by_tensor[name], value, gradient)
+            for side, (total, size) in zip(by_tensor[name], both, strict=True):
+                found.sums[side].append(total)
+                found.sizes[side].append(size)
     return found
+
+
+def _sums(
+    sides: Sequence[Side], value: FloatArray, gradient: FloatArray
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Return for each side the sums of products over its groups, and of their absolute values.
+
+    The products are never held as a whole, because memory is slower than arithmetic.
+    """
+    used = 1 + max(max(side.axes) for side in sides)
+    rest = math.prod(value.shape[used:])
+    shape = (*value.shape[:used], rest)
+    value, gradient = value.reshape(shape), gradient.reshape(shape)
+    ones = np.ones(rest)
+    others = [tuple(a for a in range(used) if a not in side.axes) for side in sides]
+    found = [(np.zeros(side.kept), np.zeros(side.kept)) for side in sides]
+    rows = max(1, _CHUNK * value.shape[0] // max(value.size, 1))
+    for start in range(0, value.shape[0], rows):
+        piece = slice(start, start + rows)
+        product = value[piece] * gradient[piece]
+        for kind in (0, 1):
+            if kind == 1:
+                np.abs(product, out=product)
+            inner = product @ ones if rest > 1 else product[..., 0]
+            for side, axes, totals in zip(sides, others, found, strict=True):
+                part = inner.sum(axis=axes) if axes else inner
+                if 0 in side.axes:
+                    totals[kind][piece] = part
+                else:
+                    totals[kind][...] += part
+    return [
+        (side.grouped(total), side.grouped(size))
+        for side, (total, size) in zip(sides, found, strict=True)
+    ]
 
 
 def _add_shifts(found: Signatures, name: str, gradient: FloatArray) -> None:
