@@ -54,15 +54,14 @@ def _equal(sums: FloatArray, sizes: FloatArray) -> tuple[Labels, Labels]:
     unit = np.quantile(sizes, 0.5, axis=0)
     drawn = np.random.default_rng(0).uniform(1.0, 2.0, sums.shape[1])
     weights = drawn / np.where(unit > 0.0, unit, 1.0)
-    keys = sums @ weights
+    keys, spreads = sums @ weights, 2.0 * EQUAL * (sizes @ weights)
     faint = FAINT * sizes.max(axis=0)
     flows = (np.abs(sums) > np.maximum(1e-8 * sizes, faint)).any(axis=1)
     order = np.flatnonzero(flows)[np.argsort(keys[flows], kind="stable")]
     pairs = [np.zeros((0, 2), dtype=np.int64)]
     for step in range(1, _NEIGHBOURS + 1):
-        both = np.stack([order[:-step], order[step:]], axis=1)
-        gap = np.abs(keys[both[:, 1]] - keys[both[:, 0]])
-        both = both[gap <= 2.0 * EQUAL * (sizes[both[:, 0]] @ weights)]
+        near = keys[order[step:]] - keys[order[:-step]] <= spreads[order[:-step]]
+        both = np.stack([order[:-step][near], order[step:][near]], axis=1)
         allowed = EQUAL * np.minimum(sizes[both[:, 0]], sizes[both[:, 1]])
         close = (np.abs(sums[both[:, 0]] - sums[both[:, 1]]) <= allowed).all(axis=1)
         pairs.append(np.sort(both[close], axis=1))
