@@ -26,15 +26,10 @@ LAWS = {
     "group norm, dense",
     "instance norm",
     "cross-attention",
-    "grouped queries",
-    "rotary attention, half, groups",
-    "Llama block",
 }
 """A law is missing, or its blocks are not the finest."""
 
 NUMBERS = {
-    "maxout of neighbours",
-    "maxout across halves",
     "sorted neurons",
     "instance norm",
     "dense block",
