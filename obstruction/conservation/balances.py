@@ -38,7 +38,8 @@ def find_balances(
     """
     useful = [side for side in sides if _flows(evaluation, side)]
     found = _aligned(evaluation, [side for side in useful if len(side.axes) > 1])
-    found += _aligned(evaluation, [s for s in rest(found, useful) if len(s.axes) == 1])
+    single = [side for side in rest(found, useful) if len(side.axes) == 1]
+    found += _aligned(evaluation, [*single, *_pieces(single)])
     apart = set(normalised)
     useful = [side for side in useful if (side.tensor, side.axes) not in apart]
     found += _sliced(evaluation, rest(found, useful))
@@ -63,6 +64,29 @@ def rest(found: Iterable[Candidate], sides: Iterable[Side]) -> list[Side]:
         for side in sides
         if not any(axes >= set(side.axes) for axes in explained.get(side.tensor, ()))
     ]
+
+
+def _pieces(sides: Sequence[Side]) -> Iterable[Side]:
+    """Yield the equal parts of vectors that are several times as long as matrices of their layer.
+
+    The biases of queries, keys and values often lie in one vector.
+    """
+    for vector in sides:
+        if len(vector.shape) != 1:
+            continue
+        layer = {
+            side.width
+            for side in sides
+            if len(side.shape) > 1 and owner(side.tensor) == owner(vector.tensor)
+        }
+        for width in sorted(layer):
+            parts, left = divmod(vector.width, width)
+            if left == 0 and 1 < parts <= _MOST_PIECES:
+                places = np.arange(vector.width)
+                for part in range(parts):
+                    yield vector.relabelled(
+                        np.where(places // width == part, places % width, -1), width
+                    )
 
 
 def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
@@ -193,6 +217,9 @@ def _bundles(sides: Iterable[Side]) -> Iterable[Candidate]:
             if len(vectors) > 1:
                 yield Candidate(tuple(vectors))
 
+
+_MOST_PIECES: Final = 4
+"""Vectors are divided into at most so many parts."""
 
 _MOST_GROUPED: Final = 5_000
 """Pairs of channels are sought in groups of heads if there are at most so many ways."""

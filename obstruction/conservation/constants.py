@@ -128,12 +128,15 @@ def shifts(
 ) -> list[Law]:
     """Return the laws of sums along an axis, along which gradients add up to zero."""
     laws = []
-    for (name, axis), violation in observed.unshifted.items():
+    for (name, axis), (groups, violation) in observed.unshifted.items():
         if name in constant:
             continue
         shape = list(shapes[name])
-        shape[axis] = 1
+        length, shape[axis] = shape[axis], groups
         count = int(np.prod(shape, dtype=np.int64))
-        term = Term(name, np.arange(count, dtype=np.int64).reshape(shape), 1)
+        labels = np.arange(count, dtype=np.int64).reshape(shape)
+        if groups > 1:
+            labels = labels.repeat(length // groups, axis=axis)
+        term = Term(name, labels, 1)
         laws.append(Law("shift", (term,), count, np.full(count, violation), 0.0))
     return laws

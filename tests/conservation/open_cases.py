@@ -22,10 +22,7 @@ def open_ones(cases: Iterable, names: Collection[str]) -> list:
 LAWS = {
     "sorted neurons",
     "dense block",
-    "group norm, convolution",
-    "group norm, dense",
     "instance norm",
-    "cross-attention",
 }
 """A law is missing, or its blocks are not the finest."""
 
