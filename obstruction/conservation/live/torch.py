@@ -60,8 +60,9 @@ class TorchModel:
         if any(torch.nn.parameter.is_lazy(p) for p in self._model.parameters()):
             with running(0):
                 self._call(self.inputs)
-        self._trained = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
-        self.fixed = tuple(n for n, p in self._model.named_parameters() if not p.requires_grad)
+        named = [(n, p) for n, p in self._model.named_parameters() if p.numel()]
+        self._trained = {n: p for n, p in named if p.requires_grad}
+        self.fixed = tuple(n for n, p in named if not p.requires_grad)
         self._buffers = [(b, b.detach().clone()) for b in self._model.buffers()]
         self.parameters = {n: _array(p.detach()).copy() for n, p in self._trained.items()}
         self.output_axes = _output_axes(self._model)
