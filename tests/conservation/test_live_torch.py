@@ -46,3 +46,33 @@ def test_layers_of_libraries_may_share_the_names_of_others():
     assert ob.conservation_laws(model, inputs=torch.randn(2, 3)).counts == {"balance": 4}
     with pytest.raises(ValueError, match=r"inputs=torch.randn\(16, 10\)"):
         open_model(model)
+
+
+class Complex(nn.Module):
+    """Spectral layers keep complex weights, and cast what they read to their type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.weight = nn.Parameter(torch.randn(5, 4, dtype=torch.complex64))
+        self.register_buffer("phase", torch.polar(torch.ones(5), torch.randn(5)))
+
+    def forward(self, x):
+        y = self.phase * (torch.relu(self.first(x)).cfloat() @ self.weight.T)
+        return torch.view_as_real(torch.fft.fft(y.to(torch.complex64)))
+
+
+def test_complex_weights_are_pairs_of_real_ones_in_double_precision():
+    model, x = Complex(), torch.randn(2, 3)
+    live = open_model(model, x)
+    assert live.parameters["weight"].shape == (5, 4, 2)
+    assert [y.shape for y in live.outputs(live.parameters, live.inputs, seed=0)] == [(2, 5, 2)]
+    assert model.weight.dtype == model.phase.dtype == torch.complex64
+    laws = ob.conservation_laws(model, inputs=x)
+    (law,) = laws  # the rows of the first layer against the lengths of complex columns
+    assert laws.counts == {"balance": 4}
+    assert law.violation.max() < 1e-13
+    weights = live.parameters
+    written = (weights["first.weight"] ** 2).sum(1) + weights["first.bias"] ** 2
+    read = (abs(model.weight.detach().numpy().astype(complex)) ** 2).sum(0)
+    assert law.values(weights) == pytest.approx(written - read, rel=1e-12)
