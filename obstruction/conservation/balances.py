@@ -12,6 +12,9 @@ from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
 
+_CLEAR: Final = 1e-5
+"""Relations are sought, if there are enough, in rows above this share of the largest of a probe."""
+
 _MOST_ROWS: Final = 20_000
 """Relations are sought in at most about this many rows; all rows decide whether they hold."""
 
@@ -163,7 +166,10 @@ def _related(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
         return []
     stacked = np.stack(columns, axis=2)  # probes, labels, sides
     largest = np.abs(stacked).max(axis=2)
-    rows = stacked[largest > FAINT * largest.max(axis=1, keepdims=True)]
+    strongest = largest.max(axis=1, keepdims=True)
+    rows = stacked[largest > _CLEAR * strongest]
+    if len(rows) < 2 * len(sides) + 4:
+        rows = stacked[largest > FAINT * strongest]
     step = max(1, len(rows) // _MOST_ROWS)
     found = []
     for relation in relations(rows[::step]):
