@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import FAINT, WEAK, Candidate, Evaluation
+from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, weak
 from obstruction.conservation.law import FloatArray, Labels
 
 EQUAL: Final = 1e-9
 """Slices match if their sums differ by at most this share of their units, at every probe.
 
-The unit is the sum of absolute values, or `WEAK` times the largest in the layer.
+The unit is the sum of absolute values, or the least that is told from rounding.
 """
 
 _NEIGHBOURS: Final = 4
@@ -33,8 +33,8 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
     sizes = np.concatenate([sizes.T for _, sizes in parts])
     place = np.repeat(np.arange(len(bundles)), [one.width for one in bundles])
     number = np.concatenate([np.arange(one.width) for one in bundles])
-    weak = np.stack([WEAK * sizes.max(axis=1) for _, sizes in parts])
-    one, other = _equal(sums, np.maximum(sizes, weak[place]), sizes)
+    least = np.stack([weak(sizes) for _, sizes in parts])
+    one, other = _equal(sums, np.maximum(sizes, least[place]), sizes)
     if not len(one):
         return []
     keys = np.stack([place[one], place[other]], axis=1)
