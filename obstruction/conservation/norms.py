@@ -19,6 +19,12 @@ SCALE: Final = 1e-9
 _CLOSE: Final = 0.1
 """Where ``eps`` has an influence, half of all blocks come as close at some probe."""
 
+_CHANCE: Final = 0.33
+"""Sums of ``n`` random terms are as close as this over the root of ``n`` half as often."""
+
+_SLACK: Final = 8.0
+"""The influence of ``eps`` before blocks grow is known up to this factor."""
+
 _GROWTH: Final = (4, 8)
 """Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks."""
 
@@ -100,7 +106,8 @@ def _blocks_of(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Ite
             width = side.width // block
             total, size = grouped(sums, index, width), grouped(sizes, index, width)
             share = np.abs(total) / np.where(size > 0.0, size, 1.0)
-            if np.median(share, axis=1).min() <= _CLOSE:
+            close = min(_CLOSE, _CHANCE / (side.scalars * block) ** 0.5)
+            if np.median(share, axis=1).min() <= close:
                 yield whole.relabelled(index, width)
 
 
@@ -130,7 +137,10 @@ def _conserved_at(
     tensors = {side.tensor for side in _sides_of(candidates)}
     large = _grown(prober, candidates, number, tensors, _GROWTH[0])
     exact = [(a <= SCALE) & (b <= SCALE) for a, b in zip(before, large, strict=True)]
-    open_ = [e | (b <= 1e-2) for e, b in zip(exact, large, strict=True)]
+    open_ = [
+        e | (b <= np.minimum(_SLACK * _shrunk(a), 1e-2))
+        for e, a, b in zip(exact, before, large, strict=True)
+    ]
     chosen = [i for i, may in enumerate(open_) if may.mean() >= _AGREEING]
     larger = _grown(prober, [candidates[i] for i in chosen], number, tensors, _GROWTH[1])
     found = []
@@ -140,6 +150,13 @@ def _conserved_at(
         held = (exact[i] & (share <= SCALE)) | (by_eps & (large[i] <= 1e-2))
         if held.mean() >= _AGREEING:
             found.append(candidates[i])
+    return found
+
+
+def _shrunk(share: FloatArray) -> FloatArray:
+    """Return what the first growth of blocks leaves of the influence of ``eps``."""
+    ratio = share / np.maximum(1.0 - share, 1e-12) / 4.0 ** _GROWTH[0]
+    found: FloatArray = ratio / (1.0 + ratio) + _ROUNDING
     return found
 
 

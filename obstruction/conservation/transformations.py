@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.law import FloatArray, Law, slices
+from obstruction.conservation.law import FloatArray, Law, with_slices
 from obstruction.conservation.live.base import Values
 
 EXPONENTS: Final = (-20, -7, -2, -1, 1, 2, 7, 20)
@@ -89,14 +90,13 @@ def _mix(values: dict[str, FloatArray], law: Law, generator: np.random.Generator
     inverse = np.linalg.inv(matrix).transpose(0, 2, 1)
     for term in law.terms:
         by = matrix if term.coefficient > 0 else inverse
-        values[term.tensor] = _mixed(values[term.tensor], law, term.labels, by)
+        mixed = partial(_mixed, by)
+        value = values[term.tensor]
+        values[term.tensor] = with_slices(value, term.labels, law.labels, mixed)
 
 
-def _mixed(value: FloatArray, law: Law, labels: np.ndarray, by: FloatArray) -> FloatArray:
-    numbers = np.arange(value.size).reshape(value.shape)
-    places = slices(numbers, labels, law.labels)
-    result = value.copy().reshape(-1)
-    for place, rows in zip(places, slices(value, labels, law.labels), strict=True):
-        stack = rows.reshape(len(by), law.block, -1)
-        result[place.reshape(-1)] = (by @ stack).reshape(-1)
-    return result.reshape(value.shape)
+def _mixed(matrices: FloatArray, rows: FloatArray) -> FloatArray:
+    """Return the rows with those of each block mixed by its matrix."""
+    count, side, _ = matrices.shape
+    found: FloatArray = (matrices @ rows.reshape(count, side, -1)).reshape(rows.shape)
+    return found
