@@ -12,16 +12,18 @@ import numpy as np
 
 from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
-from obstruction.auditing.live.arguments import (
-    asking_for_inputs,
-    is_live,
-    is_torch,
-    refused_source,
-)
+from obstruction.auditing.live.arguments import inputs_for, is_live, is_torch, refused_source
 from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.origin import luck
 from obstruction.auditing.report import Report
-from obstruction.models import Model, NothingAuditable, Orientation, ReadOptions, UnreadableModel
+from obstruction.models import (
+    Model,
+    NoChain,
+    NothingAuditable,
+    Orientation,
+    ReadOptions,
+    UnreadableModel,
+)
 from obstruction.models.model import Layer, Link
 from obstruction.models.norms import NeuronNorms, hidden_norms
 from obstruction.schemes import InitScheme
@@ -151,17 +153,9 @@ def audit(
     """
     tolerance = check_rtol(rtol)
     if inputs is not None:
-        _check_told(source, activation, layout, layers, scheme)
-        from obstruction.auditing.live.live_audit import audit_live
-
-        return audit_live(
-            source,
-            inputs,
-            loss=None if loss is None else check_choice("loss", loss, LOSSES),
-            data=data,
-            rtol=tolerance,
-            seed=0 if seed is None else seed,
-        )
+        _check_source(source)
+        _check_told(activation, layout, layers, scheme)
+        return _run(source, inputs, loss, data, tolerance, seed)
     for name, value in (("loss", loss), ("data", data), ("seed", seed)):
         if value is not None:
             raise ValueError(
@@ -170,10 +164,13 @@ def audit(
     try:
         model = models.read(source, ReadOptions(activation, layout, layers))
         _check_auditable(model)
-    except (NothingAuditable, UnreadableModel) as error:
-        if is_torch(source):
-            raise type(error)(asking_for_inputs(source, error)) from None
-        raise
+        if is_torch(source) and layers is None and activation is None:
+            _check_complete(model)
+    except (NoChain, NothingAuditable) as error:
+        if not is_torch(source):
+            raise
+        _check_told(activation, layout, layers, scheme)
+        return _run(source, inputs_for(source, error), None, None, tolerance, None)
     norms = hidden_norms(model)
     _check_norms(model, norms)
     triples = list(zip(model.layers, model.layers[1:], model.links, strict=False))
@@ -197,25 +194,51 @@ def audit(
     return Report(name, model, tuple(hidden), components, effective, assessed, tolerance)
 
 
-def _check_told(source: Any, activation: Any, layout: Any, layers: Any, scheme: Any) -> None:
-    """Raise ValueError if what is told does not go together with inputs."""
+def _run(model: Any, inputs: Any, loss: Any, data: Any, rtol: float, seed: Any) -> LawReport:
+    """Return the report of a model that is run."""
+    from obstruction.auditing.live.live_audit import audit_live
+
+    return audit_live(
+        model,
+        inputs,
+        loss=None if loss is None else check_choice("loss", loss, LOSSES),
+        data=data,
+        rtol=rtol,
+        seed=0 if seed is None else seed,
+    )
+
+
+def _check_source(source: Any) -> None:
+    """Raise ValueError if a source cannot be run."""
     if isinstance(source, (str, os.PathLike)):
         raise ValueError(
             f"inputs: a file is read and not run ({source}); load the model and pass it instead"
         )
     if not is_live(source):
         raise refused_source(source)
+
+
+def _check_told(activation: Any, layout: Any, layers: Any, scheme: Any) -> None:
+    """Raise ValueError if something is told that does not go together with a run."""
     told = {"activation": activation, "layout": layout, "layers": layers}
     for name, value in told.items():
         if value is not None:
             raise ValueError(
-                f"{name} = {value!r}: with inputs= the gradients of the model decide; leave it out"
+                f"{name} = {value!r}: the gradients of the model decide, as it is run; leave it out"
             )
     if scheme not in ("auto", None):
         raise ValueError(
-            f"scheme = {scheme!r}: an initialisation is compared with weights that are read, not "
-            "with a model that is run; leave out inputs= or scheme="
+            f"scheme = {scheme!r}: an initialisation is compared with the weights of a chain of "
+            "layers, not with a model that is run; leave out scheme="
         )
+
+
+def _check_complete(model: Model) -> None:
+    """Raise NothingAuditable if the balances of single neurons are not all that a module keeps."""
+    if any(link.reason is None and link.activation == "linear" for link in model.links):
+        raise NothingAuditable("layers with nothing between them keep a matrix")
+    if "softmax" in model.ending and model.layers[-1].outputs == 2:
+        raise NothingAuditable("a softmax binds the weights of two outputs to each other")
 
 
 def _check_auditable(model: Model) -> None:
