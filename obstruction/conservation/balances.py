@@ -12,6 +12,9 @@ from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
 
+_CLEAR: Final = 1e-5
+"""Relations are sought, if there are enough, in rows above this share of the largest of a probe."""
+
 _MOST_ROWS: Final = 20_000
 """Relations are sought in at most about this many rows; all rows decide whether they hold."""
 
@@ -38,11 +41,11 @@ def find_balances(
     """
     useful = [side for side in sides if _flows(evaluation, side)]
     found = _aligned(evaluation, [side for side in useful if len(side.axes) > 1])
-    found += _aligned(evaluation, [s for s in rest(found, useful) if len(s.axes) == 1])
+    single = [side for side in rest(found, useful) if len(side.axes) == 1]
+    found += _aligned(evaluation, [*single, *_pieces(single)])
     apart = set(normalised)
     useful = [side for side in useful if (side.tensor, side.axes) not in apart]
     found += _sliced(evaluation, rest(found, useful))
-    found += _paired(evaluation, rest(found, useful))
     found += _in_blocks(evaluation, rest(found, useful))
     return [oriented(one, output_axes) for one in found]
 
@@ -66,6 +69,29 @@ def rest(found: Iterable[Candidate], sides: Iterable[Side]) -> list[Side]:
     ]
 
 
+def _pieces(sides: Sequence[Side]) -> Iterable[Side]:
+    """Yield the equal parts of vectors that are several times as long as matrices of their layer.
+
+    The biases of queries, keys and values often lie in one vector.
+    """
+    for vector in sides:
+        if len(vector.shape) != 1:
+            continue
+        layer = {
+            side.width
+            for side in sides
+            if len(side.shape) > 1 and owner(side.tensor) == owner(vector.tensor)
+        }
+        for width in sorted(layer):
+            parts, left = divmod(vector.width, width)
+            if left == 0 and 1 < parts <= _MOST_PIECES:
+                places = np.arange(vector.width)
+                for part in range(parts):
+                    yield vector.relabelled(
+                        np.where(places // width == part, places % width, -1), width
+                    )
+
+
 def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
     """Return the relations of sides of equal width that hold for every label."""
     by_width: dict[int, list[Side]] = {}
@@ -75,27 +101,61 @@ def _aligned(evaluation: Evaluation, sides: Iterable[Side]) -> list[Candidate]:
 
 
 def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
-    """Return balances in which the labels of wide sides are joined to those of narrow ones."""
+    """Return balances in which labels of wide sides are joined, those of most labels first.
+
+    They are joined to the labels of a narrow side, or in pairs that a rotation mixes.
+    """
+    halves = {side.width // 2 for side in sides if _halved(side)}
     found: list[Candidate] = []
-    for width in sorted({side.width for side in sides}, reverse=True):
-        left = rest(found, sides)
-        narrow = list(_bundles(side for side in left if side.width == width))
-        if width == 1 or not narrow:
+    for width in sorted({side.width for side in sides} | halves, reverse=True):
+        left = list(_bundles(rest(found, sides)))
+        narrow = [one for one in left if one.width == width]
+        if width == 1:
             continue
-        wide = [
-            one
-            for one in _bundles(s for s in left if s.width > width and s.width % width == 0)
-            if any(len(side.shape) in (2, 3) for side, _ in one.parts)
-        ]
-        if not wide:
-            continue
-        joined = [
-            one.relabelled(index, width)
-            for one in [*wide, *_totals(wide)]
-            for index in blocks(one.width, width).values()
-        ]
-        found += _convincing(evaluation, matched(evaluation, [*narrow, *_totals(narrow), *joined]))
+        joined = [*narrow, *_totals(narrow), *(_joined(left, width) if narrow else ())]
+        if width in halves:
+            joined += _paired(left, width)
+        found += _convincing(evaluation, matched(evaluation, joined))
     return found
+
+
+def _joined(bundles: Iterable[Candidate], width: int) -> Iterable[Candidate]:
+    """Yield wide bundles and their sums with labels joined to so many, in every regular way."""
+    wide = [
+        one
+        for one in bundles
+        if one.width > width
+        and one.width % width == 0
+        and any(len(side.shape) in (2, 3) for side, _ in one.parts)
+    ]
+    for one in [*wide, *_totals(wide)]:
+        for index in blocks(one.width, width).values():
+            yield one.relabelled(index, width)
+
+
+def _paired(bundles: Iterable[Candidate], width: int) -> list[Candidate]:
+    """Return bundles with labels joined to pairs, such as rotary positions, of so many labels.
+
+    Several heads of queries may share one of keys, so pairs are joined further.
+    """
+    pairs = [
+        one.relabelled(index, one.width // 2)
+        for one in bundles
+        if _halved(one.parts[0][0]) and one.width // 2 % width == 0
+        for index in blocks(one.width, one.width // 2).values()
+    ]
+    grouped = [
+        one.relabelled(index, width)
+        for one in pairs
+        if one.width > width
+        for index in blocks(one.width, width).values()
+    ]
+    found = [one for one in pairs if one.width == width]
+    return found + grouped if len(grouped) <= _MOST_GROUPED else found
+
+
+def _halved(side: Side) -> bool:
+    return side.width % 2 == 0 and side.width > 2 and len(side.shape) in (2, 3)
 
 
 def _related(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
@@ -106,7 +166,10 @@ def _related(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
         return []
     stacked = np.stack(columns, axis=2)  # probes, labels, sides
     largest = np.abs(stacked).max(axis=2)
-    rows = stacked[largest > FAINT * largest.max(axis=1, keepdims=True)]
+    strongest = largest.max(axis=1, keepdims=True)
+    rows = stacked[largest > _CLEAR * strongest]
+    if len(rows) < 2 * len(sides) + 4:
+        rows = stacked[largest > FAINT * strongest]
     step = max(1, len(rows) // _MOST_ROWS)
     found = []
     for relation in relations(rows[::step]):
@@ -131,27 +194,6 @@ def _sliced(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
     return _convincing(
         evaluation, matched(evaluation, [*bundles, *_totals(bundles), *_differences(bundles)])
     )
-
-
-def _paired(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
-    """Return balances of pairs of channels that a rotation mixes, such as rotary positions."""
-    halves = [
-        one.relabelled(index, one.width // 2)
-        for one in _bundles(sides)
-        if one.width % 2 == 0 and one.width > 2 and len(one.parts[0][0].shape) in (2, 3)
-        for index in blocks(one.width, one.width // 2).values()
-    ]
-    widths = {one.width for one in halves}
-    grouped = [  # several heads of queries for one of keys
-        one.relabelled(index, width)
-        for one in halves
-        for width in widths
-        if 1 < width < one.width and one.width % width == 0
-        for index in blocks(one.width, width).values()
-    ]
-    if len(grouped) <= _MOST_GROUPED:
-        halves += grouped
-    return _convincing(evaluation, matched(evaluation, halves))
 
 
 def _convincing(evaluation: Evaluation, candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -181,6 +223,9 @@ def _bundles(sides: Iterable[Side]) -> Iterable[Candidate]:
             if len(vectors) > 1:
                 yield Candidate(tuple(vectors))
 
+
+_MOST_PIECES: Final = 4
+"""Vectors are divided into at most so many parts."""
 
 _MOST_GROUPED: Final = 5_000
 """Pairs of channels are sought in groups of heads if there are at most so many ways."""

@@ -20,6 +20,12 @@ TOLERANCE: Final = 1e-9
 FAINT: Final = 1e-10
 """What flows through a channel is rounding below this share of the most that flows in its law."""
 
+WEAK: Final = 1e-4
+"""Sums of channels that carry less than this share of the most count as if they carried as much.
+
+All channels of a layer have about the same rounding errors, those of a saturated softmax as well.
+"""
+
 _ROUNDING: Final = 1e-13
 _SEEN: Final = 1e-11
 
@@ -84,7 +90,7 @@ class Evidence:
     ----------
     violation : ndarray of float64
         The largest absolute value of the sum of all terms, relative to the sum of the absolute
-        values of all scalars in them.
+        values of all scalars in them, or to `WEAK` times the largest of these.
     holds : ndarray of bool
         Whether the sum vanishes within rounding at every probe.
     seen : ndarray of bool
@@ -146,9 +152,10 @@ class Evaluation:
         negative = [self.of(s)[0] * n for s, n in candidate.parts if n < 0]
         sums, sizes = self.total(candidate)
         flow = np.minimum(np.abs(sum(positive)), np.abs(sum(negative)))
-        some = sizes > np.maximum(FAINT * sizes.max(axis=1, keepdims=True), 1e-250)
+        largest = sizes.max(axis=1, keepdims=True)
+        some = sizes > np.maximum(FAINT * largest, 1e-250)
         some &= sizes > FAINT * sizes.max(axis=0)  # what is saturated leaves rounding
-        unit = np.where(some, sizes, 1.0)
+        unit = np.where(some, np.maximum(sizes, WEAK * largest), 1.0)
         relative = np.where(some, np.abs(sums) / unit, 0.0)
         small = relative <= np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
         return Evidence(

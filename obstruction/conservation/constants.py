@@ -15,6 +15,9 @@ from obstruction.conservation.signatures import Signatures
 CONSTANT: Final = 1e-10
 """A bias is constant if its part is below this share of that of the weights of its neuron."""
 
+_ROUNDING: Final = 1e-14
+"""Rounding errors are below this share of the largest part of any neuron of the layer."""
+
 
 def constant_entries(
     evaluation: Evaluation,
@@ -80,15 +83,31 @@ def _vanishing(
         largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
     seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
     seen &= largest > 1e-8 * largest.max(axis=0)  # unless a softmax is saturated
-    vanishes: NDArray[np.bool_] = ((own <= CONSTANT * largest) | ~seen).all(axis=0)
+    limit = np.maximum(CONSTANT * largest, _ROUNDING * largest.max(axis=1, keepdims=True))
+    vanishes: NDArray[np.bool_] = ((own <= limit) | ~seen).all(axis=0)
     vanishes &= seen.sum(axis=0) >= 2
-    against = seen & (own > CONSTANT * largest)
-    if 4 * vanishes.sum() >= 3 * width and not against.any():
-        return np.ones(width, dtype=bool)
+    against = (seen & (own > limit)).any(axis=0)
+    vanishes = _filled(vanishes, against)
     vectors = mates and all(len(side.shape) == 1 for side in mates)
     if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
         return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
     return vanishes
+
+
+def _filled(vanishes: NDArray[np.bool_], against: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the mask with regular blocks filled in which three quarters vanish.
+
+    Nothing may speak against the others. They were not seen often enough, as entries of the biases
+    of a head are when its softmax is saturated.
+    """
+    width = vanishes.size
+    filled = vanishes.copy()
+    for block in range(1, width + 1):
+        if width % block == 0 and (block >= 4 or block == width):
+            parts, others = vanishes.reshape(-1, block), against.reshape(-1, block)
+            whole = (4 * parts.sum(axis=1) >= 3 * block) & ~others.any(axis=1)
+            filled |= np.repeat(whole, block)
+    return filled
 
 
 def constants(entries: Mapping[str, NDArray[np.bool_]]) -> list[Law]:
@@ -109,12 +128,15 @@ def shifts(
 ) -> list[Law]:
     """Return the laws of sums along an axis, along which gradients add up to zero."""
     laws = []
-    for (name, axis), violation in observed.unshifted.items():
+    for (name, axis), (groups, violation) in observed.unshifted.items():
         if name in constant:
             continue
         shape = list(shapes[name])
-        shape[axis] = 1
+        length, shape[axis] = shape[axis], groups
         count = int(np.prod(shape, dtype=np.int64))
-        term = Term(name, np.arange(count, dtype=np.int64).reshape(shape), 1)
+        labels = np.arange(count, dtype=np.int64).reshape(shape)
+        if groups > 1:
+            labels = labels.repeat(length // groups, axis=axis)
+        term = Term(name, labels, 1)
         laws.append(Law("shift", (term,), count, np.full(count, violation), 0.0))
     return laws

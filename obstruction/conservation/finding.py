@@ -104,7 +104,7 @@ def find_laws(prober: Prober) -> list[Law]:
     if not shapes:
         raise ValueError("the model has no parameters that are trained")
     large = sum(value.size for value in live.parameters.values()) > _MANY
-    count, points = (3, POINTS // 2) if large else (4, POINTS)
+    count, more, points = (3, 2, POINTS // 2) if large else (4, 4, POINTS)
     steady = PROBES[:1] if large else PROBES
     sides = sides_of(shapes, live.output_axes, live.groups)
     observed = signatures(live, sides, map(prober.probe, range(count)), shifts=True)
@@ -118,7 +118,7 @@ def find_laws(prober: Prober) -> list[Law]:
     ]
     norms = scales(evaluation, prober, moving, probes=steady)
     prober.shrink((term.tensor, term.labels >= 0) for one in norms for term in one.terms)
-    small = (prober.probe(number, small=True) for number in range(count, 2 * count))
+    small = (prober.probe(number, small=True) for number in range(count, count + more))
     evaluation = Evaluation(observed, signatures(live, moving, small))
     normalised = {(side.tensor, side.axes) for one in norms for side, _ in one.parts}
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)

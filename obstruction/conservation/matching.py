@@ -8,11 +8,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import FAINT, Candidate, Evaluation
+from obstruction.conservation.candidates import FAINT, WEAK, Candidate, Evaluation
 from obstruction.conservation.law import FloatArray, Labels
 
 EQUAL: Final = 1e-9
-"""Slices match if their sums differ by at most this share of their sizes, at every probe."""
+"""Slices match if their sums differ by at most this share of their units, at every probe.
+
+The unit is the sum of absolute values, or `WEAK` times the largest in the layer.
+"""
 
 _NEIGHBOURS: Final = 4
 
@@ -30,7 +33,8 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
     sizes = np.concatenate([sizes.T for _, sizes in parts])
     place = np.repeat(np.arange(len(bundles)), [one.width for one in bundles])
     number = np.concatenate([np.arange(one.width) for one in bundles])
-    one, other = _equal(sums, sizes)
+    weak = np.stack([WEAK * sizes.max(axis=1) for _, sizes in parts])
+    one, other = _equal(sums, np.maximum(sizes, weak[place]), sizes)
     if not len(one):
         return []
     keys = np.stack([place[one], place[other]], axis=1)
@@ -49,21 +53,20 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
     return _laws(bundles, different)
 
 
-def _equal(sums: FloatArray, sizes: FloatArray) -> tuple[Labels, Labels]:
-    """Return the pairs of rows that are equal within rounding, and not zero."""
+def _equal(sums: FloatArray, units: FloatArray, sizes: FloatArray) -> tuple[Labels, Labels]:
+    """Return the pairs of rows that are equal within rounding of their units, and not zero."""
     unit = np.quantile(sizes, 0.5, axis=0)
     drawn = np.random.default_rng(0).uniform(1.0, 2.0, sums.shape[1])
     weights = drawn / np.where(unit > 0.0, unit, 1.0)
-    keys = sums @ weights
+    keys, spreads = sums @ weights, 2.0 * EQUAL * (units @ weights)
     faint = FAINT * sizes.max(axis=0)
     flows = (np.abs(sums) > np.maximum(1e-8 * sizes, faint)).any(axis=1)
     order = np.flatnonzero(flows)[np.argsort(keys[flows], kind="stable")]
     pairs = [np.zeros((0, 2), dtype=np.int64)]
     for step in range(1, _NEIGHBOURS + 1):
-        both = np.stack([order[:-step], order[step:]], axis=1)
-        gap = np.abs(keys[both[:, 1]] - keys[both[:, 0]])
-        both = both[gap <= 2.0 * EQUAL * (sizes[both[:, 0]] @ weights)]
-        allowed = EQUAL * np.minimum(sizes[both[:, 0]], sizes[both[:, 1]])
+        near = keys[order[step:]] - keys[order[:-step]] <= spreads[order[:-step]]
+        both = np.stack([order[:-step][near], order[step:][near]], axis=1)
+        allowed = EQUAL * np.minimum(units[both[:, 0]], units[both[:, 1]])
         close = (np.abs(sums[both[:, 0]] - sums[both[:, 1]]) <= allowed).all(axis=1)
         pairs.append(np.sort(both[close], axis=1))
     found = np.concatenate(pairs)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -13,8 +12,6 @@ from obstruction.conservation.law import FloatArray, Law
 from obstruction.conservation.probing import Prober
 from obstruction.conservation.sides import Side, grouped
 from obstruction.conservation.signatures import signatures
-
-_Shares: TypeAlias = list[FloatArray]
 
 SCALE: Final = 1e-9
 """The norm of a block is conserved if its sum is below this share of the absolute values."""
@@ -27,6 +24,8 @@ _GROWTH: Final = (4, 8)
 
 _AGREEING: Final = 0.8
 """The share of blocks that must agree; the check by transformations looks at every block."""
+
+_ROUNDING: Final = 1e-12
 
 PROBES: Final = (0, 2)
 """The probes for that, whose scales are near the usual."""
@@ -45,7 +44,7 @@ def scales(
         if len(side.shape) >= 2 and len(side.axes) == 1:
             chosen.setdefault(side.tensor, []).extend(_blocks_of(evaluation, side, sides))
     candidates = [one for together in chosen.values() for one in together]
-    held = set(_kept(prober, candidates, probes))
+    held = set(_kept(evaluation, prober, candidates, probes))
     found = []
     for together in chosen.values():
         finest = sorted(together, key=lambda one: (-one.width, len(one.parts)))
@@ -79,7 +78,7 @@ def streams(
         sums, sizes = evaluation.total(whole)
         if (np.abs(sums) <= _CLOSE * sizes).any():
             candidates.append(whole)
-    return _kept(prober, candidates, probes)
+    return _kept(evaluation, prober, candidates, probes)
 
 
 def _blocks_of(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Iterator[Candidate]:
@@ -106,54 +105,70 @@ def _blocks_of(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Ite
 
 
 def _kept(
-    prober: Prober, candidates: Sequence[Candidate], probes: Sequence[int]
+    evaluation: Evaluation,
+    prober: Prober,
+    candidates: Sequence[Candidate],
+    probes: Sequence[int],
 ) -> list[Candidate]:
     """Return the candidates whose norms are conserved but for ``eps``, at all probes."""
-    if not candidates:
-        return []
-    at_probes = zip(*(_shares(prober, candidates, number) for number in probes), strict=True)
-    return [
-        one
-        for one, shares in zip(candidates, at_probes, strict=True)
-        if all(_conserved(*share) for share in shares)
-    ]
+    kept = list(candidates)
+    for number in probes:
+        kept = _conserved_at(evaluation, prober, kept, number)
+    return kept
 
 
-def _conserved(before: FloatArray, large: FloatArray, larger: FloatArray) -> bool:
-    """Return whether sums vanish, or shrink as ``eps`` does when blocks grow.
+def _conserved_at(
+    evaluation: Evaluation, prober: Prober, candidates: Sequence[Candidate], number: int
+) -> list[Candidate]:
+    """Return the candidates whose sums vanish, or shrink as ``eps`` does when blocks grow.
 
     The sums are relative, at a probe, with blocks multiplied by ``2**4`` and by ``2**8``. What
     ``eps`` causes is divided by ``4**4`` from one to the next. A softmax or a bounded activation
     also hides the length of large weights, but not in this way.
     """
-    rounding = 1e-12
-    exact = (before <= SCALE) & (large <= SCALE) & (larger <= SCALE)
-    expected = large / 4.0 ** _GROWTH[0]
-    by_eps = (larger <= 2.0 * expected + rounding) & (larger >= 0.5 * expected - rounding)
-    return bool((exact | (by_eps & (large <= 1e-2))).mean() >= _AGREEING)
-
-
-def _shares(prober: Prober, candidates: Sequence[Candidate], number: int) -> list[_Shares]:
-    """Return the relative sums of each candidate at a probe, with blocks of three sizes."""
-    sides = _sides_of(candidates)
-    probe = prober.probe(number)
-    tensors = {side.tensor for side in sides}
-    found: list[_Shares] = [[] for _ in candidates]
-    for growth in (0, *_GROWTH):
-        values = {
-            name: value * 2.0**growth if name in tensors else value
-            for name, value in probe.values.items()
-        }
-        at = signatures(prober.live, sides, [replace(probe, values=values)])
-        evaluation = Evaluation(at)
-        for shares, candidate in zip(found, candidates, strict=True):
-            sums, sizes = (part[0] for part in evaluation.total(candidate))
-            some = sizes > FAINT * sizes.max(initial=0.0)
-            share = np.where(some, np.abs(sums), 0.0) / np.where(some, sizes, 1.0)
-            if 2 * np.count_nonzero(some) < some.size:
-                share = np.ones_like(share)  # nothing flows, which is no conservation
-            shares.append(share)
+    before = [_share(evaluation, one, number) for one in candidates]
+    tensors = {side.tensor for side in _sides_of(candidates)}
+    large = _grown(prober, candidates, number, tensors, _GROWTH[0])
+    exact = [(a <= SCALE) & (b <= SCALE) for a, b in zip(before, large, strict=True)]
+    open_ = [e | (b <= 1e-2) for e, b in zip(exact, large, strict=True)]
+    chosen = [i for i, may in enumerate(open_) if may.mean() >= _AGREEING]
+    larger = _grown(prober, [candidates[i] for i in chosen], number, tensors, _GROWTH[1])
+    found = []
+    for i, share in zip(chosen, larger, strict=True):
+        expected = large[i] / 4.0 ** _GROWTH[0]
+        by_eps = (share <= 2.0 * expected + _ROUNDING) & (share >= 0.5 * expected - _ROUNDING)
+        held = (exact[i] & (share <= SCALE)) | (by_eps & (large[i] <= 1e-2))
+        if held.mean() >= _AGREEING:
+            found.append(candidates[i])
     return found
+
+
+def _grown(
+    prober: Prober,
+    candidates: Sequence[Candidate],
+    number: int,
+    tensors: Iterable[str],
+    growth: int,
+) -> list[FloatArray]:
+    """Return the relative sums of candidates at a probe at which some parameters are grown."""
+    sides = _sides_of(candidates)
+    if not sides:
+        return []
+    probe = prober.probe(number)
+    for name in tensors:
+        probe.values[name] *= 2.0**growth
+    evaluation = Evaluation(signatures(prober.live, sides, [probe]))
+    return [_share(evaluation, one, 0) for one in candidates]
+
+
+def _share(evaluation: Evaluation, candidate: Candidate, number: int) -> FloatArray:
+    """Return the sums of a candidate at a probe, relative to its sizes."""
+    sums, sizes = (part[number] for part in evaluation.total(candidate))
+    some = sizes > FAINT * sizes.max(initial=0.0)
+    if 2 * np.count_nonzero(some) < some.size:
+        return np.ones_like(sizes)  # nothing flows, which is no conservation
+    share: FloatArray = np.where(some, np.abs(sums), 0.0) / np.where(some, sizes, 1.0)
+    return share
 
 
 def _sides_of(candidates: Sequence[Candidate]) -> list[Side]:

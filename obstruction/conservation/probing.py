@@ -7,6 +7,7 @@ whose scales are spread over several orders of magnitude, and at random inputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -75,12 +76,14 @@ class Prober:
         self._small: tuple[tuple[str, NDArray[np.bool_]], ...] = ()
         self._integers = True
         self._near = False
-        outputs = live.outputs(live.parameters, live.inputs, seed=0)
+        self._known: dict[int | None, list[FloatArray]] = {}
+        outputs = outputs_at(live, self.actual())
         if not outputs:
             raise ValueError("the model returns no array of floats, so it has no outputs to judge")
         if not all(np.isfinite(y).all() for y in outputs):
             raise ValueError("the outputs of the model are not finite at its actual parameters")
         self._settle()
+        self._known[None] = outputs
 
     @property
     def live(self) -> LiveModel:
@@ -91,6 +94,13 @@ class Prober:
         """Return the actual parameters, with the example inputs or with random ones."""
         drawn = self._live.inputs if inputs else self._inputs(np.random.default_rng(self._seed))
         return Probe(self._live.parameters, tuple(drawn), self._seed, self._seed)
+
+    def outputs(self, number: int | None) -> list[FloatArray]:
+        """Return the outputs at the probe with a given number, or at the actual parameters."""
+        if number not in self._known:
+            probe = self.actual() if number is None else self.probe(number)
+            self._known[number] = outputs_at(self._live, probe)
+        return self._known[number]
 
     def shrink(self, blocks: Iterable[tuple[str, NDArray[np.bool_]]]) -> None:
         """Choose blocks of parameters that are small at the probes for which this is wanted.
@@ -125,8 +135,8 @@ class Prober:
     ) -> FloatArray:
         scale = 2.0 ** generator.uniform(-spread, spread)
         start = int(generator.integers(_POOL))
-        drawn = _window(self._pool, start, actual.size).reshape(actual.shape)
         if self._near:  # the signs are kept, where logarithms or roots need them
+            drawn = _window(self._pool, start, actual.shape)
             factor = np.exp(0.5 * drawn)
             near: FloatArray = np.where(actual == 0.0, 0.1 * drawn, actual * factor * scale)
             return near
@@ -134,8 +144,7 @@ class Prober:
             axis = self._live.output_axes.get(name)
             outputs = max(actual.shape[0], actual.shape[-1]) if axis is None else actual.shape[axis]
             scale *= (2.0 * outputs / actual.size) ** 0.5
-        scaled: FloatArray = scale * drawn
-        return scaled
+        return _window(self._pool, start, actual.shape, scale)
 
     def _inputs(self, generator: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
         return tuple(self._like(leaf, generator) for leaf in self._live.inputs)
@@ -164,6 +173,7 @@ class Prober:
         for near in (False, True):
             for integers in (True, False):
                 self._near, self._integers = near, integers
+                self._known.clear()
                 if all(self._runs(number) for number in range(2)):
                     return
         raise ValueError(
@@ -171,16 +181,19 @@ class Prober:
         )
 
     def _runs(self, number: int) -> bool:
-        probe = self.probe(number)
         try:
-            found = outputs_at(self._live, probe)
+            found = self.outputs(number)
         except Exception:  # whatever the model raises for inputs of another kind
             return False
         return all(np.isfinite(y).all() for y in found)
 
 
-def _window(pool: FloatArray, start: int, size: int) -> FloatArray:
-    """Return ``size`` consecutive numbers of a pool, which begins anew at its end."""
-    if start + size <= pool.size:
-        return pool[start : start + size]
-    return np.resize(np.roll(pool, -start), size)
+def _window(pool: FloatArray, start: int, shape: tuple[int, ...], scale: float = 1.0) -> FloatArray:
+    """Return consecutive numbers of a pool, which begins anew at its end, times a scale."""
+    found = np.empty(math.prod(shape))
+    place = 0
+    while place < found.size:
+        part = found[place : place + pool.size - start]
+        np.multiply(pool[start : start + part.size], scale, out=part)
+        place, start = place + part.size, 0
+    return found.reshape(shape)

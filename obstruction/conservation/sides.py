@@ -80,13 +80,11 @@ class Side:
         """The number of scalars in a group, if all have as many."""
         return math.prod(self.shape) // max(self.width, 1)
 
-    def sums(self, values: FloatArray) -> FloatArray:
-        """Return the sum of values, in the shape of the parameter, over every group."""
-        others = tuple(a for a in range(len(self.shape)) if a not in self.axes)
-        part: FloatArray = (values.sum(axis=others) if others else values.copy()).reshape(-1)
+    def grouped(self, part: FloatArray) -> FloatArray:
+        """Return the sums over every group, given those over all other axes, shape ``kept``."""
         if self.index is None:
-            return part
-        return grouped(part, self.flat, self.width)
+            return part.reshape(-1)
+        return grouped(part.reshape(-1), self.flat, self.width)
 
     def relabelled(self, index: Labels, width: int) -> Side:
         """Return a side whose label is a function of that of this one; -1 removes a group."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,9 @@ SHIFTED: Final = 1e-9
 
 _SATURATED: Final = 1e-3
 
+_CHUNK: Final = 1 << 16
+"""About so many products are in memory at a time, which the caches of a processor hold."""
+
 
 @dataclass(eq=False)
 class Signatures:
@@ -32,11 +36,12 @@ class Signatures:
         Whether the gradient of a parameter was anything but zero at some probe.
     connected : dict of str to bool
         Whether the outputs depend on a parameter at all, in the framework's graph.
-    shifts : dict of (str, int) to list of (float, float)
-        For axes of parameters along which gradients may add up to zero, the largest sum of
-        absolute values at every probe, and the largest sum relative to it.
-    refuted : set of (str, int)
-        The axes along which gradients do not add up to zero.
+    shifts : dict of (str, int, int) to list of (float, float)
+        For axes of parameters along which gradients may add up to zero, in so many consecutive
+        groups of equal size, the largest sum of absolute values at every probe, and the largest
+        sum relative to it.
+    refuted : set of (str, int, int)
+        The axes and numbers of groups for which gradients do not add up to zero.
     probes : int
         The number of probes.
     """
@@ -45,22 +50,23 @@ class Signatures:
     sizes: dict[Side, list[FloatArray]] = field(default_factory=dict)
     reached: dict[str, bool] = field(default_factory=dict)
     connected: dict[str, bool] = field(default_factory=dict)
-    shifts: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=dict)
-    refuted: set[tuple[str, int]] = field(default_factory=set)
+    shifts: dict[tuple[str, int, int], list[tuple[float, float]]] = field(default_factory=dict)
+    refuted: set[tuple[str, int, int]] = field(default_factory=set)
     probes: int = 0
 
     @property
-    def unshifted(self) -> dict[tuple[str, int], float]:
-        """The axes along which gradients add up to zero, with the largest relative sum.
+    def unshifted(self) -> dict[tuple[str, int], tuple[int, float]]:
+        """The axes along which gradients add up to zero.
 
-        Probes at which hardly anything flows, as when a softmax is saturated, are left out.
+        For each there are the largest number of groups and the largest relative sum. Probes at
+        which hardly anything flows, as when a softmax is saturated, are left out.
         """
-        found = {}
-        for key, parts in self.shifts.items():
+        found: dict[tuple[str, int], tuple[int, float]] = {}
+        for (name, axis, groups), parts in sorted(self.shifts.items()):
             most = max(size for size, _ in parts)
             worst = max(ratio for size, ratio in parts if size > _SATURATED * most)
             if worst <= SHIFTED:
-                found[key] = worst
+                found[name, axis] = groups, worst
         return found
 
     def stacked(self, side: Side) -> tuple[FloatArray, FloatArray]:
@@ -98,33 +104,77 @@ def signatures(
                 _add_shifts(found, name, gradient)
             if name not in by_tensor:
                 continue
-            product = value * gradient
-            for side in by_tensor[name]:
-                found.sums[side].append(side.sums(product))
-            np.abs(product, out=product)
-            for side in by_tensor[name]:
-                found.sizes[side].append(side.sums(product))
+            both = _sums(by_tensor[name], value, gradient)
+            for side, (total, size) in zip(by_tensor[name], both, strict=True):
+                found.sums[side].append(total)
+                found.sizes[side].append(size)
     return found
 
 
+def _sums(
+    sides: Sequence[Side], value: FloatArray, gradient: FloatArray
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Return for each side the sums of products over its groups, and of their absolute values.
+
+    The products are never held as a whole, because memory is slower than arithmetic.
+    """
+    used = 1 + max(max(side.axes) for side in sides)
+    rest = math.prod(value.shape[used:])
+    shape = (*value.shape[:used], rest)
+    value, gradient = value.reshape(shape), gradient.reshape(shape)
+    ones = np.ones(rest)
+    others = [tuple(a for a in range(used) if a not in side.axes) for side in sides]
+    found = [(np.zeros(side.kept), np.zeros(side.kept)) for side in sides]
+    rows = max(1, _CHUNK * value.shape[0] // max(value.size, 1))
+    for start in range(0, value.shape[0], rows):
+        piece = slice(start, start + rows)
+        product = value[piece] * gradient[piece]
+        for kind in (0, 1):
+            if kind == 1:
+                np.abs(product, out=product)
+            inner = product @ ones if rest > 1 else product[..., 0]
+            for side, axes, totals in zip(sides, others, found, strict=True):
+                part = inner.sum(axis=axes) if axes else inner
+                if 0 in side.axes:
+                    totals[kind][piece] = part
+                else:
+                    totals[kind][...] += part
+    return [
+        (side.grouped(total), side.grouped(size))
+        for side, (total, size) in zip(sides, found, strict=True)
+    ]
+
+
 def _add_shifts(found: Signatures, name: str, gradient: FloatArray) -> None:
-    for axis in range(gradient.ndim):
-        key = name, axis
-        if gradient.shape[axis] < 2 or key in found.refuted:
+    for axis, length in enumerate(gradient.shape):
+        whole = name, axis, 1
+        if length < 2 or whole in found.refuted:
             continue
-        if not found.shifts.get(key) and _clearly_not(gradient, axis):
-            found.refuted.add(key)
+        if not found.shifts.get(whole) and _clearly_not(gradient, axis):
+            found.refuted.add(whole)
             continue
-        total, size = np.abs(gradient.sum(axis=axis)), np.abs(gradient).sum(axis=axis)
-        largest = float(size.max())
-        if largest == 0.0:
-            continue
-        ratio = float((total / np.maximum(size, 1e-6 * largest)).max())
-        found.shifts.setdefault(key, []).append((largest, ratio))
-        most = max(size for size, _ in found.shifts[key])
-        if ratio > SHIFTED and largest > _SATURATED * most:
-            found.refuted.add(key)
-            del found.shifts[key]
+        for groups in range(1, length // 2 + 1):
+            if length % groups == 0 and (name, axis, groups) not in found.refuted:
+                _add_shift(found, (name, axis, groups), gradient)
+            if whole in found.refuted:
+                break
+
+
+def _add_shift(found: Signatures, key: tuple[str, int, int], gradient: FloatArray) -> None:
+    _, axis, groups = key
+    shape = list(gradient.shape)
+    shape[axis : axis + 1] = [groups, shape[axis] // groups]
+    divided = gradient.reshape(shape)
+    total, size = np.abs(divided.sum(axis=axis + 1)), np.abs(divided).sum(axis=axis + 1)
+    largest = float(size.max())
+    if largest == 0.0:
+        return
+    ratio = float((total / np.maximum(size, 1e-6 * largest)).max())
+    found.shifts.setdefault(key, []).append((largest, ratio))
+    most = max(size for size, _ in found.shifts[key])
+    if ratio > SHIFTED and largest > _SATURATED * most:
+        found.refuted.add(key)
+        del found.shifts[key]
 
 
 def _clearly_not(gradient: FloatArray, axis: int) -> bool:

@@ -7,13 +7,14 @@ powers of two, which rounds nothing, matrices mix, constants move. The outputs m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from obstruction.conservation.law import FloatArray, Law
+from obstruction.conservation.live.base import LiveModel
 from obstruction.conservation.probing import Probe, Prober, outputs_at
 from obstruction.conservation.transformations import GROWTH, rescaled, transformed
 
@@ -36,67 +37,78 @@ POINTS: Final = 4
 def verified(prober: Prober, laws: Sequence[Law], *, points: int = POINTS) -> list[Law]:
     """Return the laws whose transformations change nothing, with the changes that were seen."""
     kept = list(laws)
-    for number in range(points + 1):
-        point = prober.actual() if number == 0 else prober.probe(number - 1)
-        kept = _passing_at(prober, point, number, kept)
+    for number in (None, *range(points)):
+        if kept:
+            kept = _passing_at(prober, number, kept)
     order = {id(law.terms): i for i, law in enumerate(laws)}
     return sorted(kept, key=lambda law: order[id(law.terms)])
 
 
-def _passing_at(prober: Prober, point: Probe, number: int, laws: Sequence[Law]) -> list[Law]:
-    """Return the laws whose transformations change nothing at one point."""
-    exact = [law for law in laws if law.kind == "balance"]
-    rounded = [law for law in laws if law.kind in ("matrix", "constant", "shift")]
+def _passing_at(prober: Prober, number: int | None, laws: Sequence[Law]) -> list[Law]:
+    """Return the laws whose transformations change nothing at one point.
+
+    All are tried at once. If something changes, they are tried one kind after the other.
+    """
+    point = prober.actual() if number is None else prober.probe(number)
     norms = [law for law in laws if law.kind == "scale"]
-    kept: list[Law] = []
-    if exact or rounded:
-        trial = _Trial(prober, point, point.values, number)
-        kept = trial.passing(exact)
-        scaled = [replace(law, kind="balance") for law in rounded if law.kind == "matrix"]
-        homogeneous = {id(law.terms) for law in trial.passing(scaled)}
-        kept += trial.passing(
-            [law for law in rounded if law.kind != "matrix" or id(law.terms) in homogeneous]
-        )
-    if norms:
-        large = rescaled(point.values, norms, GROWTH[0])
-        kept += _Trial(prober, point, large, number).passing(norms)
-    return kept
+    others = [law for law in laws if law.kind != "scale"]
+    plain = _Trial(prober.live, point, prober.outputs(number))
+    trial = plain
+    if norms:  # of blocks so large that ``eps`` has no influence
+        large = replace(point, values=rescaled(point.values, norms, GROWTH[0]))
+        trial = _Trial(prober.live, large, outputs_at(prober.live, large))
+    scaling = _scaling(others)  # the channels of matrices mix, and besides they are scaled
+    change = plain.change([*others, *scaling]) if others else 0.0
+    if change <= EXACT:
+        change = max(change, trial.change([*laws, *scaling], sign=-1))
+    if change <= EXACT:
+        return [replace(law, change=max(law.change, change)) for law in laws]
+    return plain.apart(others) + trial.passing(norms)
+
+
+def _scaling(laws: Iterable[Law]) -> list[Law]:
+    """Return the balances of matrix laws."""
+    return [replace(law, kind="balance") for law in laws if law.kind == "matrix"]
 
 
 class _Trial:
     """The comparison of outputs before and after transformations, at one point."""
 
-    def __init__(
-        self, prober: Prober, point: Probe, values: dict[str, FloatArray], number: int
-    ) -> None:
-        self._live, self._point, self._number = prober.live, point, number
-        self._values = values
-        self._before = self._outputs(values)
+    def __init__(self, live: LiveModel, point: Probe, before: list[FloatArray]) -> None:
+        self._live, self._point, self._before = live, point, before
+
+    def change(self, laws: Sequence[Law], *, mild: bool = False, sign: int = 1) -> float:
+        """Return the largest change of outputs when all laws are applied."""
+        generator = np.random.default_rng([self._point.seed, len(laws)])
+        values = transformed(self._point.values, laws, generator, mild=mild, sign=sign)
+        after = outputs_at(self._live, replace(self._point, values=values))
+        return largest_change(self._before, after)
+
+    def apart(self, laws: Sequence[Law]) -> list[Law]:
+        """Return the laws that pass, one kind after the other."""
+        kept = self.passing([law for law in laws if law.kind == "balance"])
+        rounded = [law for law in laws if law.kind != "balance"]
+        homogeneous = {id(law.terms) for law in self.passing(_scaling(rounded))}
+        return kept + self.passing(
+            [law for law in rounded if law.kind != "matrix" or id(law.terms) in homogeneous]
+        )
 
     def passing(self, laws: Sequence[Law]) -> list[Law]:
         """Return the laws under whose transformations the outputs stay, found by bisection."""
         if not laws:
             return []
         limit = EXACT if laws[0].kind == "balance" else ROUNDED
-        change = self._change(laws)
+        change = self.change(laws)
         if laws[0].kind == "balance" and change <= NEARLY:
-            change = max(change, self._change(laws, sign=-1))
+            change = max(change, self.change(laws, sign=-1))
             if EXACT < change <= NEARLY:
-                change = self._change(laws, mild=True)
+                change = self.change(laws, mild=True)
         if change <= limit:
             return [replace(law, change=max(law.change, change)) for law in laws]
         if len(laws) == 1:
             return []
         middle = len(laws) // 2
         return self.passing(laws[:middle]) + self.passing(laws[middle:])
-
-    def _change(self, laws: Sequence[Law], *, mild: bool = False, sign: int = 1) -> float:
-        generator = np.random.default_rng([self._number, len(laws)])
-        after = self._outputs(transformed(self._values, laws, generator, mild=mild, sign=sign))
-        return largest_change(self._before, after)
-
-    def _outputs(self, values: dict[str, FloatArray]) -> list[FloatArray]:
-        return outputs_at(self._live, replace(self._point, values=values))
 
 
 def largest_change(before: Sequence[FloatArray], after: Sequence[FloatArray]) -> float:

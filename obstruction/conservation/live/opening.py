@@ -105,7 +105,7 @@ def _torch_model(model: Any, inputs: Any, training: bool, loss: str | None) -> L
 def _torch_example(model: Any) -> str:
     """Return an example of inputs for the first layer of a module that says what it takes."""
     for module in model.modules():
-        kind = type(module).__name__
+        kind = type(module).__name__ if type(module).__module__.startswith("torch.nn.") else ""
         if kind == "Linear":
             return f"inputs=torch.randn(16, {module.in_features})"
         if kind in ("Conv1d", "Conv2d", "Conv3d"):

@@ -11,10 +11,23 @@ from torch.overrides import TorchFunctionMode
 
 from obstruction.conservation.live.randomness import seeded, word
 
-NARROW: Final = (torch.float32, torch.float16, torch.bfloat16)
+WIDER: Final = {
+    torch.float32: torch.float64,
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.complex64: torch.complex128,
+    torch.complex32: torch.complex128,
+}
+"""The types of numbers that are replaced, and those that take their places."""
 
-_CASTS: Final = {"float", "half", "bfloat16"}
-"""The methods of a tensor that cast it to one of these types."""
+_CASTS: Final = {
+    "float": torch.float64,
+    "half": torch.float64,
+    "bfloat16": torch.float64,
+    "cfloat": torch.complex128,
+    "chalf": torch.complex128,
+}
+"""The methods of a tensor that cast it to a narrow type, and the types used instead."""
 
 
 @contextmanager
@@ -39,7 +52,7 @@ class _Double(TorchFunctionMode):  # type: ignore[misc]
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name in _CASTS and args and isinstance(args[0], torch.Tensor):
-            return args[0].double()
+            return args[0].to(_CASTS[name])
         given = {key: _widened(value) for key, value in (kwargs or {}).items()}
         if name.startswith("__set") or (name.endswith("_") and not name.endswith("__")):
             return func(args[0], *(_widened(value) for value in args[1:]), **given)
@@ -48,9 +61,9 @@ class _Double(TorchFunctionMode):  # type: ignore[misc]
 
 def _widened(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.double() if value.dtype in NARROW else value
+        return value.to(WIDER.get(value.dtype, value.dtype))
     if isinstance(value, torch.dtype):
-        return torch.float64 if value in NARROW else value
+        return WIDER.get(value, value)
     if type(value) in (tuple, list):
         return type(value)(_widened(one) for one in value)
     return value

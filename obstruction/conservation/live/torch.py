@@ -11,7 +11,7 @@ import torch
 
 from obstruction.conservation.live.base import FloatArray, Leaves, Values, cotangents
 from obstruction.conservation.live.losses import seen
-from obstruction.conservation.live.running_torch import NARROW, running
+from obstruction.conservation.live.running_torch import WIDER, running
 from obstruction.conservation.live.trees import arrays_of, flatten
 
 _OUTPUT_AXES: Final[tuple[tuple[type, int], ...]] = (
@@ -48,11 +48,7 @@ class TorchModel:
         self, model: torch.nn.Module, inputs: Any, *, training: bool, loss: str | None = None
     ) -> None:
         self._loss = loss
-        self._model = _copied(model).to("cpu").double().train(training)
-        for module in self._model.modules():
-            for name, value in list(vars(module).items()):
-                if isinstance(value, torch.Tensor) and value.dtype in NARROW:
-                    vars(module)[name] = value.detach().to("cpu", torch.float64)
+        self._model = _widened(_copied(model).to("cpu")).train(training)
         leaves, self._rebuild = flatten(
             inputs, lambda leaf: isinstance(leaf, torch.Tensor | np.ndarray)
         )
@@ -60,8 +56,9 @@ class TorchModel:
         if any(torch.nn.parameter.is_lazy(p) for p in self._model.parameters()):
             with running(0):
                 self._call(self.inputs)
-        self._trained = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
-        self.fixed = tuple(n for n, p in self._model.named_parameters() if not p.requires_grad)
+        named = [(n, p) for n, p in self._model.named_parameters() if p.numel()]
+        self._trained = {n: p for n, p in named if p.requires_grad}
+        self.fixed = tuple(n for n, p in named if not p.requires_grad)
         self._buffers = [(b, b.detach().clone()) for b in self._model.buffers()]
         self.parameters = {n: _array(p.detach()).copy() for n, p in self._trained.items()}
         self.output_axes = _output_axes(self._model)
@@ -124,6 +121,18 @@ def _copied(model: torch.nn.Module) -> torch.nn.Module:
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     return copy.deepcopy(model, memo)
+
+
+def _widened(model: torch.nn.Module) -> torch.nn.Module:
+    """Return a module whose tensors are all turned into float64 or complex128."""
+    for held in (*model.parameters(), *model.buffers()):
+        if held.dtype in WIDER and not torch.nn.parameter.is_lazy(held):
+            held.data = held.data.to(WIDER[held.dtype])
+    for module in model.double().modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.Tensor) and value.dtype in WIDER:
+                vars(module)[name] = value.detach().to("cpu", WIDER[value.dtype])
+    return model
 
 
 def _output_axes(model: torch.nn.Module) -> dict[str, int]:

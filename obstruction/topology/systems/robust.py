@@ -47,10 +47,20 @@ class Robust:
         self._weight = np.where(_part_alone(rows), 1, 2)
 
     def start(self) -> tuple[IntArray, IntArray]:
-        """Draw all conclusions from the columns of several scalars; return as `extend` does."""
+        """Draw all conclusions from columns that several scalars have; return as `extend` does."""
         rows = self._rows
-        single = (np.diff(rows.starts) == 1) & ~rows.alone
-        return self._draw(rows.starts[:-1][single])
+        single = np.diff(rows.starts) == 1
+        entries = rows.starts[:-1][single]
+        # One conclusion for equal columns of one entry, whether in one tensor or in several.
+        conclusion = self._at_most[entries]
+        scalars = np.bincount(conclusion, np.where(rows.alone[single], 1, 2))
+        return self._draw(entries[scalars[conclusion] >= 2])
+
+    def more(self) -> IntArray:
+        """Return the rows of single scalars that may lead to further conclusions."""
+        rows = self._rows
+        open_ = rows.row[~self.holds[self._at_most]]
+        return np.unique(open_[rows.alone[open_]])
 
     def extend(self, conclusions: list[int]) -> tuple[IntArray, IntArray]:
         """Add conclusions; return those that follow, themselves included, and new supports."""

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,8 @@ from obstruction.topology.systems.blocks import Block
 from obstruction.topology.systems.magnitudes import IntArray
 from obstruction.topology.systems.system import System
 
+T = TypeVar("T")
+
 
 class Scalar(NamedTuple):
     """A scalar that is alone in its column: part ``p`` of a list, or cell ``(p, q)``."""
@@ -28,6 +29,23 @@ class Scalar(NamedTuple):
     block: int
     p: int
     q: int
+
+
+class Runs(Generic[T]):
+    """Consecutive parts of a list.
+
+    Parameters
+    ----------
+    items : list
+    ends : ndarray of int64
+        Where each part starts, and where the last one ends.
+    """
+
+    def __init__(self, items: list[T], ends: IntArray) -> None:
+        self._items, self._ends = items, ends.tolist()
+
+    def __getitem__(self, part: int) -> list[T]:
+        return self._items[self._ends[part] : self._ends[part + 1]]
 
 
 class Rows:
@@ -109,20 +127,17 @@ class Rows:
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
     @cached_property
-    def entries(self) -> list[list[tuple[int, int]]]:
+    def entries(self) -> Runs[tuple[int, int]]:
         """For each row its variables and coefficients."""
-        pairs = list(zip(self.variable.tolist(), self.coefficient.tolist(), strict=True))
-        ends = self.starts.tolist()
-        return [pairs[a:b] for a, b in pairwise(ends)]
+        pairs = zip(self.variable.tolist(), self.coefficient.tolist(), strict=True)
+        return Runs(list(pairs), self.starts)
 
     @cached_property
-    def of_variable(self) -> list[list[int]]:
+    def of_variable(self) -> Runs[int]:
         """For each variable the rows that contain it."""
         order = np.argsort(self.variable, kind="stable")
-        rows = self.row[order].tolist()
         counts = np.bincount(self.variable, minlength=self.variables)
-        ends = np.concatenate([[0], np.cumsum(counts)]).tolist()
-        return [rows[a:b] for a, b in pairwise(ends)]
+        return Runs(self.row[order].tolist(), np.concatenate([[0], np.cumsum(counts)]))
 
     @cached_property
     def cells(self) -> list[bool]:

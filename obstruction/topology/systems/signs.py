@@ -64,7 +64,7 @@ class Signs:
         # Rows that may lead to more than what is robust, if their premises are.
         wanted = rows.alone | (np.diff(rows.starts) > 2)
         self._take(*robust.start())
-        for row in np.flatnonzero(rows.alone).tolist():
+        for row in robust.more().tolist():
             self._use(row)
         while self._robust or self._others or self._single:
             if self._robust:

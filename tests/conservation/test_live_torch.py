@@ -1,0 +1,78 @@
+"""Modules of PyTorch that libraries write: parameters without entries, layers of equal names."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import framework
+
+import obstruction as ob
+from obstruction.conservation.live.opening import open_model
+
+torch = framework("torch")
+nn = torch.nn
+
+
+class Tokens(nn.Module):
+    """A vision transformer puts tokens before its patches, and there may be none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_tokens = nn.Parameter(torch.empty(1, 0, 3))
+        self.frozen = nn.Parameter(torch.empty(0, 3), requires_grad=False)
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+
+    def forward(self, x):
+        return self.net(torch.cat([self.register_tokens.expand(len(x), -1, -1), x], 1))
+
+
+def test_parameters_without_entries_are_left_out():
+    model = Tokens()
+    live = open_model(model, torch.randn(2, 5, 3))
+    assert set(live.parameters) == {"net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"}
+    assert live.fixed == ()
+    assert ob.conservation_laws(model, inputs=torch.randn(2, 5, 3)).counts == {"balance": 4}
+
+
+def test_layers_of_libraries_may_share_the_names_of_others():
+    class Linear(nn.Module):  # those of PyTorch Geometric say in_channels
+        def __init__(self, in_channels: int, out_channels: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(out_channels, in_channels))
+
+        def forward(self, x):
+            return x @ self.weight.T
+
+    model = nn.Sequential(Linear(3, 4), nn.ReLU(), Linear(4, 1))
+    assert ob.conservation_laws(model, inputs=torch.randn(2, 3)).counts == {"balance": 4}
+    with pytest.raises(ValueError, match=r"inputs=torch.randn\(16, 10\)"):
+        open_model(model)
+
+
+class Complex(nn.Module):
+    """Spectral layers keep complex weights, and cast what they read to their type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.weight = nn.Parameter(torch.randn(5, 4, dtype=torch.complex64))
+        self.register_buffer("phase", torch.polar(torch.ones(5), torch.randn(5)))
+
+    def forward(self, x):
+        y = self.phase * (torch.relu(self.first(x)).cfloat() @ self.weight.T)
+        return torch.view_as_real(torch.fft.fft(y.to(torch.complex64)))
+
+
+def test_complex_weights_are_pairs_of_real_ones_in_double_precision():
+    model, x = Complex(), torch.randn(2, 3)
+    live = open_model(model, x)
+    assert live.parameters["weight"].shape == (5, 4, 2)
+    assert [y.shape for y in live.outputs(live.parameters, live.inputs, seed=0)] == [(2, 5, 2)]
+    assert model.weight.dtype == model.phase.dtype == torch.complex64
+    laws = ob.conservation_laws(model, inputs=x)
+    (law,) = laws  # the rows of the first layer against the lengths of complex columns
+    assert laws.counts == {"balance": 4}
+    assert law.violation.max() < 1e-13
+    weights = live.parameters
+    written = (weights["first.weight"] ** 2).sum(1) + weights["first.bias"] ** 2
+    read = (abs(model.weight.detach().numpy().astype(complex)) ** 2).sum(0)
+    assert law.values(weights) == pytest.approx(written - read, rel=1e-12)
