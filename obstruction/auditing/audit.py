@@ -90,7 +90,9 @@ def audit(
 
     A model that is given with example inputs is run, and the audit rests on the conservation laws
     that its gradients show (`obstruction.conservation_laws`), whatever its architecture is. Without
-    them the layers of the source are read, which finds chains of fully connected layers.
+    them the layers of the source are read, which finds chains of fully connected layers. A PyTorch
+    module is run too, as a chain must return what the module returns; if there is none, the audit
+    rests on conservation laws, with inputs that follow from the first layer.
 
     Parameters
     ----------
@@ -101,7 +103,8 @@ def audit(
         sequence ``(W1, W2)`` or ``[W1, b1, W2, b2]`` of arrays, or the result of
         `obstruction.replay`.
     activation : str, optional
-        The activation of the hidden layers, if the source does not say.
+        The activation of the hidden layers, if the source does not say. It is held against a run of
+        a PyTorch module, and so are the layers.
     layout : {"out_in", "in_out"}, optional
         How weight matrices are stored, if the source does not say.
     scheme : str, InitScheme or None
@@ -127,12 +130,13 @@ def audit(
     Returns
     -------
     Report or LawReport
-        A LawReport if there are `inputs`. Printing it shows what was found.
+        A LawReport if there are `inputs`, or for a PyTorch module that is no chain of fully
+        connected layers with ReLU or alike between them. Printing it shows what was found.
 
     Raises
     ------
     NothingAuditable
-        If no hidden layer keeps a balance; the message gives the reasons.
+        If no hidden layer of a source that is read keeps a balance; the message gives the reasons.
     UnreadableModel, ValueError
         If the source cannot be read safely, an argument is out of its range, or the source lacks
         a fact that an option must give; the message names the option.

@@ -35,8 +35,9 @@ def from_model(
     Parameters
     ----------
     source : path, arrays or model
-        Everything that `obstruction.audit` reads. The layers of PyTorch modules, ONNX files, and
-        Keras models and files may branch, and their outputs may be added or concatenated.
+        Everything that `obstruction.audit` reads. The layers of ONNX files and of Keras models and
+        files may branch, and their outputs may be added or concatenated. So may those of a PyTorch
+        module, as long as its balances and runs show which weights lead to which neurons.
     activation, layout, layers
         What the source does not say, as for `obstruction.audit`. With ``layers`` the named layers
         are read as a chain.

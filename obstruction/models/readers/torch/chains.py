@@ -36,11 +36,11 @@ from obstruction.models.readers.torch.running import Copy, FloatArray
 _SCALES: Final = 10.0 ** np.arange(-3, 4)
 """The scales of random inputs. Functions that are homogeneous near 0 only differ at others."""
 
-_DRAWS: Final = ("actual", "signed", "biased", "positive", "shifted", "signed", "biased")
+_DRAWS: Final = ("biased", "positive", "signed", "shifted", "biased", "signed", "actual")
 """The parameters of the runs. Those that are not biased have no biases, so that the scales of the
 inputs reach every neuron. Positive weights leave no neuron dead."""
 
-_GRADIENTS: Final = (2, 3, 4, 5)
+_GRADIENTS: Final = (0, 1, 2, 3)
 """The runs in which gradients are computed."""
 
 _TOLERANCE: Final = 1e-7
@@ -134,7 +134,7 @@ def _confirmed(
     """Yield the steps of a proposal with the functions with which runs confirm it."""
     chain = _Chain(proposal.layers, contents)
     for gaps in _hypotheses(runs, chain, proposal):
-        if runs.agree(chain, gaps) and runs.balanced(chain, gaps, module):
+        if runs.confirm(chain, gaps, module):
             steps: list[Step] = []
             for dense, layer, gap in zip(proposal.layers, chain.layers, gaps, strict=True):
                 steps.append(replace(dense, trained=_trains(module, layer)))
@@ -148,18 +148,14 @@ def _hypotheses(
     """Yield the functions that may be behind each layer."""
     *hidden, last = proposal.gaps
     tails = (last,) if last is not None else ends()
-    slopes = runs.slopes(chain) if last is None else None
-    inside: list[list[tuple[Function, ...]]] = []
     if all(gap is not None for gap in hidden):
-        inside.append([gap or () for gap in hidden])
+        yield from ([*(gap or () for gap in hidden), tail] for tail in tails)
+    slopes = runs.slopes(chain) if last is None else None
     for found in (slopes, [0.0] * len(hidden)):
         if found is not None:
             solved = [(leaky(slope),) for slope in found]
-            inside.append([gap or one for gap, one in zip(hidden, solved, strict=True)])
-            inside.append(list(solved))
-    for tail in tails:
-        for one in inside:
-            yield [*one, tail]
+            known = [gap or one for gap, one in zip(hidden, solved, strict=True)]
+            yield from ([*inside, tail] for tail in tails for inside in (known, solved))
 
 
 class _Chain:
@@ -209,8 +205,17 @@ class _Runs:
         self.inputs = (rows * _SCALES[:, None]).reshape(-1, width)
         self._seen: dict[tuple[int, float], list[FloatArray]] = {}
 
-    def agree(self, chain: _Chain, gaps: Sequence[Sequence[Function]]) -> bool:
-        """Return whether all outputs are those of a chain with these functions."""
+    def confirm(self, chain: _Chain, gaps: Sequence[Sequence[Function]], module: Any) -> bool:
+        """Return whether outputs and gradients are those of a chain with these functions."""
+        judged = [
+            i
+            for i, (here, after) in enumerate(zip(chain.layers, chain.layers[1:], strict=False))
+            if all(why_not(function.step.name) is None for function in gaps[i])
+            and after.magnitude is None
+            and all(_trains(module, one) for one in (here, after))
+            and not _shares(chain, here, after)
+        ]
+        signal = {i: np.zeros(chain.layers[i].outputs) for i in judged}
         for draw in range(len(_DRAWS)):
             values = self._write(draw)
             for sign in (1.0, -1.0):
@@ -220,34 +225,29 @@ class _Runs:
                     expected = chain.outputs(sign * self.inputs, values, gaps)
                 if not _same(self._seen[draw, sign], expected):
                     return False
+            if draw in _GRADIENTS and not self._balanced(chain.at(values), values, signal):
+                return False
+        if not all(part.all() for part in signal.values()):
+            return False
         return not self._copy.draws(self.inputs)  # other numbers could give other outputs
 
-    def balanced(self, chain: _Chain, gaps: Sequence[Sequence[Function]], module: Any) -> bool:
-        """Return whether gradients keep the balance of every neuron that ought to keep it."""
-        judged = [
-            all(why_not(function.step.name) is None for function in gap)
-            and after.magnitude is None
-            and all(_trains(module, one) for one in (here, after))
-            and not _shares(chain, here, after)
-            for here, after, gap in zip(chain.layers, chain.layers[1:], gaps, strict=False)
-        ]
-        signal = [np.zeros(layer.outputs) for layer in chain.layers]
-        for draw in _GRADIENTS:
-            values = self._write(draw)
-            try:
-                slopes = self._copy.gradients(self.inputs)
-            except Exception:  # it is the user's code that runs
+    def _balanced(
+        self, layers: Sequence[Layer], values: Values, signal: dict[int, FloatArray]
+    ) -> bool:
+        """Return whether gradients keep the balances of neurons, and add their size to a signal."""
+        try:
+            slopes = self._copy.gradients(self.inputs)
+        except Exception:  # it is the user's code that runs
+            return False
+        for i in signal:
+            written = _products(layers[i], values, slopes, axis=0)
+            read = _products(layers[i + 1], values, slopes, axis=1)
+            scale = np.abs(written).sum(axis=0) + np.abs(read).sum(axis=0)
+            error = np.abs(written.sum(axis=0) - read.sum(axis=0))
+            if not (error <= _TOLERANCE * scale).all():
                 return False
-            layers = chain.at(values)
-            for i in np.flatnonzero(judged):
-                written = _products(layers[i], values, slopes, axis=0)
-                read = _products(layers[i + 1], values, slopes, axis=1)
-                scale = np.abs(written).sum(axis=0) + np.abs(read).sum(axis=0)
-                error = np.abs(written.sum(axis=0) - read.sum(axis=0))
-                if not (error <= _TOLERANCE * scale).all():
-                    return False
-                signal[i] += scale
-        return all(signal[i].all() for i in np.flatnonzero(judged))
+            signal[i] += scale
+        return True
 
     def slopes(self, chain: _Chain) -> list[float] | None:
         """Return the slopes for negative numbers behind all layers but the last, if there are such.
@@ -298,7 +298,7 @@ class _Runs:
                     drawn = np.abs(drawn)
                 values[name] = drawn
         self._copy.write(values)
-        return {name: value.copy() for name, value in self._copy.values().items()}  # if some share
+        return self._copy.values()  # which are others if some parameters share memory
 
 
 def _shares(chain: _Chain, here: Layer, after: Layer) -> bool:

@@ -32,6 +32,11 @@ OBJECTS: Final = "a torch.nn.Module or state dict"
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "net")
 """The keys under which checkpoints keep the state dict of a model."""
 
+_NOT_RUN: Final = (
+    "a state dict cannot be run, so the order of its layers and their activation are told by "
+    "names, shapes and options and not verified; a module is run"
+)
+
 _TOLERANCES: Final = {"torch.float64": 1e-8, "torch.float32": 1e-3}  # times the largest output
 
 
@@ -51,7 +56,7 @@ def read(source: Any) -> Contents:
         return _read_module(unwrapped(source))
     found = {str(name): value for name, value in state.items() if is_torch(value)}
     shared = _overlapping(found.items())
-    return Contents("PyTorch state dict", as_tensors(found), "out_in", None, shared)
+    return Contents("PyTorch state dict", as_tensors(found), "out_in", None, shared, (_NOT_RUN,))
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:

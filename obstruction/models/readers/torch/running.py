@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.readers.memory.tensors import is_torch, overwrite
+from obstruction.models.readers.memory.tensors import is_torch
 
 FloatArray = NDArray[np.float64]
 
@@ -64,7 +64,10 @@ class Copy:
 
     def write(self, values: Mapping[str, FloatArray]) -> None:
         """Give some parameters other values."""
-        overwrite(self.parameters, values)
+        torch = sys.modules["torch"]
+        with torch.no_grad():
+            for name, array in values.items():
+                self.parameters[name].copy_(torch.as_tensor(array))
 
     def outputs(self, *inputs: Any) -> list[FloatArray]:
         """Return all tensors of floats that the copy returns in evaluation mode.
