@@ -36,7 +36,7 @@ from obstruction.models.readers.torch.running import Copy, FloatArray
 _SCALES: Final = 10.0 ** np.arange(-3, 4)
 """The scales of random inputs. Functions that are homogeneous near 0 only differ at others."""
 
-_DRAWS: Final = ("biased", "positive", "signed", "shifted", "biased", "signed", "actual")
+_DRAWS: Final = ("biased", "positive", "signed", "shifted", "actual")
 """The parameters of the runs. Those that are not biased have no biases, so that the scales of the
 inputs reach every neuron. Positive weights leave no neuron dead."""
 

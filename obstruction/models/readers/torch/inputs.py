@@ -77,12 +77,14 @@ def _drawn(*shape: int) -> tuple[str, tuple[int, ...]]:
 
 
 def _first(module: Any) -> Any:
-    """Return the first module that has parameters of its own, None if there is none."""
-    return next((one for one in module.modules() if any(_own(one))), None)
-
-
-def _own(module: Any) -> list[bool]:
-    return [value is not None for value in module._parameters.values()]
+    """Return the first layer of ``torch.nn`` that has parameters, None if there is none."""
+    base = sys.modules["torch"].nn.Module
+    for one in module.modules():
+        kinds = (kind for kind in type(one).__mro__ if kind is not base)
+        ours = any(kind.__module__.startswith("torch.nn.modules.") for kind in kinds)
+        if ours and any(value is not None for value in one._parameters.values()):
+            return one
+    return None
 
 
 def _arguments(module: Any) -> list[str]:
@@ -99,7 +101,7 @@ def _arguments(module: Any) -> list[str]:
 def _runs(module: Any, *inputs: Any) -> bool:
     """Return whether a copy of a module can be run with some inputs."""
     try:
-        Copy(module).outputs(*inputs)
+        Copy(module, exact=False).outputs(*inputs)
     except Exception:  # it is the user's code that runs
         return False
     return True

@@ -1,4 +1,4 @@
-"""Runs of a copy of a PyTorch module in float64, at any values of its parameters."""
+"""Runs of a copy of a PyTorch module, usually in float64, at any values of its parameters."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ _REPEATS: Final = 5
 
 
 class Copy:
-    """A copy of a module, which computes in float64 on the CPU.
+    """A copy of a module, which computes on the CPU.
 
     Parameters
     ----------
     module : torch.nn.Module
         It is copied and stays as it is.
+    exact : bool
+        Whether the copy computes in float64, which code with casts to other types does not allow.
 
     Attributes
     ----------
@@ -45,11 +47,11 @@ class Copy:
         If the module cannot be copied.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, *, exact: bool = True) -> None:
         self.module = copied(module)
         with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # which TorchScript gives for tensors of older kinds
-            self.module.to("cpu").double()
+            self.module.to("cpu", sys.modules["torch"].float64 if exact else None)
         self.parameters = {
             name: value
             for name, value in held(self.module).items()
@@ -76,7 +78,7 @@ class Copy:
         """
         torch = sys.modules["torch"]
         with self._running(training=False), torch.no_grad():
-            made = list(tensors_in(self.module(*map(_as_tensor, inputs))))
+            made = list(tensors_in(self.module(*map(self._given, inputs))))
         return [y.detach().double().numpy() for y in made if y.is_floating_point()]
 
     def draws(self, *inputs: Any) -> bool:
@@ -88,7 +90,7 @@ class Copy:
         for _ in range(_REPEATS):
             with self._running(training=False), torch.no_grad():
                 before = _random_state()
-                self.module(*map(_as_tensor, inputs))
+                self.module(*map(self._given, inputs))
                 if _random_state() == before:
                     return False
         return True
@@ -101,7 +103,7 @@ class Copy:
         torch = sys.modules["torch"]
         wanted = {name: p for name, p in self.parameters.items() if p.requires_grad}
         with self._running(training=True), torch.enable_grad():
-            made = list(tensors_in(self.module(*map(_as_tensor, inputs))))
+            made = list(tensors_in(self.module(*map(self._given, inputs))))
             parts = [(y * torch.randn_like(y)).sum() for y in made if y.requires_grad]
             if not parts or not wanted:
                 return {}
@@ -121,6 +123,12 @@ class Copy:
                 stack.callback(hook.remove)
             self.outputs(*inputs)
         return made
+
+    def _given(self, array: Any) -> Any:
+        """Return an input as a tensor, floats in the type of the parameters."""
+        made = array if is_torch(array) else sys.modules["torch"].from_numpy(np.array(array))
+        kinds = (p.dtype for p in self.parameters.values())
+        return made.to(next(kinds, made.dtype)) if made.is_floating_point() else made
 
     @contextlib.contextmanager
     def _running(self, *, training: bool) -> Iterator[None]:
@@ -202,7 +210,3 @@ def _random_state() -> tuple[Any, ...]:
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     torch = sys.modules["torch"].random.get_rng_state()
     return random.getstate(), torch.numpy().tobytes(), kind, np.asarray(keys).tobytes(), *rest
-
-
-def _as_tensor(array: Any) -> Any:
-    return array if is_torch(array) else sys.modules["torch"].from_numpy(np.array(array))
