@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, overload
@@ -43,7 +43,7 @@ LOSSES: Final = ("cross_entropy",)
 
 @overload
 def audit(
-    source: Any,
+    source: str | os.PathLike[str] | Mapping[str, Any] | tuple[Any, ...] | list[Any],
     activation: str | None = ...,
     layout: Orientation | None = ...,
     scheme: str | InitScheme | None = ...,
@@ -55,6 +55,22 @@ def audit(
     data: Any = ...,
     seed: int | None = ...,
 ) -> Report: ...
+
+
+@overload
+def audit(
+    source: Any,
+    activation: str | None = ...,
+    layout: Orientation | None = ...,
+    scheme: str | InitScheme | None = ...,
+    rtol: float = ...,
+    *,
+    layers: Sequence[str] | None = ...,
+    inputs: None = None,
+    loss: str | None = ...,
+    data: Any = ...,
+    seed: int | None = ...,
+) -> Report | LawReport: ...
 
 
 @overload

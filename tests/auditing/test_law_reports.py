@@ -10,7 +10,7 @@ import pytest
 
 import obstruction as ob
 from obstruction.auditing.live.law_report import SCHEMA_VERSION
-from obstruction.models import NothingAuditable
+from obstruction.models import NoChain, NothingAuditable
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -496,3 +496,39 @@ def test_a_module_whose_inputs_do_not_follow_is_asked_for_them(net, example):
     assert example in str(refused.value)
     assert len(str(refused.value)) < 500
     assert len(str(refused.value).splitlines()) <= 3
+
+
+class Cast(nn.Module):
+    """A module whose first parameter is no layer, and which asks for float32."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.log_std = nn.Parameter(torch.zeros(2))
+        self.a, self.b = nn.Linear(3, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x.float()))), self.log_std.exp()
+
+
+def test_modules_that_ask_for_float32_run_with_inputs_of_their_own():
+    assert ob.audit(Cast()).laws.counts["balance"] == 6
+
+
+def test_a_module_that_is_no_chain_is_repaired_by_its_report():
+    net = Readout(lambda y: y**3, outputs=1)
+    with torch.no_grad():
+        net.b.weight *= 20.0
+    with pytest.raises(NoChain, match=r"Its laws can repair it: ob\.repair\(model, ob\.audit"):
+        ob.repair(net)
+    report = ob.audit(net)
+    assert report.verdict == "obstructed"
+    assert ob.audit(ob.repair(net, report)).verdict == "clear"
+
+
+def test_a_state_dict_says_that_nothing_is_verified():
+    net = relu_net()
+    report = ob.audit(net.state_dict(), "relu")
+    assert "not verified; a module is run" in " ".join(str(report).split())
+    assert "not verified" not in str(ob.audit(net))
+    assert report.neurons["balance"].tolist() == ob.audit(net).neurons["balance"].tolist()
