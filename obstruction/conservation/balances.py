@@ -41,10 +41,14 @@ def find_balances(
     """
     useful = [side for side in sides if _flows(evaluation, side)]
     found = _aligned(evaluation, [side for side in useful if len(side.axes) > 1])
-    single = [side for side in rest(found, useful) if len(side.axes) == 1]
-    found += _aligned(evaluation, [*single, *_pieces(single)])
+    left = [s for s in rest(found, useful) if len(s.axes) == 1 or s.index is None]
+    found += _aligned(evaluation, [*left, *_pieces(left)])
     apart = set(normalised)
-    useful = [side for side in useful if (side.tensor, side.axes) not in apart]
+    useful = [
+        side
+        for side in useful
+        if (side.tensor, side.axes) not in apart and len(side.axes) < max(len(side.shape), 2)
+    ]
     found += _sliced(evaluation, rest(found, useful))
     found += _in_blocks(evaluation, rest(found, useful))
     return [oriented(one, output_axes) for one in found]

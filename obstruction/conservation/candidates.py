@@ -20,11 +20,7 @@ TOLERANCE: Final = 1e-9
 FAINT: Final = 1e-10
 """What flows through a channel is rounding below this share of the most that flows in its law."""
 
-WEAK: Final = 1e-4
-"""Sums of channels that carry less than this share of the most count as if they carried as much.
-
-All channels of a layer have about the same rounding errors, those of a saturated softmax as well.
-"""
+_WEAK: Final = 1e-4
 
 _ROUNDING: Final = 1e-13
 _SEEN: Final = 1e-11
@@ -90,7 +86,7 @@ class Evidence:
     ----------
     violation : ndarray of float64
         The largest absolute value of the sum of all terms, relative to the sum of the absolute
-        values of all scalars in them, or to `WEAK` times the largest of these.
+        values of all scalars in them, or to the least that is told from rounding (see `weak`).
     holds : ndarray of bool
         Whether the sum vanishes within rounding at every probe.
     seen : ndarray of bool
@@ -131,13 +127,10 @@ class Evaluation:
 
     def of(self, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return sums and sizes, shape ``(probes, width)``."""
-        if side.key not in self._known:
-            base = side.base or side
-            place = side.flat if side.place is None else side.place
-            sums, sizes = self._known[base.key]
-            pair = grouped(sums, place, side.width), grouped(sizes, place, side.width)
-            self._known[side.key] = pair
-        return self._known[side.key]
+        if side.base is None or side.place is None:
+            return self._known[side.key]
+        sums, sizes = self._known[side.base.key]
+        return grouped(sums, side.place, side.width), grouped(sizes, side.place, side.width)
 
     def total(self, candidate: Candidate) -> tuple[FloatArray, FloatArray]:
         """Return the sums and sizes of a whole candidate, shape ``(probes, width)``."""
@@ -155,14 +148,28 @@ class Evaluation:
         largest = sizes.max(axis=1, keepdims=True)
         some = sizes > np.maximum(FAINT * largest, 1e-250)
         some &= sizes > FAINT * sizes.max(axis=0)  # what is saturated leaves rounding
-        unit = np.where(some, np.maximum(sizes, WEAK * largest), 1.0)
+        least = weak(sizes)[:, None]
+        unit = np.where(some, np.maximum(sizes, least), 1.0)
         relative = np.where(some, np.abs(sums) / unit, 0.0)
-        small = relative <= np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
+        limit = np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
+        small = relative <= np.where(sizes < least, TOLERANCE, limit)
         return Evidence(
             relative.max(axis=0),
             (small | ~some).all(axis=0),
             (some & (flow > _SEEN * sizes)).any(axis=0),
         )
+
+
+def weak(sizes: FloatArray) -> FloatArray:
+    """Return for every probe the least size that is told from rounding, shape ``(probes,)``.
+
+    All channels of a layer have about the same rounding errors, those of a saturated softmax as
+    well. So a channel that carries a small share of the most at this probe, or of what is usual,
+    counts as if it carried this share.
+    """
+    largest = sizes.max(axis=1)
+    least: FloatArray = _WEAK * np.maximum(largest, np.median(largest))
+    return least
 
 
 def owner(name: str) -> str:
