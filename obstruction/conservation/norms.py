@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, owner
 from obstruction.conservation.law import FloatArray, Law
@@ -137,26 +138,29 @@ def _conserved_at(
     tensors = {side.tensor for side in _sides_of(candidates)}
     large = _grown(prober, candidates, number, tensors, _GROWTH[0])
     exact = [(a <= SCALE) & (b <= SCALE) for a, b in zip(before, large, strict=True)]
-    open_ = [
-        e | (b <= np.minimum(_SLACK * _shrunk(a), 1e-2))
-        for e, a, b in zip(exact, before, large, strict=True)
-    ]
+    open_ = [e | _by_eps(a, b) for e, a, b in zip(exact, before, large, strict=True)]
     chosen = [i for i, may in enumerate(open_) if may.mean() >= _AGREEING]
     larger = _grown(prober, [candidates[i] for i in chosen], number, tensors, _GROWTH[1])
     found = []
     for i, share in zip(chosen, larger, strict=True):
         expected = large[i] / 4.0 ** _GROWTH[0]
         by_eps = (share <= 2.0 * expected + _ROUNDING) & (share >= 0.5 * expected - _ROUNDING)
-        held = (exact[i] & (share <= SCALE)) | (by_eps & (large[i] <= 1e-2))
+        held = (exact[i] & (share <= SCALE)) | (by_eps & open_[i])
         if held.mean() >= _AGREEING:
             found.append(candidates[i])
     return found
 
 
-def _shrunk(share: FloatArray) -> FloatArray:
-    """Return what the first growth of blocks leaves of the influence of ``eps``."""
-    ratio = share / np.maximum(1.0 - share, 1e-12) / 4.0 ** _GROWTH[0]
-    found: FloatArray = ratio / (1.0 + ratio) + _ROUNDING
+def _by_eps(before: FloatArray, large: FloatArray) -> NDArray[np.bool_]:
+    """Return whether the first growth of blocks leaves what it leaves of the influence of ``eps``.
+
+    An activation that large inputs do not distinguish from a homogeneous one leaves less.
+    """
+    ratio = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** _GROWTH[0]
+    expected = ratio / (1.0 + ratio)
+    most = large <= np.minimum(_SLACK * expected + _ROUNDING, 1e-2)
+    least = large >= expected / _SLACK - _ROUNDING
+    found: NDArray[np.bool_] = most & (least | (before > _CLOSE))
     return found
 
 

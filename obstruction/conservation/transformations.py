@@ -22,6 +22,13 @@ GROWTH: Final = (20, 26)
 """
 
 
+FAR: Final = 2.0**14
+"""What is translated moves by about its own size, or back by so many times as much.
+
+An activation may be linear on a long interval.
+"""
+
+
 def transformed(
     values: Values,
     laws: Iterable[Law],
@@ -43,7 +50,7 @@ def transformed(
     mild : bool
         Whether channels are only scaled by 1/4 to 4.
     sign : {1, -1}
-        With -1 every channel is scaled by the inverse factor.
+        With -1 every channel is scaled by the inverse factor, and what is translated moves far.
     """
     found = dict(values)
     for law in laws:
@@ -57,7 +64,8 @@ def transformed(
         elif law.kind == "matrix":
             _mix(found, law, generator)
         else:
-            _translate(found, law, generator.standard_normal(law.labels))
+            distance = 1.0 if sign > 0 else -FAR
+            _translate(found, law, distance * generator.standard_normal(law.labels))
     return found
 
 
