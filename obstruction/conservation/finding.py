@@ -132,7 +132,8 @@ def find_laws(prober: Prober) -> list[Law]:
         evaluation = Evaluation(observed, seen)
     normalised = {(side.tensor, side.axes) for one in norms for side, _ in one.parts}
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
-    left = rest([*balances, *norms], moving)
+    normed = {side.tensor for one in norms for side, _ in one.parts}
+    left = [side for side in rest(balances, moving) if side.tensor not in normed]
     norms += streams(evaluation, prober, left, probes=steady)
     laws = [
         *_as_laws(prober, evaluation, balances),

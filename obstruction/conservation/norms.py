@@ -68,8 +68,9 @@ def streams(
 ) -> list[Candidate]:
     """Return the blocks of everything that writes a residual stream which is normalised.
 
-    The writers of a stream are the sides of its width that no balance explains: what reads the
-    stream stands behind the gains of a normalisation, and keeps a balance with them.
+    The writers of a stream are the given sides of its width, which no balance explains: what reads
+    the stream stands behind the gains of a normalisation, and keeps a balance with them. Nor has a
+    writer blocks of its own: these stand before another normalisation.
     """
     by_width: dict[int, list[Side]] = {}
     for side in sides:
