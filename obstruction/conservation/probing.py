@@ -24,6 +24,9 @@ SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""
 
+_CALMER: Final = 3
+"""A spread is halved at most so many times until outputs are finite."""
+
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
 
@@ -84,6 +87,7 @@ class Prober:
         self._integers = True
         self._near = False
         self._known: dict[int | None, list[FloatArray]] = {}
+        self._spreads = list(SPREADS)
         outputs = outputs_at(live, self.actual())
         if not outputs:
             raise ValueError("the model returns no array of floats, so it has no outputs to judge")
@@ -126,7 +130,7 @@ class Prober:
         normalisation is near its ``eps``, which then has an influence.
         """
         generator = np.random.default_rng([self._seed, 1, number])
-        spread = SPREADS[number % len(SPREADS)]
+        spread = self._spreads[number % len(SPREADS)]
         values = {
             name: self._values(name, value, spread, generator)
             for name, value in self._live.parameters.items()
@@ -183,10 +187,20 @@ class Prober:
                 self._near, self._integers = near, integers
                 self._known.clear()
                 if all(self._runs(number) for number in range(2)):
+                    self._calm()
                     return
         raise ValueError(
             "the outputs of the model are not finite at random parameters near the actual ones"
         )
+
+    def _calm(self) -> None:
+        """Reduce spreads at which the outputs are not finite, as where a model takes powers."""
+        for number in range(len(SPREADS)):
+            for _ in range(_CALMER):
+                if self._runs(number):
+                    break
+                self._spreads[number] /= 2.0
+                self._known.pop(number, None)
 
     def _runs(self, number: int) -> bool:
         try:
