@@ -177,7 +177,7 @@ class Prober:
         if low >= 0.0:
             return generator.uniform(low, high, leaf.shape) if high > low else leaf
         spread = 2.0 ** generator.uniform(-1.0, 1.0) * float(leaf.std() or 1.0)
-        centre = float(np.mean(leaf.astype(np.float64)))
+        centre = float(np.mean(leaf.astype(np.float64))) * generator.choice((-1.0, 1.0))
         return np.asarray(centre + spread * generator.standard_normal(leaf.shape))
 
     def _settle(self) -> None:
