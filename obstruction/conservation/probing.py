@@ -58,7 +58,7 @@ def gradients_at(live: LiveModel, probe: Probe) -> dict[str, FloatArray | None]:
     factor = 1.0 / stretch(probe.cotangent)
     if factor == 1.0:
         return found
-    return {name: None if one is None else factor * one for name, one in found.items()}
+    return {name: None if one is None else np.asarray(factor * one) for name, one in found.items()}
 
 
 def outputs_at(live: LiveModel, probe: Probe) -> list[FloatArray]:
