@@ -24,7 +24,7 @@ SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""
 
-_CALMER: Final = 3
+_CALMER: Final = 6
 """A spread is halved at most so many times until outputs are finite."""
 
 _POOL: Final = 1_048_583

@@ -113,7 +113,10 @@ class _Trial:
         """Return the largest change of outputs when all laws are applied."""
         generator = np.random.default_rng([self._point.seed, len(laws)])
         values = transformed(self._point.values, laws, generator, mild=mild, sign=sign)
-        after = outputs_at(self._live, replace(self._point, values=values))
+        try:
+            after = outputs_at(self._live, replace(self._point, values=values))
+        except Exception:  # whatever the model raises for parameters that it does not allow
+            return np.inf if sign > 0 else self.change(laws, mild=mild)
         return largest_change(self._before, after)
 
     def apart(self, laws: Sequence[Law]) -> list[Law]:
