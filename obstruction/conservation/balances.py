@@ -44,7 +44,11 @@ def find_balances(
     left = [s for s in rest(found, useful) if len(s.axes) == 1 or s.index is None]
     found += _aligned(evaluation, [*left, *_pieces(left)])
     apart = set(normalised)
-    useful = [side for side in useful if (side.tensor, side.axes) not in apart]
+    useful = [
+        side
+        for side in useful
+        if (side.tensor, side.axes) not in apart and len(side.axes) < max(len(side.shape), 2)
+    ]
     found += _sliced(evaluation, rest(found, useful))
     found += _in_blocks(evaluation, rest(found, useful))
     return [oriented(one, output_axes) for one in found]

@@ -127,13 +127,10 @@ class Evaluation:
 
     def of(self, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return sums and sizes, shape ``(probes, width)``."""
-        if side.key not in self._known:
-            base = side.base or side
-            place = side.flat if side.place is None else side.place
-            sums, sizes = self._known[base.key]
-            pair = grouped(sums, place, side.width), grouped(sizes, place, side.width)
-            self._known[side.key] = pair
-        return self._known[side.key]
+        if side.base is None or side.place is None:
+            return self._known[side.key]
+        sums, sizes = self._known[side.base.key]
+        return grouped(sums, side.place, side.width), grouped(sizes, side.place, side.width)
 
     def total(self, candidate: Candidate) -> tuple[FloatArray, FloatArray]:
         """Return the sums and sizes of a whole candidate, shape ``(probes, width)``."""
@@ -151,9 +148,11 @@ class Evaluation:
         largest = sizes.max(axis=1, keepdims=True)
         some = sizes > np.maximum(FAINT * largest, 1e-250)
         some &= sizes > FAINT * sizes.max(axis=0)  # what is saturated leaves rounding
-        unit = np.where(some, np.maximum(sizes, weak(sizes)[:, None]), 1.0)
+        least = weak(sizes)[:, None]
+        unit = np.where(some, np.maximum(sizes, least), 1.0)
         relative = np.where(some, np.abs(sums) / unit, 0.0)
-        small = relative <= np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
+        limit = np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
+        small = relative <= np.where(sizes < least, TOLERANCE, limit)
         return Evidence(
             relative.max(axis=0),
             (small | ~some).all(axis=0),

@@ -87,15 +87,45 @@ def _laws(
     for (a, b), slices in ordered:
         if a not in whole and b not in whole:
             continue
-        order = np.argsort(slices[0], kind="stable")
-        first, second = slices[0][order], slices[1][order]
-        if len(np.unique(first)) < len(first) or len(np.unique(second)) < len(second):
-            continue
-        candidate = _between(bundles[a], bundles[b], first, second)
-        keys = {(side.tensor, side.axes, side.labels.tobytes()) for side, _ in candidate.parts}
+        candidates = [_between(bundles[a], bundles[b], *one) for one in _injective(*slices)]
+        keys = {
+            (side.tensor, side.axes, side.labels.tobytes())
+            for candidate in candidates
+            for side, _ in candidate.parts
+        }
         if not keys & used:
             used |= keys
-            found.append(candidate)
+            found += candidates
+    return found
+
+
+def _injective(first: Labels, second: Labels) -> list[tuple[Labels, Labels]]:
+    """Return matches in parts in which no slice occurs twice, none if there is no regular way.
+
+    Two halves of a layer may both be read by the same columns, as in gated units.
+    """
+    parts = []
+    turned = len(np.unique(first)) < len(first)
+    if turned:
+        first, second = second, first
+    order = np.argsort(first, kind="stable")
+    first, second = first[order], second[order]
+    turns = _occurrences(second)
+    for turn in range(int(turns.max()) + 1):
+        one, other = first[turns == turn], second[turns == turn]
+        if len(np.unique(one)) < len(one):
+            return []
+        parts.append((other, one) if turned else (one, other))
+    return parts
+
+
+def _occurrences(values: Labels) -> Labels:
+    """Return how often each value has occurred before."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=values[order][0] - 1))
+    found = np.empty(len(values), dtype=np.int64)
+    lengths = np.diff(np.append(starts, len(values)))
+    found[order] = np.arange(len(values)) - np.repeat(starts, lengths)
     return found
 
 

@@ -138,11 +138,11 @@ def sides_of(
             else:
                 found += _grouped_inputs(name, shape, widths)
     kept = {side.kept for side in found if len(side.axes) == 2 and side.index is None}
-    found += [
-        Side(name, shape, (0, 1), math.prod(shape))
-        for name, shape in shapes.items()
-        if len(shape) == 2 and shape in kept
-    ]
+    for name, shape in shapes.items():
+        if len(shape) == 2 and min(shape) > 1:
+            width = math.prod(shape)
+            if shape in kept or (width in widths and width <= LARGEST):
+                found.append(Side(name, shape, (0, 1), width))
     return found
 
 
