@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from pytest import approx
+import pytest
 from scipy.optimize import linprog
 
 from obstruction.topology.systems import Membership, Tensor
@@ -60,7 +60,7 @@ def check_certificate(A, names, balances, one):
         abs(balances[v]) for v in one.nodes
     )
     # The least value is the exact root, rounded once; here the square is rounded before the root.
-    assert one.least == approx(np.sqrt(max(0.0, float(one.square))), rel=2**-52, abs=0.0)
+    assert one.least == pytest.approx(np.sqrt(max(0.0, float(one.square))), rel=2**-52, abs=0.0)
 
 
 def random_tensors(rng, nodes, *, coefficients=(1, -1), most=2, tensors=4, size=4):

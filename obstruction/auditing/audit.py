@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, overload
@@ -12,16 +12,18 @@ import numpy as np
 
 from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
-from obstruction.auditing.live.arguments import (
-    asking_for_inputs,
-    is_live,
-    is_torch,
-    refused_source,
-)
+from obstruction.auditing.live.arguments import inputs_for, is_live, is_torch, refused_source
 from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.origin import luck
 from obstruction.auditing.report import Report
-from obstruction.models import Model, NothingAuditable, Orientation, ReadOptions, UnreadableModel
+from obstruction.models import (
+    Model,
+    NoChain,
+    NothingAuditable,
+    Orientation,
+    ReadOptions,
+    UnreadableModel,
+)
 from obstruction.models.model import Layer, Link
 from obstruction.models.norms import NeuronNorms, hidden_norms
 from obstruction.schemes import InitScheme
@@ -41,7 +43,7 @@ LOSSES: Final = ("cross_entropy",)
 
 @overload
 def audit(
-    source: Any,
+    source: str | os.PathLike[str] | Mapping[str, Any] | tuple[Any, ...] | list[Any],
     activation: str | None = ...,
     layout: Orientation | None = ...,
     scheme: str | InitScheme | None = ...,
@@ -53,6 +55,22 @@ def audit(
     data: Any = ...,
     seed: int | None = ...,
 ) -> Report: ...
+
+
+@overload
+def audit(
+    source: Any,
+    activation: str | None = ...,
+    layout: Orientation | None = ...,
+    scheme: str | InitScheme | None = ...,
+    rtol: float = ...,
+    *,
+    layers: Sequence[str] | None = ...,
+    inputs: None = None,
+    loss: str | None = ...,
+    data: Any = ...,
+    seed: int | None = ...,
+) -> Report | LawReport: ...
 
 
 @overload
@@ -88,7 +106,9 @@ def audit(
 
     A model that is given with example inputs is run, and the audit rests on the conservation laws
     that its gradients show (`obstruction.conservation_laws`), whatever its architecture is. Without
-    them the layers of the source are read, which finds chains of fully connected layers.
+    them the layers of the source are read, which finds chains of fully connected layers. A PyTorch
+    module is run too, as a chain must return what the module returns; if there is none, the audit
+    rests on conservation laws, with inputs that follow from the first layer.
 
     Parameters
     ----------
@@ -99,7 +119,8 @@ def audit(
         sequence ``(W1, W2)`` or ``[W1, b1, W2, b2]`` of arrays, or the result of
         `obstruction.replay`.
     activation : str, optional
-        The activation of the hidden layers, if the source does not say.
+        The activation of the hidden layers, if the source does not say. It is held against a run of
+        a PyTorch module, and so are the layers.
     layout : {"out_in", "in_out"}, optional
         How weight matrices are stored, if the source does not say.
     scheme : str, InitScheme or None
@@ -125,12 +146,13 @@ def audit(
     Returns
     -------
     Report or LawReport
-        A LawReport if there are `inputs`. Printing it shows what was found.
+        A LawReport if there are `inputs`, or for a PyTorch module that is no chain of fully
+        connected layers with ReLU or alike between them. Printing it shows what was found.
 
     Raises
     ------
     NothingAuditable
-        If no hidden layer keeps a balance; the message gives the reasons.
+        If no hidden layer of a source that is read keeps a balance; the message gives the reasons.
     UnreadableModel, ValueError
         If the source cannot be read safely, an argument is out of its range, or the source lacks
         a fact that an option must give; the message names the option.
@@ -151,17 +173,9 @@ def audit(
     """
     tolerance = check_rtol(rtol)
     if inputs is not None:
-        _check_told(source, activation, layout, layers, scheme)
-        from obstruction.auditing.live.live_audit import audit_live
-
-        return audit_live(
-            source,
-            inputs,
-            loss=None if loss is None else check_choice("loss", loss, LOSSES),
-            data=data,
-            rtol=tolerance,
-            seed=0 if seed is None else seed,
-        )
+        _check_source(source)
+        _check_told(activation, layout, layers, scheme)
+        return _run(source, inputs, loss, data, tolerance, seed)
     for name, value in (("loss", loss), ("data", data), ("seed", seed)):
         if value is not None:
             raise ValueError(
@@ -170,10 +184,13 @@ def audit(
     try:
         model = models.read(source, ReadOptions(activation, layout, layers))
         _check_auditable(model)
-    except (NothingAuditable, UnreadableModel) as error:
-        if is_torch(source):
-            raise type(error)(asking_for_inputs(source, error)) from None
-        raise
+        if is_torch(source) and layers is None and activation is None:
+            _check_complete(model)
+    except (NoChain, NothingAuditable) as error:
+        if not is_torch(source):
+            raise
+        _check_told(activation, layout, layers, scheme)
+        return _run(source, inputs_for(source, error), None, None, tolerance, None)
     norms = hidden_norms(model)
     _check_norms(model, norms)
     triples = list(zip(model.layers, model.layers[1:], model.links, strict=False))
@@ -197,25 +214,51 @@ def audit(
     return Report(name, model, tuple(hidden), components, effective, assessed, tolerance)
 
 
-def _check_told(source: Any, activation: Any, layout: Any, layers: Any, scheme: Any) -> None:
-    """Raise ValueError if what is told does not go together with inputs."""
+def _run(model: Any, inputs: Any, loss: Any, data: Any, rtol: float, seed: Any) -> LawReport:
+    """Return the report of a model that is run."""
+    from obstruction.auditing.live.live_audit import audit_live
+
+    return audit_live(
+        model,
+        inputs,
+        loss=None if loss is None else check_choice("loss", loss, LOSSES),
+        data=data,
+        rtol=rtol,
+        seed=0 if seed is None else seed,
+    )
+
+
+def _check_source(source: Any) -> None:
+    """Raise ValueError if a source cannot be run."""
     if isinstance(source, (str, os.PathLike)):
         raise ValueError(
             f"inputs: a file is read and not run ({source}); load the model and pass it instead"
         )
     if not is_live(source):
         raise refused_source(source)
+
+
+def _check_told(activation: Any, layout: Any, layers: Any, scheme: Any) -> None:
+    """Raise ValueError if something is told that does not go together with a run."""
     told = {"activation": activation, "layout": layout, "layers": layers}
     for name, value in told.items():
         if value is not None:
             raise ValueError(
-                f"{name} = {value!r}: with inputs= the gradients of the model decide; leave it out"
+                f"{name} = {value!r}: the gradients of the model decide, as it is run; leave it out"
             )
     if scheme not in ("auto", None):
         raise ValueError(
-            f"scheme = {scheme!r}: an initialisation is compared with weights that are read, not "
-            "with a model that is run; leave out inputs= or scheme="
+            f"scheme = {scheme!r}: an initialisation is compared with the weights of a chain of "
+            "layers, not with a model that is run; leave out scheme="
         )
+
+
+def _check_complete(model: Model) -> None:
+    """Raise NothingAuditable if the balances of single neurons are not all that a module keeps."""
+    if any(link.reason is None and link.activation == "linear" for link in model.links):
+        raise NothingAuditable("layers with nothing between them keep a matrix")
+    if "softmax" in model.ending and model.layers[-1].outputs == 2:
+        raise NothingAuditable("a softmax binds the weights of two outputs to each other")
 
 
 def _check_auditable(model: Model) -> None:

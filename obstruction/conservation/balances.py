@@ -120,6 +120,7 @@ def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]
         if width in halves:
             joined += _paired(left, width)
         found += _convincing(evaluation, matched(evaluation, joined))
+        evaluation.forget()
     return found
 
 

@@ -21,6 +21,7 @@ FAINT: Final = 1e-10
 """What flows through a channel is rounding below this share of the most that flows in its law."""
 
 _WEAK: Final = 1e-4
+_UNUSUAL: Final = 1e-3
 
 _ROUNDING: Final = 1e-13
 _SEEN: Final = 1e-11
@@ -86,7 +87,8 @@ class Evidence:
     ----------
     violation : ndarray of float64
         The largest absolute value of the sum of all terms, relative to the sum of the absolute
-        values of all scalars in them, or to the least that is told from rounding (see `weak`).
+        values of all scalars in them, or to the least that is told from rounding, see
+        `Evaluation.weak`.
     holds : ndarray of bool
         Whether the sum vanishes within rounding at every probe.
     seen : ndarray of bool
@@ -117,6 +119,7 @@ class Evaluation:
 
     def __init__(self, signatures: Signatures, more: Signatures | None = None) -> None:
         self._known = {side.key: signatures.stacked(side) for side in signatures.sums}
+        self._recent: dict[tuple[str, tuple[int, ...], bytes], tuple[FloatArray, FloatArray]] = {}
         self.first = 0
         if more is not None:
             self.first = signatures.probes
@@ -129,8 +132,36 @@ class Evaluation:
         """Return sums and sizes, shape ``(probes, width)``."""
         if side.base is None or side.place is None:
             return self._known[side.key]
-        sums, sizes = self._known[side.base.key]
-        return grouped(sums, side.place, side.width), grouped(sizes, side.place, side.width)
+        if side.key not in self._recent:
+            sums, sizes = self._known[side.base.key]
+            pair = grouped(sums, side.place, side.width), grouped(sizes, side.place, side.width)
+            self._recent[side.key] = pair
+        return self._recent[side.key]
+
+    def forget(self) -> None:
+        """Forget the sums of relabelled sides, which may be many."""
+        self._recent.clear()
+
+    def dead(self, side: Side) -> NDArray[np.bool_]:
+        """Return the labels of a side through which nothing flows at any probe."""
+        _, sizes = self.of(side)
+        dead: NDArray[np.bool_] = (sizes <= FAINT * sizes.max(axis=1, keepdims=True)).all(axis=0)
+        return dead
+
+    def weak(self, sizes: FloatArray) -> FloatArray:
+        """Return for every probe the least size that is told from rounding, shape ``(probes,)``.
+
+        All channels of a layer have about the same rounding errors, those of a saturated softmax as
+        well. So a channel that carries a small share of the most at this probe, or of what is usual
+        at probes of its kind, counts as if it carried this share.
+        """
+        largest = sizes.max(axis=1)
+        usual = np.empty_like(largest)
+        for kind in (slice(self.first), slice(self.first, None)):
+            if largest[kind].size:
+                usual[kind] = np.median(largest[kind])
+        least: FloatArray = np.maximum(_WEAK * largest, _UNUSUAL * usual)
+        return least
 
     def total(self, candidate: Candidate) -> tuple[FloatArray, FloatArray]:
         """Return the sums and sizes of a whole candidate, shape ``(probes, width)``."""
@@ -148,7 +179,7 @@ class Evaluation:
         largest = sizes.max(axis=1, keepdims=True)
         some = sizes > np.maximum(FAINT * largest, 1e-250)
         some &= sizes > FAINT * sizes.max(axis=0)  # what is saturated leaves rounding
-        least = weak(sizes)[:, None]
+        least = self.weak(sizes)[:, None]
         unit = np.where(some, np.maximum(sizes, least), 1.0)
         relative = np.where(some, np.abs(sums) / unit, 0.0)
         limit = np.maximum(np.minimum(1e-4 * flow / unit, TOLERANCE), _ROUNDING)
@@ -158,18 +189,6 @@ class Evaluation:
             (small | ~some).all(axis=0),
             (some & (flow > _SEEN * sizes)).any(axis=0),
         )
-
-
-def weak(sizes: FloatArray) -> FloatArray:
-    """Return for every probe the least size that is told from rounding, shape ``(probes,)``.
-
-    All channels of a layer have about the same rounding errors, those of a saturated softmax as
-    well. So a channel that carries a small share of the most at this probe, or of what is usual,
-    counts as if it carried this share.
-    """
-    largest = sizes.max(axis=1)
-    least: FloatArray = _WEAK * np.maximum(largest, np.median(largest))
-    return least
 
 
 def owner(name: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.conservation.balances import find_balances, rest
 from obstruction.conservation.candidates import Candidate, Evaluation
@@ -18,10 +19,13 @@ from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
 from obstruction.conservation.norms import PROBES, norm_laws, scales, streams
 from obstruction.conservation.probing import Prober, gradients_at
-from obstruction.conservation.sides import sides_of
+from obstruction.conservation.sides import Side, sides_of
 from obstruction.conservation.signatures import signatures
 from obstruction.conservation.verification import POINTS, verified
 from obstruction.tools.checks import check_count
+
+_EXTRA: Final = 2
+"""At most so many further probes are drawn as long as a neuron was dead at all others."""
 
 _MANY: Final = 5_000_000
 """Models with more parameters are looked at with fewer probes."""
@@ -119,10 +123,17 @@ def find_laws(prober: Prober) -> list[Law]:
     norms = scales(evaluation, prober, moving, probes=steady)
     prober.shrink((term.tensor, term.labels >= 0) for one in norms for term in one.terms)
     small = (prober.probe(number, small=True) for number in range(count, count + more))
-    evaluation = Evaluation(observed, signatures(live, moving, small))
+    seen = signatures(live, moving, small)
+    evaluation = Evaluation(observed, seen)
+    for number in range(count + more, count + more + _EXTRA):
+        if not _any_dead(evaluation, moving, constant):
+            break
+        signatures(live, moving, [prober.probe(number, small=True)], found=seen)
+        evaluation = Evaluation(observed, seen)
     normalised = {(side.tensor, side.axes) for one in norms for side, _ in one.parts}
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
-    left = rest([*balances, *norms], moving)
+    normed = {side.tensor for one in norms for side, _ in one.parts}
+    left = [side for side in rest(balances, moving) if side.tensor not in normed]
     norms += streams(evaluation, prober, left, probes=steady)
     laws = [
         *_as_laws(prober, evaluation, balances),
@@ -139,6 +150,17 @@ def find_laws(prober: Prober) -> list[Law]:
     ]
     kept += verified(prober, plain, points=points)
     return sorted(kept, key=lambda law: KINDS.index(law.kind))
+
+
+def _any_dead(
+    evaluation: Evaluation, sides: Sequence[Side], constant: Mapping[str, NDArray[np.bool_]]
+) -> bool:
+    """Return whether a neuron was dead at all probes so far, judged by biases and gains."""
+    return any(
+        bool((evaluation.dead(side) & ~constant.get(side.tensor, np.zeros((), bool))).any())
+        for side in sides
+        if len(side.shape) == 1 and side.index is None
+    )
 
 
 def _as_laws(prober: Prober, evaluation: Evaluation, candidates: Sequence[Candidate]) -> list[Law]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -162,14 +162,40 @@ def slices(values: NDArray[Any], labels: Labels, width: int) -> list[NDArray[Any
 
     There are several arrays if the places along the axes of the labels share labels.
     """
+    _, _, rows = _fronted(values, labels)
+    return [rows[place] for place in _places(labels, width)]
+
+
+def with_slices(
+    values: FloatArray,
+    labels: Labels,
+    width: int,
+    change: Callable[[NDArray[Any]], NDArray[Any]],
+) -> FloatArray:
+    """Return values in which a function has changed the arrays that `slices` returns."""
+    axes, shape, rows = _fronted(values, labels)
+    rows = rows.copy()
+    for place in _places(labels, width):
+        rows[place] = change(rows[place])
+    found: FloatArray = np.moveaxis(rows.reshape(shape), range(len(axes)), axes)
+    return found
+
+
+def _fronted(
+    values: NDArray[Any], labels: Labels
+) -> tuple[list[int], tuple[int, ...], NDArray[Any]]:
+    """Return the axes of labels, the shape with these in front, and a row for each place there."""
     axes = [a for a in range(values.ndim) if labels.shape[a] != 1]
     if not axes:
         axes = [a for a in range(values.ndim) if values.shape[a] == 1][:1]
     front = np.moveaxis(values, axes, range(len(axes)))
     lead = int(np.prod(front.shape[: len(axes)], dtype=np.int64))
-    rows = front.reshape(lead, -1)
+    return axes, front.shape, front.reshape(lead, -1)
+
+
+def _places(labels: Labels, width: int) -> NDArray[np.int64]:
+    """Return the places of each label along the axes of labels, a row for each repetition."""
     flat = labels.reshape(-1)
     order = np.argsort(flat, kind="stable")
     order = order[flat[order] >= 0]
-    places = order.reshape(width, -1).T
-    return [rows[place] for place in places]
+    return order.reshape(width, -1).T

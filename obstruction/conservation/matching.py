@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, weak
+from obstruction.conservation.candidates import FAINT, Candidate, Evaluation
 from obstruction.conservation.law import FloatArray, Labels
 
 EQUAL: Final = 1e-9
@@ -33,7 +33,7 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
     sizes = np.concatenate([sizes.T for _, sizes in parts])
     place = np.repeat(np.arange(len(bundles)), [one.width for one in bundles])
     number = np.concatenate([np.arange(one.width) for one in bundles])
-    least = np.stack([weak(sizes) for _, sizes in parts])
+    least = np.stack([evaluation.weak(sizes) for _, sizes in parts])
     one, other = _equal(sums, np.maximum(sizes, least[place]), sizes)
     if not len(one):
         return []
@@ -82,19 +82,22 @@ def _laws(
         covered.setdefault(b, set()).update(slices[1].tolist())
     whole = {a for a, places in covered.items() if len(places) == bundles[a].width}
     found: list[Candidate] = []
-    used: set[tuple[str, tuple[int, ...], bytes]] = set()
-    ordered = sorted(pairs.items(), key=lambda one: sum(len(bundles[i].parts) for i in one[0]))
-    for (a, b), slices in ordered:
+    used: dict[tuple[str, tuple[int, ...]], NDArray[np.bool_]] = {}
+
+    def rank(one: tuple[tuple[int, int], tuple[Labels, Labels]]) -> tuple[int, int]:
+        return -len(one[1][0]), sum(len(bundles[i].parts) for i in one[0])
+
+    for (a, b), slices in sorted(pairs.items(), key=rank):
         if a not in whole and b not in whole:
             continue
         candidates = [_between(bundles[a], bundles[b], *one) for one in _injective(*slices)]
-        keys = {
-            (side.tensor, side.axes, side.labels.tobytes())
-            for candidate in candidates
-            for side, _ in candidate.parts
-        }
-        if not keys & used:
-            used |= keys
+        masks: dict[tuple[str, tuple[int, ...]], NDArray[np.bool_]] = {}
+        for side, _ in (part for candidate in candidates for part in candidate.parts):
+            key = side.tensor, side.axes
+            masks[key] = masks.get(key, False) | (side.flat >= 0)
+        if not any((used.get(key, False) & mask).any() for key, mask in masks.items()):
+            for key, mask in masks.items():
+                used[key] = used.get(key, False) | mask
             found += candidates
     return found
 

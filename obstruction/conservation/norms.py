@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, owner
 from obstruction.conservation.law import FloatArray, Law
@@ -18,6 +19,12 @@ SCALE: Final = 1e-9
 
 _CLOSE: Final = 0.1
 """Where ``eps`` has an influence, half of all blocks come as close at some probe."""
+
+_CHANCE: Final = 0.33
+"""Sums of ``n`` random terms are as close as this over the root of ``n`` half as often."""
+
+_SLACK: Final = 8.0
+"""The influence of ``eps`` before blocks grow is known up to this factor."""
 
 _GROWTH: Final = (4, 8)
 """Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks."""
@@ -61,8 +68,9 @@ def streams(
 ) -> list[Candidate]:
     """Return the blocks of everything that writes a residual stream which is normalised.
 
-    The writers of a stream are the sides of its width that no balance explains: what reads the
-    stream stands behind the gains of a normalisation, and keeps a balance with them.
+    The writers of a stream are the given sides of its width, which no balance explains: what reads
+    the stream stands behind the gains of a normalisation, and keeps a balance with them. Nor has a
+    writer blocks of its own: these stand before another normalisation.
     """
     by_width: dict[int, list[Side]] = {}
     for side in sides:
@@ -100,7 +108,8 @@ def _blocks_of(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Ite
             width = side.width // block
             total, size = grouped(sums, index, width), grouped(sizes, index, width)
             share = np.abs(total) / np.where(size > 0.0, size, 1.0)
-            if np.median(share, axis=1).min() <= _CLOSE:
+            close = min(_CLOSE, _CHANCE / (side.scalars * block) ** 0.5)
+            if np.median(share, axis=1).min() <= close:
                 yield whole.relabelled(index, width)
 
 
@@ -130,16 +139,29 @@ def _conserved_at(
     tensors = {side.tensor for side in _sides_of(candidates)}
     large = _grown(prober, candidates, number, tensors, _GROWTH[0])
     exact = [(a <= SCALE) & (b <= SCALE) for a, b in zip(before, large, strict=True)]
-    open_ = [e | (b <= 1e-2) for e, b in zip(exact, large, strict=True)]
+    open_ = [e | _by_eps(a, b) for e, a, b in zip(exact, before, large, strict=True)]
     chosen = [i for i, may in enumerate(open_) if may.mean() >= _AGREEING]
     larger = _grown(prober, [candidates[i] for i in chosen], number, tensors, _GROWTH[1])
     found = []
     for i, share in zip(chosen, larger, strict=True):
         expected = large[i] / 4.0 ** _GROWTH[0]
         by_eps = (share <= 2.0 * expected + _ROUNDING) & (share >= 0.5 * expected - _ROUNDING)
-        held = (exact[i] & (share <= SCALE)) | (by_eps & (large[i] <= 1e-2))
+        held = (exact[i] & (share <= SCALE)) | (by_eps & open_[i])
         if held.mean() >= _AGREEING:
             found.append(candidates[i])
+    return found
+
+
+def _by_eps(before: FloatArray, large: FloatArray) -> NDArray[np.bool_]:
+    """Return whether the first growth of blocks leaves what it leaves of the influence of ``eps``.
+
+    An activation that large inputs do not distinguish from a homogeneous one leaves less.
+    """
+    ratio = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** _GROWTH[0]
+    expected = ratio / (1.0 + ratio)
+    most = large <= np.minimum(_SLACK * expected + _ROUNDING, 1e-2)
+    least = large >= expected / _SLACK - _ROUNDING
+    found: NDArray[np.bool_] = most & (least | (before > _CLOSE))
     return found
 
 

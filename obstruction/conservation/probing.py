@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray
-from obstruction.conservation.live.base import LiveModel
+from obstruction.conservation.live.base import STRETCHES, LiveModel, stretch
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 """Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, ``s`` in turn."""
@@ -47,8 +47,15 @@ class Probe:
 
 
 def gradients_at(live: LiveModel, probe: Probe) -> dict[str, FloatArray | None]:
-    """Return the gradients of a live model at a probe, see `LiveModel.gradients`."""
-    return live.gradients(probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent)
+    """Return the gradients of a live model at a probe, for cotangents of the usual size.
+
+    See `LiveModel.gradients`. Those of a backward pass that is linear do not depend on the stretch.
+    """
+    found = live.gradients(probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent)
+    factor = 1.0 / stretch(probe.cotangent)
+    if factor == 1.0:
+        return found
+    return {name: None if one is None else factor * one for name, one in found.items()}
 
 
 def outputs_at(live: LiveModel, probe: Probe) -> list[FloatArray]:
@@ -128,7 +135,8 @@ class Prober:
             factor = 2.0 ** generator.uniform(*SMALL)
             values[name] = np.where(mask, factor * values[name], values[name])
         seed = int(generator.integers(1 << 31))
-        return Probe(values, self._inputs(generator), seed, seed)
+        cotangent = seed - seed % len(STRETCHES) + number % len(STRETCHES)
+        return Probe(values, self._inputs(generator), seed, cotangent)
 
     def _values(
         self, name: str, actual: FloatArray, spread: float, generator: np.random.Generator

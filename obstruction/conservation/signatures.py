@@ -75,7 +75,12 @@ class Signatures:
 
 
 def signatures(
-    live: LiveModel, sides: Iterable[Side], probes: Iterable[Probe], *, shifts: bool = False
+    live: LiveModel,
+    sides: Iterable[Side],
+    probes: Iterable[Probe],
+    *,
+    shifts: bool = False,
+    found: Signatures | None = None,
 ) -> Signatures:
     """Return the signatures of sides at probes.
 
@@ -86,12 +91,15 @@ def signatures(
     probes : iterable of Probe
     shifts : bool
         Whether to look for axes along which gradients add up to zero.
+    found : Signatures, optional
+        Those of the same sides at other probes, to which these are added.
     """
-    found = Signatures()
+    found = Signatures() if found is None else found
     by_tensor: dict[str, list[Side]] = {}
     for side in sides:
         by_tensor.setdefault(side.tensor, []).append(side)
-        found.sums[side], found.sizes[side] = [], []
+        found.sums.setdefault(side, [])
+        found.sizes.setdefault(side, [])
     for probe in probes:
         found.probes += 1
         gradients = gradients_at(live, probe)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.law import FloatArray, Law, slices
+from obstruction.conservation.law import FloatArray, Law, with_slices
 from obstruction.conservation.live.base import Values
 
 EXPONENTS: Final = (-20, -7, -2, -1, 1, 2, 7, 20)
@@ -18,6 +19,13 @@ GROWTH: Final = (20, 26)
 """Blocks before a normalisation are multiplied by powers of two between these exponents.
 
 ``eps`` has no influence on such large weights.
+"""
+
+
+FAR: Final = 2.0**14
+"""What is translated moves by about its own size, or back by so many times as much.
+
+An activation may be linear on a long interval.
 """
 
 
@@ -42,7 +50,7 @@ def transformed(
     mild : bool
         Whether channels are only scaled by 1/4 to 4.
     sign : {1, -1}
-        With -1 every channel is scaled by the inverse factor.
+        With -1 every channel is scaled by the inverse factor, and what is translated moves far.
     """
     found = dict(values)
     for law in laws:
@@ -56,7 +64,8 @@ def transformed(
         elif law.kind == "matrix":
             _mix(found, law, generator)
         else:
-            _translate(found, law, generator.standard_normal(law.labels))
+            distance = 1.0 if sign > 0 else -FAR
+            _translate(found, law, distance * generator.standard_normal(law.labels))
     return found
 
 
@@ -89,14 +98,13 @@ def _mix(values: dict[str, FloatArray], law: Law, generator: np.random.Generator
     inverse = np.linalg.inv(matrix).transpose(0, 2, 1)
     for term in law.terms:
         by = matrix if term.coefficient > 0 else inverse
-        values[term.tensor] = _mixed(values[term.tensor], law, term.labels, by)
+        mixed = partial(_mixed, by)
+        value = values[term.tensor]
+        values[term.tensor] = with_slices(value, term.labels, law.labels, mixed)
 
 
-def _mixed(value: FloatArray, law: Law, labels: np.ndarray, by: FloatArray) -> FloatArray:
-    numbers = np.arange(value.size).reshape(value.shape)
-    places = slices(numbers, labels, law.labels)
-    result = value.copy().reshape(-1)
-    for place, rows in zip(places, slices(value, labels, law.labels), strict=True):
-        stack = rows.reshape(len(by), law.block, -1)
-        result[place.reshape(-1)] = (by @ stack).reshape(-1)
-    return result.reshape(value.shape)
+def _mixed(matrices: FloatArray, rows: FloatArray) -> FloatArray:
+    """Return the rows with those of each block mixed by its matrix."""
+    count, side, _ = matrices.shape
+    found: FloatArray = (matrices @ rows.reshape(count, side, -1)).reshape(rows.shape)
+    return found

@@ -30,6 +30,11 @@ Factors of a million make an offset that is not scaled, and that a mean removes,
 ROUNDED: Final = 1e-7
 """The largest relative change of outputs under transformations that are rounded."""
 
+_STEP: Final = 4
+_SLACK: Final = 16.0
+_SMALL: Final = 0.1
+"""The influence of ``eps`` is in proportion to it, up to a factor, if it changes little."""
+
 POINTS: Final = 4
 """The number of random probes at which laws are tried, besides the actual parameters."""
 
@@ -55,8 +60,11 @@ def _passing_at(prober: Prober, number: int | None, laws: Sequence[Law]) -> list
     plain = _Trial(prober.live, point, prober.outputs(number))
     trial = plain
     if norms:  # of blocks so large that ``eps`` has no influence
-        large = replace(point, values=rescaled(point.values, norms, GROWTH[0]))
-        trial = _Trial(prober.live, large, outputs_at(prober.live, large))
+        trial = plain.grown(norms)
+        if not plain.agrees(trial, norms):
+            norms = plain.agreeing(norms)
+            trial = plain.grown(norms)
+            laws = [*norms, *others]
     scaling = _scaling(others)  # the channels of matrices mix, and besides they are scaled
     change = plain.change([*others, *scaling]) if others else 0.0
     if change <= EXACT:
@@ -76,6 +84,32 @@ class _Trial:
 
     def __init__(self, live: LiveModel, point: Probe, before: list[FloatArray]) -> None:
         self._live, self._point, self._before = live, point, before
+
+    def grown(self, norms: Sequence[Law], exponent: int = GROWTH[0]) -> _Trial:
+        """Return the same with blocks multiplied by a power of two."""
+        large = replace(self._point, values=rescaled(self._point.values, norms, exponent))
+        return _Trial(self._live, large, outputs_at(self._live, large))
+
+    def agrees(self, large: _Trial, norms: Sequence[Law]) -> bool:
+        """Return whether outputs change no more than ``eps`` lets them when blocks grow.
+
+        Its influence is divided by ``4**4`` if blocks are multiplied by ``2**4``. That of anything
+        else that large blocks hide, such as a threshold, is divided by another number.
+        """
+        first = largest_change(large._before, self._before)
+        second = largest_change(large._before, self.grown(norms, _STEP)._before)
+        expected = first / 4.0**_STEP
+        least = expected / _SLACK if first <= _SMALL else 0.0
+        return least - EXACT <= second <= _SLACK * expected + EXACT
+
+    def agreeing(self, norms: Sequence[Law]) -> list[Law]:
+        """Return the laws about norms that `agrees` finds right, found by bisection."""
+        if self.agrees(self.grown(norms), norms):
+            return list(norms)
+        if len(norms) == 1:
+            return []
+        middle = len(norms) // 2
+        return self.agreeing(norms[:middle]) + self.agreeing(norms[middle:])
 
     def change(self, laws: Sequence[Law], *, mild: bool = False, sign: int = 1) -> float:
         """Return the largest change of outputs when all laws are applied."""
@@ -97,11 +131,12 @@ class _Trial:
         """Return the laws under whose transformations the outputs stay, found by bisection."""
         if not laws:
             return []
-        limit = EXACT if laws[0].kind == "balance" else ROUNDED
+        exact = laws[0].kind == "balance"
+        limit = EXACT if exact else ROUNDED
         change = self.change(laws)
-        if laws[0].kind == "balance" and change <= NEARLY:
+        if change <= (NEARLY if exact else ROUNDED):
             change = max(change, self.change(laws, sign=-1))
-            if EXACT < change <= NEARLY:
+            if exact and EXACT < change <= NEARLY:
                 change = self.change(laws, mild=True)
         if change <= limit:
             return [replace(law, change=max(law.change, change)) for law in laws]

@@ -9,6 +9,7 @@ never execute anything that a file holds.
 
 from obstruction.models.contents import (
     Contents,
+    NoChain,
     NothingAuditable,
     Orientation,
     Tensor,
@@ -24,6 +25,7 @@ __all__ = [
     "Layer",
     "Link",
     "Model",
+    "NoChain",
     "NothingAuditable",
     "Orientation",
     "ReadOptions",

@@ -6,8 +6,8 @@ layers of a network. A reader does not guess: what its source does not say is No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +25,10 @@ FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 
 class UnreadableModel(ValueError):
     """A file or object cannot be read safely; the message names it and says why."""
+
+
+class NoChain(UnreadableModel):
+    """A module that was run is no chain of fully connected layers; the message says why."""
 
 
 class NothingAuditable(ValueError):
@@ -218,6 +222,9 @@ class Contents:
         Sets of two or more names of tensors that share memory.
     notes : tuple of str
         Sentences that say what the reader passed over, and why.
+    run : callable or None
+        Returns the graph of a model that can be run, given the activation and the layers that a
+        user tells, both perhaps None. It raises `NoChain` if the model is no chain of layers.
     """
 
     format: str
@@ -226,6 +233,21 @@ class Contents:
     graph: OperationGraph | None = None
     shared: tuple[frozenset[str], ...] = ()
     notes: tuple[str, ...] = ()
+    run: Callable[[str | None, Sequence[str] | None], OperationGraph] | None = None
+
+    def with_graph(self, activation: str | None, layers: Sequence[str] | None) -> Contents:
+        """Return the contents with the graph that a run shows, if the model can be run.
+
+        Raises
+        ------
+        NoChain
+            If the model is no chain of fully connected layers.
+        ValueError
+            If it is none and an activation or layers were told.
+        """
+        if self.run is None:
+            return self
+        return replace(self, graph=self.run(activation, layers), run=None)
 
 
 def overlapping(

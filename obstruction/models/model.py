@@ -167,6 +167,9 @@ class Model:
         The kind of the source, such as ``"safetensors"`` or ``"PyTorch module"``.
     notes : tuple of str
         Remarks of the reader, a sentence each.
+    ending : tuple of str
+        The canonical names of the functions that are applied to the outputs, as far as the source
+        says it.
     """
 
     layers: tuple[Layer, ...]
@@ -174,6 +177,7 @@ class Model:
     skipped: tuple[tuple[str, str], ...]
     format: str
     notes: tuple[str, ...] = ()
+    ending: tuple[str, ...] = ()
 
     def segments(self) -> list[range]:
         """Return the longest runs of two or more layers between which all neurons are audited.

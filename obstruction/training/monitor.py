@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from obstruction.models import Orientation, ReadOptions
+from obstruction.models import NoChain, Orientation, ReadOptions
 from obstruction.tools.checks import check_count
 from obstruction.training import callbacks
 from obstruction.training.norm_records import NormRecorder
@@ -103,8 +103,11 @@ class Monitor:
         self._recorder: Recorder[Any]
         _check_together(inputs, loss, laws, options)
         if inputs is None and laws is None:
-            self._recorder = NormRecorder(model, options)
-        else:
+            try:
+                self._recorder = NormRecorder(model, options)
+            except NoChain as error:
+                inputs = _inputs_for(model, error)
+        if inputs is not None or laws is not None:
             from obstruction.conservation.finding import conservation_laws
             from obstruction.training.law_records import LawRecorder
 
@@ -233,6 +236,19 @@ class Monitor:
     def _visitor(self, every: int | None) -> Callable[[int], None]:
         pause = self.every if every is None else check_count("every", every)
         return lambda step: self._visit(step, pause)
+
+
+def _inputs_for(model: Any, reason: NoChain) -> Any:
+    """Return example inputs of a module that is no chain of layers, if they follow from it."""
+    from obstruction.models.readers.torch.inputs import example, inputs_of
+
+    found = inputs_of(model)
+    if found is None:
+        raise NoChain(
+            f"{reason}. To watch its laws, give inputs that it takes: "
+            f"ob.Monitor(model, inputs={example(model)})"
+        ) from None
+    return found
 
 
 def _check_together(inputs: Any, loss: str | None, laws: Laws | None, options: ReadOptions) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from obstruction import models
-from obstruction.models import NothingAuditable, ReadOptions, Tensor
+from obstruction.models import NothingAuditable, ReadOptions
 from obstruction.models.norms import norms_of
-from obstruction.models.readers.memory.tensors import as_tensors
 from obstruction.models.updating import model_with
 from obstruction.training.signs import NONE, Signs, changes, signs_of
 
@@ -66,7 +64,7 @@ class NormRecorder:
             reasons |= dict.fromkeys(f"{name}: {reason}" for name, reason in known.skipped)
             raise NothingAuditable("nothing to watch: " + "; ".join(reasons or ["no hidden layer"]))
         self._model, self._audited = known, audited
-        self._tensors = _reader(model, known)
+        self._source = model
         hidden = [layer for layer, wanted in zip(known.layers, audited, strict=False) if wanted]
         self._names = [layer.name for layer in hidden]
         self._sizes = [layer.outputs for layer in hidden]
@@ -74,7 +72,7 @@ class NormRecorder:
 
     def read(self, model: Any = None) -> NormRecord:
         """Return the norms and signs of the present weights."""
-        tensors = self._tensors() if model is None else models.read_contents(model).tensors
+        tensors = models.read_contents(self._source if model is None else model).tensors
         now = model_with(self._model, tensors)
         with np.errstate(all="ignore"):
             found = [n for n in norms_of(self._audited, now.layers) if n is not None]
@@ -196,18 +194,3 @@ def _balance(incoming: FloatArray, outgoing: FloatArray) -> FloatArray:
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def _reader(source: Any, model: Any) -> Callable[[], Mapping[str, Tensor]]:
-    """Return a function that reads the present tensors without tracing a module's graph again."""
-    torch = sys.modules.get("torch")
-    names = [tensor.name for layer in model.layers for tensor in layer.tensors]
-    is_module = torch is not None and isinstance(source, torch.nn.Module)
-    if not is_module or not set(names) <= set(source.state_dict()):
-        return lambda: models.read_contents(source).tensors
-
-    def read() -> dict[str, Tensor]:
-        state = source.state_dict()
-        return as_tensors({name: state[name] for name in names})
-
-    return read

@@ -76,7 +76,8 @@ def audited(scheme: str, d: int, l: int, networks: int, *, before: tuple[int, ..
         parts.append(torch.nn.Linear(l, 1))
         for layer in parts[::2]:
             INITS[scheme](torch.nn.init, layer)
-        found = ob.audit(torch.nn.Sequential(*parts), scheme=None).summary()["pathological"]
+        net = torch.nn.Sequential(*parts)
+        found = ob.audit(net.state_dict(), "relu", scheme=None).summary()["pathological"]
         obstructed += found > 0
         pathological += found
     return Found(networks, obstructed, pathological)

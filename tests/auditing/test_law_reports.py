@@ -10,7 +10,7 @@ import pytest
 
 import obstruction as ob
 from obstruction.auditing.live.law_report import SCHEMA_VERSION
-from obstruction.models import NothingAuditable
+from obstruction.models import NoChain, NothingAuditable
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -434,20 +434,101 @@ def test_inputs_go_with_models_that_can_be_run():
         ob.audit(arrays, inputs=inputs())
 
 
+class Skip(nn.Module):
+    """Two inputs, of which the first layer does not tell both."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 6), nn.Linear(6, 2)
+
+    def forward(self, x, y):
+        return self.b(torch.relu(self.a(x))) + y
+
+
+@pytest.mark.parametrize(
+    ("net", "balances"),
+    [
+        (nn.Sequential(nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 1)), 0),
+        (nn.Sequential(nn.Linear(7, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 1)), 6),
+        (nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 1)), 5),
+        (nn.Linear(3, 2), 0),
+    ],
+    ids=["tanh", "layer norm", "embedding", "one layer"],
+)
+def test_inputs_that_follow_from_the_first_layer_are_not_asked_for(net, balances):
+    report = ob.audit(net)
+    assert isinstance(report, ob.LawReport)
+    assert report.laws.counts.get("balance", 0) == balances
+    with pytest.raises(ValueError, match="scheme = 'kaiming_normal': "):
+        ob.audit(net, scheme="kaiming_normal")
+
+
+def test_linear_neurons_are_not_counted_one_by_one():
+    """W₁W₁ᵀ + b₁b₁ᵀ - W₂ᵀW₂ has 5 · 6 / 2 entries."""
+    report = ob.audit(nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 1)))
+    assert report.laws.counts == {"matrix": 15}
+
+
+def test_two_logits_behind_a_softmax_are_judged_together():
+    report = ob.audit(relu_net(3, 6, 2, nn.LogSoftmax(-1)))
+    assert isinstance(report, ob.LawReport)
+    assert report.laws.counts["balance"] == 6
+    assert isinstance(ob.audit(relu_net(3, 6, 1, nn.Sigmoid())), ob.Report)
+
+
 @pytest.mark.parametrize(
     ("net", "example"),
     [
-        (nn.Sequential(nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 1)), "torch.randn(4, 7)"),
         (nn.Sequential(nn.Conv2d(5, 4, 3), nn.GELU(), nn.Conv2d(4, 1, 3)), "randn(4, 5, 64, 64)"),
-        (nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 1)), "torch.randint(9, (4, 16))"),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 1)),
+            "torch.randn(4, 1, 28, 28)",
+        ),
         (nn.LSTM(3, 4), "torch.randn(16, 4, 3)"),
+        (Skip(), "(x, y)"),
     ],
-    ids=["dense", "convolution", "embedding", "lstm"],
+    ids=["convolution", "small images", "lstm", "two inputs"],
 )
-def test_a_module_that_cannot_be_read_is_asked_for_inputs(net, example):
+def test_a_module_whose_inputs_do_not_follow_is_asked_for_them(net, example):
     with pytest.raises(ValueError, match="inputs=") as refused:
         ob.audit(net)
     assert isinstance(refused.value, (NothingAuditable, ob.audit.__globals__["UnreadableModel"]))
     assert example in str(refused.value)
     assert len(str(refused.value)) < 500
     assert len(str(refused.value).splitlines()) <= 3
+
+
+class Cast(nn.Module):
+    """A module whose first parameter is no layer, and which asks for float32."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.log_std = nn.Parameter(torch.zeros(2))
+        self.a, self.b = nn.Linear(3, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x.float()))), self.log_std.exp()
+
+
+def test_modules_that_ask_for_float32_run_with_inputs_of_their_own():
+    assert ob.audit(Cast()).laws.counts["balance"] == 6
+
+
+def test_a_module_that_is_no_chain_is_repaired_by_its_report():
+    net = Readout(lambda y: y**3, outputs=1)
+    with torch.no_grad():
+        net.b.weight *= 20.0
+    with pytest.raises(NoChain, match=r"Its laws can repair it: ob\.repair\(model, ob\.audit"):
+        ob.repair(net)
+    report = ob.audit(net)
+    assert report.verdict == "obstructed"
+    assert ob.audit(ob.repair(net, report)).verdict == "clear"
+
+
+def test_a_state_dict_says_that_nothing_is_verified():
+    net = relu_net()
+    report = ob.audit(net.state_dict(), "relu")
+    assert "not verified; a module is run" in " ".join(str(report).split())
+    assert "not verified" not in str(ob.audit(net))
+    assert report.neurons["balance"].tolist() == ob.audit(net).neurons["balance"].tolist()

@@ -81,6 +81,7 @@ class Activation:
     of it, and only the scaling itself refutes the law. The gradient of an activation that is `flat`
     vanishes almost everywhere. A normalisation behind some activations does `forget` the scale of
     what is before: their outputs are homogeneous, up to a constant, and gradients agree with that.
+    It has an `offset` if it is homogeneous but for a constant.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Activation:
     honest: bool = True
     flat: bool = False
     forgets: bool = False
+    offset: bool = False
 
 
 def dishonest(name, build, *, forgets=False):
@@ -119,7 +121,7 @@ ACTIVATIONS = [
     Activation("clamp to 1000", function(lambda z: z.clamp(-1000, 1000))),
     Activation("ReLU up to 1000", function(lambda z: z.clamp(0, 1000))),
     Activation("ReLU from 0.001", function(lambda z: relu(z - 0.001))),
-    Activation("ReLU plus 0.1", function(lambda z: relu(z) + 0.1), forgets=True),
+    Activation("ReLU plus 0.1", function(lambda z: relu(z) + 0.1), forgets=True, offset=True),
     Activation("Leaky ReLU of z - 1", function(lambda z: functional.leaky_relu(z - 1))),
     Activation("ReLU and its square", function(lambda z: relu(z) + 0.1 * z**2)),
     Activation("sine", function(torch.sin)),
@@ -183,6 +185,8 @@ def laws(activation: Activation, depth: int, norm: str, form: str) -> dict[str, 
     norm before the activation
         Batch norm: the length of each row and its bias are not seen. Layer norm: the length of all
         rows together is not seen, nor the sum of the biases and, in a dense layer, of each column.
+        If a constant is all that the activation adds to a homogeneous one, the next batch norm
+        removes what becomes of it: gains and offsets keep balances with the columns between.
     norm behind the activation
         The next layer reads gains and offsets at once: their balances. If the activation lets it,
         the norm forgets the length of each row with its bias, or of all rows together. No gradient
@@ -195,7 +199,10 @@ def laws(activation: Activation, depth: int, norm: str, form: str) -> dict[str, 
         found = {"balance": (1 if activation.flat else depth) * WIDTH, "scale": scale}
         return {kind: number for kind, number in found.items() if number}
     if norm == "batch":
-        return {"scale": depth * WIDTH, "constant": depth * WIDTH}
+        found = {"scale": depth * WIDTH, "constant": depth * WIDTH}
+        if activation.offset and form == "dense" and depth > 1:
+            found["balance"] = (depth - 1) * WIDTH
+        return found
     sums = (3 + 1) + (depth - 1) * (WIDTH + 1) if form == "dense" else depth
     return {"scale": depth, "shift": sums}
 

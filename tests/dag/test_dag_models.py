@@ -17,6 +17,7 @@ from obstruction.models.contents import (
     Contents,
     Dense,
     Join,
+    NoChain,
     NothingAuditable,
     Operation,
     Tensor,
@@ -472,19 +473,16 @@ def torch_models(torch):
     return {"skip": Skip(), "cat": Cat()}
 
 
-@pytest.mark.parametrize("kind", ["module", "onnx"])
 @pytest.mark.parametrize("name", ["skip", "cat"])
 @pytest.mark.filterwarnings("ignore")
-def test_real_models_compute_the_same(name, kind, tmp_path):
+def test_real_models_compute_the_same(name, tmp_path):
     torch = framework("torch")
+    framework("onnx")
     torch.manual_seed(0)
     model = torch_models(torch)[name]
     x = torch.randn(9, 4)
-    source = model
-    if kind == "onnx":
-        framework("onnx")
-        source = tmp_path / "model.onnx"
-        torch.onnx.export(model, (x,), str(source), dynamo=False, input_names=["x"])
+    source = tmp_path / "model.onnx"
+    torch.onnx.export(model, (x,), str(source), dynamo=False, input_names=["x"])
     told = models.read_contents(source)
     assert has_branches(told)
     net, weights, _, _, notes = from_operations(told)
@@ -495,10 +493,33 @@ def test_real_models_compute_the_same(name, kind, tmp_path):
     again, same = from_model(source)
     assert again.edges == net.edges
     np.testing.assert_array_equal(same, weights)
-    if kind == "onnx":
-        done = CliRunner().invoke(cli, ["dag", str(source)])
-        assert done.exit_code == 0, done.output
-        assert "4 inputs, 11 hidden nodes, 1 output" in done.output
+    done = CliRunner().invoke(cli, ["dag", str(source)])
+    assert done.exit_code == 0, done.output
+    assert "4 inputs, 11 hidden nodes, 1 output" in done.output
+
+
+def test_modules_that_branch_are_read_by_running_them():
+    torch = framework("torch")
+    torch.manual_seed(0)
+    model = torch_models(torch)["skip"]
+    x = torch.randn(9, 4)
+    net, weights = from_model(model)
+    assert net.hidden == (*(f"a.{i}" for i in range(5)), *(f"b+s.{i}" for i in range(6)))
+    assert net.size == sum(p.numel() for p in model.parameters())
+    with torch.no_grad():
+        expected = model(x).numpy()
+    np.testing.assert_allclose(net.evaluate(weights, x.numpy()), expected, rtol=0, atol=1e-5)
+    a, b, s, t, o = (getattr(model, name).weight.detach().numpy() for name in "absto")
+    into = (b**2).sum(1) + (s**2).sum(1)
+    into += sum(getattr(model, name).bias.detach().numpy() ** 2 for name in "bs")
+    np.testing.assert_allclose(net.balances(weights)[5:], into - o[0] ** 2, rtol=1e-5, atol=1e-6)
+    into = (a**2).sum(1) + model.a.bias.detach().numpy() ** 2
+    out = (b**2).sum(0) + t[0] ** 2
+    np.testing.assert_allclose(net.balances(weights)[:5], into - out, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"^layers = \['a', 'b'\]: Skip is no chain"):
+        from_model(model, layers=["a", "b"])
+    with pytest.raises(ValueError, match=r"^layout = 'out_in': Skip is no chain .* leave it out"):
+        from_model(model, layout="out_in")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -515,16 +536,17 @@ def test_the_sum_of_a_list_begins_with_nothing():
             return self.o(torch.relu(sum(way(x) for way in self.ways)))
 
     model, x = Branches(), torch.randn(9, 4)
-    net, weights, *_, notes = from_operations(models.read_contents(model))
-    assert (len(net.hidden), net.size, notes) == (5, 3 * 25 + 6, ())
+    net, weights = from_model(model)
+    assert (len(net.hidden), net.size) == (5, 3 * 25 + 6)
     with torch.no_grad():
         expected = model(x).numpy()
     np.testing.assert_allclose(net.evaluate(weights, x.numpy()), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_balance_is_left_of_some_residual_networks():
+def test_no_balance_is_left_of_some_residual_networks(tmp_path):
     torch = framework("torch")
+    framework("onnx")
 
     class Residual(torch.nn.Module):
         def __init__(self):
@@ -535,8 +557,11 @@ def test_no_balance_is_left_of_some_residual_networks():
             h = torch.relu(self.a(x))
             return self.o(torch.relu(self.b(h)) + h)
 
-    with pytest.raises(NothingAuditable, match=r"balance: add: values are added without weights"):
+    with pytest.raises(NoChain, match=r"Save it with torch\.onnx\.export"):
         from_model(Residual())
+    torch.onnx.export(Residual(), (torch.randn(5, 4),), str(tmp_path / "m.onnx"), dynamo=False)
+    with pytest.raises(NothingAuditable, match=r"balance: .*Add: values are added without weights"):
+        from_model(tmp_path / "m.onnx")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -579,7 +604,7 @@ def test_a_chain_is_told_as_the_audit_tells_it():
             nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1, bias=False), nn.ReLU(), nn.Linear(1, 4),
             nn.ReLU(), nn.Linear(4, 1),
         )  # fmt: skip
-        told = models.read_contents(model)
+        told = models.read_contents(model).with_graph(None, None)
         assert not has_branches(told)
         net, weights, *_ = from_operations(told)
         assert len(net.frozen_edges(weights, rtol=1e-6)) == audit(model, scheme=None).frozen_weights

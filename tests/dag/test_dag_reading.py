@@ -8,7 +8,7 @@ from model_files import network, npz, safetensors, state_dict, storages, torch_z
 import obstruction as ob
 from obstruction import dag
 from obstruction.dag.from_models.edge_lists import read_edges
-from obstruction.models import NothingAuditable
+from obstruction.models import NoChain, NothingAuditable
 
 RTOL = 1e-6
 
@@ -72,7 +72,8 @@ def test_biases_of_some_layers():
     np.testing.assert_allclose(net.evaluate(weights, X), hidden @ source["c.weight"].T)
 
 
-def test_modules_of_pytorch():
+@pytest.mark.filterwarnings("ignore")
+def test_modules_of_pytorch(tmp_path):
     torch = framework("torch")
     nn = torch.nn
     torch.manual_seed(0)
@@ -84,7 +85,11 @@ def test_modules_of_pytorch():
     np.testing.assert_allclose(net.evaluate(weights, X.numpy()), expected, rtol=1e-4, atol=1e-6)
     head = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4), nn.ReLU())
     head.append(nn.Linear(4, 1))
-    assert_like_the_audit(head, activation=None)
+    with pytest.raises(NoChain, match=r"0 is of the class Conv2d; .* torch\.onnx\.export"):
+        dag.from_model(head)
+    framework("onnx")
+    torch.onnx.export(head, (torch.randn(2, 1, 4, 4),), str(tmp_path / "m.onnx"), dynamo=False)
+    assert_like_the_audit(tmp_path / "m.onnx", activation=None)
 
 
 def test_what_replay_returns():

@@ -46,7 +46,7 @@ def agree_with_programming(rng, kind, number):
         reference = dict(zip(names, least_squares(A, A @ x), strict=True))
         for system in (known, given):
             result = frozen_scalars(system)
-            # Programs answer to 1e-6 of the largest balance: a smaller one may leave them undecided.
+            # Programs answer to 1e-6 of the largest balance; smaller ones may be undecided.
             near = (A @ x != 0.0) & (abs(A @ x) < 1e-6 * abs(A @ x).max())
             assert not result.undecided or near.any()
             told = {(one.tensor, one.position): one for one in (*result.frozen, *result.boundary)}

@@ -10,7 +10,7 @@ from conftest import framework
 
 import obstruction as ob
 from obstruction.conservation.law import summed
-from obstruction.models import NothingAuditable
+from obstruction.models import NoChain, NothingAuditable
 from obstruction.training import law_records
 from obstruction.training.law_values import sums_along
 from obstruction.training.monitor import Monitor
@@ -313,3 +313,17 @@ def test_a_record_is_cheap():
         peer()
         times.append((middle - begun) / (time.perf_counter() - middle))
     assert min(times) < 4.0
+
+
+def test_a_module_that_is_no_chain_is_watched_by_its_laws():
+    torch = framework("torch")
+    nn = torch.nn
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 1))
+    monitor = Monitor(model)
+    assert monitor.laws.counts["balance"] == 5  # of the gains and offsets
+    assert Monitor(mlp(torch)).laws is None
+    with pytest.raises(NoChain, match=r"ob\.Monitor\(model, inputs=torch\.randn\(4, 2, 64, 64\)\)"):
+        Monitor(nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU()))
+    with pytest.raises(ValueError, match=r"^activation = 'relu': Sequential is no chain"):
+        Monitor(model, activation="relu")

@@ -1,12 +1,9 @@
-"""Which sources are live models, and how example inputs of a model could look."""
+"""Which sources are live models, and example inputs of a module."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
-
-_SHORT: Final = 240
-"""The number of characters of a reason in an error."""
+from typing import Any
 
 
 def is_live(source: Any) -> bool:
@@ -19,9 +16,12 @@ def is_live(source: Any) -> bool:
 
 
 def is_torch(source: Any) -> bool:
-    """Return whether a source is a module of PyTorch."""
+    """Return whether a source is a module of PyTorch, and no model of Keras on top of it."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(source, torch.nn.Module)
+    layer = getattr(sys.modules.get("keras"), "Layer", ())
+    return (
+        torch is not None and isinstance(source, torch.nn.Module) and not isinstance(source, layer)
+    )
 
 
 def refused_source(source: Any) -> ValueError:
@@ -32,32 +32,20 @@ def refused_source(source: Any) -> ValueError:
     )
 
 
-def asking_for_inputs(model: Any, error: ValueError) -> str:
-    """Return a short message about a module that could not be read without being run."""
-    reason = " ".join(str(error).split())
-    if len(reason) > _SHORT:
-        reason = reason[: _SHORT - 1].rsplit(" ", 1)[0] + " …"
-    return (
-        f"{reason}\n"
-        "With example inputs the model is run instead: "
-        f"ob.audit(model, inputs={example(model)})"
-    )
+def inputs_for(model: Any, reason: Exception) -> Any:
+    """Return example inputs of a module that follow from its first layer.
 
+    Raises
+    ------
+    ValueError
+        If they do not follow; the message asks for them.
+    """
+    from obstruction.models.readers.torch.inputs import example, inputs_of
 
-def example(model: Any) -> str:
-    """Return an expression that makes inputs for a module, as far as its first layer tells."""
-    torch = sys.modules["torch"]
-    nn = torch.nn
-    for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            return f"torch.randint({module.num_embeddings}, (4, 16))"
-        if isinstance(module, nn.Linear):
-            return f"torch.randn(4, {module.in_features})"
-        for dimensions, kind in enumerate((nn.Conv1d, nn.Conv2d, nn.Conv3d), start=1):
-            if isinstance(module, kind):
-                sides = ", ".join(["64"] * dimensions)
-                return f"torch.randn(4, {module.in_channels}, {sides})"
-        if isinstance(module, nn.RNNBase):
-            order = "4, 16" if module.batch_first else "16, 4"
-            return f"torch.randn({order}, {module.input_size})"
-    return "x"
+    found = inputs_of(model)
+    if found is None:
+        raise type(reason)(
+            f"{reason}. To find its laws by running it, give inputs that it takes: "
+            f"ob.audit(model, inputs={example(model)})"
+        ) from None
+    return found

@@ -22,7 +22,7 @@ from obstruction.auditing.repair.factors import check, check_neurons, lacking, l
 from obstruction.auditing.repair.laws import repair_laws
 from obstruction.auditing.repair.same_function import largest_difference
 from obstruction.models.activations import HOMOGENEOUS
-from obstruction.models.contents import NothingAuditable, Orientation
+from obstruction.models.contents import NoChain, NothingAuditable, Orientation
 from obstruction.models.model import Model
 from obstruction.models.norms import hidden_norms, norms_of
 from obstruction.models.options import NO_OPTIONS, ReadOptions
@@ -205,7 +205,12 @@ def find_repair(
     if isinstance(source, Model):
         model = source
     elif report is None:
-        model = models.read(source, options)
+        try:
+            model = models.read(source, options)
+        except NoChain as error:
+            raise NoChain(
+                f"{error}. Its laws can repair it: ob.repair(model, ob.audit(model))"
+            ) from None
     else:
         model = _reread(source, report)
     inside = looked_after(model, scope)

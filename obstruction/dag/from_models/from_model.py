@@ -12,7 +12,14 @@ from obstruction import models
 from obstruction.dag.from_models.assembling import ModelNetwork
 from obstruction.dag.from_models.from_operations import from_operations, has_branches
 from obstruction.dag.network import Network
-from obstruction.models import Layer, Model, NothingAuditable, Orientation, ReadOptions
+from obstruction.models import (
+    Layer,
+    Model,
+    NoChain,
+    NothingAuditable,
+    Orientation,
+    ReadOptions,
+)
 from obstruction.models.contents import Contents, Dense
 from obstruction.models.options import NO_OPTIONS
 
@@ -28,8 +35,9 @@ def from_model(
     Parameters
     ----------
     source : path, arrays or model
-        Everything that `obstruction.audit` reads. The layers of PyTorch modules, ONNX files, and
-        Keras models and files may branch, and their outputs may be added or concatenated.
+        Everything that `obstruction.audit` reads. The layers of ONNX files and of Keras models and
+        files may branch, and their outputs may be added or concatenated. So may those of a PyTorch
+        module, as long as its balances and runs show which weights lead to which neurons.
     activation, layout, layers
         What the source does not say, as for `obstruction.audit`. With ``layers`` the named layers
         are read as a chain.
@@ -70,6 +78,14 @@ def from_model(
 def read_model(source: Any, options: ReadOptions = NO_OPTIONS) -> ModelNetwork:
     """Return what `from_model` does, with the source's format, its layers and remarks."""
     contents = models.read_contents(source)
+    try:
+        contents = contents.with_graph(options.activation, options.layers)
+    except NoChain as reason:
+        from obstruction.dag.from_models.from_laws import from_laws
+
+        if options.layout is not None:
+            raise ValueError(f"layout = {options.layout!r}: {reason}; leave it out") from None
+        return from_laws(source, contents, reason)
     if options.layers is None and has_branches(contents):
         return _branching(contents, options)
     model = models.resolve(contents, options)

@@ -58,10 +58,12 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
     Raises
     ------
     UnreadableModel
-        If weights are not finite floating-point numbers, or if shapes contradict each other.
+        If weights are not finite floating-point numbers, or if shapes contradict each other. If a
+        model was run and is no chain of layers, the error is `NoChain`.
     ValueError
         If an option contradicts the source, or must be given.
     """
+    contents = contents.with_graph(options.activation, options.layers)
     steps = None if contents.graph is None else steps_of(contents.graph)
     uses = _uses(steps or ())
     skipped: list[tuple[str, str]] = []
@@ -128,7 +130,10 @@ def _model(
     layers = tuple(layer_of(contents, *pair) for pair in zip(chain.layers, settled, strict=True))
     pairs = range(max(0, len(layers) - 1))
     links = tuple(_link(contents, chain, layers, i, options.activation) for i in pairs)
-    return Model(layers, links, tuple(dict.fromkeys(skipped)), contents.format, contents.notes)
+    behind = itertools.chain(*chain.gaps[-1:])
+    ending = tuple(canonical(s.name) for s in behind if isinstance(s, Activation))
+    passed = tuple(dict.fromkeys(skipped))
+    return Model(layers, links, passed, contents.format, contents.notes, ending)
 
 
 def _settled(

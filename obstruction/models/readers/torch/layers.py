@@ -51,17 +51,6 @@ def role(path: str) -> Role:
     return "activation" if path.startswith(_MODULES + "activation.") else "barrier"
 
 
-def reshapes(path: str) -> bool:
-    """Return whether a class may change the shape of its input and nothing else.
-
-    Examples
-    --------
-    >>> reshapes("torch.nn.modules.flatten.Flatten"), reshapes("torch.nn.modules.linear.Identity")
-    (True, False)
-    """
-    return path.startswith(_MODULES + "flatten.")
-
-
 def reason(path: str) -> str:
     """Return why no balance is kept across a layer of this class.
 
