@@ -7,28 +7,31 @@ on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from covering import balances_of
-from plain_model import PlainModel, Values
+from plain_model import PlainModel
 from rescaling import UNSTABLE, Balance, Point, change, refuted
 from slices import Indices, random_values
-
-GROWTH = 20
-"""Before the norms of blocks are asked, the blocks grow by this power of two: no eps is seen."""
 
 MOVED = 1e-6
 """Where weights are moved or have grown, more digits are lost than where they are rescaled."""
 
+GROWTHS = ((4, 1e-3), (20, MOVED))
+"""Before norms of blocks are asked, the blocks grow by powers of two, so that eps changes less.
+
+A bounded activation hides how large its inputs are as well, but not after the small growth.
+"""
+
 
 def other_points(model: PlainModel, seed: int) -> list[Point]:
-    """Return the actual and two kinds of random weights, with new inputs if it runs."""
+    """Return the actual and random weights of several sizes, with new inputs if it runs."""
     redrawn = model.redrawn(seed)
     found = []
-    for k, scale in enumerate((None, 1.0, 4.0)):
+    for k, scale in enumerate((None, 1.0, 4.0, 64.0)):
         for attempt in range(4):
             at = seed + 10 * k + attempt
             small = 0.25**attempt * (scale or 0.0)
@@ -53,11 +56,13 @@ def refuted_laws(model: PlainModel, laws: Sequence[Any], points: Sequence[Point]
     wrong: list[Any] = []
     channels = [law for law in laws if law.kind in ("balance", "matrix")]
     balances = [_plain(model, one) for one in balances_of(channels)]
+    linear = [law for law in laws if law.kind in ("constant", "shift")]
+    norms = [law for law in laws if law.kind == "scale"]
     for point in points:
         wrong += [channels[i] for i in refuted(model, balances, point)]
-        for kind, moved in (("constant", _moved), ("shift", _moved), ("scale", _grown)):
-            some = [law for law in laws if law.kind == kind]
-            wrong += _wrong(model, some, point, moved) if some else []
+        wrong += _wrong(model, linear, point, max(MOVED, 1e3 * point.tolerance))
+        for growth, most in GROWTHS:
+            wrong += _wrong(model, norms, point, max(most, 1e3 * point.tolerance), growth)
     return list({id(law): law for law in wrong}.values())
 
 
@@ -101,18 +106,16 @@ def _real(w: torch.Tensor) -> torch.Tensor:
 
 
 def _moved(law: Any, values: dict[str, torch.Tensor], generator: np.random.Generator) -> None:
-    """Move the scalars of a linear law, those of one number together."""
+    """Move the scalars of a linear law, those of one number together; let those of a norm grow."""
+    if law.kind == "scale":
+        _multiplied(law, values, generator.integers(0, 6, law.labels))
+        return
     draw = np.append(generator.standard_normal(law.labels), 0.0)
     for term in law.terms:
         new = values[term.tensor].clone()
         unit = float(_real(new).square().mean().sqrt()) or 1.0
         _real(new).add_(torch.from_numpy(unit * draw[term.labels]))
         values[term.tensor] = new
-
-
-def _grown(law: Any, values: dict[str, torch.Tensor], generator: np.random.Generator) -> None:
-    """Multiply the blocks of a law of norms by powers of two."""
-    _multiplied(law, values, generator.integers(0, 6, law.labels))
 
 
 def _multiplied(law: Any, values: dict[str, torch.Tensor], exponents: Indices) -> None:
@@ -124,27 +127,27 @@ def _multiplied(law: Any, values: dict[str, torch.Tensor], exponents: Indices) -
 
 
 def _wrong(
-    model: PlainModel,
-    laws: Sequence[Any],
-    point: Point,
-    moved: Callable[[Any, dict[str, torch.Tensor], np.random.Generator], None],
+    model: PlainModel, laws: Sequence[Any], point: Point, tolerance: float, growth: int = 0
 ) -> list[Any]:
     """Return the laws whose transformation changes the outputs, by halving."""
-    start: Values = point.values
-    before = point.outputs
-    if laws[0].kind == "scale":
-        large = dict(start)
+    if not laws:
+        return []
+    start, before = dict(point.values), point.outputs
+    if growth:
         for law in laws:
-            _multiplied(law, large, np.full(law.labels, GROWTH))
-        start, before = large, model.outputs(large, point.inputs)
+            _multiplied(law, start, np.full(law.labels, growth))
+        before = model.outputs(start, point.inputs)
     values = dict(start)
     generator = np.random.default_rng(len(laws))
     for law in laws:
-        moved(law, values, generator)
-    difference = change(before, model.outputs(values, point.inputs))
-    if difference <= max(MOVED, 1e3 * point.tolerance):
+        _moved(law, values, generator)
+    if change(before, model.outputs(values, point.inputs)) <= tolerance:
         return []
     if len(laws) == 1:
         return list(laws)
     half = len(laws) // 2
-    return [law for part in (laws[:half], laws[half:]) for law in _wrong(model, part, point, moved)]
+    return [
+        law
+        for part in (laws[:half], laws[half:])
+        for law in _wrong(model, part, point, tolerance, growth)
+    ]
