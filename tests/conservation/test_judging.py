@@ -125,8 +125,8 @@ def test_laws_of_a_normalisation():
     ]
     false = [
         law("constant", 4, ("1.bias", np.arange(4), 1)),
-        law("scale", 4, ("1.weight", np.arange(4), 1)),
         law("shift", 3, ("0.weight", np.arange(3)[None, :], 1)),
+        law("scale", 4, ("1.weight", np.arange(4), 1)),
     ]
     assert refuted_laws(plain, [*true, *false], points) == false
 
