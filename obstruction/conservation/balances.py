@@ -41,8 +41,14 @@ def find_balances(
     """
     useful = [side for side in sides if _flows(evaluation, side)]
     found = _aligned(evaluation, [side for side in useful if len(side.axes) > 1])
-    left = [s for s in rest(found, useful) if len(s.axes) == 1 or s.index is None]
-    found += _aligned(evaluation, [*left, *_pieces(left)])
+    single = [side for side in useful if len(side.axes) == 1 or side.index is None]
+    left = rest(found, single)
+    known = {side.key for side in single} - {side.key for side in left}
+    found += [
+        one
+        for one in _aligned(evaluation, [*single, *_pieces(left)])
+        if any(side.key not in known for side, _ in one.parts)
+    ]
     apart = set(normalised)
     useful = [
         side

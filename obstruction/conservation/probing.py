@@ -24,6 +24,9 @@ SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""
 
+_CALMER: Final = 3
+"""A spread is halved at most so many times until outputs are finite."""
+
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
 
@@ -55,7 +58,7 @@ def gradients_at(live: LiveModel, probe: Probe) -> dict[str, FloatArray | None]:
     factor = 1.0 / stretch(probe.cotangent)
     if factor == 1.0:
         return found
-    return {name: None if one is None else factor * one for name, one in found.items()}
+    return {name: None if one is None else np.asarray(factor * one) for name, one in found.items()}
 
 
 def outputs_at(live: LiveModel, probe: Probe) -> list[FloatArray]:
@@ -84,6 +87,7 @@ class Prober:
         self._integers = True
         self._near = False
         self._known: dict[int | None, list[FloatArray]] = {}
+        self._spreads = list(SPREADS)
         outputs = outputs_at(live, self.actual())
         if not outputs:
             raise ValueError("the model returns no array of floats, so it has no outputs to judge")
@@ -126,7 +130,7 @@ class Prober:
         normalisation is near its ``eps``, which then has an influence.
         """
         generator = np.random.default_rng([self._seed, 1, number])
-        spread = SPREADS[number % len(SPREADS)]
+        spread = self._spreads[number % len(SPREADS)]
         values = {
             name: self._values(name, value, spread, generator)
             for name, value in self._live.parameters.items()
@@ -173,7 +177,7 @@ class Prober:
         if low >= 0.0:
             return generator.uniform(low, high, leaf.shape) if high > low else leaf
         spread = 2.0 ** generator.uniform(-1.0, 1.0) * float(leaf.std() or 1.0)
-        centre = float(np.mean(leaf.astype(np.float64)))
+        centre = float(np.mean(leaf.astype(np.float64))) * generator.choice((-1.0, 1.0))
         return np.asarray(centre + spread * generator.standard_normal(leaf.shape))
 
     def _settle(self) -> None:
@@ -183,10 +187,20 @@ class Prober:
                 self._near, self._integers = near, integers
                 self._known.clear()
                 if all(self._runs(number) for number in range(2)):
+                    self._calm()
                     return
         raise ValueError(
             "the outputs of the model are not finite at random parameters near the actual ones"
         )
+
+    def _calm(self) -> None:
+        """Reduce spreads at which the outputs are not finite, as where a model takes powers."""
+        for number in range(len(SPREADS)):
+            for _ in range(_CALMER):
+                if self._runs(number):
+                    break
+                self._spreads[number] /= 2.0
+                self._known.pop(number, None)
 
     def _runs(self, number: int) -> bool:
         try:

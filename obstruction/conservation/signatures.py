@@ -104,6 +104,8 @@ def signatures(
         found.probes += 1
         gradients = gradients_at(live, probe)
         for name, value in probe.values.items():
+            if value.size == 0:
+                continue
             gradient = gradients[name]
             found.connected[name] = found.connected.get(name, False) or gradient is not None
             gradient = np.zeros_like(value) if gradient is None else gradient

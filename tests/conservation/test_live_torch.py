@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import framework
+from kind import Of
 
 import obstruction as ob
 from obstruction.conservation.live.opening import open_model
@@ -76,3 +77,45 @@ def test_complex_weights_are_pairs_of_real_ones_in_double_precision():
     written = (weights["first.weight"] ** 2).sum(1) + weights["first.bias"] ** 2
     read = (abs(model.weight.detach().numpy().astype(complex)) ** 2).sum(0)
     assert law.values(weights) == pytest.approx(written - read, rel=1e-12)
+
+
+def test_hooks_on_parameters_change_the_laws():
+    """A row whose gradient is removed keeps its weights, but not its bias: no balance."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    inputs = torch.randn(5, 3)
+    assert ob.conservation_laws(model, inputs=inputs).counts == {"balance": 4}
+    model[0].weight.register_hook(lambda gradient: gradient * 0.0)
+    assert ob.conservation_laws(model, inputs=inputs).counts == {}
+
+
+def test_inputs_of_both_signs_are_tried():
+    """Where the sum of the inputs is negative, the hidden neurons are linear."""
+    first, second = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        return self.second(hidden.relu() if x.sum() > 0 else hidden)
+
+    model = Of(forward, first=first, second=second)
+    for shift in (-2.0, 2.0):
+        laws = ob.conservation_laws(model, inputs=torch.randn(5, 3) + shift)
+        assert laws.counts == {"balance": 4}
+
+
+def test_one_layer_that_is_read_twice_at_once():
+    """Each channel is written once and read by a column of each half."""
+
+    def forward(self, x, y):
+        return self.read(torch.cat([self.write(x).relu(), self.write(y).relu()], 1))
+
+    model = Of(forward, write=nn.Linear(3, 4), read=nn.Linear(8, 2))
+    laws = ob.conservation_laws(model, inputs=(torch.randn(5, 3), torch.randn(5, 3)))
+    assert laws.counts == {"balance": 4}
+
+
+def test_powers_that_overflow_are_tried_at_smaller_scales():
+    """The outputs are not finite where the weights are a hundred times the usual."""
+    layers = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model = Of(lambda self, x: (40.0 * self.layers(x)).exp(), layers=layers)
+    laws = ob.conservation_laws(model, inputs=torch.randn(5, 3))
+    assert laws.counts == {"balance": 4}

@@ -84,4 +84,4 @@ def stretch(seed: int) -> float:
 def cotangents(shapes: Sequence[tuple[int, ...]], seed: int) -> list[FloatArray]:
     """Return normal arrays of given shapes, the same for the same seed, times its `stretch`."""
     generator = np.random.default_rng([seed, 0xC07A])
-    return [stretch(seed) * generator.standard_normal(shape) for shape in shapes]
+    return [np.asarray(stretch(seed) * generator.standard_normal(shape)) for shape in shapes]

@@ -49,6 +49,9 @@ class TorchModel:
     ) -> None:
         self._loss = loss
         self._model = _widened(_copied(model).to("cpu")).train(training)
+        for one, original in zip(self._model.parameters(), model.parameters(), strict=True):
+            for hook in (original._backward_hooks or {}).values():
+                one.register_hook(hook)  # a copy has none
         leaves, self._rebuild = flatten(
             inputs, lambda leaf: isinstance(leaf, torch.Tensor | np.ndarray)
         )
