@@ -28,6 +28,9 @@ import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 NAME = "zoo_of_laws"
+MARK = "zoo of laws: "
+"""How lines of the process of an entry begin; the packages print, too."""
+
 KINDS = ("balance", "scale", "matrix", "constant", "shift")
 COLUMNS = (
     "package",
@@ -129,8 +132,8 @@ def row(name: str, limit: float, kept: Path | None) -> dict[str, Any] | None:
         output = (error.stdout or b"").decode()
         problem = f"not judged within {limit:g} s"
     for line in output.splitlines():
-        if line.startswith("{"):
-            found |= json.loads(line)
+        if line.startswith(MARK):
+            found |= json.loads(line.removeprefix(MARK))
     if "missing" in found:
         print(f"{name}: {found['missing']}", file=sys.stderr)
         return None
@@ -222,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "conservation")]
     if options.one:
         for part in searched(options.names[0], options.kept):
-            print(json.dumps(part), flush=True)
+            print(f"\n{MARK}{json.dumps(part)}", flush=True)
         return 0
     from zoo import ZOO
 
