@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, owner
+from obstruction.conservation.candidates import Candidate, Evaluation, owner
 from obstruction.conservation.law import FloatArray, Law
 from obstruction.conservation.probing import Prober
 from obstruction.conservation.sides import Side, grouped
@@ -33,6 +33,7 @@ _AGREEING: Final = 0.8
 """The share of blocks that must agree; the check by transformations looks at every block."""
 
 _ROUNDING: Final = 1e-12
+_LITTLE: Final = 1e-4
 
 PROBES: Final = (0, 2)
 """The probes for that, whose scales are near the usual."""
@@ -155,13 +156,11 @@ def _conserved_at(
 def _by_eps(before: FloatArray, large: FloatArray) -> NDArray[np.bool_]:
     """Return whether the first growth of blocks leaves what it leaves of the influence of ``eps``.
 
-    An activation that large inputs do not distinguish from a homogeneous one leaves less.
+    Less may be left where layers before grow as well.
     """
     ratio = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** _GROWTH[0]
     expected = ratio / (1.0 + ratio)
-    most = large <= np.minimum(_SLACK * expected + _ROUNDING, 1e-2)
-    least = large >= expected / _SLACK - _ROUNDING
-    found: NDArray[np.bool_] = most & (least | (before > _CLOSE))
+    found: NDArray[np.bool_] = large <= np.minimum(_SLACK * expected + _ROUNDING, 1e-2)
     return found
 
 
@@ -184,9 +183,13 @@ def _grown(
 
 
 def _share(evaluation: Evaluation, candidate: Candidate, number: int) -> FloatArray:
-    """Return the sums of a candidate at a probe, relative to its sizes."""
+    """Return the sums of a candidate at a probe, relative to its sizes.
+
+    Blocks through which hardly anything flows are left out: where a neuron is active for a single
+    sample of a batch, all that flows is due to ``eps``.
+    """
     sums, sizes = (part[number] for part in evaluation.total(candidate))
-    some = sizes > FAINT * sizes.max(initial=0.0)
+    some = sizes > _LITTLE * sizes.max(initial=0.0)
     if 2 * np.count_nonzero(some) < some.size:
         return np.ones_like(sizes)  # nothing flows, which is no conservation
     share: FloatArray = np.where(some, np.abs(sums), 0.0) / np.where(some, sizes, 1.0)

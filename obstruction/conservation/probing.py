@@ -24,7 +24,7 @@ SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""
 
-_CALMER: Final = 3
+_CALMER: Final = 6
 """A spread is halved at most so many times until outputs are finite."""
 
 _POOL: Final = 1_048_583
@@ -58,7 +58,13 @@ def gradients_at(live: LiveModel, probe: Probe) -> dict[str, FloatArray | None]:
     factor = 1.0 / stretch(probe.cotangent)
     if factor == 1.0:
         return found
-    return {name: None if one is None else np.asarray(factor * one) for name, one in found.items()}
+    return {name: None if one is None else _times(factor, one) for name, one in found.items()}
+
+
+def _times(factor: float, values: FloatArray) -> FloatArray:
+    """Return values times a factor, in the same memory if that may be written."""
+    out = values if values.flags.writeable else np.empty_like(values)
+    return np.multiply(factor, values, out=out)
 
 
 def outputs_at(live: LiveModel, probe: Probe) -> list[FloatArray]:

@@ -32,8 +32,7 @@ ROUNDED: Final = 1e-7
 
 _STEP: Final = 4
 _SLACK: Final = 16.0
-_SMALL: Final = 0.1
-"""The influence of ``eps`` is in proportion to it, up to a factor, if it changes little."""
+"""The influence of ``eps`` is in proportion to it up to this factor."""
 
 POINTS: Final = 4
 """The number of random probes at which laws are tried, besides the actual parameters."""
@@ -94,13 +93,12 @@ class _Trial:
         """Return whether outputs change no more than ``eps`` lets them when blocks grow.
 
         Its influence is divided by ``4**4`` if blocks are multiplied by ``2**4``. That of anything
-        else that large blocks hide, such as a threshold, is divided by another number.
+        else that large blocks hide, such as a threshold, is divided by another number, or is gone.
         """
         first = largest_change(large._before, self._before)
         second = largest_change(large._before, self.grown(norms, _STEP)._before)
         expected = first / 4.0**_STEP
-        least = expected / _SLACK if first <= _SMALL else 0.0
-        return least - EXACT <= second <= _SLACK * expected + EXACT
+        return expected / _SLACK - EXACT <= second <= _SLACK * expected + EXACT
 
     def agreeing(self, norms: Sequence[Law]) -> list[Law]:
         """Return the laws about norms that `agrees` finds right, found by bisection."""
@@ -115,7 +113,10 @@ class _Trial:
         """Return the largest change of outputs when all laws are applied."""
         generator = np.random.default_rng([self._point.seed, len(laws)])
         values = transformed(self._point.values, laws, generator, mild=mild, sign=sign)
-        after = outputs_at(self._live, replace(self._point, values=values))
+        try:
+            after = outputs_at(self._live, replace(self._point, values=values))
+        except Exception:  # whatever the model raises for parameters that it does not allow
+            return np.inf if sign > 0 else self.change(laws, mild=mild)
         return largest_change(self._before, after)
 
     def apart(self, laws: Sequence[Law]) -> list[Law]:
