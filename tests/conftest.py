@@ -25,8 +25,19 @@ from obstruction.sampling.thresholds import law_codes
 # The zoo and the independent search need PyTorch, and have no doctests to collect.
 collect_ignore_glob = [
     "conservation/zoo/*",
-    *(f"conservation/{name}.py" for name in ("independent_search", "plain_model", "relations")),
-    "conservation/slices.py",
+    *(
+        f"conservation/{name}.py"
+        for name in (
+            "covering",
+            "independent_search",
+            "judging",
+            "plain_model",
+            "relations",
+            "rescaling",
+            "second_look",
+            "slices",
+        )
+    ),
 ]
 
 hypothesis.settings.register_profile("patient", deadline=None)

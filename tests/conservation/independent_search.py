@@ -8,47 +8,23 @@ Each is then held against the outputs: writers are multiplied and readers divide
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from plain_model import PlainModel, Values
+from plain_model import PlainModel
 from relations import divisors, null_vectors, spanned, summed
+from rescaling import Balance, points_of, powers, refuted
 from scipy.spatial import cKDTree
-from slices import Floats, Indices, Side, cut, measured, owner_of, random_values, together
+from slices import Floats, Side, cut, measured, owner_of, together
 from torch import nn
 
 EXACT = 1e-8
-ROUNDING = 1e-9
-UNSTABLE = 1e-5
-"""Points where rounding errors may change the outputs by more are not asked."""
-
 MOST_SLICES = 32
 MOST_QUERIES = 16  # that share a key
 WIDEST_HEAD = 256
 PATIENCE = 60
 """How many refuted laws of pairs are halved, so that their true pairs are found."""
-
-
-@dataclass(frozen=True, eq=False)
-class Balance:
-    """A law: for every index, the sum over sides of coefficient * w² is conserved.
-
-    Attributes
-    ----------
-    width : int
-        The number of channels.
-    coefficients : dict of str to int
-        A coefficient for every side.
-    terms : tuple of (str, ndarray, int)
-        The same for scalars: a tensor, the index of each of its scalars (-1 for none) and the
-        coefficient. A tensor may occur twice.
-    """
-
-    width: int
-    coefficients: dict[str, int]
-    terms: tuple[tuple[str, Indices, int], ...] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,21 +49,6 @@ class _Candidate:
         return frozenset((n, i, k if sign > 0 else -k) for n, i, k in found)
 
 
-class _Point:
-    """Weights, inputs, outputs, and how much rounding errors of the weights change the outputs."""
-
-    def __init__(self, model: PlainModel, values: Values, seed: int) -> None:
-        self.values, self.inputs = values, model.inputs(seed)
-        self.outputs = model.outputs(values, self.inputs)
-        generator = torch.Generator().manual_seed(seed)
-        rounded = {}
-        for name, w in values.items():
-            errors = torch.randn(w.shape, generator=generator, dtype=torch.float64)
-            rounded[name] = w * (1 + 2.0**-51 * errors)
-        change = _change(self.outputs, model.outputs(rounded, self.inputs))
-        self.tolerance = max(ROUNDING, 100 * change)
-
-
 class _Search:
     def __init__(self, model: PlainModel, probes: int, seed: int) -> None:
         self.model, self.seed = model, seed
@@ -98,14 +59,7 @@ class _Search:
         self.found: list[Balance] = []
         self.seen: set[int] = set()  # laws, by the rescaling of all scalars
         self.patience = PATIENCE
-        self.points = [_Point(model, model.actual, seed)]
-        for k, scale in enumerate((1.0, 8.0, 64.0, 0.25)):
-            for attempt in range(4):
-                at = seed + 77 + 10 * k + attempt
-                point = _Point(model, random_values(model, scale * 0.25**attempt, at), at)
-                if point.tolerance <= UNSTABLE:
-                    self.points.append(point)
-                    break
+        self.points = points_of(model, seed)
 
     def by_width(self) -> dict[int, list[Side]]:
         sides: dict[int, list[Side]] = {}
@@ -138,14 +92,14 @@ class _Search:
         good = []
         for c in candidates:
             law = self._law(c)
-            powers = self._powers([law], [0], self.points[0].values)
-            same = frozenset((n, p.tobytes()) for n, p in powers.items() if p.any())
+            moved = powers([law], [0], self.points[0].values, self.seed)
+            same = frozenset((n, p.tobytes()) for n, p in moved.items() if p.any())
             good.append(bool(same) and c.key(0) not in self.known and hash(same) not in self.seen)
             self.seen.add(hash(same))
             laws.append(law)
         for point in self.points:
             rest = [i for i in range(len(laws)) if good[i]]
-            for i in self._refuted(rest, laws, point):
+            for i in refuted(self.model, laws, point, rest, seed=self.seed):
                 good[i] = False
         for law, c, ok in zip(laws, candidates, good, strict=True):
             if ok:
@@ -164,32 +118,6 @@ class _Search:
         for s, k in c.used():
             coefficients[s.name if s.name not in coefficients else f"{s.name} again"] = k
         return Balance(c.sides[0].width, coefficients, tuple(terms))
-
-    def _powers(self, laws: list[Balance], which: list[int], values: Values) -> dict[str, Indices]:
-        """Return the power of two for each scalar, under random rescalings of all indices."""
-        powers: dict[str, Indices] = {}
-        for i in which:
-            generator = np.random.default_rng([self.seed, i, 5])
-            draw = np.append(generator.choice([-1, 1, 2], laws[i].width), 0)
-            for tensor, labels, k in laws[i].terms:
-                shape = tuple(values[tensor].shape)
-                powers[tensor] = powers.get(tensor, np.zeros(shape, np.int64)) + k * draw[labels]
-        return powers
-
-    def _refuted(self, which: list[int], laws: list[Balance], point: _Point) -> list[int]:
-        """Return the laws that change the outputs, by halving the set until it does not."""
-        if not which:
-            return []
-        scaled = dict(point.values)
-        for n, power in self._powers(laws, which, point.values).items():
-            scaled[n] = point.values[n] * torch.from_numpy(np.ldexp(1.0, power))
-        after = self.model.outputs(scaled, point.inputs)
-        if _change(point.outputs, after) <= point.tolerance:
-            return []
-        if len(which) == 1:
-            return which
-        half = len(which) // 2
-        return [i for p in (which[:half], which[half:]) for i in self._refuted(p, laws, point)]
 
     def solve(self, sides: list[Side], names: list[str]) -> None:
         """Admit the laws among sides; each spends the side that is its pivot."""
@@ -326,20 +254,6 @@ class _Search:
         half = len(pairs) // 2
         self._admit_pairs(atoms, pairs[:half])
         self._admit_pairs(atoms, pairs[half:])
-
-
-def _change(before: list[torch.Tensor], after: list[torch.Tensor]) -> float:
-    """Return the largest change of an output, relative to its largest number."""
-    if len(before) != len(after):
-        return float("inf")
-    changes = [0.0]
-    for x, y in zip(before, after, strict=True):
-        if x.shape != y.shape or not bool((x.isfinite() & y.isfinite()).all()):
-            return float("inf")
-        if x.numel():
-            wrong, size = float((x - y).abs().max()), float(x.abs().max())
-            changes.append(wrong / size if size else float("inf") if wrong else 0.0)
-    return max(changes)
 
 
 def search(module: nn.Module, inputs: Any, *, seed: int = 0) -> list[Balance]:

@@ -65,13 +65,17 @@ def _leaves(x: Any) -> list[torch.Tensor]:
     return []
 
 
-def _inputs_mapped(x: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+def _inputs_mapped(
+    x: Any, change: Callable[[torch.Tensor], torch.Tensor], *, whole: bool = False
+) -> Any:
+    """Return inputs with the tensors of real numbers changed, or with those of whole numbers."""
     if isinstance(x, torch.Tensor):
-        return change(x) if x.is_floating_point() else x
+        wanted = x.dtype in (torch.int32, torch.int64) if whole else x.is_floating_point()
+        return change(x) if wanted else x
     if isinstance(x, dict):
-        return {k: _inputs_mapped(v, change) for k, v in x.items()}
+        return {k: _inputs_mapped(v, change, whole=whole) for k, v in x.items()}
     if isinstance(x, list | tuple):
-        return type(x)(_inputs_mapped(v, change) for v in x)
+        return type(x)(_inputs_mapped(v, change, whole=whole) for v in x)
     return x
 
 
@@ -116,6 +120,18 @@ class PlainModel:
             return torch.where(x == x.round(), x, x * factors)
 
         return _inputs_mapped(self._inputs, changed)
+
+    def redrawn(self, seed: int) -> PlainModel:
+        """Return the same model with other whole numbers in each input, of the same range."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def drawn(x: torch.Tensor) -> torch.Tensor:
+            low, high = int(x.min()), int(x.max())
+            return torch.randint(low, high + 1, x.shape, generator=generator, dtype=x.dtype)
+
+        other = copy.copy(self)
+        other._inputs = _inputs_mapped(self._inputs, drawn, whole=True)
+        return other
 
     def _forward(self, values: Values, inputs: Any) -> list[torch.Tensor]:
         with torch.no_grad():

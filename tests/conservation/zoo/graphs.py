@@ -102,7 +102,9 @@ def _schnet() -> Built:
     return model, (torch.randint(1, 9, (8,)), 2 * torch.randn(8, 3))
 
 
-@ZOO.add("pyg/pointnet_pp", "set abstraction and a classifier, 32 points")
+@ZOO.add(
+    "pyg/pointnet_pp", "set abstraction, a pool of each quarter of 20 points, and a classifier"
+)
 def _points() -> Built:
     from torch import nn
     from torch_geometric.nn import MLP, PointNetConv
@@ -116,7 +118,8 @@ def _points() -> Built:
         def forward(
             self, x: torch.Tensor, places: torch.Tensor, edges: torch.Tensor
         ) -> torch.Tensor:
-            return self.second(self.first(x, places, edges).amax(0, keepdim=True).expand(4, -1))
+            parts = self.first(x, places, edges).reshape(4, _NODES // 4, -1)
+            return self.second(parts.amax(1))
 
     x, edges = _graph()
     return Model(), (x, torch.randn(_NODES, 3), edges)
