@@ -273,7 +273,8 @@ def test_sensitivity_names_the_cell_that_sees_most(honest):
     found = agreement(honest)
     for test, column in (("network", "detectable"), ("neuron", "detectable_neuron")):
         seen, errors = found.sensitivity[test], found.detectable[column]
-        unlikely = honest["exact" + column.removeprefix("detectable")] <= 0.5
+        # 1/2 itself is on the side of the unlikely, also where it was computed with a rounding
+        unlikely = honest["exact" + column.removeprefix("detectable")].round(9) <= 0.5
         assert not unlikely.all() or test == "neuron"  # next to P = 1 no error of p is seen
         errors_there = errors[unlikely]
         cell = honest.loc[errors_there.idxmin()]
