@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from obstruction.conservation.live.onnx_files import can_run, is_onnx
+
+__all__ = ["inputs_for", "is_live", "is_onnx", "is_torch", "may_run", "refused_source", "shortened"]
+
 
 def is_live(source: Any) -> bool:
     """Return whether a source is a model that can be run: of PyTorch, Keras or JAX."""
@@ -22,6 +26,17 @@ def is_torch(source: Any) -> bool:
     return (
         torch is not None and isinstance(source, torch.nn.Module) and not isinstance(source, layer)
     )
+
+
+def may_run(source: Any) -> bool:
+    """Return whether a source is an ONNX file that can be run here."""
+    return is_onnx(source) and can_run()
+
+
+def shortened(error: Exception) -> str:
+    """Return the message of an error, without most of its reasons."""
+    first, *others = str(error).rstrip(".").split("; ")
+    return f"{first} and {len(others):,} more" if len(others) > 2 else str(error).rstrip(".")
 
 
 def refused_source(source: Any) -> ValueError:
