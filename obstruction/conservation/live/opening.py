@@ -161,7 +161,7 @@ def _hint(model: Any) -> str:
     """Return a sentence for objects that are nearly models."""
     module = type(model).__module__.partition(".")[0]
     if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):
-        return "a file of this kind cannot be run, load the model first; it "
+        return "a file cannot be run, load the model first; it "
     if module in ("tensorflow", "tf_keras"):
         return "models of TensorFlow are not supported, those of Keras 3 are; it "
     linen = sys.modules.get("flax.linen")
