@@ -54,10 +54,10 @@ def by_name(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, 
     if hasattr(source, "named_parameters"):
         return dict(source.named_parameters())
     if isinstance(source, Mapping | tuple | list) or "jax" in sys.modules:
+        from obstruction.conservation.live.jax_pairs import parameters_in
         from obstruction.conservation.live.jax_parameters import ParameterTree
 
-        pair = isinstance(source, tuple) and len(source) == 2 and callable(source[0])
-        tree = ParameterTree(source[1] if pair else source)
+        tree = ParameterTree(parameters_in(source)[0])
         return dict(zip(tree.names, tree.arrays, strict=True))
     raise ValueError(
         f"other_parameters = {type(source).__name__}: must be a model or a mapping of parameters"

@@ -12,11 +12,16 @@ __all__ = ["inputs_for", "is_live", "is_onnx", "is_torch", "may_run", "refused_s
 
 def is_live(source: Any) -> bool:
     """Return whether a source is a model that can be run: of PyTorch, Keras or JAX."""
-    if isinstance(source, tuple):
-        return len(source) == 2 and callable(source[0])
-    return is_torch(source) or (
-        "keras" in sys.modules and callable(source) and hasattr(source, "trainable_variables")
-    )
+    if is_torch(source):
+        return True
+    if "keras" in sys.modules and callable(source) and hasattr(source, "trainable_variables"):
+        return True
+    if "jax" in sys.modules:
+        from obstruction.conservation.live.jax_pairs import pair_of
+
+        if pair_of(source, training=True) is not None:
+            return True
+    return isinstance(source, tuple) and len(source) == 2 and callable(source[0])
 
 
 def is_torch(source: Any) -> bool:
@@ -42,8 +47,9 @@ def shortened(error: Exception) -> str:
 def refused_source(source: Any) -> ValueError:
     """Return the error about inputs for something that cannot be run."""
     return ValueError(
-        f"inputs: are for a model that can be run (a torch.nn.Module, a Keras model, or a pair "
-        f"(apply, params) of JAX), and {type(source).__name__} is none; without inputs= it is read"
+        "inputs: are for a model that can be run (a torch.nn.Module, a Keras model, a pair (apply, "
+        "params) of JAX, a module of Equinox or nnx, or an ONNX file), and "
+        f"{type(source).__name__} is none; without inputs= it is read"
     )
 
 
