@@ -97,6 +97,10 @@ class Prober:
         self._near = False
         self._known: dict[int | None, list[FloatArray]] = {}
         self._spreads = list(SPREADS)
+        for name, value in live.parameters.items():
+            if not np.isfinite(value).all():
+                at = tuple(map(int, np.argwhere(~np.isfinite(value))[0]))
+                raise ValueError(f"model: {name}{list(at)} = {value[at]}: weights must be finite")
         try:
             outputs = outputs_at(live, self.actual())
         except Exception as error:  # whatever the model raises for inputs that it does not take
