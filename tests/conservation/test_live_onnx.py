@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import framework
 
 import obstruction as ob
 from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.report import Report
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("torch")
-onnx2fx = pytest.importorskip("onnx2fx")
+onnx = framework("onnx")
+framework("torch")
+onnx2fx = framework("onnx2fx")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
