@@ -11,7 +11,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ BATCH: Final = 4
 
 _PATH: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _INPUT: Final = re.compile(
-    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:,\d+)*)(?::(?P<low>-?\d+)\.\.(?P<high>-?\d+))?"
+    r"(?:(?P<name>[A-Za-z_][\w.:/-]*)=)?(?P<shape>\d+(?:,\d+)*)(?::(?P<low>-?\d+)\.\.(?P<high>-?\d+))?"
 )
 _OPTIONS: Final = (
     click.option(
@@ -103,8 +103,17 @@ def made(path: str, call: Sequence[str], *, seed: int) -> Any:
         return found(**arguments)
 
 
-def example_inputs(texts: Sequence[str], *, seed: int) -> Any:
+def example_inputs(
+    texts: Sequence[str], *, seed: int, samples: Mapping[str | int, int] | None = None
+) -> Any:
     """Return arrays for the option ``--inputs``: one, a tuple, or a dictionary by names.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    seed : int
+    samples : dict, optional
+        Numbers of samples other than `BATCH`, by the names of inputs and by their places.
 
     Raises
     ------
@@ -116,14 +125,15 @@ def example_inputs(texts: Sequence[str], *, seed: int) -> Any:
     generator = np.random.default_rng(seed)
     names: list[str | None] = []
     arrays: list[Any] = []
-    for text in texts:
+    for place, text in enumerate(texts):
         found = _INPUT.fullmatch(text)
         if found is None:
             raise ValueError(
                 f"inputs = {text!r}: must be a shape without the axis of samples, such as 3,64,64, "
                 "or 16:0..99 for 16 whole numbers from 0 to 99, with NAME= before it if need be"
             )
-        shape = (BATCH, *map(int, found["shape"].split(",")))
+        batch = (samples or {}).get(found["name"] or place, BATCH)
+        shape = (batch, *map(int, found["shape"].split(",")))
         if found["low"] is None:
             arrays.append(generator.standard_normal(shape))
         else:
@@ -138,6 +148,22 @@ def example_inputs(texts: Sequence[str], *, seed: int) -> Any:
             raise ValueError("inputs: either all have different names or none has one")
         return dict(zip(given, arrays, strict=True))
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def file_inputs(path: str, texts: Sequence[str], *, seed: int) -> Any:
+    """Return arrays for an ONNX file; None if there are no texts.
+
+    The number of samples is that of the file, if it states one.
+    """
+    from obstruction.conservation.live.onnx_files import OnnxFile, can_run
+
+    if not texts:
+        return None
+    samples: dict[str | int, int] = {}
+    for place, one in enumerate(OnnxFile(path).inputs if can_run() else ()):
+        if one.shape and isinstance(one.shape[0], int):
+            samples[place] = samples[one.name] = one.shape[0]
+    return example_inputs(texts, seed=seed, samples=samples)
 
 
 def running(work: Callable[[], Any]) -> Any:

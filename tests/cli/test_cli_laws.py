@@ -162,9 +162,9 @@ def test_exit_codes(command, words, code):
         (("own_code:torch", "--inputs", "3"), "is a module"),
         (("breaks:net", "--inputs", "3"), "ZeroDivisionError"),
         (("no_such_module:net", "--inputs", "3"), "ModuleNotFoundError"),
-        (("net.npz", "--inputs", "3"), "--inputs 3: is about code"),
+        (("net.npz", "--inputs", "3"), "--inputs 3: is about what is run"),
         (("net.npz", "--fail-on", "degenerate"), "--fail-on degenerate"),
-        (("net.npz", "--verbose"), "--verbose: is about code"),
+        (("net.npz", "--verbose"), "--verbose: is about what is run"),
     ],
 )
 def test_wrong_use_is_one_line(refused, words, expected):
