@@ -114,7 +114,9 @@ def find_laws(prober: Prober) -> list[Law]:
     observed = signatures(live, sides, map(prober.probe, range(count)), shifts=True)
     evaluation = Evaluation(observed)
     lookups = any(leaf.dtype.kind != "f" for leaf in live.inputs)
-    constant = constant_entries(evaluation, observed, shapes, lookups=lookups)
+    constant = constant_entries(
+        evaluation, observed, shapes, output_axes=live.output_axes, lookups=lookups
+    )
     moving = [
         side
         for side in sides

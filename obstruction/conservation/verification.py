@@ -166,5 +166,6 @@ def _difference(before: FloatArray, after: FloatArray) -> float:
         difference = float(np.where(same, 0.0, np.abs(after - before)).max())
         if difference == 0.0:
             return 0.0
-        relative = difference / float(np.abs(before).max())
+        largest = float(np.abs(before).max())
+    relative = difference / largest if largest > 0.0 else np.inf
     return relative if np.isfinite(relative) else np.inf
