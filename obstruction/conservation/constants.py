@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import Evaluation, owner
-from obstruction.conservation.law import FloatArray, Law, Term
+from obstruction.conservation.candidates import Evaluation
+from obstruction.conservation.law import FloatArray, Law, Term, owner
 from obstruction.conservation.signatures import Signatures
 
 CONSTANT: Final = 1e-10

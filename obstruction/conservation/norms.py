@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import Candidate, Evaluation, owner
-from obstruction.conservation.law import FloatArray, Law
+from obstruction.conservation.candidates import Candidate, Evaluation
+from obstruction.conservation.law import FloatArray, Law, owner
 from obstruction.conservation.probing import Prober
 from obstruction.conservation.sides import Side, grouped
 from obstruction.conservation.signatures import signatures
