@@ -14,7 +14,6 @@ from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
 from obstruction.auditing.live.arguments import inputs_for, is_live, is_torch, refused_source
 from obstruction.auditing.live.law_report import LawReport
-from obstruction.auditing.origin import luck
 from obstruction.auditing.report import Report
 from obstruction.models import (
     Model,
@@ -193,6 +192,8 @@ def audit(
         return _run(source, inputs_for(source, error), None, None, tolerance, None)
     norms = hidden_norms(model)
     _check_norms(model, norms)
+    from obstruction.auditing.origin import luck  # exact values, which live models do not need
+
     triples = list(zip(model.layers, model.layers[1:], model.links, strict=False))
     hidden = [HiddenLayer(**_description(*triple)) for triple in triples]
     components = effective = 1

@@ -16,12 +16,13 @@ from obstruction.auditing.hidden_layers import (
     layer_row,
     neuron_columns,
 )
-from obstruction.auditing.origin.luck import Luck
 from obstruction.models.model import Model
 from obstruction.tools.checks import check_count
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from obstruction.auditing.origin.luck import Luck
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,8 @@ def prober_of(model: Any, inputs: Any, *, loss: str | None, training: bool, seed
     """Return the probes of a model that is opened; see `conservation_laws`."""
     check_count("seed", seed, least=0)
     check_loss(loss)
-    return Prober(open_model(model, inputs, training=training, loss=loss), seed=seed)
+    live = open_model(model, inputs, training=training, loss=loss, run=False)
+    return Prober(live, seed=seed)
 
 
 def laws_of(prober: Prober, model: Any, *, loss: str | None) -> Laws:

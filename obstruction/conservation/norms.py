@@ -12,7 +12,7 @@ from obstruction.conservation.candidates import Candidate, Evaluation
 from obstruction.conservation.law import FloatArray, Law, owner
 from obstruction.conservation.probing import Prober
 from obstruction.conservation.sides import Side, grouped
-from obstruction.conservation.signatures import signatures
+from obstruction.conservation.signatures import Signatures, add_gradients, signatures
 
 SCALE: Final = 1e-9
 """The norm of a block is conserved if its sum is below this share of the absolute values."""
@@ -229,7 +229,8 @@ def norm_laws(prober: Prober, candidates: Sequence[Candidate]) -> list[Law]:
     """Return the laws of norms of blocks, with their drift at the actual parameters."""
     if not candidates:
         return []
-    at = signatures(prober.live, _sides_of(candidates), [prober.actual()])
+    at = Signatures()
+    add_gradients(at, _sides_of(candidates), prober.live.parameters, prober.actual_gradients)
     evaluation = Evaluation(at)
     laws = []
     for candidate in candidates:

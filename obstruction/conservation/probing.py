@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray, owner
 from obstruction.conservation.live.base import STRETCHES, LiveModel, stretch
+from obstruction.conservation.live.inputs import refused
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 """Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, ``s`` in turn."""
@@ -90,7 +91,8 @@ class Prober:
     Raises
     ------
     ValueError
-        If the outputs are not finite at the actual parameters.
+        If the model cannot be run with its inputs, or if its outputs are not finite at the actual
+        parameters.
     """
 
     def __init__(self, live: LiveModel, *, seed: int) -> None:
@@ -101,7 +103,10 @@ class Prober:
         self._near = False
         self._known: dict[int | None, list[FloatArray]] = {}
         self._spreads = list(SPREADS)
-        outputs = outputs_at(live, self.actual())
+        try:
+            outputs = outputs_at(live, self.actual())
+        except Exception as error:  # whatever the model raises for inputs that it does not take
+            raise refused(error, [leaf.shape for leaf in live.inputs]) from error
         if not outputs:
             raise ValueError("the model returns no array of floats, so it has no outputs to judge")
         if not all(np.isfinite(y).all() for y in outputs):
@@ -125,6 +130,11 @@ class Prober:
         """Return the actual parameters, with the example inputs or with random ones."""
         drawn = self._live.inputs if inputs else self._inputs(np.random.default_rng(self._seed))
         return Probe(self._live.parameters, tuple(drawn), self._seed, self._seed)
+
+    @cached_property
+    def actual_gradients(self) -> dict[str, FloatArray | None]:
+        """The gradients at the actual parameters, with the example inputs."""
+        return gradients_at(self._live, self.actual())
 
     def outputs(self, number: int | None) -> list[FloatArray]:
         """Return the outputs at the probe with a given number, or at the actual parameters."""

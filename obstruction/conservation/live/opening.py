@@ -18,7 +18,12 @@ MODELS: Final = (
 
 
 def open_model(
-    model: Any, inputs: Any = None, *, training: bool = True, loss: str | None = None
+    model: Any,
+    inputs: Any = None,
+    *,
+    training: bool = True,
+    loss: str | None = None,
+    run: bool = True,
 ) -> LiveModel:
     """Return a model with the interface `LiveModel`.
 
@@ -35,6 +40,9 @@ def open_model(
     training : bool
         Whether the model runs in training mode. It has no effect on functions of JAX, which decide
         that themselves.
+    run : bool
+        Whether a module of PyTorch is run once, to see that it can be. Models of other frameworks
+        are run in any case.
 
     Raises
     ------
@@ -51,7 +59,7 @@ def open_model(
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
         _check_given(inputs, _torch_example(model))
-        return _torch_model(model, inputs, training, loss)
+        return _torch_model(model, inputs, training, loss, run)
     if "jax" in sys.modules:
         from obstruction.conservation.live.jax_pairs import pair_of
 
@@ -79,8 +87,8 @@ def _is_keras(model: Any) -> bool:
     return layer is not None and isinstance(model, layer)
 
 
-def _torch_model(model: Any, inputs: Any, training: bool, loss: str | None) -> LiveModel:
-    """Return a module of PyTorch, once it has run."""
+def _torch_model(model: Any, inputs: Any, training: bool, loss: str | None, run: bool) -> LiveModel:
+    """Return a module of PyTorch, once it has run if that is wanted."""
     import torch
 
     from obstruction.conservation.live.torch import TorchModel
@@ -96,7 +104,8 @@ def _torch_model(model: Any, inputs: Any, training: bool, loss: str | None) -> L
     )
     try:
         live = TorchModel(model, inputs, training=training, loss=loss)
-        live.outputs(live.parameters, live.inputs, seed=0)
+        if run:
+            live.outputs(live.parameters, live.inputs, seed=0)
     except Exception as error:
         raise refused(error, [array.shape for array in arrays]) from error
     return live
