@@ -138,13 +138,27 @@ def find_laws(prober: Prober) -> list[Law]:
     normed = {side.tensor for one in norms for side, _ in one.parts}
     left = [side for side in rest(balances, moving) if side.tensor not in normed]
     norms += streams(evaluation, prober, left, probes=steady)
+    scaled = norm_laws(prober, norms)
     laws = [
         *_as_laws(prober, evaluation, balances),
-        *norm_laws(prober, norms),
+        *scaled,
         *constants(constant),
         *shifts(observed, shapes, constant),
     ]
     kept = verified(prober, laws, points=points)
+    held = {id(law.terms) for law in kept}
+    lost = {
+        (side.tensor, side.axes)
+        for one, law in zip(norms, scaled, strict=True)
+        if id(law.terms) not in held
+        for side, _ in one.parts
+    }
+    if lost & normalised:  # no norms after all, so these sides are open to all balances
+        open_ = rest(balances, moving)
+        more = find_balances(evaluation, open_, live.output_axes, normalised=normalised - lost)
+        new = _as_laws(prober, evaluation, more)
+        kept += verified(prober, new, points=points)
+        laws += new
     mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
     plain = [
         replace(law, kind="balance", block=1)
