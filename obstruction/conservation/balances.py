@@ -12,6 +12,7 @@ from obstruction.conservation.law import owner
 from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
+from obstruction.conservation.spanning import spanned
 
 _CLEAR: Final = 1e-5
 """Relations are sought, if there are enough, in rows above this share of the largest of a probe."""
@@ -58,6 +59,7 @@ def find_balances(
     ]
     found += _sliced(evaluation, rest(found, useful))
     found += _in_blocks(evaluation, rest(found, useful))
+    found += spanned(evaluation, found, rest(found, useful), list(_bundles(useful)))
     return [oriented(one, output_axes) for one in found]
 
 

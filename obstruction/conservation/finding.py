@@ -155,8 +155,8 @@ def find_laws(prober: Prober) -> list[Law]:
     }
     if lost & normalised:  # no norms after all, so these sides are open to all balances
         open_ = rest(balances, moving)
-        more = find_balances(evaluation, open_, live.output_axes, normalised=normalised - lost)
-        new = _as_laws(prober, evaluation, more)
+        again = find_balances(evaluation, open_, live.output_axes, normalised=normalised - lost)
+        new = _as_laws(prober, evaluation, again)
         kept += verified(prober, new, points=points)
         laws += new
     mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
