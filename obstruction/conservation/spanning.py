@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.conservation.candidates import FAINT, Candidate, Evaluation
-from obstruction.conservation.law import FloatArray, Labels
+from obstruction.conservation.law import FloatArray
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
 
@@ -24,7 +25,7 @@ _MOST_ROWS: Final = 2_000
 _MOST_SLICES: Final = 32
 _MOST_NARROW: Final = 200
 
-Used = dict[tuple[str, tuple[int, ...]], Labels]
+Used = dict[tuple[str, tuple[int, ...]], NDArray[np.bool_]]
 
 
 def spanned(
@@ -74,7 +75,8 @@ def _used(known: Used, found: Iterable[Candidate]) -> Used:
     for one in found:
         for side, _ in one.parts:
             key = side.tensor, side.axes
-            used[key] = used.get(key, False) | (side.flat >= 0)
+            places = side.flat >= 0
+            used[key] = used[key] | places if key in used else places
     return used
 
 
