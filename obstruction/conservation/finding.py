@@ -133,7 +133,9 @@ def find_laws(prober: Prober) -> list[Law]:
             break
         signatures(live, moving, [prober.probe(number, small=True)], found=seen)
         evaluation = Evaluation(observed, seen)
-    normalised = {(side.tensor, side.axes) for one in norms for side, _ in one.parts}
+    normalised = {
+        (side.tensor, side.axes) for one in norms if one.width > 1 for side, _ in one.parts
+    }
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
     normed = {side.tensor for one in norms for side, _ in one.parts}
     left = [side for side in rest(balances, moving) if side.tensor not in normed]
