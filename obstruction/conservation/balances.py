@@ -12,7 +12,7 @@ from obstruction.conservation.law import owner
 from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
-from obstruction.conservation.spanning import spanned
+from obstruction.conservation.spanning import outside, spanned, used_places
 
 _CLEAR: Final = 1e-5
 """Relations are sought, if there are enough, in rows above this share of the largest of a probe."""
@@ -58,7 +58,11 @@ def find_balances(
         if (side.tensor, side.axes) not in apart and len(side.axes) < max(len(side.shape), 2)
     ]
     found += _sliced(evaluation, rest(found, useful))
-    found += _in_blocks(evaluation, rest(found, useful))
+    left = rest(found, useful)
+    parts = _convincing(evaluation, matched(evaluation, list(_bundles(left)), partial=True))
+    taken = used_places(parts)  # as by the places of a head that are not rotated
+    joined = (outside(one, taken) for one in _in_blocks(evaluation, left))
+    found += [*parts, *(one for one in joined if one is not None)]
     found += spanned(evaluation, found, rest(found, useful), list(_bundles(useful)))
     return [oriented(one, output_axes) for one in found]
 

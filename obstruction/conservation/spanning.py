@@ -25,7 +25,7 @@ _MOST_ROWS: Final = 2_000
 _MOST_SLICES: Final = 32
 _MOST_NARROW: Final = 200
 
-Used = dict[tuple[str, tuple[int, ...]], NDArray[np.bool_]]
+Places = dict[tuple[str, tuple[int, ...]], NDArray[np.bool_]]
 
 
 def spanned(
@@ -49,7 +49,7 @@ def spanned(
     by_width: dict[int, list[Side]] = {}
     for side in narrow:
         by_width.setdefault(side.width, []).append(side)
-    used = _used({}, found)
+    used = used_places(found)
     new: list[Candidate] = []
     for width, basis in sorted(by_width.items(), reverse=True):
         if width == 1 or len(basis) > _MOST_NARROW:
@@ -64,14 +64,14 @@ def spanned(
             one = _combination(evaluation, made, left)
             if one is not None:
                 new.append(one)
-                used = _used(used, [one])
+                used = used_places([one], used)
         evaluation.forget()
     return new
 
 
-def _used(known: Used, found: Iterable[Candidate]) -> Used:
-    """Return which places along axes of parameters are in balances."""
-    used = dict(known)
+def used_places(found: Iterable[Candidate], known: Places | None = None) -> Places:
+    """Return which places along axes of parameters are in balances, besides known ones."""
+    used = dict(known or {})
     for one in found:
         for side, _ in one.parts:
             key = side.tensor, side.axes
@@ -80,7 +80,19 @@ def _used(known: Used, found: Iterable[Candidate]) -> Used:
     return used
 
 
-def _overlaps(candidate: Candidate, used: Used) -> bool:
+def outside(candidate: Candidate, used: Places) -> Candidate | None:
+    """Return a candidate without the labels that have places among those that are used."""
+    free = np.ones(candidate.width, dtype=bool)
+    for side, _ in candidate.parts:
+        taken = used.get((side.tensor, side.axes))
+        if taken is not None:
+            free[side.flat[taken & (side.flat >= 0)]] = False
+    if free.all() or not free.any():
+        return candidate if free.all() else None
+    return candidate.relabelled(np.where(free, np.cumsum(free) - 1, -1), int(free.sum()))
+
+
+def _overlaps(candidate: Candidate, used: Places) -> bool:
     for side, _ in candidate.parts:
         for (tensor, axes), places in used.items():
             if tensor != side.tensor or not set(axes) <= set(side.axes):
