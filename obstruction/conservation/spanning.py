@@ -59,7 +59,7 @@ def spanned(
             left = [side for side in left if (side.tensor, side.axes) not in used]
             if not left:
                 break
-            if _overlaps(made, used):
+            if overlaps(made, used):
                 continue
             one = _combination(evaluation, made, left)
             if one is not None:
@@ -92,7 +92,8 @@ def outside(candidate: Candidate, used: Places) -> Candidate | None:
     return candidate.relabelled(np.where(free, np.cumsum(free) - 1, -1), int(free.sum()))
 
 
-def _overlaps(candidate: Candidate, used: Places) -> bool:
+def overlaps(candidate: Candidate, used: Places) -> bool:
+    """Return whether a candidate has places among those that are used."""
     for side, _ in candidate.parts:
         for (tensor, axes), places in used.items():
             if tensor != side.tensor or not set(axes) <= set(side.axes):
