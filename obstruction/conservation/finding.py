@@ -120,7 +120,9 @@ def find_laws(prober: Prober) -> list[Law]:
     observed = signatures(live, sides, map(prober.probe, range(count)), shifts=True)
     evaluation = Evaluation(observed)
     lookups = any(leaf.dtype.kind != "f" for leaf in live.inputs)
-    constant = constant_entries(evaluation, observed, shapes, lookups=lookups)
+    constant = constant_entries(
+        evaluation, observed, shapes, output_axes=live.output_axes, lookups=lookups
+    )
     moving = [
         side
         for side in sides
@@ -136,18 +138,34 @@ def find_laws(prober: Prober) -> list[Law]:
             break
         signatures(live, moving, [prober.probe(number, small=True)], found=seen)
         evaluation = Evaluation(observed, seen)
-    normalised = {(side.tensor, side.axes) for one in norms for side, _ in one.parts}
+    normalised = {
+        (side.tensor, side.axes) for one in norms if one.width > 1 for side, _ in one.parts
+    }
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
     normed = {side.tensor for one in norms for side, _ in one.parts}
     left = [side for side in rest(balances, moving) if side.tensor not in normed]
     norms += streams(evaluation, prober, left, probes=steady)
+    scaled = norm_laws(prober, norms)
     laws = [
         *_as_laws(prober, evaluation, balances),
-        *norm_laws(prober, norms),
+        *scaled,
         *constants(constant),
         *shifts(observed, shapes, constant),
     ]
     kept = verified(prober, laws, points=points)
+    held = {id(law.terms) for law in kept}
+    lost = {
+        (side.tensor, side.axes)
+        for one, law in zip(norms, scaled, strict=True)
+        if id(law.terms) not in held
+        for side, _ in one.parts
+    }
+    if lost & normalised:  # no norms after all, so these sides are open to all balances
+        open_ = rest(balances, moving)
+        again = find_balances(evaluation, open_, live.output_axes, normalised=normalised - lost)
+        new = _as_laws(prober, evaluation, again)
+        kept += verified(prober, new, points=points)
+        laws += new
     mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
     plain = [
         replace(law, kind="balance", block=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -27,8 +27,15 @@ _CHANCE: Final = 0.33
 _SLACK: Final = 8.0
 """The influence of ``eps`` before blocks grow is known up to this factor."""
 
-_GROWTH: Final = (4, 8)
-"""Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks."""
+_GROWTH: Final = (4, 6, 5)
+"""Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks.
+
+Layers take them in turn: what two layers of a residual branch add to its trunk would shrink as the
+influence of ``eps`` does if both grew alike.
+"""
+
+_LEEWAY: Final = (0.6, 1.5)
+"""Once blocks have grown, the influence of ``eps`` is known up to these factors."""
 
 _AGREEING: Final = 0.8
 """The share of blocks that must agree; the check by transformations looks at every block."""
@@ -133,33 +140,50 @@ def _conserved_at(
 ) -> list[Candidate]:
     """Return the candidates whose sums vanish, or shrink as ``eps`` does when blocks grow.
 
-    The sums are relative, at a probe, with blocks multiplied by ``2**4`` and by ``2**8``. What
-    ``eps`` causes is divided by ``4**4`` from one to the next. A softmax or a bounded activation
-    also hides the length of large weights, but not in this way.
+    The sums are relative, at a probe, with blocks multiplied by ``2**n``, twice. What ``eps``
+    causes is divided by ``4**n`` each time. A softmax or a bounded activation also hides the length
+    of large weights, but not in this way.
     """
     before = [_share(evaluation, one, number) for one in candidates]
-    tensors = {side.tensor for side in _sides_of(candidates)}
-    large = _grown(prober, candidates, number, tensors, _GROWTH[0])
+    growth = _growth(candidates)
+    large = _grown(prober, candidates, number, growth)
+    by = [4.0 ** growth[one.parts[0][0].tensor] for one in candidates]
     exact = [(a <= SCALE) & (b <= SCALE) for a, b in zip(before, large, strict=True)]
-    open_ = [e | _by_eps(a, b) for e, a, b in zip(exact, before, large, strict=True)]
+    open_ = [e | _by_eps(a, b, n) for e, a, b, n in zip(exact, before, large, by, strict=True)]
     chosen = [i for i, may in enumerate(open_) if may.mean() >= _AGREEING]
-    larger = _grown(prober, [candidates[i] for i in chosen], number, tensors, _GROWTH[1])
+    twice = {name: 2 * exponent for name, exponent in growth.items()}
+    larger = _grown(prober, [candidates[i] for i in chosen], number, twice)
     found = []
     for i, share in zip(chosen, larger, strict=True):
-        expected = large[i] / 4.0 ** _GROWTH[0]
-        by_eps = (share <= 2.0 * expected + _ROUNDING) & (share >= 0.5 * expected - _ROUNDING)
+        expected = large[i] / by[i]
+        low, high = (leeway * expected for leeway in _LEEWAY)
+        by_eps = (share <= high + _ROUNDING) & (share >= low - _ROUNDING)
         held = (exact[i] & (share <= SCALE)) | (by_eps & open_[i])
         if held.mean() >= _AGREEING:
             found.append(candidates[i])
     return found
 
 
-def _by_eps(before: FloatArray, large: FloatArray) -> NDArray[np.bool_]:
+def _growth(candidates: Iterable[Candidate]) -> dict[str, int]:
+    """Return the exponents by which parameters grow; those of one layer or candidate are equal."""
+    group: dict[str, int] = {}
+    layers: dict[str, int] = {}
+    for one in candidates:
+        names = [side.tensor for side, _ in one.parts]
+        mine = {layers.setdefault(owner(name), len(layers)) for name in names}
+        mine |= {group[name] for name in names if name in group}
+        joined = min(mine)
+        group |= dict.fromkeys(names, joined)
+        group |= {name: joined for name, number in group.items() if number in mine}
+    return {name: _GROWTH[number % len(_GROWTH)] for name, number in group.items()}
+
+
+def _by_eps(before: FloatArray, large: FloatArray, by: float) -> NDArray[np.bool_]:
     """Return whether the first growth of blocks leaves what it leaves of the influence of ``eps``.
 
     Less may be left where layers before grow as well.
     """
-    ratio = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** _GROWTH[0]
+    ratio = before / np.maximum(1.0 - before, 1e-12) / by
     expected = ratio / (1.0 + ratio)
     found: NDArray[np.bool_] = large <= np.minimum(_SLACK * expected + _ROUNDING, 1e-2)
     return found
@@ -169,16 +193,15 @@ def _grown(
     prober: Prober,
     candidates: Sequence[Candidate],
     number: int,
-    tensors: Iterable[str],
-    growth: int,
+    growth: Mapping[str, int],
 ) -> list[FloatArray]:
     """Return the relative sums of candidates at a probe at which some parameters are grown."""
     sides = _sides_of(candidates)
     if not sides:
         return []
     probe = prober.probe(number)
-    for name in tensors:
-        probe.values[name] *= 2.0**growth
+    for name, exponent in growth.items():
+        probe.values[name] *= 2.0**exponent
     evaluation = Evaluation(signatures(prober.live, sides, [probe]))
     return [_share(evaluation, one, 0) for one in candidates]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.live.base import STRETCHES, LiveModel, stretch
 from obstruction.conservation.live.inputs import refused
+from obstruction.conservation.live.names import owner
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 """Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, ``s`` in turn."""
 
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""
+
+AWAKE: Final = -1
+"""The number of the probe at the actual parameters with layers drawn that are zero as a whole.
+
+Such layers hide what is before them, or beside them in a branch.
+"""
 
 _CALMER: Final = 6
 """A spread is halved at most so many times until outputs are finite."""
@@ -117,6 +124,13 @@ class Prober:
         """The model."""
         return self._live
 
+    @cached_property
+    def asleep(self) -> tuple[str, ...]:
+        """The names of the parameters of layers that are zero as a whole."""
+        actual = self._live.parameters
+        alive = {owner(name) for name, value in actual.items() if value.any()}
+        return tuple(name for name in actual if owner(name) not in alive)
+
     def actual(self, *, inputs: bool = True) -> Probe:
         """Return the actual parameters, with the example inputs or with random ones."""
         drawn = self._live.inputs if inputs else self._inputs(np.random.default_rng(self._seed))
@@ -145,11 +159,13 @@ class Prober:
         self._small = tuple(blocks)
 
     def probe(self, number: int, *, small: bool = False) -> Probe:
-        """Return the probe with a given number, counted from 0.
+        """Return the probe with a given number, counted from 0, or `AWAKE`.
 
         If `small`, the blocks given to `shrink` are so small that the variance before a
         normalisation is near its ``eps``, which then has an influence.
         """
+        if number == AWAKE:
+            return self._awake()
         generator = np.random.default_rng([self._seed, 1, number])
         spread = self._spreads[number % len(SPREADS)]
         values = {
@@ -162,6 +178,14 @@ class Prober:
         seed = int(generator.integers(1 << 31))
         cotangent = seed - seed % len(STRETCHES) + number % len(STRETCHES)
         return Probe(values, self._inputs(generator), seed, cotangent)
+
+    def _awake(self) -> Probe:
+        generator = np.random.default_rng([self._seed, 2])
+        actual = self.actual()
+        drawn = {
+            name: self._values(name, actual.values[name], 0.0, generator) for name in self.asleep
+        }
+        return replace(actual, values={**actual.values, **drawn})
 
     def _values(
         self, name: str, actual: FloatArray, spread: float, generator: np.random.Generator
