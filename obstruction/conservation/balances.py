@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, oriented
-from obstruction.conservation.law import owner
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks

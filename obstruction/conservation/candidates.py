@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.law import FloatArray, Term, owner
+from obstruction.conservation.law import FloatArray, Term
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.sides import Side, grouped
 from obstruction.conservation.signatures import Signatures
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.conservation.candidates import Evaluation
-from obstruction.conservation.law import FloatArray, Law, Term, owner
+from obstruction.conservation.law import FloatArray, Law, Term
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.signatures import Signatures
 
 CONSTANT: Final = 1e-10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from obstruction.conservation.constants import constant_entries, constants, shif
 from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.losses import check_loss
+from obstruction.conservation.live.onnx_files import is_onnx
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
 from obstruction.conservation.norms import PROBES, norm_laws, scales, streams
@@ -45,14 +47,15 @@ def conservation_laws(
     ----------
     model : model
         A ``torch.nn.Module``, a Keras model, or a pair ``(apply, params)`` of JAX, where
-        ``apply(params, *inputs)`` returns the outputs. It is not changed.
+        ``apply(params, *inputs)`` returns the outputs; or the path of an ONNX file, which needs
+        ``pip install 'obstruction[onnx-run]'``. It is not changed.
     inputs : array, tuple or dict
         Example inputs: one array, several positional inputs, or keyword inputs. Their shapes,
-        types and ranges matter, their values do not.
+        types and ranges matter, their values do not. An ONNX file with fixed shapes needs none.
     loss : {"cross_entropy"}, optional
         The loss for which laws are sought. By default they hold for every loss.
     training : bool
-        Whether the model runs in training mode.
+        Whether the model runs in training mode. An ONNX file runs as it was exported.
     seed : int
         The seed of the random probes, >= 0.
 
@@ -93,6 +96,8 @@ def laws_of(prober: Prober, model: Any, *, loss: str | None) -> Laws:
     live = prober.live
     found = find_laws(prober)
     source = type(model[1] if isinstance(model, tuple) else model).__name__
+    if is_onnx(model):
+        source = Path(model).name
     return Laws(tuple(found), source, live.framework, live.parameters, live.fixed, loss)
 
 

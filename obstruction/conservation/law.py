@@ -147,11 +147,6 @@ class Law:
         return total[:, *np.triu_indices(side)].reshape(-1)
 
 
-def owner(name: str) -> str:
-    """Return the name of the layer that a parameter belongs to."""
-    return max((name.rpartition(mark)[0] for mark in "./"), key=len)
-
-
 def summed(values: FloatArray, labels: Labels, width: int) -> FloatArray:
     """Return the sum of values over every label, shape ``(width,)``."""
     others = tuple(a for a in range(values.ndim) if labels.shape[a] == 1 and values.shape[a] != 1)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.conservation.candidates import Candidate, Evaluation
-from obstruction.conservation.law import FloatArray, Law, owner
+from obstruction.conservation.law import FloatArray, Law
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.probing import Prober
 from obstruction.conservation.sides import Side, grouped
 from obstruction.conservation.signatures import Signatures, add_gradients, signatures

@@ -16,9 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.law import FloatArray, owner
+from obstruction.conservation.law import FloatArray
 from obstruction.conservation.live.base import STRETCHES, LiveModel, stretch
 from obstruction.conservation.live.inputs import refused
+from obstruction.conservation.live.names import owner
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 """Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, ``s`` in turn."""
@@ -103,6 +104,10 @@ class Prober:
         self._near = False
         self._known: dict[int | None, list[FloatArray]] = {}
         self._spreads = list(SPREADS)
+        for name, value in live.parameters.items():
+            if not np.isfinite(value).all():
+                at = tuple(map(int, np.argwhere(~np.isfinite(value))[0]))
+                raise ValueError(f"model: {name}{list(at)} = {value[at]}: weights must be finite")
         try:
             outputs = outputs_at(live, self.actual())
         except Exception as error:  # whatever the model raises for inputs that it does not take
