@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from obstruction.conservation.spanning import Places, outside, overlaps, spanned
 
 _CLEAR: Final = 1e-5
 """Relations are sought, if there are enough, in rows above this share of the largest of a probe."""
+
+SideKey: TypeAlias = tuple[str, tuple[int, ...], bytes]
 
 _MOST_ROWS: Final = 20_000
 """Relations are sought in at most about this many rows; all rows decide whether they hold."""
@@ -46,11 +48,7 @@ def find_balances(
     single = [side for side in useful if len(side.axes) == 1 or side.index is None]
     left = rest(found, single)
     known = {side.key for side in single} - {side.key for side in left}
-    found += [
-        one
-        for one in _aligned(evaluation, [*single, *_pieces(left)])
-        if any(side.key not in known for side, _ in one.parts)
-    ]
+    found += _new(found, _aligned(evaluation, [*single, *_pieces(left)]), known)
     apart = set(normalised)
     useful = [
         side
@@ -87,6 +85,47 @@ def rest(found: Iterable[Candidate], sides: Iterable[Side]) -> list[Side]:
         for side in sides
         if not any(axes >= set(side.axes) for axes in explained.get(side.tensor, ()))
     ]
+
+
+def _new(
+    finer: Sequence[Candidate], candidates: Iterable[Candidate], known: Collection[SideKey]
+) -> list[Candidate]:
+    """Return the candidates that do not follow from balances along several axes.
+
+    Those imply others, of sums along all axes but one. `known` are the sides in them.
+    """
+    implied: list[Mapping[SideKey, int]] = [_counted(one) for one in finer]
+    implied += [
+        {(side.tensor, (side.axes[place],), b""): factor for side, factor in one.parts}
+        for one in finer
+        for place in range(len(one.parts[0][0].axes))
+        if len({side.kept for side, _ in one.parts}) == 1
+    ]
+    new = []
+    for one in candidates:
+        mine = _counted(one)
+        if all(key in known for key in mine) and not _independent(mine, implied):
+            continue
+        implied.append(mine)
+        new.append(one)
+    return new
+
+
+def _counted(candidate: Candidate) -> dict[SideKey, int]:
+    """Return the coefficients of sides; one without its dead labels counts as the whole side."""
+    found: dict[SideKey, int] = {}
+    for side, factor in candidate.parts:
+        whole = side.base is not None and 2 * side.width > side.base.width
+        key = side.base.key if side.base is not None and whole else side.key
+        found[key] = found.get(key, 0) + factor
+    return found
+
+
+def _independent(one: Mapping[SideKey, int], others: Sequence[Mapping[SideKey, int]]) -> bool:
+    """Return whether an integer combination of sides is none of other combinations."""
+    keys = sorted({key for each in (one, *others) for key in each})
+    rows = np.array([[each.get(key, 0) for key in keys] for each in (*others, one)], dtype=float)
+    return int(np.linalg.matrix_rank(rows)) > int(np.linalg.matrix_rank(rows[:-1]))
 
 
 def _open(side: Side, used: Places) -> bool:
@@ -182,7 +221,7 @@ def _paired(bundles: Iterable[Candidate], width: int) -> list[Candidate]:
 
 
 def _halved(side: Side) -> bool:
-    return side.width % 2 == 0 and side.width > 2 and len(side.shape) in (2, 3)
+    return side.width % 2 == 0 and side.width > 2 and len(side.shape) <= 3
 
 
 def _related(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]:
