@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,9 @@ from obstruction.conservation.signatures import Signatures
 
 CONSTANT: Final = 1e-10
 """A bias is constant if its part is below this share of that of the weights of its neuron."""
+
+CLEARLY_NOT: Final = 1e-6
+"""The same share where the weights may be so small that rounding errors of the bias matter."""
 
 _ROUNDING: Final = 1e-14
 """Rounding errors are below this share of the largest part of any neuron of the layer."""
@@ -40,7 +43,7 @@ def constant_entries(
             continue
         entries = np.zeros(shape, dtype=bool)
         if len(shape) == 1:
-            entries |= _vanishing(name, shape[0], evaluation, observed)
+            entries |= _vanishing(name, shape[0], evaluation)
         if not lookups:
             entries |= _unreached(name, shape, observed)
         if entries.any():
@@ -67,14 +70,30 @@ def _unreached(name: str, shape: tuple[int, ...], observed: Signatures) -> NDArr
     return entries
 
 
-def _vanishing(
-    name: str, width: int, evaluation: Evaluation, observed: Signatures
-) -> NDArray[np.bool_]:
-    mine = next(s for s in observed.sums if s.tensor == name)
+def _vanishing(name: str, width: int, evaluation: Evaluation) -> NDArray[np.bool_]:
+    """Return which entries of a vector vanish wherever the weights of their neurons do not."""
+    seen, against, vectors = _weighed(name, width, evaluation)
+    vanishes: NDArray[np.bool_] = seen.sum(axis=0) >= 2
+    vanishes &= ~against
+    vanishes = _filled(vanishes, against)
+    if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
+        return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
+    return vanishes
+
+
+def _weighed(
+    name: str, width: int, evaluation: Evaluation, *, limit: float = CONSTANT
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
+    """Return what speaks about the entries of a vector.
+
+    At which probes the neurons of the entries are active, which of the entries do not vanish at
+    one of these, and whether the layer has vectors besides, but no matrix.
+    """
+    mine = next(s for s in evaluation.sides if s.tensor == name)
     _, own = evaluation.of(mine)
     mates = [
         side
-        for side in observed.sums
+        for side in evaluation.sides
         if side.tensor != name and side.width == width and owner(side.tensor) == owner(name)
     ]
     if mates:
@@ -83,15 +102,33 @@ def _vanishing(
         largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
     seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
     seen &= largest > 1e-8 * largest.max(axis=0)  # unless a softmax is saturated
-    limit = np.maximum(CONSTANT * largest, _ROUNDING * largest.max(axis=1, keepdims=True))
-    vanishes: NDArray[np.bool_] = ((own <= limit) | ~seen).all(axis=0)
-    vanishes &= seen.sum(axis=0) >= 2
-    against = (seen & (own > limit)).any(axis=0)
-    vanishes = _filled(vanishes, against)
-    vectors = mates and all(len(side.shape) == 1 for side in mates)
-    if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
-        return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
-    return vanishes
+    most = np.maximum(limit * largest, _ROUNDING * largest.max(axis=1, keepdims=True))
+    against: NDArray[np.bool_] = (seen & (own > most)).any(axis=0)
+    vectors = bool(mates) and all(len(side.shape) == 1 for side in mates)
+    return seen, against, vectors
+
+
+def without_refuted(laws: Iterable[Law], evaluation: Evaluation) -> list[Law]:
+    """Return the laws of constant vectors that further probes do not refute.
+
+    An activation with a kink is linear for a neuron, and the mean of a normalisation removes its
+    bias, as long as all samples of a batch lie on one side.
+    """
+    kept = []
+    for law in laws:
+        (term,) = law.terms
+        if term.labels.ndim == 1:
+            size = term.labels.size
+            against = _weighed(term.tensor, size, evaluation, limit=CLEARLY_NOT)[1]
+            if (against & (term.labels >= 0)).any():
+                continue
+        kept.append(law)
+    return kept
+
+
+def entries_of(laws: Iterable[Law]) -> dict[str, NDArray[np.bool_]]:
+    """Return which entries of parameters are constant by some laws; see `constants`."""
+    return {term.tensor: term.labels >= 0 for law in laws for term in law.terms}
 
 
 def _filled(vanishes: NDArray[np.bool_], against: NDArray[np.bool_]) -> NDArray[np.bool_]:
