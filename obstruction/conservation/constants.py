@@ -16,10 +16,13 @@ CONSTANT: Final = 1e-10
 """A bias is constant if its part is below this share of that of the weights of its neuron."""
 
 CLEARLY_NOT: Final = 1e-6
-"""The same share where the weights may be so small that rounding errors of the bias matter."""
+"""The same share at probes with small weights, beside which rounding errors of the bias matter."""
 
 _ROUNDING: Final = 1e-14
-"""Rounding errors are below this share of the largest part of any neuron of the layer."""
+"""Rounding errors are below this share of the largest part of any neuron of the layer.
+
+Where the neuron is saturated, they are below this share of its largest part at any probe.
+"""
 
 
 def constant_entries(
@@ -82,7 +85,7 @@ def _vanishing(name: str, width: int, evaluation: Evaluation) -> NDArray[np.bool
 
 
 def _weighed(
-    name: str, width: int, evaluation: Evaluation, *, limit: float = CONSTANT
+    name: str, width: int, evaluation: Evaluation
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
     """Return what speaks about the entries of a vector.
 
@@ -102,28 +105,13 @@ def _weighed(
         largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
     seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
     seen &= largest > 1e-8 * largest.max(axis=0)  # unless a softmax is saturated
-    most = np.maximum(limit * largest, _ROUNDING * largest.max(axis=1, keepdims=True))
+    limit = np.full((len(own), 1), CONSTANT)
+    limit[evaluation.first or len(own) :] = CLEARLY_NOT
+    rounding = np.maximum(largest.max(axis=1, keepdims=True), largest.max(axis=0))
+    most = np.maximum(limit * largest, _ROUNDING * rounding)
     against: NDArray[np.bool_] = (seen & (own > most)).any(axis=0)
     vectors = bool(mates) and all(len(side.shape) == 1 for side in mates)
     return seen, against, vectors
-
-
-def without_refuted(laws: Iterable[Law], evaluation: Evaluation) -> list[Law]:
-    """Return the laws of constant vectors that further probes do not refute.
-
-    An activation with a kink is linear for a neuron, and the mean of a normalisation removes its
-    bias, as long as all samples of a batch lie on one side.
-    """
-    kept = []
-    for law in laws:
-        (term,) = law.terms
-        if term.labels.ndim == 1:
-            size = term.labels.size
-            against = _weighed(term.tensor, size, evaluation, limit=CLEARLY_NOT)[1]
-            if (against & (term.labels >= 0)).any():
-                continue
-        kept.append(law)
-    return kept
 
 
 def entries_of(laws: Iterable[Law]) -> dict[str, NDArray[np.bool_]]:

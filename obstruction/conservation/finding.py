@@ -18,7 +18,6 @@ from obstruction.conservation.constants import (
     constants,
     entries_of,
     shifts,
-    without_refuted,
 )
 from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.laws import Laws
@@ -126,11 +125,15 @@ def find_laws(prober: Prober) -> list[Law]:
     evaluation = Evaluation(observed)
     lookups = any(leaf.dtype.kind != "f" for leaf in live.inputs)
     constant = constant_entries(evaluation, observed, shapes, lookups=lookups)
-    fixed = verified(prober, constants(constant), points=points)
-    constant = entries_of(fixed)
+    still = verified(prober, constants(constant), points=points)
+    refuted = set(constant) - set(entries_of(still))
+    constant = entries_of(still)
     moving = _moving(sides, observed, constant)
     norms = scales(evaluation, prober, moving, probes=steady)
-    prober.shrink((term.tensor, term.labels >= 0) for one in norms for term in one.terms)
+    lengths = norm_laws(prober, norms)
+    fixed = verified(prober, lengths, points=points)
+    norms = _admitted(norms, lengths, fixed)
+    prober.shrink(tuple((term.tensor, term.labels >= 0) for term in one.terms) for one in norms)
     more = more if large else _enough(moving, more)
     small = (prober.probe(number, small=True) for number in range(count, count + more))
     seen = signatures(live, sides, small)
@@ -140,24 +143,24 @@ def find_laws(prober: Prober) -> list[Law]:
             break
         signatures(live, sides, [prober.probe(number, small=True)], found=seen)
         evaluation = Evaluation(observed, seen)
-    fixed = without_refuted(fixed, evaluation)
-    constant = entries_of(fixed)
+    again = constant_entries(evaluation, observed, shapes, lookups=lookups)
+    still = _updated(prober, still, {n: m for n, m in again.items() if n not in refuted}, points)
+    constant = entries_of(still)
     moving = _moving(sides, observed, constant)
     normalised = {(side.tensor, side.axes) for one in norms for side, _ in one.parts}
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
     normed = {side.tensor for one in norms for side, _ in one.parts}
     left = [side for side in rest(balances, moving) if side.tensor not in normed]
-    norms += streams(evaluation, prober, left, probes=steady)
+    sums = streams(evaluation, prober, left, probes=steady)
     claims = _as_laws(prober, evaluation, balances)
     laws = [
         *claims,
-        *norm_laws(prober, norms),
+        *norm_laws(prober, sums),
         *shifts(observed, shapes, constant),
     ]
     kept = verified(prober, laws, points=points)
-    known = {id(law.terms) for law in kept}
-    refuted = [one for one, law in zip(balances, claims, strict=True) if id(law.terms) not in known]
-    whole = completed(evaluation, refuted, moving)
+    admitted = _admitted(balances, claims, kept)
+    whole = completed(evaluation, [one for one in balances if one not in admitted], moving)
     kept += verified(prober, _as_laws(prober, evaluation, whole), points=points)
     mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
     plain = [
@@ -166,7 +169,32 @@ def find_laws(prober: Prober) -> list[Law]:
         if law.kind == "matrix" and id(law.terms) not in mixed
     ]
     kept += verified(prober, plain, points=points)
-    return sorted([*kept, *fixed], key=lambda law: KINDS.index(law.kind))
+    return sorted([*kept, *fixed, *still], key=lambda law: KINDS.index(law.kind))
+
+
+def _updated(
+    prober: Prober, laws: Sequence[Law], entries: Mapping[str, NDArray[np.bool_]], points: int
+) -> list[Law]:
+    """Return the laws of constant entries, of which those that are new are verified."""
+    known = {law.terms[0].tensor: law for law in laws}
+    kept, new = [], []
+    for law in constants(entries):
+        (term,) = law.terms
+        old = known.get(term.tensor)
+        if old is not None and np.array_equal(old.terms[0].labels, term.labels):
+            kept.append(old)
+        else:
+            new.append(law)
+    return kept + verified(prober, new, points=points)
+
+
+def _admitted(
+    candidates: Sequence[Candidate], claims: Sequence[Law], kept: Sequence[Law]
+) -> list[Candidate]:
+    """Return the candidates whose laws are among those that were kept."""
+    known = {id(law.terms) for law in kept}
+    pairs = zip(candidates, claims, strict=True)
+    return [one for one, law in pairs if id(law.terms) in known]
 
 
 def _moving(

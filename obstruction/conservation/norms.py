@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from obstruction.conservation.candidates import Candidate, Evaluation, owner
 from obstruction.conservation.law import FloatArray, Law
-from obstruction.conservation.probing import Prober
+from obstruction.conservation.probing import Prober, stretched
 from obstruction.conservation.sides import Side, grouped
 from obstruction.conservation.signatures import signatures
 
@@ -25,6 +26,9 @@ _CHANCE: Final = 0.33
 
 _SLACK: Final = 8.0
 """The influence of ``eps`` before blocks grow is known up to this factor."""
+
+_DIFFERENT: Final = 0.2
+"""The influence of ``eps`` shrinks as expected up to this relative difference."""
 
 _GROWTH: Final = (4, 8)
 """Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks."""
@@ -120,11 +124,25 @@ def _kept(
     candidates: Sequence[Candidate],
     probes: Sequence[int],
 ) -> list[Candidate]:
-    """Return the candidates whose norms are conserved but for ``eps``, at all probes."""
+    """Return the candidates whose norms are conserved but for ``eps``.
+
+    They are at all probes at which something flows through them, and that is one at least.
+    """
     kept = list(candidates)
+    seen: set[Candidate] = set()
     for number in probes:
-        kept = _conserved_at(evaluation, prober, kept, number)
-    return kept
+        silent = {one for one in kept if not _flows(evaluation, one, number)}
+        held = set(_conserved_at(evaluation, prober, [o for o in kept if o not in silent], number))
+        seen |= held
+        kept = [one for one in kept if one in held or one in silent]
+    return [one for one in kept if one in seen]
+
+
+def _flows(evaluation: Evaluation, candidate: Candidate, number: int) -> bool:
+    """Return whether enough flows through a candidate at a probe; see `_share`."""
+    sizes = evaluation.total(candidate)[1][number]
+    some = sizes > _LITTLE * sizes.max(initial=0.0)
+    return 2 * np.count_nonzero(some) >= some.size
 
 
 def _conserved_at(
@@ -145,11 +163,13 @@ def _conserved_at(
     larger = _grown(prober, [candidates[i] for i in chosen], number, tensors, _GROWTH[1])
     found = []
     for i, share in zip(chosen, larger, strict=True):
-        expected = large[i] / 4.0 ** _GROWTH[0]
-        by_eps = (share <= 2.0 * expected + _ROUNDING) & (share >= 0.5 * expected - _ROUNDING)
-        held = (exact[i] & (share <= SCALE)) | (by_eps & open_[i])
-        if held.mean() >= _AGREEING:
-            found.append(candidates[i])
+        for degree in (1, 2, 3):  # of the activation between blocks and their normalisation
+            expected = large[i] / 4.0 ** (degree * _GROWTH[0])
+            by_eps = np.abs(share - expected) <= _DIFFERENT * expected + _ROUNDING
+            held = (exact[i] & (share <= SCALE)) | (by_eps & open_[i])
+            if held.mean() >= _AGREEING:
+                found.append(candidates[i])
+                break
     return found
 
 
@@ -171,11 +191,15 @@ def _grown(
     tensors: Iterable[str],
     growth: int,
 ) -> list[FloatArray]:
-    """Return the relative sums of candidates at a probe at which some parameters are grown."""
+    """Return the relative sums of candidates at a probe at which some parameters are grown.
+
+    The cotangents have another size each time, as a backward pass that clips is not linear in them.
+    """
     sides = _sides_of(candidates)
     if not sides:
         return []
     probe = prober.probe(number)
+    probe = replace(probe, cotangent=stretched(probe.cotangent, growth // 4))
     for name in tensors:
         probe.values[name] *= 2.0**growth
     evaluation = Evaluation(signatures(prober.live, sides, [probe]))
