@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.conservation.candidates import Evaluation, owner
-from obstruction.conservation.law import Law, Term
+from obstruction.conservation.law import FloatArray, Law, Term
+from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.signatures import Signatures
 
 CONSTANT: Final = 1e-10
@@ -17,6 +19,12 @@ CONSTANT: Final = 1e-10
 
 CLEARLY_NOT: Final = 1e-6
 """The same share at probes with small weights, beside which rounding errors of the bias matter."""
+
+_WIDE: Final = (6, -12, 12, -6)
+"""All parameters are multiplied by two to these powers."""
+
+_FAINT: Final = 1e-9
+"""What flows there is rounding below this share of the most that flows in the model."""
 
 _ROUNDING: Final = 1e-14
 """Rounding errors are below this share of the largest part of any neuron of the layer.
@@ -112,6 +120,43 @@ def _weighed(
     against: NDArray[np.bool_] = (seen & (own > most)).any(axis=0)
     vectors = bool(mates) and all(len(side.shape) == 1 for side in mates)
     return seen, against, vectors
+
+
+def lasting(prober: Prober, laws: Sequence[Law], *, points: int) -> list[Law]:
+    """Return the laws of constants that hold as well where all parameters are small or large.
+
+    An activation that is constant between two bounds, or below one, hides what is before it from
+    all probes of the usual size. What hardly flows at all is no evidence.
+    """
+    kept = list(laws)
+    for exponent in _WIDE[:points] if kept else ():
+        probe = prober.probe(0)
+        values = {name: np.ldexp(value, exponent) for name, value in probe.values.items()}
+        try:
+            gradients = gradients_at(prober.live, replace(probe, values=values))
+        except Exception:  # whatever the model raises for parameters of such a size
+            continue
+        products = {n: np.abs(values[n] * g) for n, g in gradients.items() if g is not None}
+        most = max((float(one.max(initial=0.0)) for one in products.values()), default=0.0)
+        if np.isfinite(most):
+            kept = [law for law in kept if not _moves(law.terms[0], products, _FAINT * most)]
+    return kept
+
+
+def _moves(term: Term, products: Mapping[str, FloatArray], floor: float) -> bool:
+    """Return whether gradients of entries are seen, beside those of the weights of its neurons."""
+    if term.tensor not in products:
+        return False
+    own = products[term.tensor]
+    least = np.full(own.shape, floor)
+    if own.ndim == 1:
+        for name, other in products.items():
+            if name != term.tensor and owner(name) == owner(term.tensor):
+                for axis in range(other.ndim):
+                    if other.shape[axis] == own.size:
+                        rest = tuple(a for a in range(other.ndim) if a != axis)
+                        np.maximum(least, CLEARLY_NOT * other.sum(axis=rest), out=least)
+    return bool(((own > least) & (term.labels >= 0)).any())
 
 
 def entries_of(laws: Iterable[Law]) -> dict[str, NDArray[np.bool_]]:

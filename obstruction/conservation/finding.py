@@ -17,6 +17,7 @@ from obstruction.conservation.constants import (
     constant_entries,
     constants,
     entries_of,
+    lasting,
     shifts,
 )
 from obstruction.conservation.law import KINDS, Law
@@ -24,7 +25,7 @@ from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.losses import check_loss
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
-from obstruction.conservation.norms import PROBES, norm_laws, scales, streams
+from obstruction.conservation.norms import PROBES, drifting, norm_laws, scales, streams
 from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.sides import Side, sides_of
 from obstruction.conservation.signatures import Signatures, signatures
@@ -126,10 +127,12 @@ def find_laws(prober: Prober) -> list[Law]:
     lookups = any(leaf.dtype.kind != "f" for leaf in live.inputs)
     constant = constant_entries(evaluation, observed, shapes, lookups=lookups)
     still = verified(prober, constants(constant), points=points)
+    still = lasting(prober, still, points=points)
     refuted = set(constant) - set(entries_of(still))
     constant = entries_of(still)
     moving = _moving(sides, observed, constant)
     norms = scales(evaluation, prober, moving, probes=steady)
+    norms = norms if large else drifting(prober, norms)
     lengths = norm_laws(prober, norms)
     fixed = verified(prober, lengths, points=points)
     norms = _admitted(norms, lengths, fixed)
@@ -185,7 +188,7 @@ def _updated(
             kept.append(old)
         else:
             new.append(law)
-    return kept + verified(prober, new, points=points)
+    return kept + lasting(prober, verified(prober, new, points=points), points=points)
 
 
 def _admitted(

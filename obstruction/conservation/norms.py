@@ -27,7 +27,7 @@ _CHANCE: Final = 0.33
 _SLACK: Final = 8.0
 """The influence of ``eps`` before blocks grow is known up to this factor."""
 
-_DIFFERENT: Final = 0.2
+_DIFFERENT: Final = 0.01
 """The influence of ``eps`` shrinks as expected up to this relative difference."""
 
 _GROWTH: Final = (4, 8)
@@ -142,7 +142,7 @@ def _flows(evaluation: Evaluation, candidate: Candidate, number: int) -> bool:
     """Return whether enough flows through a candidate at a probe; see `_share`."""
     sizes = evaluation.total(candidate)[1][number]
     some = sizes > _LITTLE * sizes.max(initial=0.0)
-    return 2 * np.count_nonzero(some) >= some.size
+    return bool(2 * np.count_nonzero(some) >= some.size)
 
 
 def _conserved_at(
@@ -193,13 +193,13 @@ def _grown(
 ) -> list[FloatArray]:
     """Return the relative sums of candidates at a probe at which some parameters are grown.
 
-    The cotangents have another size each time, as a backward pass that clips is not linear in them.
+    The cotangents are larger than usual, as a backward pass that clips is not linear in them.
     """
     sides = _sides_of(candidates)
     if not sides:
         return []
     probe = prober.probe(number)
-    probe = replace(probe, cotangent=stretched(probe.cotangent, growth // 4))
+    probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
     for name in tensors:
         probe.values[name] *= 2.0**growth
     evaluation = Evaluation(signatures(prober.live, sides, [probe]))
@@ -224,6 +224,30 @@ def _sides_of(candidates: Sequence[Candidate]) -> list[Side]:
     """Return the sides of which candidates are made, before any relabelling."""
     bases = (side.base or side for one in candidates for side, _ in one.parts)
     return list({side.key: side for side in bases}.values())
+
+
+def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that at the actual parameters only ``eps`` may violate.
+
+    Their sums shrink when blocks grow, even if the losses that are seen are larger then.
+    """
+    sides = _sides_of(candidates)
+    if not sides:
+        return []
+    probe = prober.actual()
+    larger = replace(probe, values=dict(probe.values), cotangent=stretched(probe.cotangent, 1))
+    for name in {side.tensor for side in sides}:
+        larger.values[name] = larger.values[name] * 2.0 ** _GROWTH[0]
+    evaluation = Evaluation(signatures(prober.live, sides, [probe, larger]))
+    found = []
+    for one in candidates:
+        if _flows(evaluation, one, 0) and _flows(evaluation, one, 1):
+            before, large = (_share(evaluation, one, number) for number in (0, 1))
+            may = ((before <= SCALE) & (large <= SCALE)) | _by_eps(before, large)
+            if float(may.mean()) < _AGREEING:
+                continue
+        found.append(one)
+    return found
 
 
 def norm_laws(prober: Prober, candidates: Sequence[Candidate]) -> list[Law]:

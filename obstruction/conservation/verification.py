@@ -31,8 +31,12 @@ Factors of a million make an offset that is not scaled, and that a mean removes,
 ROUNDED: Final = 1e-7
 """The largest relative change of outputs under transformations that are rounded."""
 
-CLEARLY_NOT: Final = 1e-5
-"""Gradients refute a law if their sum is above this share of the absolute values."""
+CLEARLY_NOT: Final = 1e-2
+"""Gradients refute a law here if their sum is above this share of the absolute values.
+
+An offset that is not scaled, and that a mean removes, leaves much rounding where channels are
+scaled by a million.
+"""
 
 _FAINT: Final = 1e-3
 """Channels through which less than this share of the most flows count as if so much did."""
@@ -53,7 +57,7 @@ _VISIBLE: Final = 1e-6
 """Changes above this can be followed until they vanish in rounding."""
 
 _NOISE: Final = 1e-11
-_SLACK: Final = 0.3
+_SLACK: Final = 0.1
 """Small changes may differ so much from what is expected, as a kink may lie between."""
 
 _TURNS: Final = 8.0
