@@ -20,11 +20,11 @@ CONSTANT: Final = 1e-10
 CLEARLY_NOT: Final = 1e-6
 """The same share at probes with small weights, beside which rounding errors of the bias matter."""
 
-_WIDE: Final = (6, -12, 12, -6)
+_WIDE: Final = (6, -6, 12, -9)
 """All parameters are multiplied by two to these powers."""
 
-_FAINT: Final = 1e-9
-"""What flows there is rounding below this share of the most that flows in the model."""
+_FAINT: Final = 1e-13
+"""What flows to a vector is rounding below this share of the most that flows in the model."""
 
 _ROUNDING: Final = 1e-14
 """Rounding errors are below this share of the largest part of any neuron of the layer.
@@ -126,7 +126,7 @@ def lasting(prober: Prober, laws: Sequence[Law], *, points: int) -> list[Law]:
     """Return the laws of constants that hold as well where all parameters are small or large.
 
     An activation that is constant between two bounds, or below one, hides what is before it from
-    all probes of the usual size. What hardly flows at all is no evidence.
+    all probes of the usual size. If it hid some parameters of a layer, none is judged.
     """
     kept = list(laws)
     for exponent in _WIDE[:points] if kept else ():
@@ -139,16 +139,22 @@ def lasting(prober: Prober, laws: Sequence[Law], *, points: int) -> list[Law]:
         products = {n: np.abs(values[n] * g) for n, g in gradients.items() if g is not None}
         most = max((float(one.max(initial=0.0)) for one in products.values()), default=0.0)
         if np.isfinite(most):
-            kept = [law for law in kept if not _moves(law.terms[0], products, _FAINT * most)]
+            names = {term.tensor for term in map(_term, kept) if _moves(term, products, most)}
+            hidden = {owner(name) for name in names}
+            kept = [law for law in kept if owner(_term(law).tensor) not in hidden]
     return kept
 
 
-def _moves(term: Term, products: Mapping[str, FloatArray], floor: float) -> bool:
+def _term(law: Law) -> Term:
+    return law.terms[0]
+
+
+def _moves(term: Term, products: Mapping[str, FloatArray], most: float) -> bool:
     """Return whether gradients of entries are seen, beside those of the weights of its neurons."""
     if term.tensor not in products:
         return False
     own = products[term.tensor]
-    least = np.full(own.shape, floor)
+    least = np.full(own.shape, _FAINT * most if own.ndim == 1 else 0.0)
     if own.ndim == 1:
         for name, other in products.items():
             if name != term.tensor and owner(name) == owner(term.tensor):

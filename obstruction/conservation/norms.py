@@ -243,7 +243,9 @@ def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]
     for one in candidates:
         if _flows(evaluation, one, 0) and _flows(evaluation, one, 1):
             before, large = (_share(evaluation, one, number) for number in (0, 1))
-            may = ((before <= SCALE) & (large <= SCALE)) | _by_eps(before, large)
+            least = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** (2 * _GROWTH[0]) / _SLACK
+            by_eps = _by_eps(before, large) & (large >= np.minimum(least, 1e-2) - _ROUNDING)
+            may = ((before <= SCALE) & (large <= SCALE)) | by_eps
             if float(may.mean()) < _AGREEING:
                 continue
         found.append(one)
