@@ -47,6 +47,12 @@ _ROUNDING: Final = 1e-9
 _BACKWARD: Final = (0, 2)
 """The random probes at which gradients are looked at again."""
 
+_EXACTLY: Final = (-10, 20)
+"""Blocks are multiplied by two to these powers where ``eps`` is removed."""
+
+_OTHERS: Final = 0.05
+"""An ``eps`` that is removed elsewhere has less influence than this share of the change."""
+
 _STEP: Final = 4
 _SHRINKS: Final = 4.0**_STEP
 _LEAST: Final = -8
@@ -164,8 +170,23 @@ class _Trial:
     def agrees(self, large: _Trial, norms: Sequence[Law]) -> bool:
         """Return whether outputs change as ``eps`` lets them when blocks grow.
 
-        See `_by_eps`. Blocks that are too large for that are made smaller at first.
+        If ``eps`` can be removed, they must not change at all. If it cannot, or is not what changes
+        them, see `_by_eps`. Blocks that are too large for that are made smaller at first.
         """
+        free = getattr(self._live, "outputs_without_eps", None)
+        if free is not None:
+            point = self._point
+            before = free(point.values, point.inputs, seed=point.seed)
+            changes = []
+            for exponent in _EXACTLY:
+                values = rescaled(point.values, norms, exponent)
+                after = free(values, point.inputs, seed=point.seed)
+                changes.append(largest_change(before, after))
+            if max(changes) <= ROUNDED:
+                return True
+            with_eps = largest_change(self._before, self.grown(norms, _EXACTLY[0])._before)
+            if abs(changes[0] - with_eps) > _OTHERS * with_eps:
+                return False
 
         def change(exponent: int) -> float:
             return largest_change(large._before, self.grown(norms, exponent)._before)
