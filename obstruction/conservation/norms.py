@@ -24,8 +24,17 @@ _CLOSE: Final = 0.1
 _CHANCE: Final = 0.33
 """Sums of ``n`` random terms are as close as this over the root of ``n`` half as often."""
 
-_SLACK: Final = 8.0
-"""The influence of ``eps`` before blocks grow is known up to this factor."""
+_SLACK: Final = 64.0
+"""The influence of ``eps`` before blocks grow is known up to this factor.
+
+A backward pass that clips changes what it is relative to.
+"""
+
+_LESS: Final = 8.0
+"""It shrinks faster by no more than this factor than behind an activation of degree two."""
+
+_MUCH: Final = 1e-2
+"""Sums above this share do not count as due to ``eps`` behind activations of higher degree."""
 
 _DIFFERENT: Final = 0.01
 """The influence of ``eps`` shrinks as expected up to this relative difference."""
@@ -229,13 +238,14 @@ def _sides_of(candidates: Sequence[Candidate]) -> list[Side]:
 def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates that at the actual parameters only ``eps`` may violate.
 
-    Their sums shrink when blocks grow, even if the losses that are seen are larger then.
+    Their sums shrink when blocks grow, even for losses so large that a backward pass clips.
     """
     sides = _sides_of(candidates)
     if not sides:
         return []
     probe = prober.actual()
-    larger = replace(probe, values=dict(probe.values), cotangent=stretched(probe.cotangent, 1))
+    probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
+    larger = replace(probe, values=dict(probe.values))
     for name in {side.tensor for side in sides}:
         larger.values[name] = larger.values[name] * 2.0 ** _GROWTH[0]
     evaluation = Evaluation(signatures(prober.live, sides, [probe, larger]))
@@ -243,7 +253,8 @@ def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]
     for one in candidates:
         if _flows(evaluation, one, 0) and _flows(evaluation, one, 1):
             before, large = (_share(evaluation, one, number) for number in (0, 1))
-            least = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** (2 * _GROWTH[0]) / _SLACK
+            degree = np.where(before > _MUCH, 1, 2)
+            least = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** (degree * _GROWTH[0]) / _LESS
             by_eps = _by_eps(before, large) & (large >= np.minimum(least, 1e-2) - _ROUNDING)
             may = ((before <= SCALE) & (large <= SCALE)) | by_eps
             if float(may.mean()) < _AGREEING:
