@@ -23,7 +23,7 @@ CLEARLY_NOT: Final = 1e-6
 _WIDE: Final = (6, -6, 12, -9)
 """All parameters are multiplied by two to these powers."""
 
-_FAINT: Final = 1e-13
+_FAINT: Final = 1e-9
 """What flows to a vector is rounding below this share of the most that flows in the model."""
 
 _ROUNDING: Final = 1e-14
