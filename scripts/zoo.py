@@ -150,7 +150,7 @@ def summary(frame: pd.DataFrame) -> dict[str, str]:
     """Return the sentences of the summary by what they are about."""
     reported = frame["seconds"].notna()
     lawful = frame[list(KINDS)].sum(axis=1) > 0
-    proven = frame["note"].fillna("").eq("no law: refuted by gradients")
+    proven = frame["note"].eq("no law: refuted by gradients")
     judged = frame[frame["oracle"].notna()]
     wrong = frame["refuted"].fillna(0).gt(0)
     return {

@@ -20,7 +20,18 @@ PROJECT = PACKAGE.parent / "pyproject.toml"
 DOORS = {"__init__", "__main__", "design", "tables"}
 
 # Libraries of extras: imported only where they are used, when they are used.
-OPTIONAL = {"torch", "jax", "keras", "lightning", "onnx", "h5py", "bokeh", "jinja2", "markupsafe"}
+OPTIONAL = {
+    "torch",
+    "jax",
+    "keras",
+    "lightning",
+    "onnx",
+    "onnx2fx",
+    "h5py",
+    "bokeh",
+    "jinja2",
+    "markupsafe",
+}
 
 from_a_checkout = pytest.mark.skipif(
     not PROJECT.exists(), reason="the package is installed away from its project file"

@@ -12,9 +12,16 @@ import numpy as np
 
 from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
-from obstruction.auditing.live.arguments import inputs_for, is_live, is_torch, refused_source
+from obstruction.auditing.live.arguments import (
+    inputs_for,
+    is_live,
+    is_onnx,
+    is_torch,
+    may_run,
+    refused_source,
+    shortened,
+)
 from obstruction.auditing.live.law_report import LawReport
-from obstruction.auditing.origin import luck
 from obstruction.auditing.report import Report
 from obstruction.models import (
     Model,
@@ -43,7 +50,7 @@ LOSSES: Final = ("cross_entropy",)
 
 @overload
 def audit(
-    source: str | os.PathLike[str] | Mapping[str, Any] | tuple[Any, ...] | list[Any],
+    source: Mapping[str, Any] | tuple[Any, ...] | list[Any],
     activation: str | None = ...,
     layout: Orientation | None = ...,
     scheme: str | InitScheme | None = ...,
@@ -108,7 +115,9 @@ def audit(
     that its gradients show (`obstruction.conservation_laws`), whatever its architecture is. Without
     them the layers of the source are read, which finds chains of fully connected layers. A PyTorch
     module is run too, as a chain must return what the module returns; if there is none, the audit
-    rests on conservation laws, with inputs that follow from the first layer.
+    rests on conservation laws, with inputs that follow from the first layer. With
+    ``pip install 'obstruction[onnx-run]'`` an ONNX file is run, too, if there are `inputs` or if it
+    is no such chain. It is run as it was exported: normalisations usually have constant statistics.
 
     Parameters
     ----------
@@ -132,11 +141,12 @@ def audit(
     layers : sequence of str, optional
         The names of the fully connected layers in forward order, if the source does not say.
     inputs : array, tuple or dict, optional
-        Example inputs of a live model, which is a ``torch.nn.Module``, a Keras model or a pair
-        ``(apply, params)`` of JAX: one array, several positional inputs, or keyword inputs. Their
-        shapes, types and ranges matter, their values do not.
+        Example inputs of a live model, which is a ``torch.nn.Module``, a Keras model, a pair
+        ``(apply, params)`` of JAX or an ONNX file: one array, several positional inputs, or keyword
+        inputs. Their shapes, types and ranges matter, their values do not.
     loss : {"cross_entropy"}, optional
-        With `inputs`: the loss that is assumed. By default, findings hold for every loss.
+        With `inputs`, or an ONNX file: the loss that is assumed. By default, findings hold for
+        every loss.
     data : array, optional
         With `inputs`: the training inputs, samples along the first axis. What they do not span
         cannot move, and can freeze more weights. The model must begin with a dense layer.
@@ -146,8 +156,9 @@ def audit(
     Returns
     -------
     Report or LawReport
-        A LawReport if there are `inputs`, or for a PyTorch module that is no chain of fully
-        connected layers with ReLU or alike between them. Printing it shows what was found.
+        A LawReport if there are `inputs`, or for a PyTorch module or ONNX file that is run as it is
+        no chain of fully connected layers with ReLU or alike between them. Printing it shows what
+        was found.
 
     Raises
     ------
@@ -172,7 +183,8 @@ def audit(
     ['free', 'pathological']
     """
     tolerance = check_rtol(rtol)
-    if inputs is not None:
+    asked = [value is not None for value in (loss, data, seed)]
+    if inputs is not None or (is_onnx(source) and any(asked)):
         _check_source(source)
         _check_told(activation, layout, layers, scheme)
         return _run(source, inputs, loss, data, tolerance, seed)
@@ -181,18 +193,30 @@ def audit(
             raise ValueError(
                 f"{name}: is for a live model that is run, which needs inputs= as well"
             )
+    told = layers is not None or activation is not None
+    model: Model | None = None
     try:
         model = models.read(source, ReadOptions(activation, layout, layers))
         _check_auditable(model)
-        if is_torch(source) and layers is None and activation is None:
+        if is_torch(source) and not told:
             _check_complete(model)
+        if may_run(source) and not told and layout is None and scheme in ("auto", None):
+            _check_complete(model)
+            _check_whole(model)
     except (NoChain, NothingAuditable) as error:
-        if not is_torch(source):
+        if may_run(source):
+            found = _tried(source, error, model, tolerance)
+            if found is not None:
+                return found
+        elif is_torch(source):
+            _check_told(activation, layout, layers, scheme)
+            return _run(source, inputs_for(source, error), None, None, tolerance, None)
+        if model is None or not model.segments():
             raise
-        _check_told(activation, layout, layers, scheme)
-        return _run(source, inputs_for(source, error), None, None, tolerance, None)
     norms = hidden_norms(model)
     _check_norms(model, norms)
+    from obstruction.auditing.origin import luck  # exact values, which live models do not need
+
     triples = list(zip(model.layers, model.layers[1:], model.links, strict=False))
     hidden = [HiddenLayer(**_description(*triple)) for triple in triples]
     components = effective = 1
@@ -228,11 +252,24 @@ def _run(model: Any, inputs: Any, loss: Any, data: Any, rtol: float, seed: Any) 
     )
 
 
+def _tried(path: Any, error: Exception, model: Model | None, rtol: float) -> LawReport | None:
+    """Return the report of an ONNX file that is run; None if it cannot be, but can be read."""
+    try:
+        return _run(path, None, None, None, rtol, None)
+    except ValueError as failure:
+        if model is not None and model.segments():
+            return None
+        raise type(error)(f"{shortened(error)}. Running it: {failure}") from None
+
+
 def _check_source(source: Any) -> None:
     """Raise ValueError if a source cannot be run."""
+    if is_onnx(source):
+        return
     if isinstance(source, (str, os.PathLike)):
         raise ValueError(
-            f"inputs: a file is read and not run ({source}); load the model and pass it instead"
+            f"inputs: of files, only .onnx is run, and {source} is read; load the model and pass "
+            "it instead"
         )
     if not is_live(source):
         raise refused_source(source)
@@ -259,6 +296,12 @@ def _check_complete(model: Model) -> None:
         raise NothingAuditable("layers with nothing between them keep a matrix")
     if "softmax" in model.ending and model.layers[-1].outputs == 2:
         raise NothingAuditable("a softmax binds the weights of two outputs to each other")
+
+
+def _check_whole(model: Model) -> None:
+    """Raise NothingAuditable if a part of a file is no chain of layers that keep balances."""
+    if model.skipped or any(link.reason is not None for link in model.links):
+        raise NothingAuditable("a part of the file is no chain of fully connected layers")
 
 
 def _check_auditable(model: Model) -> None:

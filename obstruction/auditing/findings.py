@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.auditing.hidden_layers import (
     FROZEN,
@@ -16,12 +17,15 @@ from obstruction.auditing.hidden_layers import (
     layer_row,
     neuron_columns,
 )
-from obstruction.auditing.origin.luck import Luck
 from obstruction.models.model import Model
 from obstruction.tools.checks import check_count
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from obstruction.auditing.origin.luck import Luck
+
+_BOUNDARY, _DEAD = STATUSES.index("boundary"), STATUSES.index("dead")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +70,16 @@ class Findings:
     def reachable_signs(self) -> tuple[int, int] | None:
         """The largest numbers of positive and of negative output weights that training can reach.
 
-        None if the last hidden layer was not audited or there are several outputs.
+        None if the last hidden layer was not audited or there are several outputs. Weights that are
+        frozen, at the boundary, which is not crossed in finite time, or of dead neurons keep their
+        signs.
         """
         last = self.output_neurons
         if last is None:
             return None
-        frozen = last.sign[last.out_frozen]
-        negative, positive = np.count_nonzero(frozen < 0), np.count_nonzero(frozen > 0)
-        return last.neurons - int(negative), last.neurons - int(positive)
+        sign = last.sign[self._stays(last)]  # zero for ever, if neurons without inputs have none
+        free = self._free(last)
+        return free + int(np.count_nonzero(sign > 0)), free + int(np.count_nonzero(sign < 0))
 
     def reaches(self, *, positive: int = 0, negative: int = 0) -> bool:
         """Return whether training can reach given numbers of positive and negative output weights.
@@ -92,7 +98,8 @@ class Findings:
 
         Notes
         -----
-        A frozen weight keeps its sign. All others can take either (Nurisso et al. 2024, Prop. 3).
+        A weight that is frozen, at the boundary or of a dead neuron keeps its sign. All others can
+        take either (Nurisso et al. 2024, Prop. 3).
         """
         positive = check_count("positive", positive, least=0)
         negative = check_count("negative", negative, least=0)
@@ -107,7 +114,8 @@ class Findings:
                 f"positive + negative = {positive + negative}: must be at most {last.neurons}, "
                 "the neurons of the last hidden layer"
             )
-        return positive <= most[0] and negative <= most[1]
+        together = most[0] + most[1] - self._free(last)
+        return positive <= most[0] and negative <= most[1] and positive + negative <= together
 
     @cached_property
     def neurons(self) -> pd.DataFrame:
@@ -179,6 +187,15 @@ class Findings:
         margin = table["margin"].to_numpy()[chosen]
         order = np.lexsort((np.where(np.isnan(margin), -1.0, margin), rank[chosen]))
         return table.iloc[chosen[order[:most]]]
+
+    @staticmethod
+    def _stays(layer: HiddenLayer) -> NDArray[np.bool_]:
+        """Return which output weights of a layer keep their signs."""
+        stays: NDArray[np.bool_] = layer.out_frozen | np.isin(layer.status, (_BOUNDARY, _DEAD))
+        return stays
+
+    def _free(self, layer: HiddenLayer) -> int:
+        return layer.neurons - int(np.count_nonzero(self._stays(layer)))
 
     def _total(self, status: str) -> int:
         return sum(layer.count(status) for layer in self.audited)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib
+import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +21,15 @@ import click
 BATCH: Final = 4
 """The number of samples in the example inputs."""
 
+_MOST: Final = 300
+"""The number of characters that are shown of an error of the user's code."""
+
+_MOST_NUMBERS: Final = 10**9
+"""Example inputs have at most so many numbers, which is 8 GB."""
+
 _PATH: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _INPUT: Final = re.compile(
-    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:,\d+)*)(?::(?P<low>-?\d+)\.\.(?P<high>-?\d+))?"
+    r"(?:(?P<name>[A-Za-z_][\w.:/-]*)=)?(?P<shape>\d+(?:,\d+)*)(?::(?P<low>-?\d+)\.\.(?P<high>-?\d+))?"
 )
 _OPTIONS: Final = (
     click.option(
@@ -84,13 +91,22 @@ def made(path: str, call: Sequence[str], *, seed: int) -> Any:
     ValueError
         If it cannot be imported or called; the message has one line.
     """
+    from obstruction.conservation.live.inputs import short
+
     module_name, _, name = path.partition(":")
-    arguments = dict(map(_argument, call))
+    arguments: dict[str, Any] = {}
+    for text in call:
+        key, value = _argument(text)
+        if key in arguments:
+            raise ValueError(f"call = {text!r}: {key} is given twice")
+        arguments[key] = value
     with _told(f"{path}: importing {module_name}"):
         found = importlib.import_module(module_name)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"{path}: {module_name} has no {name}")
+            origin = getattr(sys.modules[module_name], "__file__", None)
+            where = f"; it was imported from {origin}" if origin else ""
+            raise ValueError(f"{path}: {module_name} has no {name}{where}")
         found = getattr(found, part)
     if _is_model(found):
         if arguments:
@@ -100,11 +116,27 @@ def made(path: str, call: Sequence[str], *, seed: int) -> Any:
         raise ValueError(f"{path}: is a {type(found).__name__}, and no factory or model")
     _seed(seed)
     with _told(f"{path}: calling it"):
-        return found(**arguments)
+        model = found(**arguments)
+    if not _is_model(model):
+        raise ValueError(
+            f"{path}: returns {short(model)} of type {type(model).__name__}; a factory must return "
+            "a torch.nn.Module, a Keras model, a pair (apply, params) of JAX, or a module of "
+            "Equinox or nnx"
+        )
+    return model
 
 
-def example_inputs(texts: Sequence[str], *, seed: int) -> Any:
+def example_inputs(
+    texts: Sequence[str], *, seed: int, samples: Mapping[str | int, int] | None = None
+) -> Any:
     """Return arrays for the option ``--inputs``: one, a tuple, or a dictionary by names.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    seed : int
+    samples : dict, optional
+        Numbers of samples other than `BATCH`, by the names of inputs and by their places.
 
     Raises
     ------
@@ -116,20 +148,27 @@ def example_inputs(texts: Sequence[str], *, seed: int) -> Any:
     generator = np.random.default_rng(seed)
     names: list[str | None] = []
     arrays: list[Any] = []
-    for text in texts:
+    for place, text in enumerate(texts):
         found = _INPUT.fullmatch(text)
         if found is None:
             raise ValueError(
                 f"inputs = {text!r}: must be a shape without the axis of samples, such as 3,64,64, "
                 "or 16:0..99 for 16 whole numbers from 0 to 99, with NAME= before it if need be"
             )
-        shape = (BATCH, *map(int, found["shape"].split(",")))
+        batch = (samples or {}).get(found["name"] or place, BATCH)
+        shape = (batch, *map(int, found["shape"].split(",")))
+        if math.prod(shape) > _MOST_NUMBERS:
+            raise ValueError(
+                f"inputs = {text!r}: {batch} samples have more than {_MOST_NUMBERS:,} numbers"
+            )
         if found["low"] is None:
             arrays.append(generator.standard_normal(shape))
         else:
             low, high = int(found["low"]), int(found["high"])
             if low > high:
                 raise ValueError(f"inputs = {text!r}: {low} is above {high}")
+            if max(-low, high) >= 2**63:
+                raise ValueError(f"inputs = {text!r}: numbers must be below 2^63 in size")
             arrays.append(generator.integers(low, high, shape, endpoint=True))
         names.append(found["name"])
     given = [name for name in names if name is not None]
@@ -140,21 +179,53 @@ def example_inputs(texts: Sequence[str], *, seed: int) -> Any:
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
+def file_inputs(path: str, texts: Sequence[str], *, seed: int) -> Any:
+    """Return arrays for an ONNX file; None if there are no texts.
+
+    The number of samples is that of the file, if it states one.
+    """
+    from obstruction.conservation.live.onnx_files import OnnxFile, can_run
+
+    if not texts:
+        return None
+    samples: dict[str | int, int] = {}
+    for place, one in enumerate(OnnxFile(path).inputs if can_run() else ()):
+        if one.shape and isinstance(one.shape[0], int):
+            samples[place] = samples[one.name] = one.shape[0]
+    return example_inputs(texts, seed=seed, samples=samples)
+
+
 def running(work: Callable[[], Any]) -> Any:
     """Return the result of work that runs a model; whatever the model raises becomes one line."""
-    with _told("the model could not be run"):
+    with _told("running the model"):
         return work()
 
 
 @contextlib.contextmanager
 def _told(doing: str) -> Iterator[None]:
-    """Turn whatever the user's code raises into a ValueError."""
+    """Turn whatever the user's code raises into a ValueError, and what it prints into messages."""
+    from obstruction.conservation.live.inputs import short
+
     try:
-        yield
-    except (ValueError, MemoryError):
+        with contextlib.redirect_stdout(sys.stderr):  # the standard output is for the report
+            yield
+    except MemoryError:
         raise
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{doing} failed with {type(error).__name__}: {error}") from error
+        ours = _is_ours(error)
+        if ours and isinstance(error, ValueError):
+            raise
+        said = str(error) if ours else short(error, most=_MOST, quoted=False)
+        raise ValueError(f"{doing} failed with {type(error).__name__}: {said}") from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Return whether this package raised an error, and not the user's code or a framework."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    name = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] == "obstruction"
 
 
 def _argument(text: str) -> tuple[str, Any]:

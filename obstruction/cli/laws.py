@@ -12,6 +12,7 @@ from obstruction.cli.factories import (
     current_folder,
     example_inputs,
     factory_options,
+    file_inputs,
     is_import_path,
     made,
     running,
@@ -32,15 +33,18 @@ def laws(
 ) -> int:
     """Print the conservation laws of a model.
 
-    PATH is package.module:factory. Your own code is run: the module is imported, the factory is
-    called, and the model that it returns is run with random inputs. It may be a PyTorch module, a
-    Keras model, or a pair (apply, params) of JAX. Modules in the current folder can be imported.
+    PATH is package.module:factory or an ONNX file. Your own code is run: the module is imported,
+    the factory is called, and the model that it returns is run with random inputs. It may be a
+    PyTorch module, a Keras model, or a pair (apply, params) of JAX. Modules in the current folder
+    can be imported. An ONNX file is run as it was exported, and needs --inputs only if its shapes
+    are open.
     """
     from obstruction.auditing.live.law_report import law_object
     from obstruction.conservation.finding import conservation_laws
+    from obstruction.conservation.live.onnx_files import is_onnx
 
-    if not is_import_path(path):
-        raise ValueError(f"{path}: must be package.module:factory")
+    if not is_onnx(path) and not is_import_path(path):
+        raise ValueError(f"{path}: must be package.module:factory or an ONNX file (.onnx)")
     model, arrays, number = opened(path, call, inputs, seed)
     with current_folder():
         found = running(lambda: conservation_laws(model, arrays, loss=loss, seed=number))
@@ -61,9 +65,15 @@ def laws(
 def opened(
     path: str, call: tuple[str, ...], inputs: tuple[str, ...], seed: str | None
 ) -> tuple[Any, Any, int]:
-    """Return the model behind an import path, example inputs, and the seed."""
+    """Return the model behind an import path, or the path of a file, inputs, and the seed."""
+    from obstruction.conservation.live.onnx_files import is_onnx
     from obstruction.tools.parsing import parse_count
 
+    if is_onnx(path):
+        if call:
+            raise ValueError(f"call = {call[0]!r}: is for a factory, and {path} is a file")
+        number = 0 if seed is None else parse_count("seed", seed, least=0)
+        return path, file_inputs(path, inputs, seed=number), number
     if not inputs:
         raise click.UsageError(
             f"{path} is code to run: give the shape of its inputs, such as --inputs 3,64,64"
@@ -92,6 +102,11 @@ def audit_code(
     model, arrays, number = opened(path, call, inputs, seed)
     with current_folder():
         report = running(lambda: audit(model, inputs=arrays, loss=loss, seed=number, rtol=rtol))
+    return echo_report(report, form=form, fail_on=fail_on, verbose=verbose)
+
+
+def echo_report(report: Any, *, form: str, fail_on: str, verbose: bool) -> int:
+    """Print the report about a model that was run, and return the exit code."""
     if form == "json":
         click.echo(report.to_json())
     elif form == "csv":

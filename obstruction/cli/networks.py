@@ -100,22 +100,25 @@ def audit(
 
     With package.module:factory and --inputs, your own code is run: the module is imported (also
     from the current folder), the factory is called, and the model that it returns is run, so that
-    its conservation laws are found whatever its architecture is.
+    its conservation laws are found whatever its architecture is. An ONNX file is run with --inputs,
+    or if it is no chain of fully connected layers; pip install 'obstruction[onnx-run]' allows it.
 
     Exits with 0 if all is well, 1 with findings, 2 if the file cannot be read (safely) or must be
     told more about, or if the code fails, 3 if it holds nothing that could be audited, or only a
     part could be judged.
     """
     from obstruction.auditing.audit import audit as examine
+    from obstruction.auditing.live.law_report import LawReport
     from obstruction.auditing.text import report_text
+    from obstruction.cli.laws import audit_code, echo_report
+    from obstruction.conservation.live.onnx_files import is_onnx
     from obstruction.models import NothingAuditable
     from obstruction.tools.checks import check_choice
 
     check_choice("format", form, ("table", "json", "csv"))
     check_choice("fail-on", fail_on, ("pathological", "boundary", "degenerate", "never"))
-    if is_import_path(file):
-        from obstruction.cli.laws import audit_code
-
+    graph = is_onnx(file)
+    if is_import_path(file) or (graph and (inputs or call or loss or seed)):
         told = {**said, "max": most, "positive": positive, "negative": negative}
         told["scheme"] = None if scheme == "auto" else scheme
         _refuse(told, "is about files; a model that is run needs no more than --inputs")
@@ -132,7 +135,8 @@ def audit(
         )
     live = {"inputs": inputs, "call": call, "loss": loss, "seed": seed, "verbose": verbose}
     live["fail-on"] = fail_on if fail_on == "degenerate" else None
-    _refuse(live, "is about code that is run, and FILE is not package.module:factory")
+    if not graph:
+        _refuse(live, "is about what is run, and FILE is neither package.module:factory nor .onnx")
     limit = _count("max", most)
     needed = {
         "positive": _count("positive", positive) or 0,
@@ -143,6 +147,10 @@ def audit(
     except NothingAuditable as error:
         complain(str(error))
         return EXIT_NOTHING
+    if isinstance(report, LawReport):
+        told = {"max": most, "positive": positive, "negative": negative}
+        _refuse(told, "is about chains of layers, and this file is none")
+        return echo_report(report, form=form, fail_on=fail_on, verbose=verbose)
     reached = report.reaches(**needed) if any(needed.values()) else True
     if form == "json":
         click.echo(report.to_json(neurons=limit))
@@ -156,6 +164,7 @@ def audit(
             word = "within" if reached else "OUT OF"
             click.echo(f"A target with at least {wanted} output weights is {word} reach.")
     bad = {"pathological": ("obstructed",), "boundary": ("obstructed", "boundary"), "never": ()}
+    bad["degenerate"] = bad["boundary"]
     found = report.verdict in bad[fail_on] or (not reached and fail_on != "never")
     return EXIT_FINDINGS if found else 0
 

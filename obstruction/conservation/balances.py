@@ -7,10 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, oriented, owner
+from obstruction.conservation.candidates import FAINT, Candidate, Evaluation, oriented
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
+from obstruction.conservation.spanning import Places, outside, overlaps, spanned, used_places
 
 _CLEAR: Final = 1e-5
 """Relations are sought, if there are enough, in rows above this share of the largest of a probe."""
@@ -56,7 +58,15 @@ def find_balances(
         if (side.tensor, side.axes) not in apart and len(side.axes) < max(len(side.shape), 2)
     ]
     found += _sliced(evaluation, rest(found, useful))
-    found += _in_blocks(evaluation, rest(found, useful))
+    left = rest(found, useful)
+    taken = used_places(found)
+    open_ = [side for side in useful if side in left or _open(side, taken)]
+    parts = _convincing(evaluation, matched(evaluation, list(_bundles(open_)), partial=True))
+    parts = [one for one in parts if not overlaps(one, taken)]
+    taken = used_places(parts)  # as by the places of a head that are not rotated
+    joined = (outside(one, taken) for one in _in_blocks(evaluation, left))
+    found += [*parts, *(one for one in joined if one is not None)]
+    found += spanned(evaluation, found, rest(found, useful), list(_bundles(useful)))
     return [oriented(one, output_axes) for one in found]
 
 
@@ -103,6 +113,12 @@ def rest(found: Iterable[Candidate], sides: Iterable[Side]) -> list[Side]:
         for side in sides
         if not any(axes >= set(side.axes) for axes in explained.get(side.tensor, ()))
     ]
+
+
+def _open(side: Side, used: Places) -> bool:
+    """Return whether balances use a part of the places of a side, and leave another part."""
+    places = used.get((side.tensor, side.axes))
+    return places is not None and not bool(places[side.flat >= 0].all())
 
 
 def _pieces(sides: Sequence[Side]) -> Iterable[Side]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray, Term
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.sides import Side, grouped
 from obstruction.conservation.signatures import Signatures
 
@@ -190,11 +191,6 @@ class Evaluation:
             (small | ~some).all(axis=0),
             (some & (flow > _SEEN * sizes)).any(axis=0),
         )
-
-
-def owner(name: str) -> str:
-    """Return the name of the layer that a parameter belongs to."""
-    return max((name.rpartition(mark)[0] for mark in "./"), key=len)
 
 
 def oriented(candidate: Candidate, output_axes: Mapping[str, int]) -> Candidate:

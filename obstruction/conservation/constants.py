@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import Evaluation, owner
+from obstruction.conservation.candidates import Evaluation
 from obstruction.conservation.law import FloatArray, Law, Term
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.signatures import Signatures
 
@@ -38,14 +39,17 @@ def constant_entries(
     observed: Signatures,
     shapes: Mapping[str, tuple[int, ...]],
     *,
+    output_axes: Mapping[str, int],
     lookups: bool,
 ) -> dict[str, NDArray[np.bool_]]:
     """Return which entries of parameters the outputs do not depend on.
 
     A parameter that the outputs never use is constant as a whole. An entry of a vector, such as a
-    bias, is constant if its gradient vanishes while the weights of the same neuron have one. What
-    the inputs merely did not reach, such as the row of a word that did not occur, is not constant:
-    if the model may look up rows (`lookups`), slices without a gradient say nothing.
+    bias, is constant if its gradient vanishes while the weights of the same neuron have one. So
+    are all weights of an output of a layer (`output_axes`) that is used nowhere. What the inputs
+    merely did not reach is not constant: a column that reads an input which is always zero, the row
+    of a word that did not occur, or of a place behind the end of a sequence. If the model may look
+    up rows (`lookups`), slices without a gradient say nothing.
     """
     found = {}
     for name, shape in shapes.items():
@@ -54,36 +58,54 @@ def constant_entries(
             continue
         entries = np.zeros(shape, dtype=bool)
         if len(shape) == 1:
-            entries |= _vanishing(name, shape[0], evaluation)
+            entries |= _vanishing(name, shape[0], evaluation, output_axes)
         if not lookups:
-            entries |= _unreached(name, shape, observed)
+            entries |= _unreached(name, shape, observed, _output_axis(name, shapes, output_axes))
         if entries.any():
             found[name] = entries
     return found
 
 
-def _unreached(name: str, shape: tuple[int, ...], observed: Signatures) -> NDArray[np.bool_]:
-    """Return the slices of a parameter whose gradient is exactly zero at all probes.
+def _output_axis(
+    name: str, shapes: Mapping[str, tuple[int, ...]], output_axes: Mapping[str, int]
+) -> int | None:
+    """Return the axis of a parameter along which the outputs of a known layer lie, or None."""
+    if name in output_axes:
+        return output_axes[name] % len(shapes[name])
+    for other, axis in output_axes.items():
+        known = other in shapes and owner(other) == owner(name)
+        if known and shapes[name] == (shapes[other][axis],):
+            return 0
+    return None
 
-    Nearly all others must have a gradient at every probe.
+
+def _unreached(
+    name: str, shape: tuple[int, ...], observed: Signatures, axis: int | None
+) -> NDArray[np.bool_]:
+    """Return the outputs of a layer for which a gradient is exactly zero at all probes.
+
+    All others must have a gradient at every probe: neurons can also be dead or saturated. A
+    parameter without any gradient is never used.
     """
     if not observed.reached[name]:
         return np.ones(shape, dtype=bool)
     entries = np.zeros(shape, dtype=bool)
     for side, sizes in observed.sizes.items():
-        if side.tensor == name and len(side.axes) == 1:
+        if side.tensor == name and side.axes == (axis,):
             zero = ~np.any(sizes, axis=0)
-            if np.mean(np.stack(sizes)[:, ~zero] > 0.0) < 0.9:
-                continue  # dead or saturated neurons are not unseen for ever
+            if not (np.stack(sizes)[:, ~zero] > 0.0).all():
+                continue
             entries |= zero.reshape(
                 [side.width if a in side.axes else 1 for a in range(len(shape))]
             )
     return entries
 
 
-def _vanishing(name: str, width: int, evaluation: Evaluation) -> NDArray[np.bool_]:
+def _vanishing(
+    name: str, width: int, evaluation: Evaluation, output_axes: Mapping[str, int]
+) -> NDArray[np.bool_]:
     """Return which entries of a vector vanish wherever the weights of their neurons do not."""
-    seen, against, vectors = _weighed(name, width, evaluation)
+    seen, against, vectors = _weighed(name, width, evaluation, output_axes)
     vanishes: NDArray[np.bool_] = seen.sum(axis=0) >= 2
     vanishes &= ~against
     vanishes = _filled(vanishes, against)
@@ -93,7 +115,7 @@ def _vanishing(name: str, width: int, evaluation: Evaluation) -> NDArray[np.bool
 
 
 def _weighed(
-    name: str, width: int, evaluation: Evaluation
+    name: str, width: int, evaluation: Evaluation, output_axes: Mapping[str, int]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
     """Return what speaks about the entries of a vector.
 
@@ -107,8 +129,16 @@ def _weighed(
         for side in evaluation.sides
         if side.tensor != name and side.width == width and owner(side.tensor) == owner(name)
     ]
-    if mates:
-        largest = np.max([evaluation.of(side)[1] for side in mates], axis=0)
+    if mates:  # of a square weight only the rows or only the columns belong to the neurons
+        by_tensor: dict[str, list[FloatArray]] = {}
+        for side in mates:
+            axis = output_axes.get(side.tensor)
+            if axis is None or axis % len(side.shape) in side.axes:
+                by_tensor.setdefault(side.tensor, []).append(evaluation.of(side)[1])
+        if not by_tensor:
+            nothing = np.zeros(own.shape, dtype=bool)
+            return nothing, np.zeros(width, dtype=bool), False
+        largest = np.max([np.min(sizes, axis=0) for sizes in by_tensor.values()], axis=0)
     else:
         largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
     seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from obstruction.conservation.constants import (
 from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.losses import check_loss
+from obstruction.conservation.live.onnx_files import is_onnx
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
 from obstruction.conservation.norms import PROBES, drifting, norm_laws, scales, streams
@@ -56,14 +58,15 @@ def conservation_laws(
     ----------
     model : model
         A ``torch.nn.Module``, a Keras model, or a pair ``(apply, params)`` of JAX, where
-        ``apply(params, *inputs)`` returns the outputs. It is not changed.
+        ``apply(params, *inputs)`` returns the outputs; or the path of an ONNX file, which needs
+        ``pip install 'obstruction[onnx-run]'``. It is not changed.
     inputs : array, tuple or dict
         Example inputs: one array, several positional inputs, or keyword inputs. Their shapes,
-        types and ranges matter, their values do not.
+        types and ranges matter, their values do not. An ONNX file with fixed shapes needs none.
     loss : {"cross_entropy"}, optional
         The loss for which laws are sought. By default they hold for every loss.
     training : bool
-        Whether the model runs in training mode.
+        Whether the model runs in training mode. An ONNX file runs as it was exported.
     seed : int
         The seed of the random probes, >= 0.
 
@@ -95,7 +98,8 @@ def prober_of(model: Any, inputs: Any, *, loss: str | None, training: bool, seed
     """Return the probes of a model that is opened; see `conservation_laws`."""
     check_count("seed", seed, least=0)
     check_loss(loss)
-    return Prober(open_model(model, inputs, training=training, loss=loss), seed=seed)
+    live = open_model(model, inputs, training=training, loss=loss, run=False)
+    return Prober(live, seed=seed)
 
 
 def laws_of(prober: Prober, model: Any, *, loss: str | None) -> Laws:
@@ -103,6 +107,8 @@ def laws_of(prober: Prober, model: Any, *, loss: str | None) -> Laws:
     live = prober.live
     found = find_laws(prober)
     source = type(model[1] if isinstance(model, tuple) else model).__name__
+    if is_onnx(model):
+        source = Path(model).name
     return Laws(tuple(found), source, live.framework, live.parameters, live.fixed, loss)
 
 
@@ -125,7 +131,9 @@ def find_laws(prober: Prober) -> list[Law]:
     observed = signatures(live, sides, map(prober.probe, range(count)), shifts=True)
     evaluation = Evaluation(observed)
     lookups = any(leaf.dtype.kind != "f" for leaf in live.inputs)
-    constant = constant_entries(evaluation, observed, shapes, lookups=lookups)
+    constant = constant_entries(
+        evaluation, observed, shapes, output_axes=live.output_axes, lookups=lookups
+    )
     still = verified(prober, constants(constant), points=points)
     still = lasting(prober, still, points=points)
     refuted = set(constant) - set(entries_of(still))
@@ -146,11 +154,15 @@ def find_laws(prober: Prober) -> list[Law]:
             break
         signatures(live, sides, [prober.probe(number, small=True)], found=seen)
         evaluation = Evaluation(observed, seen)
-    again = constant_entries(evaluation, observed, shapes, lookups=lookups)
+    again = constant_entries(
+        evaluation, observed, shapes, output_axes=live.output_axes, lookups=lookups
+    )
     still = _updated(prober, still, {n: m for n, m in again.items() if n not in refuted}, points)
     constant = entries_of(still)
     moving = _moving(sides, observed, constant)
-    normalised = {(side.tensor, side.axes) for one in norms for side, _ in one.parts}
+    normalised = {
+        (side.tensor, side.axes) for one in norms if one.width > 1 for side, _ in one.parts
+    }
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
     normed = {side.tensor for one in norms for side, _ in one.parts}
     left = [side for side in rest(balances, moving) if side.tensor not in normed]

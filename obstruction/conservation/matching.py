@@ -18,13 +18,17 @@ The unit is the sum of absolute values, or the least that is told from rounding.
 """
 
 _NEIGHBOURS: Final = 4
+_LEAST_RUNS: Final = 2
 
 
-def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candidate]:
+def matched(
+    evaluation: Evaluation, bundles: Sequence[Candidate], *, partial: bool = False
+) -> list[Candidate]:
     """Return balances between slices of bundles whose signatures are equal.
 
     A match of single slices counts only if all slices of one of the two bundles are matched: a
-    function that is homogeneous on a part of its domain gives single matches by chance.
+    function that is homogeneous on a part of its domain gives single matches by chance. If
+    `partial`, the same part of each head is enough.
     """
     if not bundles:
         return []
@@ -50,7 +54,7 @@ def matched(evaluation: Evaluation, bundles: Sequence[Candidate]) -> list[Candid
         for (a, b), slices in by_bundles.items()
         if not (bundles[a].overlaps(bundles[b]) and np.any(slices[0] == slices[1]))
     }
-    return _laws(bundles, different)
+    return _laws(bundles, different, partial)
 
 
 def _equal(sums: FloatArray, units: FloatArray, sizes: FloatArray) -> tuple[Labels, Labels]:
@@ -74,7 +78,9 @@ def _equal(sums: FloatArray, units: FloatArray, sizes: FloatArray) -> tuple[Labe
 
 
 def _laws(
-    bundles: Sequence[Candidate], pairs: dict[tuple[int, int], tuple[Labels, Labels]]
+    bundles: Sequence[Candidate],
+    pairs: dict[tuple[int, int], tuple[Labels, Labels]],
+    partial: bool,
 ) -> list[Candidate]:
     covered: dict[int, set[int]] = {}
     for (a, b), slices in pairs.items():
@@ -88,7 +94,7 @@ def _laws(
         return -len(one[1][0]), sum(len(bundles[i].parts) for i in one[0])
 
     for (a, b), slices in sorted(pairs.items(), key=rank):
-        if a not in whole and b not in whole:
+        if a not in whole and b not in whole and not (partial and all(map(_regular, slices))):
             continue
         candidates = [_between(bundles[a], bundles[b], *one) for one in _injective(*slices)]
         masks: dict[tuple[str, tuple[int, ...]], NDArray[np.bool_]] = {}
@@ -100,6 +106,21 @@ def _laws(
                 used[key] = used.get(key, False) | mask
             found += candidates
     return found
+
+
+def _regular(places: Labels) -> bool:
+    """Return whether places are runs of equal length, at least two, at equal distances."""
+    order = np.unique(places)
+    starts = order[np.diff(order, prepend=-2) > 1]
+    lengths = np.diff(np.append(np.searchsorted(order, starts), len(order)))
+    distances = np.diff(starts)
+    return bool(
+        len(order) == len(places)
+        and len(starts) >= _LEAST_RUNS
+        and lengths[0] > 1
+        and (lengths == lengths[0]).all()
+        and (distances == distances[0]).all()
+    )
 
 
 def _injective(first: Labels, second: Labels) -> list[tuple[Labels, Labels]]:

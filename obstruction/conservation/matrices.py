@@ -12,8 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from obstruction.conservation.candidates import Candidate, owner
+from obstruction.conservation.candidates import Candidate
 from obstruction.conservation.law import FloatArray, slices
+from obstruction.conservation.live.names import owner
 
 MIXED: Final = 1e-9
 """The largest relative difference of the two products."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.candidates import Candidate, Evaluation, owner
+from obstruction.conservation.candidates import Candidate, Evaluation
 from obstruction.conservation.law import FloatArray, Law
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.probing import Prober, stretched
 from obstruction.conservation.sides import Side, grouped
-from obstruction.conservation.signatures import signatures
+from obstruction.conservation.signatures import Signatures, add_gradients, signatures
 
 SCALE: Final = 1e-9
 """The norm of a block is conserved if its sum is below this share of the absolute values."""
@@ -39,8 +40,12 @@ _MUCH: Final = 1e-2
 _DIFFERENT: Final = 0.01
 """The influence of ``eps`` shrinks as expected up to this relative difference."""
 
-_GROWTH: Final = (4, 8)
-"""Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks."""
+_GROWTH: Final = (4, 6, 5)
+"""Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks.
+
+Layers take them in turn: what two layers of a residual branch add to its trunk would shrink as the
+influence of ``eps`` does if both grew alike.
+"""
 
 _AGREEING: Final = 0.8
 """The share of blocks that must agree; the check by transformations looks at every block."""
@@ -159,21 +164,23 @@ def _conserved_at(
 ) -> list[Candidate]:
     """Return the candidates whose sums vanish, or shrink as ``eps`` does when blocks grow.
 
-    The sums are relative, at a probe, with blocks multiplied by ``2**4`` and by ``2**8``. What
-    ``eps`` causes is divided by ``4**4`` from one to the next. A softmax or a bounded activation
-    also hides the length of large weights, but not in this way.
+    The sums are relative, at a probe, with blocks multiplied by ``2**n``, twice. What ``eps``
+    causes is divided by ``4**n`` each time. A softmax or a bounded activation also hides the length
+    of large weights, but not in this way.
     """
     before = [_share(evaluation, one, number) for one in candidates]
-    tensors = {side.tensor for side in _sides_of(candidates)}
-    large = _grown(prober, candidates, number, tensors, _GROWTH[0])
+    growth = _growth(candidates)
+    large = _grown(prober, candidates, number, growth)
+    by = [4.0 ** growth[one.parts[0][0].tensor] for one in candidates]
     exact = [(a <= SCALE) & (b <= SCALE) for a, b in zip(before, large, strict=True)]
-    open_ = [e | _by_eps(a, b) for e, a, b in zip(exact, before, large, strict=True)]
+    open_ = [e | _by_eps(a, b, n) for e, a, b, n in zip(exact, before, large, by, strict=True)]
     chosen = [i for i, may in enumerate(open_) if may.mean() >= _AGREEING]
-    larger = _grown(prober, [candidates[i] for i in chosen], number, tensors, _GROWTH[1])
+    twice = {name: 2 * exponent for name, exponent in growth.items()}
+    larger = _grown(prober, [candidates[i] for i in chosen], number, twice)
     found = []
     for i, share in zip(chosen, larger, strict=True):
         for degree in (1, 2, 3):  # of the activation between blocks and their normalisation
-            expected = large[i] / 4.0 ** (degree * _GROWTH[0])
+            expected = large[i] / by[i] ** degree
             by_eps = np.abs(share - expected) <= _DIFFERENT * expected + _ROUNDING
             held = (exact[i] & (share <= SCALE)) | (by_eps & open_[i])
             if held.mean() >= _AGREEING:
@@ -182,12 +189,26 @@ def _conserved_at(
     return found
 
 
-def _by_eps(before: FloatArray, large: FloatArray) -> NDArray[np.bool_]:
+def _growth(candidates: Iterable[Candidate]) -> dict[str, int]:
+    """Return the exponents by which parameters grow; those of one layer or candidate are equal."""
+    group: dict[str, int] = {}
+    layers: dict[str, int] = {}
+    for one in candidates:
+        names = [side.tensor for side, _ in one.parts]
+        mine = {layers.setdefault(owner(name), len(layers)) for name in names}
+        mine |= {group[name] for name in names if name in group}
+        joined = min(mine)
+        group |= dict.fromkeys(names, joined)
+        group |= {name: joined for name, number in group.items() if number in mine}
+    return {name: _GROWTH[number % len(_GROWTH)] for name, number in group.items()}
+
+
+def _by_eps(before: FloatArray, large: FloatArray, by: float) -> NDArray[np.bool_]:
     """Return whether the first growth of blocks leaves what it leaves of the influence of ``eps``.
 
     Less may be left where layers before grow as well.
     """
-    ratio = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** _GROWTH[0]
+    ratio = before / np.maximum(1.0 - before, 1e-12) / by
     expected = ratio / (1.0 + ratio)
     found: NDArray[np.bool_] = large <= np.minimum(_SLACK * expected + _ROUNDING, 1e-2)
     return found
@@ -197,8 +218,7 @@ def _grown(
     prober: Prober,
     candidates: Sequence[Candidate],
     number: int,
-    tensors: Iterable[str],
-    growth: int,
+    growth: Mapping[str, int],
 ) -> list[FloatArray]:
     """Return the relative sums of candidates at a probe at which some parameters are grown.
 
@@ -209,8 +229,8 @@ def _grown(
         return []
     probe = prober.probe(number)
     probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
-    for name in tensors:
-        probe.values[name] *= 2.0**growth
+    for name, exponent in growth.items():
+        probe.values[name] *= 2.0**exponent
     evaluation = Evaluation(signatures(prober.live, sides, [probe]))
     return [_share(evaluation, one, 0) for one in candidates]
 
@@ -246,16 +266,18 @@ def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]
     probe = prober.actual()
     probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
     larger = replace(probe, values=dict(probe.values))
-    for name in {side.tensor for side in sides}:
-        larger.values[name] = larger.values[name] * 2.0 ** _GROWTH[0]
+    growth = _growth(candidates)
+    for name, exponent in growth.items():
+        larger.values[name] = larger.values[name] * 2.0**exponent
     evaluation = Evaluation(signatures(prober.live, sides, [probe, larger]))
     found = []
     for one in candidates:
         if _flows(evaluation, one, 0) and _flows(evaluation, one, 1):
             before, large = (_share(evaluation, one, number) for number in (0, 1))
             degree = np.where(before > _MUCH, 1, 2)
-            least = before / np.maximum(1.0 - before, 1e-12) / 4.0 ** (degree * _GROWTH[0]) / _LESS
-            by_eps = _by_eps(before, large) & (large >= np.minimum(least, 1e-2) - _ROUNDING)
+            by = 4.0 ** growth[one.parts[0][0].tensor]
+            least = before / np.maximum(1.0 - before, 1e-12) / by**degree / _LESS
+            by_eps = _by_eps(before, large, by) & (large >= np.minimum(least, 1e-2) - _ROUNDING)
             may = ((before <= SCALE) & (large <= SCALE)) | by_eps
             if float(may.mean()) < _AGREEING:
                 continue
@@ -267,7 +289,8 @@ def norm_laws(prober: Prober, candidates: Sequence[Candidate]) -> list[Law]:
     """Return the laws of norms of blocks, with their drift at the actual parameters."""
     if not candidates:
         return []
-    at = signatures(prober.live, _sides_of(candidates), [prober.actual()])
+    at = Signatures()
+    add_gradients(at, _sides_of(candidates), prober.live.parameters, prober.actual_gradients)
     evaluation = Evaluation(at)
     laws = []
     for candidate in candidates:

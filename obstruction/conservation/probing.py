@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -17,12 +18,20 @@ from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.live.base import STRETCHES, LiveModel, stretch
+from obstruction.conservation.live.inputs import refused
+from obstruction.conservation.live.names import owner
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
 """Probes take scales of parameters from ``2**-s`` to ``2**s`` times the usual, ``s`` in turn."""
 
 SMALL: Final = (-10.0, -5.0)
 """Blocks that shall be small are multiplied by powers of two between these exponents."""
+
+AWAKE: Final = -1
+"""The number of the probe at the actual parameters with layers drawn that are zero as a whole.
+
+Such layers hide what is before them, or beside them in a branch.
+"""
 
 _CALMER: Final = 6
 """A spread is halved at most so many times until outputs are finite."""
@@ -91,7 +100,8 @@ class Prober:
     Raises
     ------
     ValueError
-        If the outputs are not finite at the actual parameters.
+        If the model cannot be run with its inputs, or if its outputs are not finite at the actual
+        parameters.
     """
 
     def __init__(self, live: LiveModel, *, seed: int) -> None:
@@ -102,7 +112,14 @@ class Prober:
         self._near = False
         self._known: dict[int | None, list[FloatArray]] = {}
         self._spreads = list(SPREADS)
-        outputs = outputs_at(live, self.actual())
+        for name, value in live.parameters.items():
+            if not np.isfinite(value).all():
+                at = tuple(map(int, np.argwhere(~np.isfinite(value))[0]))
+                raise ValueError(f"model: {name}{list(at)} = {value[at]}: weights must be finite")
+        try:
+            outputs = outputs_at(live, self.actual())
+        except Exception as error:  # whatever the model raises for inputs that it does not take
+            raise refused(error, [leaf.shape for leaf in live.inputs]) from error
         if not outputs:
             raise ValueError("the model returns no array of floats, so it has no outputs to judge")
         if not all(np.isfinite(y).all() for y in outputs):
@@ -115,10 +132,22 @@ class Prober:
         """The model."""
         return self._live
 
+    @cached_property
+    def asleep(self) -> tuple[str, ...]:
+        """The names of the parameters of layers that are zero as a whole."""
+        actual = self._live.parameters
+        alive = {owner(name) for name, value in actual.items() if value.any()}
+        return tuple(name for name in actual if owner(name) not in alive)
+
     def actual(self, *, inputs: bool = True) -> Probe:
         """Return the actual parameters, with the example inputs or with random ones."""
         drawn = self._live.inputs if inputs else self._inputs(np.random.default_rng(self._seed))
         return Probe(self._live.parameters, tuple(drawn), self._seed, self._seed)
+
+    @cached_property
+    def actual_gradients(self) -> dict[str, FloatArray | None]:
+        """The gradients at the actual parameters, with the example inputs."""
+        return gradients_at(self._live, self.actual())
 
     def outputs(self, number: int | None) -> list[FloatArray]:
         """Return the outputs at the probe with a given number, or at the actual parameters."""
@@ -138,12 +167,14 @@ class Prober:
         self._small = tuple(blocks)
 
     def probe(self, number: int, *, small: bool = False) -> Probe:
-        """Return the probe with a given number, counted from 0.
+        """Return the probe with a given number, counted from 0, or `AWAKE`.
 
         If `small`, every second of the blocks given to `shrink`, the others at the next probe, is
         so small that the variance before a normalisation is near its ``eps``, which then has an
         influence. If all were, hardly anything would flow through a deep network.
         """
+        if number == AWAKE:
+            return self._awake()
         generator = np.random.default_rng([self._seed, 1, number])
         spread = self._spreads[number % len(SPREADS)]
         values = {
@@ -157,6 +188,14 @@ class Prober:
         seed = int(generator.integers(1 << 31))
         cotangent = stretched(seed, number)
         return Probe(values, self._inputs(generator), seed, cotangent)
+
+    def _awake(self) -> Probe:
+        generator = np.random.default_rng([self._seed, 2])
+        actual = self.actual()
+        drawn = {
+            name: self._values(name, actual.values[name], 0.0, generator) for name in self.asleep
+        }
+        return replace(actual, values={**actual.values, **drawn})
 
     def _values(
         self, name: str, actual: FloatArray, spread: float, generator: np.random.Generator

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from obstruction.conservation.law import FloatArray
+from obstruction.conservation.live.onnx_files import OnnxFile, is_onnx
 
 
 def parameters_of(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, FloatArray]:
@@ -17,7 +18,8 @@ def parameters_of(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
     Parameters
     ----------
     source : model or mapping
-        A PyTorch module, a Keras model, a tree of parameters of JAX, or a mapping from names.
+        A PyTorch module, a Keras model, a tree of parameters of JAX, the path of an ONNX file, or
+        a mapping from names.
     shapes : dict of str to tuple of int
         The names and shapes of the parameters that are needed.
 
@@ -45,15 +47,17 @@ def by_name(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, 
     """
     if isinstance(source, Mapping) and set(shapes) <= set(source):
         return source
+    if is_onnx(source):
+        return OnnxFile(source).arrays
     if hasattr(source, "trainable_variables"):
         return {variable.path: variable for variable in source.trainable_variables}
     if hasattr(source, "named_parameters"):
         return dict(source.named_parameters())
     if isinstance(source, Mapping | tuple | list) or "jax" in sys.modules:
+        from obstruction.conservation.live.jax_pairs import parameters_in
         from obstruction.conservation.live.jax_parameters import ParameterTree
 
-        pair = isinstance(source, tuple) and len(source) == 2 and callable(source[0])
-        tree = ParameterTree(source[1] if pair else source)
+        tree = ParameterTree(parameters_in(source)[0])
         return dict(zip(tree.names, tree.arrays, strict=True))
     raise ValueError(
         f"other_parameters = {type(source).__name__}: must be a model or a mapping of parameters"

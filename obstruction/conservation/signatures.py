@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from obstruction.conservation.law import FloatArray
-from obstruction.conservation.live.base import LiveModel
+from obstruction.conservation.live.base import LiveModel, Values
 from obstruction.conservation.probing import Probe, gradients_at
 from obstruction.conservation.sides import Side
 
@@ -95,30 +95,50 @@ def signatures(
         Those of the same sides at other probes, to which these are added.
     """
     found = Signatures() if found is None else found
+    sides = list(sides)
+    for probe in probes:
+        add_gradients(found, sides, probe.values, gradients_at(live, probe), shifts=shifts)
+    return found
+
+
+def add_gradients(
+    found: Signatures,
+    sides: Iterable[Side],
+    values: Values,
+    gradients: Mapping[str, FloatArray | None],
+    *,
+    shifts: bool = False,
+) -> None:
+    """Add to signatures what the gradients at one more probe say about sides.
+
+    Parameters
+    ----------
+    found : Signatures
+    sides : iterable of Side
+    values, gradients : mapping from str to ndarray
+        The parameters and their gradients at the probe.
+    shifts : bool
+        Whether to look for axes along which gradients add up to zero.
+    """
     by_tensor: dict[str, list[Side]] = {}
     for side in sides:
         by_tensor.setdefault(side.tensor, []).append(side)
-        found.sums.setdefault(side, [])
-        found.sizes.setdefault(side, [])
-    for probe in probes:
-        found.probes += 1
-        gradients = gradients_at(live, probe)
-        for name, value in probe.values.items():
-            if value.size == 0:
-                continue
-            gradient = gradients[name]
-            found.connected[name] = found.connected.get(name, False) or gradient is not None
-            gradient = np.zeros_like(value) if gradient is None else gradient
-            found.reached[name] = found.reached.get(name, False) or bool(gradient.any())
-            if shifts:
-                _add_shifts(found, name, gradient)
-            if name not in by_tensor:
-                continue
-            both = _sums(by_tensor[name], value, gradient)
-            for side, (total, size) in zip(by_tensor[name], both, strict=True):
-                found.sums[side].append(total)
-                found.sizes[side].append(size)
-    return found
+    found.probes += 1
+    for name, value in values.items():
+        if value.size == 0:
+            continue
+        gradient = gradients[name]
+        found.connected[name] = found.connected.get(name, False) or gradient is not None
+        gradient = np.zeros_like(value) if gradient is None else gradient
+        found.reached[name] = found.reached.get(name, False) or bool(gradient.any())
+        if shifts:
+            _add_shifts(found, name, gradient)
+        if name not in by_tensor:
+            continue
+        both = _sums(by_tensor[name], value, gradient)
+        for side, (total, size) in zip(by_tensor[name], both, strict=True):
+            found.sums.setdefault(side, []).append(total)
+            found.sizes.setdefault(side, []).append(size)
 
 
 def _sums(

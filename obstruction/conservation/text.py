@@ -14,6 +14,9 @@ _NAMED: Final = 3
 
 _VERBS: Final = {"balance": "writes", "matrix": "writes"}
 
+_AMOUNTS: Final = {"scale": "drift by eps"}
+"""What the number at the end of a line is, if it is no violation but what ``eps`` causes."""
+
 
 def laws_text(title: str, laws: Sequence[Law], *, loss: str | None) -> str:
     """Return laws as text: the number of conserved numbers, then a law a line."""
@@ -32,7 +35,8 @@ def _row(law: Law) -> Sequence[str]:
         f"{law.size:,}",
         f"{_VERBS.get(law.kind, 'of')} {written}",
         f"reads {read}" if read else "",
-        f"violation {_power(max(float(law.violation.max()), law.change))}",
+        f"{_AMOUNTS.get(law.kind, 'violation')} "
+        f"{_power(max(float(law.violation.max()), law.change))}",
     )
 
 

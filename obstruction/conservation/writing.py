@@ -61,11 +61,11 @@ def rewritten(model: Any, values: Mapping[str, FloatArray]) -> Any:
         return twin
     if hasattr(model, "named_parameters"):
         return _module(model, values)
+    from obstruction.conservation.live.jax_pairs import parameters_in
     from obstruction.conservation.live.jax_parameters import ParameterTree
 
-    pair = isinstance(model, tuple) and len(model) == 2
-    pair = pair and (callable(model[0]) or hasattr(model[0], "apply"))
-    return ParameterTree(model[1] if pair else model).with_values(values)
+    params, put = parameters_in(model)
+    return put(ParameterTree(params).with_values(values))
 
 
 def rounded(values: Mapping[str, FloatArray], places: Mapping[str, int]) -> dict[str, FloatArray]:

@@ -137,6 +137,17 @@ def test_reachable_signs():
             report.reaches(**wrong)
 
 
+def test_signs_count_only_what_can_move():
+    # frozen +, free, at the boundary -, dead -, dead without an output weight
+    hidden = np.array([[1e-3, 0.0], [10.0, 0.0], [0.5, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    report = audited([hidden, None, np.array([[1.0, 2.0, -0.5, -1.0, 0.0]]), None])
+    assert report.neurons["status"].tolist() == ["pathological", "free", "boundary", "dead", "dead"]
+    assert report.reachable_signs == (2, 3)
+    assert report.reaches(positive=2, negative=2)
+    assert not report.reaches(positive=2, negative=3)  # the second neuron has one sign at a time
+    assert not report.reaches(positive=3)
+
+
 # --- chains -------------------------------------------------------------------------------------
 
 

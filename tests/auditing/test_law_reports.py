@@ -427,7 +427,7 @@ def test_what_needs_inputs_is_refused_without(name):
 
 
 def test_inputs_go_with_models_that_can_be_run():
-    with pytest.raises(ValueError, match="a file is read and not run"):
+    with pytest.raises(ValueError, match=r"of files, only \.onnx is run"):
         ob.audit("net.npz", inputs=inputs())
     arrays = (np.ones((2, 3)), np.ones((1, 2)))
     with pytest.raises(ValueError, match="tuple is none"):
@@ -532,3 +532,51 @@ def test_a_state_dict_says_that_nothing_is_verified():
     assert "not verified; a module is run" in " ".join(str(report).split())
     assert "not verified" not in str(ob.audit(net))
     assert report.neurons["balance"].tolist() == ob.audit(net).neurons["balance"].tolist()
+
+
+# --- signs ------------------------------------------------------------------------------------
+
+
+def with_rows(rows, output, activation=nn.ReLU):
+    net = relu_net(2, len(rows), 1, activation=activation)
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor(rows))
+        net[0].bias.zero_()
+        net[2].weight.copy_(torch.tensor([output]))
+    return net
+
+
+ROWS = [[1e-3, 0.0], [10.0, 0.0], [0.5, 0.0], [0.0, 0.0], [0.0, 0.0]]
+"""With `OUTPUT`: frozen and positive, free, at the boundary, dead, dead and without an output."""
+
+OUTPUT = [1.0, 2.0, -0.5, -1.0, 0.0]
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU])
+def test_signs_count_only_what_can_move(activation):
+    net = with_rows(ROWS, OUTPUT, activation)
+    report, chain = ob.audit(net, inputs=inputs(2)), ob.audit(net)
+    (signs,) = (one for one in report.signs if one.side == "read")
+    assert (signs.tensor, signs.weights, signs.free) == ("2.weight", 5, 1)
+    assert (signs.positive, signs.negative) == (1, 2)  # a frozen weight; the boundary and one dead
+    summary = report.summary()
+    assert (summary["max_positive"], summary["max_negative"]) == (2, 3) == chain.reachable_signs
+    for positive in range(6):
+        for negative in range(6 - positive):
+            wanted = {"positive": positive, "negative": negative}
+            assert report.reaches(**wanted) == chain.reaches(**wanted)
+    assert report.reaches(positive=2, negative=2)
+    assert not report.reaches(positive=2, negative=3)
+
+
+def test_signs_need_weights_that_are_alone():
+    report = ob.audit(relu_net(outputs=3), inputs=inputs())
+    assert report.signs == ()
+    assert report.summary()["max_positive"] is None
+    with pytest.raises(ValueError, match=r"tensor = None: .*there is no such parameter"):
+        report.reaches(positive=1)
+    report = ob.audit(with_rows(ROWS, OUTPUT), inputs=inputs(2))
+    with pytest.raises(ValueError, match=r"tensor = '0.bias': .*must be one of 2\.weight"):
+        report.reaches(tensor="0.bias")
+    with pytest.raises(ValueError, match=r"positive \+ negative = 6: must be at most 5"):
+        report.reaches(positive=6)

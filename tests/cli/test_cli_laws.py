@@ -69,6 +69,91 @@ def fails():
 
 def leaves():
     raise SystemExit(7)
+
+
+def nothing():
+    return None
+
+
+def wordy():
+    raise RuntimeError("one\\n" + "x" * 5000)
+
+
+def wordless():
+    raise ValueError
+
+
+def not_finite():
+    model = net()
+    model[0].weight.data[0, 1] = float("nan")
+    return model
+
+
+def fixed():
+    return net().requires_grad_(False)
+
+
+def empty():
+    return nn.ReLU()
+
+
+class Runs(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.net, self.function = net(), function
+
+    def forward(self, x):
+        return self.function(self.net, x)
+
+
+def says_text():
+    return Runs(lambda net, x: "text")
+
+
+def stops_running():
+    def stop(net, x):
+        raise SystemExit(7)
+
+    return Runs(stop)
+
+
+def words():
+    class Means(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.head = nn.Embedding(7, 4), nn.Linear(4, 1)
+
+        def forward(self, tokens):
+            return self.head(torch.relu(self.words(tokens)).mean(1))
+
+    return Means()
+
+
+def prints():
+    print("noise of the factory")
+    return Runs(lambda net, x: print("noise of the model") or net(x))
+
+
+def several():
+    return Runs(lambda net, x: (net(x), {"hidden": [net[0](x)]}, None, 3))
+
+
+def tied():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1))
+    model[2].weight = model[0].weight
+    return model
+
+
+def half(kind="float16"):
+    return net(0.25).to(getattr(torch, kind))
+
+
+def normalised():
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)).eval()
+
+
+def lazy():
+    return nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.Linear(5, 1))
 """
 
 
@@ -162,13 +247,59 @@ def test_exit_codes(command, words, code):
         (("own_code:torch", "--inputs", "3"), "is a module"),
         (("breaks:net", "--inputs", "3"), "ZeroDivisionError"),
         (("no_such_module:net", "--inputs", "3"), "ModuleNotFoundError"),
-        (("net.npz", "--inputs", "3"), "--inputs 3: is about code"),
+        (("own_code:nothing", "--inputs", "3"), "own_code:nothing: returns None of type NoneType"),
+        (("own_code:wordy", "--inputs", "3"), "RuntimeError: one xxx"),
+        (("own_code:wordless", "--inputs", "3"), "ValueError"),
+        (("own_code:not_finite", "--inputs", "3"), "model: 0.weight[0, 1] = nan: weights must be"),
+        (("own_code:fixed", "--inputs", "3"), "no parameters that are trained"),
+        (("own_code:empty", "--inputs", "3"), "no parameters that are trained"),
+        (("own_code:says_text", "--inputs", "3"), "returns no array of floats"),
+        (
+            ("own_code:stops_running", "--inputs", "3"),
+            "running the model failed with SystemExit",
+        ),
+        (
+            ("own_code:net", "--inputs", "3", "--call", "scale=1", "--call", "scale=2"),
+            "given twice",
+        ),
+        (("own_code:net", "--inputs", "0"), "inputs is empty"),
+        (("own_code:net", "--inputs", "99999,99999,9"), "more than 1,000,000,000 numbers"),
+        (("own_code:net", "--inputs", "3:0..99999999999999999999"), "must be below 2^63"),
+        (("own_code:words", "--inputs", "3"), "inputs: the model could not be run with inputs of"),
+        (("own_code:words", "--inputs", "3:0..99"), "IndexError"),
+        (("json:net", "--inputs", "3"), "json has no net; it was imported from"),
+        (("net.npz", "--inputs", "3"), "--inputs 3: is about what is run"),
         (("net.npz", "--fail-on", "degenerate"), "--fail-on degenerate"),
-        (("net.npz", "--verbose"), "--verbose: is about code"),
+        (("net.npz", "--verbose"), "--verbose: is about what is run"),
     ],
 )
 def test_wrong_use_is_one_line(refused, words, expected):
     assert expected in refused("audit", *words)
+
+
+def test_what_the_code_prints_is_no_part_of_the_report(command):
+    done = command("laws", "own_code:prints", "--inputs", "3", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["counts"] == {"balance": 5}
+    assert "noise of the factory" in done.err
+    assert "noise of the model" in done.err
+
+
+@pytest.mark.parametrize(
+    ("factory", "counts"),
+    [
+        ("several", {}),  # an output shows the hidden layer: no channel can be scaled
+        ("tied", {}),  # what writes a channel of the second layer writes one of the first, too
+        ("half", {"balance": 5}),
+        # a bias is constant, filters keep their norms in training mode, whatever mode was set
+        ("normalised", {"balance": 4, "scale": 4, "constant": 4}),
+        ("lazy", {"balance": 5}),
+    ],
+)
+def test_models_that_are_unusual_have_their_laws(command, factory, counts):
+    done = command("laws", f"own_code:{factory}", "--inputs", "3", "--json", "--seed", "0")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["counts"] == counts
 
 
 def test_laws_need_an_import_path(refused):

@@ -32,16 +32,12 @@ NUMBERS = {
 """The numbers found do not span those derived by hand."""
 
 CLAIMS = {
-    "detached factor, 2 convolution, layer behind",
-    "detached factor, 6 convolution, batch behind",
     "one learned offset for all",
-    "straight-through rounding, 6 convolution, layer",
     "straight-through rounding, 6 dense, batch",
     "straight-through sign, 6 dense, batch",
     "threshold 0.1, 6 dense, batch",
 }
 """Laws that stand behind an activation which only looks homogeneous, all of them missing.
 
-Before a jump, what ``eps`` does to one layer makes others jump. Where most neurons are dead or
-saturated at the probes, little is known of them.
+Where most neurons are dead or saturated at the probes, little is known of them.
 """

@@ -81,3 +81,31 @@ def test_channels_of_a_residual_network_by_hand():
     filters = sum(m.out_channels for m in model.modules() if isinstance(m, torch.nn.Conv2d))
     assert laws.counts["scale"] == filters == 4800
     assert np.isfinite([law.change for law in laws]).all()
+
+
+def test_weights_behind_gains_of_one_are_frozen():
+    model, inputs = built("torchvision/mnasnet1_0")
+    torch.manual_seed(0)
+    model.classifier[1] = head = torch.nn.Linear(1280, 1)
+    torch.nn.init.kaiming_uniform_(head.weight, mode="fan_out", nonlinearity="sigmoid")
+    torch.nn.init.zeros_(head.bias)  # as torchvision draws it: between -3^(1/2) and 3^(1/2)
+    frozen = ob.audit(model, inputs=inputs).frozen
+    assert set(frozen["tensor"]) == {"classifier.1.weight"}
+    gain, offset = model.layers[15].weight, model.layers[15].bias
+    expected = (head.weight[0] ** 2 > gain**2 + offset**2).nonzero().flatten()
+    assert sorted(column for _, column in frozen["position"]) == expected.tolist()
+    assert abs(len(expected) - 1280 * (1 - 3**-0.5)) < 60  # 541, three standard deviations 53
+
+
+def test_weights_behind_one_bias_are_frozen():
+    model, inputs = built("deepctr/dcn")
+    frozen = ob.audit(model, inputs=inputs).frozen
+    assert set(frozen["tensor"]) == {"dnn_linear.weight"}
+    last = model.dnn.linears[-1]
+    width = last.weight.shape[0]
+    head = model.dnn_linear.weight[0, -width:]
+    balance = (last.weight**2).sum(1) + last.bias**2 - head**2
+    first = model.dnn_linear.weight.shape[1] - width
+    expected = (balance < 0.0).nonzero().flatten() + first
+    assert sorted(column for _, column in frozen["position"]) == expected.tolist()
+    assert len(expected) > 0

@@ -12,8 +12,11 @@ import numpy as np
 from obstruction.auditing.live.bounds import Bound
 from obstruction.auditing.live.degenerate import Degenerate
 from obstruction.auditing.live.margins import Margins
+from obstruction.auditing.live.signs import Signs, signs_of
 from obstruction.auditing.live.span import Span
 from obstruction.conservation.laws import Laws
+from obstruction.tools.checks import check_count
+from obstruction.tools.words import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +91,63 @@ class LawFindings:
         return self._table("boundary")
 
     @cached_property
+    def signs(self) -> tuple[Signs, ...]:
+        """The signs that weights which are alone on a side of their balance can take."""
+        return tuple(signs_of(self.laws, self.bounds, self.degenerate))
+
+    @property
+    def output_signs(self) -> Signs | None:
+        """The signs of the only parameter with weights that alone read their channels, or None."""
+        found = [one for one in self.signs if one.side == "read"]
+        return found[0] if len(found) == 1 else None
+
+    def reaches(self, *, positive: int = 0, negative: int = 0, tensor: str | None = None) -> bool:
+        """Return whether no balance keeps output weights from given numbers of signs.
+
+        Parameters
+        ----------
+        positive, negative : int
+            The least numbers of weights of each sign that a target needs, >= 0. Their sum must be
+            at most the number of weights in question.
+        tensor : str, optional
+            The parameter in question, one of those in `signs`. By default the only one whose
+            weights alone read their channels, such as the output weights of a scalar output.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of its range, or if `tensor` is missing or has no such weights.
+
+        Notes
+        -----
+        What is frozen keeps its sign, and so do weights at the boundary and of dead channels. False
+        is certain. True says that no balance forbids it, and not that training gets there.
+        """
+        positive = check_count("positive", positive, least=0)
+        negative = check_count("negative", negative, least=0)
+        names = [one.tensor for one in self.signs]
+        chosen = self.output_signs if tensor is None else None
+        for one in self.signs:
+            if one.tensor == tensor:
+                chosen = one
+        if chosen is None:
+            allowed = f"must be one of {listed(names)}" if names else "there is no such parameter"
+            raise ValueError(
+                f"tensor = {tensor!r}: is a parameter with weights that are alone on a side of "
+                f"their balance; {allowed}"
+            )
+        if positive + negative > chosen.weights:
+            raise ValueError(
+                f"positive + negative = {positive + negative}: must be at most {chosen.weights}, "
+                f"the weights of {chosen.tensor} that are alone on a side of their balance"
+            )
+        return (
+            positive <= chosen.max_positive
+            and negative <= chosen.max_negative
+            and positive + negative <= chosen.free + chosen.positive + chosen.negative
+        )
+
+    @cached_property
     def dead(self) -> int:
         """The number of dead channels."""
         return sum(len(one.dead) for one in self.degenerate)
@@ -101,6 +161,7 @@ class LawFindings:
     def summary(self) -> dict[str, Any]:
         """Return the facts about the model as a flat dictionary of plain Python values."""
         counts = self.laws.counts
+        signs = self.output_signs
         return {
             "source": self.source,
             "framework": self.laws.framework,
@@ -116,6 +177,8 @@ class LawFindings:
             "frozen_combinations": self.frozen_combinations,
             "boundary": sum(one.status == "boundary" for one in self.bounds),
             "components": self.components,
+            "max_positive": None if signs is None else signs.max_positive,
+            "max_negative": None if signs is None else signs.max_negative,
             "dead": self.dead,
             "equal": sum(len(group) for one in self.degenerate for group in one.equal),
             "learns": self.learns,

@@ -42,6 +42,8 @@ class LawReport(LawFindings):
     two_logits : bool
         Whether the model has two outputs that cross-entropy would tie together, and no loss was
         given.
+    signs : tuple of Signs
+        The signs that weights which are alone on a side of their balance can take.
     modules : dict of str to str
         The type of the module that a parameter belongs to, where it is known.
     rtol : float

@@ -275,10 +275,12 @@ def _data(report: LawFindings) -> str:
         )
     one = report.spans[0]
     besides = sum(b.status == "frozen" and b.cause == "data" for b in report.bounds)
+    seeing = f"{plural(len(one.layers), 'layer')} {listed(one.layers)}"
     return (
         f"The {counted(one.samples, 'sample')} {'spans' if one.samples == 1 else 'span'} "
-        f"{one.rank:,} of {counted(one.width, 'dimension')} before {listed(one.layers)}, which "
-        f"freezes {besides:,} besides."
+        f"{one.rank:,} of {counted(one.width, 'dimension')} that {seeing} can see "
+        f"(a bias counts as one), which freezes "
+        f"{counted(besides, 'further weight') if besides else 'no further weight'}."
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 from obstruction.auditing.live.rows import channels
 from obstruction.auditing.live.systems import Replacement

@@ -49,8 +49,10 @@ class Runs:
 
 
 def actual_probe(prober: Prober, number: int) -> Probe:
-    """Return a run at the actual parameters."""
-    return replace(prober.actual(inputs=number == 0), cotangent=number, seed=number)
+    """Return a run at the actual parameters, the first with the example inputs."""
+    if number == 0:
+        return prober.actual()
+    return replace(prober.actual(inputs=False), cotangent=number, seed=number)
 
 
 def runs_of(
@@ -78,7 +80,11 @@ def runs_of(
     unreached = dict.fromkeys(name for name in prober.live.parameters if name not in set(seen))
     found: tuple[list[dict[str, FloatArray]], list[dict[str, FloatArray]]] = ([], [])
     for number in range(ACTUAL if keep else 1):
-        gradients = gradients_at(prober.live, actual_probe(prober, number))
+        if number == 0:
+            gradients = prober.actual_gradients
+            del prober.actual_gradients  # they are as large as the model
+        else:
+            gradients = gradients_at(prober.live, actual_probe(prober, number))
         moving.update(name for name, part in gradients.items() if part is not None and part.any())
         found[0].append(_some(prober.live, gradients, keep))
         if number == 0:

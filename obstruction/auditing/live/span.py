@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from obstruction.auditing.live.rows import Rows, channels, rows_of
 from obstruction.auditing.live.runs import Runs
 from obstruction.auditing.live.systems import Replacement, fits
-from obstruction.conservation.candidates import owner
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.laws import Laws
+from obstruction.conservation.live.names import owner
 from obstruction.conservation.probing import gradients_at
 
 RANK: Final = 1e-7

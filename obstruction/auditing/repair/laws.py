@@ -20,6 +20,7 @@ from obstruction.auditing.repair.law_factors import Weight, find_factors, scaled
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.base import LiveModel, Values
+from obstruction.conservation.live.onnx_files import is_onnx
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.reading import parameters_of
 from obstruction.conservation.writing import precisions, rewritten, rounded
@@ -144,10 +145,18 @@ def repair_laws(
     UserWarning
         If weights stay frozen, for instance those of dead channels, which cannot be repaired.
     """
+    changes = repaired_laws(model, laws, inputs=inputs, margin=margin, training=training)
+    return rewritten(model, changes)
+
+
+def repaired_laws(
+    model: Any, laws: Laws, *, inputs: Any, margin: float = 0.1, training: bool = True
+) -> dict[str, FloatArray]:
+    """Return the new values of the parameters that `repair_laws` changes, and warn as it does."""
     found = find_law_repair(model, laws, inputs=inputs, margin=margin, training=training)
     for note in found.notes:
-        warnings.warn(note, stacklevel=2)
-    return rewritten(model, found.changes)
+        warnings.warn(note, stacklevel=3)
+    return found.changes
 
 
 def find_law_repair(
@@ -181,7 +190,7 @@ def find_law_repair(
         live = open_model(model, inputs, training=training, loss=laws.loss)
         difference = _difference(live, laws.parameters, after, places)
         evaluation = difference
-        if training and not isinstance(model, tuple):
+        if training and not isinstance(model, tuple) and not is_onnx(model):
             other = open_model(model, inputs, training=False, loss=laws.loss)
             evaluation = _change(other, laws.parameters, after)
     return LawRepair(

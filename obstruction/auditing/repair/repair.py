@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from obstruction import models
 from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.repair.factors import check, check_neurons, lacking, looked_after, solve
-from obstruction.auditing.repair.laws import repair_laws
+from obstruction.auditing.repair.laws import repair_laws, repaired_laws
 from obstruction.auditing.repair.same_function import largest_difference
+from obstruction.conservation.live.onnx_files import is_onnx
 from obstruction.models.activations import HOMOGENEOUS
 from obstruction.models.contents import NoChain, NothingAuditable, Orientation
 from obstruction.models.model import Model
@@ -170,7 +171,8 @@ def repair(
     [[3.764, 3.764]]
     """
     if isinstance(report, LawReport):
-        given = {"scope": scope != "all", "inplace": inplace, "out": out is not None}
+        file = is_onnx(model)
+        given = {"scope": scope != "all", "inplace": inplace, "out": out is not None and not file}
         given |= {"activation": activation is not None, "layout": layout is not None}
         given |= {"layers": layers is not None}
         if wrong := [name for name, is_given in given.items() if is_given]:
@@ -178,7 +180,11 @@ def repair(
                 f"{', '.join(wrong)}: must not be given with the report of a live model, which "
                 "is repaired by its conservation laws and returned as a copy"
             )
-        return repair_laws(model, report.laws, inputs=report.inputs, margin=margin)
+        if not file:
+            return repair_laws(model, report.laws, inputs=report.inputs, margin=margin)
+        models.check_target(model, out)
+        changes = repaired_laws(model, report.laws, inputs=report.inputs, margin=margin)
+        return models.write(model, _as_stored(model, changes), out=out)
     models.check_target(model, out, inplace=inplace)
     options = ReadOptions(activation, layout, layers)
     found = find_repair(model, report, options, margin=margin, scope=scope)
@@ -261,6 +267,12 @@ def write_repair(
 ) -> Any:
     """Carry out a repair, with the parameters, the result and the errors of `repair`."""
     return models.write(source, found.changes, out=out, inplace=inplace)
+
+
+def _as_stored(path: Any, changes: Mapping[str, FloatArray]) -> dict[str, NDArray[Any]]:
+    """Return new values in the types of the tensors of a file."""
+    tensors = models.read_contents(path).tensors
+    return {name: value.astype(tensors[name].array.dtype) for name, value in changes.items()}
 
 
 def _reread(source: Any, report: Report) -> Model:

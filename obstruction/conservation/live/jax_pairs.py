@@ -74,6 +74,20 @@ def pair_of(model: Any, *, training: bool) -> Pair | None:
     return Pair(function, params) if is_pair else None
 
 
+def parameters_in(source: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the parameters in a pair or in a pytree, and a function that puts others in place.
+
+    The function returns the second element of a pair, or the pytree.
+    """
+    pair = isinstance(source, tuple) and len(source) == 2
+    if not pair or not (callable(source[0]) or hasattr(source[0], "apply")):
+        return source, lambda new: new
+    function, params = source
+    if type(function).__name__ == "TransformedWithState":
+        return params[0], lambda new: (new, params[1])
+    return params, lambda new: new
+
+
 def _of_flax(module: Any, variables: Any, training: bool) -> Callable[..., Any]:
     """Return a function that applies a module, whose state may change, with random keys."""
     state = [name for name in variables if name != "params"]

@@ -5,6 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+class Owned(str):
+    """A name of a parameter that does not show the layer to which it belongs.
+
+    Parameters
+    ----------
+    name : str
+    owner : str
+        The name of the layer.
+    """
+
+    owner: str
+
+    def __new__(cls, name: str, owner: str) -> Owned:
+        """Return the name."""
+        made = super().__new__(cls, name)
+        made.owner = owner
+        return made
+
+
+def owner(name: str) -> str:
+    """Return the name of the layer that a parameter belongs to.
+
+    >>> owner("encoder.0.weight"), owner(Owned("val_8", "MatMul 3"))
+    ('encoder.0', 'MatMul 3')
+    """
+    if isinstance(name, Owned):
+        return name.owner
+    return max((name.rpartition(mark)[0] for mark in "./"), key=len)
+
+
 def distinct(names: Sequence[str]) -> list[str]:
     """Return names in which a repetition has its number appended.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, Final
 
@@ -9,16 +10,22 @@ import numpy as np
 
 from obstruction.conservation.live.base import LiveModel
 from obstruction.conservation.live.inputs import ACCEPTED, opened, refused, short
+from obstruction.conservation.live.onnx_files import EXTRA, can_run, is_onnx
 
 MODELS: Final = (
     "a module of PyTorch, a model of Keras, a module of Equinox or nnx, or a pair (apply, params) "
-    "of JAX, where apply(params, x) returns the outputs, "
+    "of JAX, where apply(params, x) returns the outputs, or the path of an ONNX file, "
     "for instance (lambda params, x: net.apply(params, x, train=True), params)"
 )
 
 
 def open_model(
-    model: Any, inputs: Any = None, *, training: bool = True, loss: str | None = None
+    model: Any,
+    inputs: Any = None,
+    *,
+    training: bool = True,
+    loss: str | None = None,
+    run: bool = True,
 ) -> LiveModel:
     """Return a model with the interface `LiveModel`.
 
@@ -27,14 +34,18 @@ def open_model(
     model : object
         A ``torch.nn.Module``; a model or layer of Keras 3 on the backend PyTorch or JAX; a pair
         ``(apply, params)`` of JAX, or ``(module, variables)`` of Flax, or ``(transformed, params)``
-        of Haiku; or a module of Equinox or nnx, which is called with the inputs. It is not changed,
-        but a model of Keras that is not built yet is built by the inputs.
+        of Haiku; or a module of Equinox or nnx, which is called with the inputs; or the path of an
+        ONNX file. It is not changed, but a model of Keras that is not built yet is built by the
+        inputs.
     inputs : array, tuple or dict
         Example inputs: one array, a tuple of positional inputs, or a dictionary of keyword inputs,
         which may be nested further.
     training : bool
         Whether the model runs in training mode. It has no effect on functions of JAX, which decide
-        that themselves.
+        that themselves, and on ONNX files, in which that is decided already.
+    run : bool
+        Whether a module of PyTorch is run once, to see that it can be. Models of other frameworks
+        are run in any case.
 
     Raises
     ------
@@ -43,6 +54,8 @@ def open_model(
     ValueError
         If inputs are missing, empty or not finite, or if the model cannot be run with them.
     """
+    if is_onnx(model):
+        return _onnx_model(model, inputs, loss)
     if _is_keras(model):
         _check_given(inputs, _keras_example(model))
         from obstruction.conservation.live.keras import KerasModel
@@ -51,7 +64,7 @@ def open_model(
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(model, torch.nn.Module):
         _check_given(inputs, _torch_example(model))
-        return _torch_model(model, inputs, training, loss)
+        return _torch_model(model, inputs, training, loss, run)
     if "jax" in sys.modules:
         from obstruction.conservation.live.jax_pairs import pair_of
 
@@ -74,13 +87,24 @@ def _check_given(inputs: Any, example: str) -> None:
         )
 
 
+def _onnx_model(path: str | os.PathLike[str], inputs: Any, loss: str | None) -> LiveModel:
+    """Return an ONNX file, once it has run."""
+    if not can_run():
+        raise ValueError(
+            f"{os.fsdecode(path)}: running an ONNX file needs onnx, onnx2fx and torch: {EXTRA}"
+        )
+    from obstruction.conservation.live.onnx import OnnxModel
+
+    return OnnxModel(path, inputs, loss=loss)
+
+
 def _is_keras(model: Any) -> bool:
     layer = getattr(sys.modules.get("keras"), "Layer", None)
     return layer is not None and isinstance(model, layer)
 
 
-def _torch_model(model: Any, inputs: Any, training: bool, loss: str | None) -> LiveModel:
-    """Return a module of PyTorch, once it has run."""
+def _torch_model(model: Any, inputs: Any, training: bool, loss: str | None, run: bool) -> LiveModel:
+    """Return a module of PyTorch, once it has run if that is wanted."""
     import torch
 
     from obstruction.conservation.live.torch import TorchModel
@@ -96,7 +120,8 @@ def _torch_model(model: Any, inputs: Any, training: bool, loss: str | None) -> L
     )
     try:
         live = TorchModel(model, inputs, training=training, loss=loss)
-        live.outputs(live.parameters, live.inputs, seed=0)
+        if run:
+            live.outputs(live.parameters, live.inputs, seed=0)
     except Exception as error:
         raise refused(error, [array.shape for array in arrays]) from error
     return live

@@ -55,6 +55,8 @@ class _Double(TorchFunctionMode):  # type: ignore[misc]
             return args[0].to(_CASTS[name])
         given = {key: _widened(value) for key, value in (kwargs or {}).items()}
         if name.startswith("__set") or (name.endswith("_") and not name.endswith("__")):
+            if not args:  # as torch.nn.init gets its tensor, which must not be replaced
+                return func(**(kwargs or {}))
             return func(args[0], *(_widened(value) for value in args[1:]), **given)
         return func(*(_widened(value) for value in args), **given)
 

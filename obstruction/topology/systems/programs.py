@@ -12,8 +12,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 from scipy.sparse import coo_array
 
 from obstruction.topology.systems.magnitudes import FloatArray, Scaled
@@ -197,11 +197,11 @@ class _Problem:
         if t.any():  # numbers are differences of two that are not negative
             upper = coo_array(np.hstack([upper.toarray(), -upper.toarray()])).tocsr()
             equal = np.hstack([equal, -equal])
-            solved = linprog(
+            solved = scipy.optimize.linprog(
                 price.ravel(), upper, np.zeros(upper.shape[0]), equal, [1.0], method="highs"
             )
         else:
-            solved = linprog(
+            solved = scipy.optimize.linprog(
                 price[0],
                 upper,
                 np.zeros(upper.shape[0]),

@@ -31,8 +31,8 @@ _SMALL: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("xcit_nano_12_p16_224", {"img_size": 64}, "64 x 64"),
     ("convmixer_768_32", {"depth": 2, "kernel_size": 3}, "2 of 32 blocks, kernels of 3, 64 x 64"),
     ("mixer_s16_224", {"img_size": 64, "num_blocks": 3}, "3 of 8 blocks, 64 x 64"),
-    ("resmlp_12_224", {"img_size": 64, "num_blocks": 3}, "3 of 12 blocks, 64 x 64"),
-    ("gmlp_s16_224", {"img_size": 64, "num_blocks": 3}, "3 of 30 blocks, 64 x 64"),
+    ("resmlp_12_224", {"img_size": 64, "blocks": 3}, "3 of 12 blocks, 64 x 64"),
+    ("gmlp_s16_224", {"img_size": 64, "blocks": 3}, "3 of 30 blocks, 64 x 64"),
     ("cait_xxs24_224", {"img_size": 64, "depth": 3}, "3 of 24 blocks, 64 x 64"),
     ("beit_base_patch16_224", {"img_size": 64, "depth": 2}, "2 of 12 blocks, 64 x 64"),
     ("eva02_tiny_patch14_224", {"img_size": 56, "depth": 3}, "3 of 12 blocks, 56 x 56"),
@@ -43,7 +43,12 @@ _SMALL: tuple[tuple[str, dict[str, Any], str], ...] = (
 def _make(name: str, options: dict[str, Any], size: int) -> Built:
     import timm
 
-    return timm.create_model(name, pretrained=False, num_classes=10, **options), images(size)
+    blocks = options.get("blocks")
+    given = {key: value for key, value in options.items() if key != "blocks"}
+    model = timm.create_model(name, pretrained=False, num_classes=10, **given)
+    if blocks is not None:  # of models that do not take their number
+        model.blocks = model.blocks[:blocks]
+    return model, images(size)
 
 
 for _name, _options, _note in _SMALL:
