@@ -68,6 +68,32 @@ def find_balances(
     return [oriented(one, output_axes) for one in found]
 
 
+def completed(
+    evaluation: Evaluation, candidates: Iterable[Candidate], sides: Iterable[Side]
+) -> list[Candidate]:
+    """Return candidates with all vectors of the layers that write, where some were left out.
+
+    The gradients of a straight-through estimator before a normalisation tell that offsets are
+    constant, and those of what is constant enter a balance unseen.
+    """
+    vectors = [side for side in sides if len(side.shape) == 1 and side.index is None]
+    found = []
+    for one in candidates:
+        parts = list(one.parts)
+        for side, factor in one.parts:
+            for vector in vectors:
+                whole = side.base or side
+                mate = owner(vector.tensor) == owner(side.tensor) and vector.width == whole.width
+                if factor < 0 or not mate or any(vector.tensor == s.tensor for s, _ in parts):
+                    continue
+                if side.place is not None:
+                    vector = vector.relabelled(side.place, side.width)
+                parts.append((vector, factor))
+        if len(parts) > len(one.parts):
+            found.append(Candidate(tuple(parts)))
+    return _convincing(evaluation, found)
+
+
 def _flows(evaluation: Evaluation, side: Side) -> bool:
     """Return whether the sums of a side are above rounding: others carry no evidence."""
     sums, sizes = evaluation.of(side)

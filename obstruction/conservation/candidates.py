@@ -119,7 +119,8 @@ class Evaluation:
     """
 
     def __init__(self, signatures: Signatures, more: Signatures | None = None) -> None:
-        self._known = {side.key: signatures.stacked(side) for side in signatures.sums}
+        self.sides = tuple(signatures.sums)
+        self._known = {side.key: signatures.stacked(side) for side in self.sides}
         self._recent: dict[tuple[str, tuple[int, ...], bytes], tuple[FloatArray, FloatArray]] = {}
         self.first = 0
         if more is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -11,13 +12,26 @@ from numpy.typing import NDArray
 from obstruction.conservation.candidates import Evaluation
 from obstruction.conservation.law import FloatArray, Law, Term
 from obstruction.conservation.live.names import owner
+from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.signatures import Signatures
 
 CONSTANT: Final = 1e-10
 """A bias is constant if its part is below this share of that of the weights of its neuron."""
 
+CLEARLY_NOT: Final = 1e-6
+"""The same share at probes with small weights, beside which rounding errors of the bias matter."""
+
+_WIDE: Final = (6, -6, 12, -9)
+"""All parameters are multiplied by two to these powers."""
+
+_FAINT: Final = 1e-9
+"""What flows to a vector is rounding below this share of the most that flows in the model."""
+
 _ROUNDING: Final = 1e-14
-"""Rounding errors are below this share of the largest part of any neuron of the layer."""
+"""Rounding errors are below this share of the largest part of any neuron of the layer.
+
+Where the neuron is saturated, they are below this share of its largest part at any probe.
+"""
 
 
 def constant_entries(
@@ -44,7 +58,7 @@ def constant_entries(
             continue
         entries = np.zeros(shape, dtype=bool)
         if len(shape) == 1:
-            entries |= _vanishing(name, shape[0], evaluation, observed, output_axes)
+            entries |= _vanishing(name, shape[0], evaluation, output_axes)
         if not lookups:
             entries |= _unreached(name, shape, observed, _output_axis(name, shapes, output_axes))
         if entries.any():
@@ -88,17 +102,31 @@ def _unreached(
 
 
 def _vanishing(
-    name: str,
-    width: int,
-    evaluation: Evaluation,
-    observed: Signatures,
-    output_axes: Mapping[str, int],
+    name: str, width: int, evaluation: Evaluation, output_axes: Mapping[str, int]
 ) -> NDArray[np.bool_]:
-    mine = next(s for s in observed.sums if s.tensor == name)
+    """Return which entries of a vector vanish wherever the weights of their neurons do not."""
+    seen, against, vectors = _weighed(name, width, evaluation, output_axes)
+    vanishes: NDArray[np.bool_] = seen.sum(axis=0) >= 2
+    vanishes &= ~against
+    vanishes = _filled(vanishes, against)
+    if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
+        return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
+    return vanishes
+
+
+def _weighed(
+    name: str, width: int, evaluation: Evaluation, output_axes: Mapping[str, int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
+    """Return what speaks about the entries of a vector.
+
+    At which probes the neurons of the entries are active, which of the entries do not vanish at
+    one of these, and whether the layer has vectors besides, but no matrix.
+    """
+    mine = next(s for s in evaluation.sides if s.tensor == name)
     _, own = evaluation.of(mine)
     mates = [
         side
-        for side in observed.sums
+        for side in evaluation.sides
         if side.tensor != name and side.width == width and owner(side.tensor) == owner(name)
     ]
     if mates:  # of a square weight only the rows or only the columns belong to the neurons
@@ -108,21 +136,68 @@ def _vanishing(
             if axis is None or axis % len(side.shape) in side.axes:
                 by_tensor.setdefault(side.tensor, []).append(evaluation.of(side)[1])
         if not by_tensor:
-            return np.zeros(width, dtype=bool)
+            nothing = np.zeros(own.shape, dtype=bool)
+            return nothing, np.zeros(width, dtype=bool), False
         largest = np.max([np.min(sizes, axis=0) for sizes in by_tensor.values()], axis=0)
     else:
         largest = np.broadcast_to(own.max(axis=1, keepdims=True), own.shape)
     seen = largest > 1e-7 * largest.max(axis=1, keepdims=True)
     seen &= largest > 1e-8 * largest.max(axis=0)  # unless a softmax is saturated
-    limit = np.maximum(CONSTANT * largest, _ROUNDING * largest.max(axis=1, keepdims=True))
-    vanishes: NDArray[np.bool_] = ((own <= limit) | ~seen).all(axis=0)
-    vanishes &= seen.sum(axis=0) >= 2
-    against = (seen & (own > limit)).any(axis=0)
-    vanishes = _filled(vanishes, against)
-    vectors = mates and all(len(side.shape) == 1 for side in mates)
-    if vectors and vanishes.sum() < 0.9 * seen.any(axis=0).sum():
-        return np.zeros(width, dtype=bool)  # saturated channels of a normalisation
-    return vanishes
+    limit = np.full((len(own), 1), CONSTANT)
+    limit[evaluation.first or len(own) :] = CLEARLY_NOT
+    rounding = np.maximum(largest.max(axis=1, keepdims=True), largest.max(axis=0))
+    most = np.maximum(limit * largest, _ROUNDING * rounding)
+    against: NDArray[np.bool_] = (seen & (own > most)).any(axis=0)
+    vectors = bool(mates) and all(len(side.shape) == 1 for side in mates)
+    return seen, against, vectors
+
+
+def lasting(prober: Prober, laws: Sequence[Law], *, points: int) -> list[Law]:
+    """Return the laws of constants that hold as well where all parameters are small or large.
+
+    An activation that is constant between two bounds, or below one, hides what is before it from
+    all probes of the usual size. If it hid some parameters of a layer, none is judged.
+    """
+    kept = list(laws)
+    for exponent in _WIDE[:points] if kept else ():
+        probe = prober.probe(0)
+        values = {name: np.ldexp(value, exponent) for name, value in probe.values.items()}
+        try:
+            gradients = gradients_at(prober.live, replace(probe, values=values))
+        except Exception:  # whatever the model raises for parameters of such a size
+            continue
+        products = {n: np.abs(values[n] * g) for n, g in gradients.items() if g is not None}
+        most = max((float(one.max(initial=0.0)) for one in products.values()), default=0.0)
+        if np.isfinite(most):
+            names = {term.tensor for term in map(_term, kept) if _moves(term, products, most)}
+            hidden = {owner(name) for name in names}
+            kept = [law for law in kept if owner(_term(law).tensor) not in hidden]
+    return kept
+
+
+def _term(law: Law) -> Term:
+    return law.terms[0]
+
+
+def _moves(term: Term, products: Mapping[str, FloatArray], most: float) -> bool:
+    """Return whether gradients of entries are seen, beside those of the weights of its neurons."""
+    if term.tensor not in products:
+        return False
+    own = products[term.tensor]
+    least = np.full(own.shape, _FAINT * most if own.ndim == 1 else 0.0)
+    if own.ndim == 1:
+        for name, other in products.items():
+            if name != term.tensor and owner(name) == owner(term.tensor):
+                for axis in range(other.ndim):
+                    if other.shape[axis] == own.size:
+                        rest = tuple(a for a in range(other.ndim) if a != axis)
+                        np.maximum(least, CLEARLY_NOT * other.sum(axis=rest), out=least)
+    return bool(((own > least) & (term.labels >= 0)).any())
+
+
+def entries_of(laws: Iterable[Law]) -> dict[str, NDArray[np.bool_]]:
+    """Return which entries of parameters are constant by some laws; see `constants`."""
+    return {term.tensor: term.labels >= 0 for law in laws for term in law.terms}
 
 
 def _filled(vanishes: NDArray[np.bool_], against: NDArray[np.bool_]) -> NDArray[np.bool_]:

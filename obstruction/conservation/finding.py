@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,24 +12,33 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.conservation.balances import find_balances, rest
+from obstruction.conservation.balances import completed, find_balances, rest
 from obstruction.conservation.candidates import Candidate, Evaluation
-from obstruction.conservation.constants import constant_entries, constants, shifts
+from obstruction.conservation.constants import (
+    constant_entries,
+    constants,
+    entries_of,
+    lasting,
+    shifts,
+)
 from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.losses import check_loss
 from obstruction.conservation.live.onnx_files import is_onnx
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
-from obstruction.conservation.norms import PROBES, norm_laws, scales, streams
+from obstruction.conservation.norms import PROBES, drifting, norm_laws, scales, streams
 from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.sides import Side, sides_of
-from obstruction.conservation.signatures import signatures
+from obstruction.conservation.signatures import Signatures, signatures
 from obstruction.conservation.verification import POINTS, verified
 from obstruction.tools.checks import check_count
 
 _EXTRA: Final = 2
 """At most so many further probes are drawn as long as a neuron was dead at all others."""
+
+_MOST: Final = 24
+"""At most so many probes are drawn so that there are more numbers than unknown relations."""
 
 _MANY: Final = 5_000_000
 """Models with more parameters are looked at with fewer probes."""
@@ -123,49 +134,49 @@ def find_laws(prober: Prober) -> list[Law]:
     constant = constant_entries(
         evaluation, observed, shapes, output_axes=live.output_axes, lookups=lookups
     )
-    moving = [
-        side
-        for side in sides
-        if observed.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
-    ]
+    still = verified(prober, constants(constant), points=points)
+    still = lasting(prober, still, points=points)
+    refuted = set(constant) - set(entries_of(still))
+    constant = entries_of(still)
+    moving = _moving(sides, observed, constant)
     norms = scales(evaluation, prober, moving, probes=steady)
-    prober.shrink((term.tensor, term.labels >= 0) for one in norms for term in one.terms)
+    norms = norms if large else drifting(prober, norms)
+    lengths = norm_laws(prober, norms)
+    fixed = verified(prober, lengths, points=points)
+    norms = _admitted(norms, lengths, fixed)
+    prober.shrink(tuple((term.tensor, term.labels >= 0) for term in one.terms) for one in norms)
+    more = more if large else _enough(moving, more)
     small = (prober.probe(number, small=True) for number in range(count, count + more))
-    seen = signatures(live, moving, small)
+    seen = signatures(live, sides, small)
     evaluation = Evaluation(observed, seen)
     for number in range(count + more, count + more + _EXTRA):
         if not _any_dead(evaluation, moving, constant):
             break
-        signatures(live, moving, [prober.probe(number, small=True)], found=seen)
+        signatures(live, sides, [prober.probe(number, small=True)], found=seen)
         evaluation = Evaluation(observed, seen)
+    again = constant_entries(
+        evaluation, observed, shapes, output_axes=live.output_axes, lookups=lookups
+    )
+    still = _updated(prober, still, {n: m for n, m in again.items() if n not in refuted}, points)
+    constant = entries_of(still)
+    moving = _moving(sides, observed, constant)
     normalised = {
         (side.tensor, side.axes) for one in norms if one.width > 1 for side, _ in one.parts
     }
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
     normed = {side.tensor for one in norms for side, _ in one.parts}
     left = [side for side in rest(balances, moving) if side.tensor not in normed]
-    norms += streams(evaluation, prober, left, probes=steady)
-    scaled = norm_laws(prober, norms)
+    sums = streams(evaluation, prober, left, probes=steady)
+    claims = _as_laws(prober, evaluation, balances)
     laws = [
-        *_as_laws(prober, evaluation, balances),
-        *scaled,
-        *constants(constant),
+        *claims,
+        *norm_laws(prober, sums),
         *shifts(observed, shapes, constant),
     ]
     kept = verified(prober, laws, points=points)
-    held = {id(law.terms) for law in kept}
-    lost = {
-        (side.tensor, side.axes)
-        for one, law in zip(norms, scaled, strict=True)
-        if id(law.terms) not in held
-        for side, _ in one.parts
-    }
-    if lost & normalised:  # no norms after all, so these sides are open to all balances
-        open_ = rest(balances, moving)
-        again = find_balances(evaluation, open_, live.output_axes, normalised=normalised - lost)
-        new = _as_laws(prober, evaluation, again)
-        kept += verified(prober, new, points=points)
-        laws += new
+    admitted = _admitted(balances, claims, kept)
+    whole = completed(evaluation, [one for one in balances if one not in admitted], moving)
+    kept += verified(prober, _as_laws(prober, evaluation, whole), points=points)
     mixed = {id(law.terms) for law in kept if law.kind == "matrix"}
     plain = [
         replace(law, kind="balance", block=1)
@@ -173,7 +184,53 @@ def find_laws(prober: Prober) -> list[Law]:
         if law.kind == "matrix" and id(law.terms) not in mixed
     ]
     kept += verified(prober, plain, points=points)
-    return sorted(kept, key=lambda law: KINDS.index(law.kind))
+    return sorted([*kept, *fixed, *still], key=lambda law: KINDS.index(law.kind))
+
+
+def _updated(
+    prober: Prober, laws: Sequence[Law], entries: Mapping[str, NDArray[np.bool_]], points: int
+) -> list[Law]:
+    """Return the laws of constant entries, of which those that are new are verified."""
+    known = {law.terms[0].tensor: law for law in laws}
+    kept, new = [], []
+    for law in constants(entries):
+        (term,) = law.terms
+        old = known.get(term.tensor)
+        if old is not None and np.array_equal(old.terms[0].labels, term.labels):
+            kept.append(old)
+        else:
+            new.append(law)
+    return kept + lasting(prober, verified(prober, new, points=points), points=points)
+
+
+def _admitted(
+    candidates: Sequence[Candidate], claims: Sequence[Law], kept: Sequence[Law]
+) -> list[Candidate]:
+    """Return the candidates whose laws are among those that were kept."""
+    known = {id(law.terms) for law in kept}
+    pairs = zip(candidates, claims, strict=True)
+    return [one for one, law in pairs if id(law.terms) in known]
+
+
+def _moving(
+    sides: Sequence[Side], observed: Signatures, constant: Mapping[str, NDArray[np.bool_]]
+) -> list[Side]:
+    """Return the sides of parameters that have a gradient and are not constant as a whole."""
+    return [
+        side
+        for side in sides
+        if observed.reached[side.tensor] and not np.all(constant.get(side.tensor, False))
+    ]
+
+
+def _enough(sides: Sequence[Side], least: int) -> int:
+    """Return the number of probes at which the sides of each width have more rows than columns.
+
+    Deep networks of few neurons need many. Where more than `_MOST` were needed, none are drawn.
+    """
+    columns = Counter(side.width for side in sides)
+    needed = [math.ceil((2 * n + 4) / width) for width, n in columns.items() if width > 1]
+    return max([least, *(n for n in needed if n <= _MOST)])
 
 
 def _any_dead(

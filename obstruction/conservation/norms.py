@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from obstruction.conservation.candidates import Candidate, Evaluation
 from obstruction.conservation.law import FloatArray, Law
 from obstruction.conservation.live.names import owner
-from obstruction.conservation.probing import Prober
+from obstruction.conservation.probing import Prober, stretched
 from obstruction.conservation.sides import Side, grouped
 from obstruction.conservation.signatures import Signatures, add_gradients, signatures
 
@@ -24,8 +25,20 @@ _CLOSE: Final = 0.1
 _CHANCE: Final = 0.33
 """Sums of ``n`` random terms are as close as this over the root of ``n`` half as often."""
 
-_SLACK: Final = 8.0
-"""The influence of ``eps`` before blocks grow is known up to this factor."""
+_SLACK: Final = 64.0
+"""The influence of ``eps`` before blocks grow is known up to this factor.
+
+A backward pass that clips changes what it is relative to.
+"""
+
+_LESS: Final = 8.0
+"""It shrinks faster by no more than this factor than behind an activation of degree two."""
+
+_MUCH: Final = 1e-2
+"""Sums above this share do not count as due to ``eps`` behind activations of higher degree."""
+
+_DIFFERENT: Final = 0.01
+"""The influence of ``eps`` shrinks as expected up to this relative difference."""
 
 _GROWTH: Final = (4, 6, 5)
 """Blocks are multiplied by two to these powers, to see how the influence of ``eps`` shrinks.
@@ -33,9 +46,6 @@ _GROWTH: Final = (4, 6, 5)
 Layers take them in turn: what two layers of a residual branch add to its trunk would shrink as the
 influence of ``eps`` does if both grew alike.
 """
-
-_LEEWAY: Final = (0.6, 1.5)
-"""Once blocks have grown, the influence of ``eps`` is known up to these factors."""
 
 _AGREEING: Final = 0.8
 """The share of blocks that must agree; the check by transformations looks at every block."""
@@ -128,11 +138,25 @@ def _kept(
     candidates: Sequence[Candidate],
     probes: Sequence[int],
 ) -> list[Candidate]:
-    """Return the candidates whose norms are conserved but for ``eps``, at all probes."""
+    """Return the candidates whose norms are conserved but for ``eps``.
+
+    They are at all probes at which something flows through them, and that is one at least.
+    """
     kept = list(candidates)
+    seen: set[Candidate] = set()
     for number in probes:
-        kept = _conserved_at(evaluation, prober, kept, number)
-    return kept
+        silent = {one for one in kept if not _flows(evaluation, one, number)}
+        held = set(_conserved_at(evaluation, prober, [o for o in kept if o not in silent], number))
+        seen |= held
+        kept = [one for one in kept if one in held or one in silent]
+    return [one for one in kept if one in seen]
+
+
+def _flows(evaluation: Evaluation, candidate: Candidate, number: int) -> bool:
+    """Return whether enough flows through a candidate at a probe; see `_share`."""
+    sizes = evaluation.total(candidate)[1][number]
+    some = sizes > _LITTLE * sizes.max(initial=0.0)
+    return bool(2 * np.count_nonzero(some) >= some.size)
 
 
 def _conserved_at(
@@ -155,12 +179,13 @@ def _conserved_at(
     larger = _grown(prober, [candidates[i] for i in chosen], number, twice)
     found = []
     for i, share in zip(chosen, larger, strict=True):
-        expected = large[i] / by[i]
-        low, high = (leeway * expected for leeway in _LEEWAY)
-        by_eps = (share <= high + _ROUNDING) & (share >= low - _ROUNDING)
-        held = (exact[i] & (share <= SCALE)) | (by_eps & open_[i])
-        if held.mean() >= _AGREEING:
-            found.append(candidates[i])
+        for degree in (1, 2, 3):  # of the activation between blocks and their normalisation
+            expected = large[i] / by[i] ** degree
+            by_eps = np.abs(share - expected) <= _DIFFERENT * expected + _ROUNDING
+            held = (exact[i] & (share <= SCALE)) | (by_eps & open_[i])
+            if held.mean() >= _AGREEING:
+                found.append(candidates[i])
+                break
     return found
 
 
@@ -195,11 +220,15 @@ def _grown(
     number: int,
     growth: Mapping[str, int],
 ) -> list[FloatArray]:
-    """Return the relative sums of candidates at a probe at which some parameters are grown."""
+    """Return the relative sums of candidates at a probe at which some parameters are grown.
+
+    The cotangents are larger than usual, as a backward pass that clips is not linear in them.
+    """
     sides = _sides_of(candidates)
     if not sides:
         return []
     probe = prober.probe(number)
+    probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
     for name, exponent in growth.items():
         probe.values[name] *= 2.0**exponent
     evaluation = Evaluation(signatures(prober.live, sides, [probe]))
@@ -224,6 +253,36 @@ def _sides_of(candidates: Sequence[Candidate]) -> list[Side]:
     """Return the sides of which candidates are made, before any relabelling."""
     bases = (side.base or side for one in candidates for side, _ in one.parts)
     return list({side.key: side for side in bases}.values())
+
+
+def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that at the actual parameters only ``eps`` may violate.
+
+    Their sums shrink when blocks grow, even for losses so large that a backward pass clips.
+    """
+    sides = _sides_of(candidates)
+    if not sides:
+        return []
+    probe = prober.actual()
+    probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
+    larger = replace(probe, values=dict(probe.values))
+    growth = _growth(candidates)
+    for name, exponent in growth.items():
+        larger.values[name] = larger.values[name] * 2.0**exponent
+    evaluation = Evaluation(signatures(prober.live, sides, [probe, larger]))
+    found = []
+    for one in candidates:
+        if _flows(evaluation, one, 0) and _flows(evaluation, one, 1):
+            before, large = (_share(evaluation, one, number) for number in (0, 1))
+            degree = np.where(before > _MUCH, 1, 2)
+            by = 4.0 ** growth[one.parts[0][0].tensor]
+            least = before / np.maximum(1.0 - before, 1e-12) / by**degree / _LESS
+            by_eps = _by_eps(before, large, by) & (large >= np.minimum(least, 1e-2) - _ROUNDING)
+            may = ((before <= SCALE) & (large <= SCALE)) | by_eps
+            if float(may.mean()) < _AGREEING:
+                continue
+        found.append(one)
+    return found
 
 
 def norm_laws(prober: Prober, candidates: Sequence[Candidate]) -> list[Law]:

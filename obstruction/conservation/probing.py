@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ _CALMER: Final = 6
 
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
+
+
+Block: TypeAlias = tuple[tuple[str, NDArray[np.bool_]], ...]
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ def _times(factor: float, values: FloatArray) -> FloatArray:
     return np.multiply(factor, values, out=out)
 
 
+def stretched(seed: int, number: int) -> int:
+    """Return a seed of cotangents near a given one that has the stretch with a given number."""
+    return seed - seed % len(STRETCHES) + number % len(STRETCHES)
+
+
 def outputs_at(live: LiveModel, probe: Probe) -> list[FloatArray]:
     """Return the outputs of a live model at a probe, see `LiveModel.outputs`."""
     return live.outputs(probe.values, probe.inputs, seed=probe.seed)
@@ -99,7 +107,7 @@ class Prober:
     def __init__(self, live: LiveModel, *, seed: int) -> None:
         self._live, self._seed = live, seed
         self._pool = np.random.default_rng([seed, 0]).standard_normal(_POOL)
-        self._small: tuple[tuple[str, NDArray[np.bool_]], ...] = ()
+        self._small: tuple[Block, ...] = ()
         self._integers = True
         self._near = False
         self._known: dict[int | None, list[FloatArray]] = {}
@@ -148,21 +156,22 @@ class Prober:
             self._known[number] = outputs_at(self._live, probe)
         return self._known[number]
 
-    def shrink(self, blocks: Iterable[tuple[str, NDArray[np.bool_]]]) -> None:
+    def shrink(self, blocks: Iterable[Block]) -> None:
         """Choose blocks of parameters that are small at the probes for which this is wanted.
 
         Parameters
         ----------
-        blocks : iterable of (str, ndarray of bool)
-            Names of parameters, and masks that broadcast to their shapes.
+        blocks : iterable of tuple of (str, ndarray of bool)
+            For every block names of parameters, and masks that broadcast to their shapes.
         """
         self._small = tuple(blocks)
 
     def probe(self, number: int, *, small: bool = False) -> Probe:
         """Return the probe with a given number, counted from 0, or `AWAKE`.
 
-        If `small`, the blocks given to `shrink` are so small that the variance before a
-        normalisation is near its ``eps``, which then has an influence.
+        If `small`, every second of the blocks given to `shrink`, the others at the next probe, is
+        so small that the variance before a normalisation is near its ``eps``, which then has an
+        influence. If all were, hardly anything would flow through a deep network.
         """
         if number == AWAKE:
             return self._awake()
@@ -172,11 +181,12 @@ class Prober:
             name: self._values(name, value, spread, generator)
             for name, value in self._live.parameters.items()
         }
-        for name, mask in self._small if small else ():
+        for place, block in enumerate(self._small if small else ()):
             factor = 2.0 ** generator.uniform(*SMALL)
-            values[name] = np.where(mask, factor * values[name], values[name])
+            for name, mask in block if (place + number) % 2 == 0 else ():
+                values[name] = np.where(mask, factor * values[name], values[name])
         seed = int(generator.integers(1 << 31))
-        cotangent = seed - seed % len(STRETCHES) + number % len(STRETCHES)
+        cotangent = stretched(seed, number)
         return Probe(values, self._inputs(generator), seed, cotangent)
 
     def _awake(self) -> Probe:

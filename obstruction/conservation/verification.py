@@ -7,15 +7,22 @@ powers of two, which rounds nothing, matrices mix, constants move. The outputs m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from obstruction.conservation.law import FloatArray, Law
+from obstruction.conservation.law import FloatArray, Law, summed
 from obstruction.conservation.live.base import LiveModel
-from obstruction.conservation.probing import AWAKE, Probe, Prober, outputs_at
+from obstruction.conservation.probing import (
+    AWAKE,
+    Probe,
+    Prober,
+    gradients_at,
+    outputs_at,
+)
 from obstruction.conservation.transformations import GROWTH, rescaled, transformed
 
 EXACT: Final = 1e-9
@@ -30,9 +37,46 @@ Factors of a million make an offset that is not scaled, and that a mean removes,
 ROUNDED: Final = 1e-7
 """The largest relative change of outputs under transformations that are rounded."""
 
+CLEARLY_NOT: Final = 1e-2
+"""Gradients refute a law here if their sum is above this share of the absolute values.
+
+An offset that is not scaled, and that a mean removes, leaves much rounding where channels are
+scaled by a million.
+"""
+
+_FAINT: Final = 1e-3
+"""Channels through which less than this share of the most flows count as if so much did."""
+
+_ROUNDING: Final = 1e-9
+"""So do all through which less than this share of the most in the model flows."""
+
+_BACKWARD: Final = (0, 2)
+"""The random probes at which gradients are looked at again."""
+
+_EXACTLY: Final = (-10, 20)
+"""Blocks are multiplied by two to these powers where ``eps`` is removed."""
+
+_OTHERS: Final = 0.05
+"""An ``eps`` that is removed elsewhere has less influence than this share of the change."""
+
 _STEP: Final = 4
-_SLACK: Final = 16.0
-"""The influence of ``eps`` is in proportion to it up to this factor."""
+_SHRINKS: Final = 4.0**_STEP
+_LEAST: Final = -8
+_LITTLE: Final = 1e-3
+"""Changes below this are in proportion to ``eps``."""
+
+_VISIBLE: Final = 1e-6
+"""Changes above this can be followed until they vanish in rounding."""
+
+_NOISE: Final = 1e-11
+_SLACK: Final = 0.1
+"""Small changes may differ so much from what is expected, as a kink may lie between."""
+
+_TURNS: Final = 8.0
+"""Large changes by ``eps`` may shrink faster by this factor, as those of several layers add up."""
+
+_DEGREES: Final = 3
+"""Activations between blocks and their normalisation are homogeneous of at most this degree."""
 
 POINTS: Final = 4
 """The number of random probes at which laws are tried, besides the actual parameters."""
@@ -45,8 +89,48 @@ def verified(prober: Prober, laws: Sequence[Law], *, points: int = POINTS) -> li
     for number in (None, *hidden, *range(points)):
         if kept:
             kept = _passing_at(prober, number, kept)
+        if number in _BACKWARD:
+            kept = _kept_by_gradients(prober, prober.probe(number), kept)
     order = {id(law.terms): i for i, law in enumerate(laws)}
     return sorted(kept, key=lambda law: order[id(law.terms)])
+
+
+def _kept_by_gradients(prober: Prober, point: Probe, laws: Sequence[Law]) -> list[Law]:
+    """Return the laws that gradients do not refute where channels are scaled.
+
+    A backward pass that is not that of the model, because it clips for instance, may look like it
+    as long as all channels have about the usual size.
+    """
+    balances = [law for law in laws if law.kind == "balance"]
+    if not balances:
+        return list(laws)
+    kept = list(laws)
+    for sign in (1, -1):
+        generator = np.random.default_rng([point.seed, 1])
+        values = transformed(point.values, balances, generator, sign=sign)
+        gradients = gradients_at(prober.live, replace(point, values=values))
+        products = {name: values[name] * one for name, one in gradients.items() if one is not None}
+        floor = _ROUNDING * max(np.abs(one).max(initial=0.0) for one in products.values())
+        kept = [law for law in kept if law.kind != "balance" or _vanishes(law, products, floor)]
+    return kept
+
+
+def _vanishes(law: Law, products: Mapping[str, FloatArray], floor: float) -> bool:
+    """Return whether products of weights and gradients add up to zero, where they are seen.
+
+    What is below the floor counts as if it were as large.
+    """
+    sums, sizes = np.zeros((2, law.labels))
+    for term in law.terms:
+        if term.tensor in products:
+            one = products[term.tensor]
+            sums += term.coefficient * summed(one, term.labels, law.labels)
+            sizes += abs(term.coefficient) * summed(np.abs(one), term.labels, law.labels)
+    largest = float(sizes.max(initial=0.0))
+    if not np.isfinite(largest):
+        return True
+    least = max(_FAINT * largest, floor)
+    return bool((np.abs(sums) <= CLEARLY_NOT * np.maximum(sizes, least)).all())
 
 
 def _passing_at(prober: Prober, number: int | None, laws: Sequence[Law]) -> list[Law]:
@@ -91,15 +175,40 @@ class _Trial:
         return _Trial(self._live, large, outputs_at(self._live, large))
 
     def agrees(self, large: _Trial, norms: Sequence[Law]) -> bool:
-        """Return whether outputs change no more than ``eps`` lets them when blocks grow.
+        """Return whether outputs change as ``eps`` lets them when blocks grow.
 
-        Its influence is divided by ``4**4`` if blocks are multiplied by ``2**4``. That of anything
-        else that large blocks hide, such as a threshold, is divided by another number, or is gone.
+        If ``eps`` can be removed, they must not change at all. If it cannot, or is not what changes
+        them, see `_by_eps`. Blocks that are too large for that are made smaller at first.
         """
-        first = largest_change(large._before, self._before)
-        second = largest_change(large._before, self.grown(norms, _STEP)._before)
-        expected = first / 4.0**_STEP
-        return expected / _SLACK - EXACT <= second <= _SLACK * expected + EXACT
+        free = getattr(self._live, "outputs_without_eps", None)
+        if free is not None:
+            point = self._point
+            before = free(point.values, point.inputs, seed=point.seed)
+            changes = []
+            for exponent in _EXACTLY:
+                values = rescaled(point.values, norms, exponent)
+                after = free(values, point.inputs, seed=point.seed)
+                changes.append(largest_change(before, after))
+            if max(changes) <= ROUNDED:
+                return True
+            with_eps = largest_change(self._before, self.grown(norms, _EXACTLY[0])._before)
+            if abs(changes[0] - with_eps) > _OTHERS * with_eps:
+                return False
+
+        def change(exponent: int) -> float:
+            return largest_change(large._before, self.grown(norms, exponent)._before)
+
+        seen = [largest_change(large._before, self._before)]
+        least = 0
+        while _NOISE < seen[0] < _VISIBLE and least > _LEAST:
+            least -= _STEP
+            seen.insert(0, change(least))
+        for exponent in range(least + _STEP * len(seen), GROWTH[0], _STEP):
+            verdict = _by_eps(seen)
+            if verdict is not None:
+                return verdict
+            seen.append(change(exponent))
+        return bool(_by_eps(seen))
 
     def agreeing(self, norms: Sequence[Law]) -> list[Law]:
         """Return the laws about norms that `agrees` finds right, found by bisection."""
@@ -146,6 +255,44 @@ class _Trial:
             return []
         middle = len(laws) // 2
         return self.passing(laws[:middle]) + self.passing(laws[middle:])
+
+
+def _by_eps(changes: Sequence[float]) -> bool | None:
+    """Return whether ``eps`` of a normalisation causes changes; None if more must be known.
+
+    Between two of them, blocks before the normalisation are multiplied by ``2**4``. Large changes
+    are divided by less than ``4**4``, and small ones by just that, or a power of it where an
+    activation of higher degree stands between. What a threshold causes is divided by other
+    numbers, and is gone at once when nothing falls below the threshold any more.
+    """
+    degrees: list[int] = []
+    for place, (before, after) in enumerate(pairwise(changes)):
+        shrunk = [before / _SHRINKS**degree for degree in range(1, _DEGREES + 1)]
+        if shrunk[0] <= _NOISE:
+            return after <= 2.0 * _NOISE and _slowly(changes[: place + 1], max(degrees, default=1))
+        fitting = [
+            degree
+            for degree, expected in enumerate(shrunk, start=1)
+            if (expected > _NOISE or degree in degrees)
+            and abs(after - expected) <= _SLACK * expected + _NOISE
+        ]
+        if before > _LITTLE or not fitting:
+            degrees = []
+        elif degrees and degrees[0] not in fitting:
+            return False
+        else:
+            degrees.append(degrees[0] if degrees else fitting[0])
+        if len(degrees) == 2:
+            return _slowly(changes[: place + 2], degrees[0])
+    return None
+
+
+def _slowly(changes: Sequence[float], degree: int) -> bool:
+    """Return whether changes shrink no faster than those by ``eps`` do where they are small."""
+    return all(
+        after >= before / (_TURNS * _SHRINKS**degree) - _NOISE
+        for before, after in pairwise(changes)
+    )
 
 
 def largest_change(before: Sequence[FloatArray], after: Sequence[FloatArray]) -> float:

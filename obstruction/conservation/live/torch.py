@@ -22,6 +22,10 @@ _OUTPUT_AXES: Final[tuple[tuple[type, int], ...]] = (
 )
 
 
+_EPS: Final = ("eps", "epsilon", "variance_epsilon")
+"""What modules call the small number that they add to a variance."""
+
+
 class TorchModel:
     """A PyTorch module that can be run at any values of its parameters.
 
@@ -76,6 +80,22 @@ class TorchModel:
         with running(seed), torch.no_grad():
             self._set(values)
             return [_array(y.detach()) for y in self._call(inputs)]
+
+    def outputs_without_eps(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
+        """Return the outputs with an ``eps`` of normalisations that is next to nothing."""
+        held = [
+            (module, name, value)
+            for module in self._model.modules()
+            for name, value in vars(module).items()
+            if name in _EPS and isinstance(value, float) and value > 0.0
+        ]
+        try:
+            for module, name, _ in held:
+                setattr(module, name, 1e-300)  # zero is refused
+            return self.outputs(values, inputs, seed=seed)
+        finally:
+            for module, name, value in held:
+                setattr(module, name, value)
 
     def gradients(
         self, values: Values, inputs: Leaves, *, seed: int, cotangent: int

@@ -1,0 +1,63 @@
+"""Nothing is claimed where bounds, steps and smooth corners lie far from the usual magnitudes.
+
+What an activation does below a hundredth, or above five, probes of the usual size hardly meet. A
+smooth corner before a normalisation even looks like the ``eps`` of that.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from kind import nn, torch
+from not_homogeneous import Activation, case, dishonest, function, through
+from searching import counts, found
+
+relu = torch.relu
+
+
+def hooked(change):
+    """Return ReLU whose gradient is changed on its way back by a hook."""
+
+    def forward(z):
+        hidden = relu(z)
+        if hidden.requires_grad:
+            hidden.register_hook(change)
+        return hidden
+
+    return function(forward)
+
+
+BOUNDS = [
+    (Activation("clamp to 0.01", function(lambda z: z.clamp(-0.01, 0.01))), (4, "none", "dense")),
+    (dishonest("hard shrinkage of 5", partial(nn.Hardshrink, 5.0)), (2, "none", "dense")),
+    *(
+        (Activation(name, build), (2, f"{norm} behind", "dense"))
+        for name, build in (
+            ("square root of z² + 0.01", function(lambda z: (z * z + 0.01).sqrt())),
+            ("square root of z² + 1e-6", function(lambda z: (z * z + 1e-6).sqrt())),
+            ("square root of z² + 1e-10", function(lambda z: (z * z + 1e-10).sqrt())),
+            ("very steep softplus", partial(nn.Softplus, 1000.0)),
+            ("threshold 0.001", partial(nn.Threshold, 0.001, 0.0)),
+            ("a little tanh beside", function(lambda z: relu(z) + 1e-4 * torch.tanh(z))),
+        )
+        for norm in ("batch", "layer")
+    ),
+    (dishonest("straight-through tanh", through(torch.tanh)), (2, "batch behind", "dense")),
+    *(
+        (
+            dishonest(f"gradient that a hook clips at {most}", hooked(partial(clip, most=most))),
+            (4, "batch behind", "dense"),
+        )
+        for clip in (lambda g, most: g.clamp(-most, most),)
+        for most in (1e-4, 0.1, 5.0)
+    ),
+]
+"""Activations with the depth, norm and form of networks in which a false law was claimed once."""
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(one, id=one.name) for one in (case(a, *d) for a, d in BOUNDS)]
+)
+def test_no_bound_is_overlooked(kind):
+    assert counts(found(kind)) == kind.expected
