@@ -58,9 +58,7 @@ def transformed(
             exponents = EXPONENTS[2:-2] if mild else EXPONENTS
             _rescale(found, law, sign * generator.choice(exponents, law.labels))
         elif law.kind == "scale":
-            _rescale(
-                found, law, generator.integers(0, GROWTH[1] - GROWTH[0], law.labels, endpoint=True)
-            )
+            found |= scattered(found, [law], generator, 0, GROWTH[1] - GROWTH[0])
         elif law.kind == "matrix":
             _mix(found, law, generator)
         else:
@@ -74,6 +72,16 @@ def rescaled(values: Values, laws: Iterable[Law], exponent: int) -> dict[str, Fl
     found = dict(values)
     for law in laws:
         _rescale(found, law, np.full(law.labels, exponent))
+    return found
+
+
+def scattered(
+    values: Values, laws: Iterable[Law], generator: np.random.Generator, low: int, high: int
+) -> dict[str, FloatArray]:
+    """Return parameters with blocks multiplied by random powers of two, each by its own."""
+    found = dict(values)
+    for law in laws:
+        _rescale(found, law, generator.integers(low, high, law.labels, endpoint=True))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from obstruction.conservation.law import FloatArray, Law, summed
-from obstruction.conservation.live.base import LiveModel
+from obstruction.conservation.live.base import LiveModel, Values
 from obstruction.conservation.probing import (
     AWAKE,
     Probe,
@@ -23,7 +23,7 @@ from obstruction.conservation.probing import (
     gradients_at,
     outputs_at,
 )
-from obstruction.conservation.transformations import GROWTH, rescaled, transformed
+from obstruction.conservation.transformations import GROWTH, rescaled, scattered, transformed
 
 EXACT: Final = 1e-9
 """The largest relative change of outputs when channels are scaled by powers of two."""
@@ -54,7 +54,7 @@ _BACKWARD: Final = (0, 2)
 """The random probes at which gradients are looked at again."""
 
 _EXACTLY: Final = (-10, 20)
-"""Blocks are multiplied by two to these powers where ``eps`` is removed."""
+"""Blocks are multiplied by powers of two between these exponents where ``eps`` is removed."""
 
 _OTHERS: Final = 0.05
 """An ``eps`` that is removed elsewhere has less influence than this share of the change."""
@@ -87,15 +87,18 @@ def verified(prober: Prober, laws: Sequence[Law], *, points: int = POINTS) -> li
     kept = list(laws)
     hidden = (AWAKE,) if prober.asleep else ()
     for number in (None, *hidden, *range(points)):
-        if kept:
-            kept = _passing_at(prober, number, kept)
+        if not kept:
+            break
+        kept = _passing_at(prober, number, kept)
         if number in _BACKWARD:
-            kept = _kept_by_gradients(prober, prober.probe(number), kept)
+            kept = _kept_by_gradients(prober, number, kept, (1, -1) if points == POINTS else (1,))
     order = {id(law.terms): i for i, law in enumerate(laws)}
     return sorted(kept, key=lambda law: order[id(law.terms)])
 
 
-def _kept_by_gradients(prober: Prober, point: Probe, laws: Sequence[Law]) -> list[Law]:
+def _kept_by_gradients(
+    prober: Prober, number: int, laws: Sequence[Law], signs: Sequence[int]
+) -> list[Law]:
     """Return the laws that gradients do not refute where channels are scaled.
 
     A backward pass that is not that of the model, because it clips for instance, may look like it
@@ -104,14 +107,14 @@ def _kept_by_gradients(prober: Prober, point: Probe, laws: Sequence[Law]) -> lis
     balances = [law for law in laws if law.kind == "balance"]
     if not balances:
         return list(laws)
-    kept = list(laws)
-    for sign in (1, -1):
+    kept, point = list(laws), prober.probe(number)
+    for sign in signs:
         generator = np.random.default_rng([point.seed, 1])
         values = transformed(point.values, balances, generator, sign=sign)
         gradients = gradients_at(prober.live, replace(point, values=values))
         products = {name: values[name] * one for name, one in gradients.items() if one is not None}
-        floor = _ROUNDING * max(np.abs(one).max(initial=0.0) for one in products.values())
-        kept = [law for law in kept if law.kind != "balance" or _vanishes(law, products, floor)]
+        most = max((np.abs(one).max(initial=0.0) for one in products.values()), default=0.0)
+        kept = [law for law in kept if law.kind != "balance" or _vanishes(law, products, _ROUNDING * most)]
     return kept
 
 
@@ -136,12 +139,25 @@ def _vanishes(law: Law, products: Mapping[str, FloatArray], floor: float) -> boo
 def _passing_at(prober: Prober, number: int | None, laws: Sequence[Law]) -> list[Law]:
     """Return the laws whose transformations change nothing at one point.
 
-    All are tried at once. If something changes, they are tried one kind after the other.
+    Laws about norms are tried without ``eps``, if it can be removed. All others are tried at once.
+    If something changes, they are tried one kind after the other.
     """
     point = prober.actual() if number is None else prober.probe(number)
     norms = [law for law in laws if law.kind == "scale"]
     others = [law for law in laws if law.kind != "scale"]
     plain = _Trial(prober.live, point, prober.outputs(number))
+    free: list[Law] = []
+    change = plain.without_eps(norms) if norms else np.inf
+    if change <= ROUNDED:
+        free, norms = [replace(law, change=max(law.change, change)) for law in norms], []
+    return free + _passing(plain, norms, others)
+
+
+def _passing(plain: _Trial, norms: Sequence[Law], others: Sequence[Law]) -> list[Law]:
+    """Return the laws that pass, where ``eps`` is part of the model."""
+    laws = [*norms, *others]
+    if not laws:
+        return []
     trial = plain
     if norms:  # of blocks so large that ``eps`` has no influence
         trial = plain.grown(norms)
@@ -168,6 +184,7 @@ class _Trial:
 
     def __init__(self, live: LiveModel, point: Probe, before: list[FloatArray]) -> None:
         self._live, self._point, self._before = live, point, before
+        self._free: list[FloatArray] | None = None  # the same without eps, once it is known
 
     def grown(self, norms: Sequence[Law], exponent: int = GROWTH[0]) -> _Trial:
         """Return the same with blocks multiplied by a power of two."""
@@ -180,19 +197,12 @@ class _Trial:
         If ``eps`` can be removed, they must not change at all. If it cannot, or is not what changes
         them, see `_by_eps`. Blocks that are too large for that are made smaller at first.
         """
-        free = getattr(self._live, "outputs_without_eps", None)
-        if free is not None:
-            point = self._point
-            before = free(point.values, point.inputs, seed=point.seed)
-            changes = []
-            for exponent in _EXACTLY:
-                values = rescaled(point.values, norms, exponent)
-                after = free(values, point.inputs, seed=point.seed)
-                changes.append(largest_change(before, after))
-            if max(changes) <= ROUNDED:
-                return True
+        if self.without_eps(norms) <= ROUNDED:
+            return True
+        small = self._without_eps(rescaled(self._point.values, norms, _EXACTLY[0]))
+        if small is not None:
             with_eps = largest_change(self._before, self.grown(norms, _EXACTLY[0])._before)
-            if abs(changes[0] - with_eps) > _OTHERS * with_eps:
+            if abs(small - with_eps) > _OTHERS * with_eps:
                 return False
 
         def change(exponent: int) -> float:
@@ -209,6 +219,21 @@ class _Trial:
                 return verdict
             seen.append(change(exponent))
         return bool(_by_eps(seen))
+
+    def without_eps(self, norms: Sequence[Law]) -> float:
+        """Return the change of outputs without ``eps``, infinity if it cannot be removed."""
+        generator = np.random.default_rng([self._point.seed, len(norms)])
+        change = self._without_eps(scattered(self._point.values, norms, generator, *_EXACTLY))
+        return np.inf if change is None else change
+
+    def _without_eps(self, values: Values) -> float | None:
+        free = getattr(self._live, "outputs_without_eps", None)
+        if free is None:
+            return None
+        point = self._point
+        if self._free is None:
+            self._free = free(point.values, point.inputs, seed=point.seed)
+        return largest_change(self._free, free(values, point.inputs, seed=point.seed))
 
     def agreeing(self, norms: Sequence[Law]) -> list[Law]:
         """Return the laws about norms that `agrees` finds right, found by bisection."""
