@@ -277,7 +277,9 @@ def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]
             degree = np.where(before > _MUCH, 1, 2)
             by = 4.0 ** growth[one.parts[0][0].tensor]
             least = before / np.maximum(1.0 - before, 1e-12) / by**degree / _LESS
-            by_eps = _by_eps(before, large, by) & (large >= np.minimum(least, 1e-2) - _ROUNDING)
+            most = 2.0 * before / np.maximum(1.0 - before, 1e-12) / by
+            by_eps = _by_eps(before, large, by) & (large <= most + _ROUNDING)
+            by_eps &= large >= np.minimum(least, 1e-2) - _ROUNDING
             may = ((before <= SCALE) & (large <= SCALE)) | by_eps
             if float(may.mean()) < _AGREEING:
                 continue
