@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,7 @@ from obstruction.conservation.matrices import largest_block, may_mix
 from obstruction.conservation.norms import PROBES, drifting, norm_laws, scales, streams
 from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.sides import Side, sides_of
-from obstruction.conservation.signatures import Signatures, signatures
+from obstruction.conservation.signatures import Signatures, add_gradients
 from obstruction.conservation.verification import POINTS, verified
 from obstruction.tools.checks import check_count
 
@@ -128,7 +128,7 @@ def find_laws(prober: Prober) -> list[Law]:
     count, more, points = (3, 2, POINTS // 2) if large else (4, 4, POINTS)
     steady = PROBES[:1] if large else PROBES
     sides = sides_of(shapes, live.output_axes, live.groups)
-    observed = signatures(live, sides, map(prober.probe, range(count)), shifts=True)
+    observed = _observed(prober, sides, range(count), shifts=True)
     evaluation = Evaluation(observed)
     lookups = any(leaf.dtype.kind != "f" for leaf in live.inputs)
     constant = constant_entries(
@@ -146,13 +146,12 @@ def find_laws(prober: Prober) -> list[Law]:
     norms = _admitted(norms, lengths, fixed)
     prober.shrink(tuple((term.tensor, term.labels >= 0) for term in one.terms) for one in norms)
     more = more if large else _enough(moving, more)
-    small = (prober.probe(number, small=True) for number in range(count, count + more))
-    seen = signatures(live, sides, small)
+    seen = _observed(prober, sides, range(count, count + more), small=True)
     evaluation = Evaluation(observed, seen)
     for number in range(count + more, count + more + _EXTRA):
         if not _any_dead(evaluation, moving, constant):
             break
-        signatures(live, sides, [prober.probe(number, small=True)], found=seen)
+        _observed(prober, sides, [number], small=True, found=seen)
         evaluation = Evaluation(observed, seen)
     again = constant_entries(
         evaluation, observed, shapes, output_axes=live.output_axes, lookups=lookups
@@ -185,6 +184,23 @@ def find_laws(prober: Prober) -> list[Law]:
     ]
     kept += verified(prober, plain, points=points)
     return sorted([*kept, *fixed, *still], key=lambda law: KINDS.index(law.kind))
+
+
+def _observed(
+    prober: Prober,
+    sides: Sequence[Side],
+    numbers: Iterable[int],
+    *,
+    small: bool = False,
+    shifts: bool = False,
+    found: Signatures | None = None,
+) -> Signatures:
+    """Return the signatures of sides at probes with given numbers, with those known before."""
+    found = Signatures() if found is None else found
+    for number in numbers:
+        probe, gradients = prober.gradients(number, small=small)
+        add_gradients(found, sides, probe.values, gradients, shifts=shifts)
+    return found
 
 
 def _updated(

@@ -34,7 +34,7 @@ Such layers hide what is before them, or beside them in a branch.
 """
 
 _CALMER: Final = 6
-"""A spread is halved at most so many times until outputs are finite."""
+"""A spread is halved until numbers are finite, and so many times are tried at most."""
 
 _POOL: Final = 1_048_583
 """The number of random numbers of which parameters are cut; it is prime, so that rows differ."""
@@ -151,10 +151,26 @@ class Prober:
 
     def outputs(self, number: int | None) -> list[FloatArray]:
         """Return the outputs at the probe with a given number, or at the actual parameters."""
-        if number not in self._known:
-            probe = self.actual() if number is None else self.probe(number)
-            self._known[number] = outputs_at(self._live, probe)
-        return self._known[number]
+        if number is None or number == AWAKE or number in self._known:
+            return self._outputs(number)
+        for _ in range(_CALMER):
+            found = self._outputs(number)
+            if all(np.isfinite(y).all() for y in found):
+                break
+            self._calm(number)
+        return found
+
+    def gradients(
+        self, number: int, *, small: bool = False
+    ) -> tuple[Probe, dict[str, FloatArray | None]]:
+        """Return the probe with a given number, see `probe`, and the gradients there."""
+        for _ in range(_CALMER):
+            probe = self.probe(number, small=small)
+            found = gradients_at(self._live, probe)
+            if all(one is None or np.isfinite(one.sum()) for one in found.values()):
+                break
+            self._calm(number)
+        return probe, found
 
     def shrink(self, blocks: Iterable[Block]) -> None:
         """Choose blocks of parameters that are small at the probes for which this is wanted.
@@ -242,24 +258,25 @@ class Prober:
                 self._near, self._integers = near, integers
                 self._known.clear()
                 if all(self._runs(number) for number in range(2)):
-                    self._calm()
                     return
         raise ValueError(
             "the outputs of the model are not finite at random parameters near the actual ones"
         )
 
-    def _calm(self) -> None:
-        """Reduce spreads at which the outputs are not finite, as where a model takes powers."""
-        for number in range(len(SPREADS)):
-            for _ in range(_CALMER):
-                if self._runs(number):
-                    break
-                self._spreads[number] /= 2.0
-                self._known.pop(number, None)
+    def _outputs(self, number: int | None) -> list[FloatArray]:
+        if number not in self._known:
+            probe = self.actual() if number is None else self.probe(number)
+            self._known[number] = outputs_at(self._live, probe)
+        return self._known[number]
+
+    def _calm(self, number: int) -> None:
+        """Reduce the spread at which numbers are not finite, as where a model takes powers."""
+        self._spreads[number % len(SPREADS)] /= 2.0
+        self._known.pop(number, None)
 
     def _runs(self, number: int) -> bool:
         try:
-            found = self.outputs(number)
+            found = self._outputs(number)
         except Exception:  # whatever the model raises for inputs of another kind
             return False
         return all(np.isfinite(y).all() for y in found)

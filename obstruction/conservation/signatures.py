@@ -74,30 +74,11 @@ class Signatures:
         return np.stack(self.sums[side]), np.stack(self.sizes[side])
 
 
-def signatures(
-    live: LiveModel,
-    sides: Iterable[Side],
-    probes: Iterable[Probe],
-    *,
-    shifts: bool = False,
-    found: Signatures | None = None,
-) -> Signatures:
-    """Return the signatures of sides at probes.
-
-    Parameters
-    ----------
-    live : LiveModel
-    sides : iterable of Side
-    probes : iterable of Probe
-    shifts : bool
-        Whether to look for axes along which gradients add up to zero.
-    found : Signatures, optional
-        Those of the same sides at other probes, to which these are added.
-    """
-    found = Signatures() if found is None else found
-    sides = list(sides)
+def signatures(live: LiveModel, sides: Iterable[Side], probes: Iterable[Probe]) -> Signatures:
+    """Return the signatures of sides at probes."""
+    found, sides = Signatures(), list(sides)
     for probe in probes:
-        add_gradients(found, sides, probe.values, gradients_at(live, probe), shifts=shifts)
+        add_gradients(found, sides, probe.values, gradients_at(live, probe))
     return found
 
 

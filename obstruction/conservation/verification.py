@@ -114,7 +114,8 @@ def _kept_by_gradients(
         gradients = gradients_at(prober.live, replace(point, values=values))
         products = {name: values[name] * one for name, one in gradients.items() if one is not None}
         most = max((np.abs(one).max(initial=0.0) for one in products.values()), default=0.0)
-        kept = [law for law in kept if law.kind != "balance" or _vanishes(law, products, _ROUNDING * most)]
+        floor = _ROUNDING * most
+        kept = [law for law in kept if law.kind != "balance" or _vanishes(law, products, floor)]
     return kept
 
 
@@ -142,10 +143,11 @@ def _passing_at(prober: Prober, number: int | None, laws: Sequence[Law]) -> list
     Laws about norms are tried without ``eps``, if it can be removed. All others are tried at once.
     If something changes, they are tried one kind after the other.
     """
+    before = prober.outputs(number)
     point = prober.actual() if number is None else prober.probe(number)
     norms = [law for law in laws if law.kind == "scale"]
     others = [law for law in laws if law.kind != "scale"]
-    plain = _Trial(prober.live, point, prober.outputs(number))
+    plain = _Trial(prober.live, point, before)
     free: list[Law] = []
     change = plain.without_eps(norms) if norms else np.inf
     if change <= ROUNDED:

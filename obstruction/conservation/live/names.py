@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 
 class Owned(str):
@@ -30,8 +31,11 @@ def owner(name: str) -> str:
     >>> owner("encoder.0.weight"), owner(Owned("val_8", "MatMul 3"))
     ('encoder.0', 'MatMul 3')
     """
-    if isinstance(name, Owned):
-        return name.owner
+    return name.owner if isinstance(name, Owned) else _layer(name)
+
+
+@lru_cache(maxsize=1 << 16)
+def _layer(name: str) -> str:
     return max((name.rpartition(mark)[0] for mark in "./"), key=len)
 
 
