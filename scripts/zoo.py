@@ -170,7 +170,7 @@ def summary(frame: pd.DataFrame) -> dict[str, str]:
 
 def text(frame: pd.DataFrame) -> str:
     lacking = frame[frame["covered"] < 0.95 * frame["oracle"]]
-    slowest = frame.nlargest(10, "seconds")
+    slowest = frame[frame["seconds"].notna()].nlargest(10, "seconds")
     return "\n".join(
         [
             "# Laws of real architectures",

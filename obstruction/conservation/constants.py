@@ -161,12 +161,17 @@ def lasting(prober: Prober, laws: Sequence[Law], *, points: int) -> list[Law]:
     kept = list(laws)
     for exponent in _WIDE[:points] if kept else ():
         probe = prober.probe(0)
-        values = {name: np.ldexp(value, exponent) for name, value in probe.values.items()}
+        factor = 2.0**exponent
+        values = {name: np.multiply(factor, v, out=v) for name, v in probe.values.items()}
         try:
             gradients = gradients_at(prober.live, replace(probe, values=values))
         except Exception:  # whatever the model raises for parameters of such a size
             continue
-        products = {n: np.abs(values[n] * g) for n, g in gradients.items() if g is not None}
+        products = {
+            name: np.abs(np.multiply(values[name], one, out=values[name]), out=values[name])
+            for name, one in gradients.items()
+            if one is not None
+        }
         most = max((float(one.max(initial=0.0)) for one in products.values()), default=0.0)
         if np.isfinite(most):
             names = {term.tensor for term in map(_term, kept) if _moves(term, products, most)}
