@@ -58,7 +58,7 @@ def transformed(
             exponents = EXPONENTS[2:-2] if mild else EXPONENTS
             _rescale(found, law, sign * generator.choice(exponents, law.labels))
         elif law.kind == "scale":
-            found |= scattered(found, [law], generator, 0, GROWTH[1] - GROWTH[0])
+            found |= scattered(found, [law], generator, np.arange(GROWTH[1] - GROWTH[0] + 1))
         elif law.kind == "matrix":
             _mix(found, law, generator)
         else:
@@ -76,12 +76,12 @@ def rescaled(values: Values, laws: Iterable[Law], exponent: int) -> dict[str, Fl
 
 
 def scattered(
-    values: Values, laws: Iterable[Law], generator: np.random.Generator, low: int, high: int
+    values: Values, laws: Iterable[Law], generator: np.random.Generator, exponents: NDArray[Any]
 ) -> dict[str, FloatArray]:
-    """Return parameters with blocks multiplied by random powers of two, each by its own."""
+    """Return parameters with blocks multiplied by two to random powers, each by its own."""
     found = dict(values)
     for law in laws:
-        _rescale(found, law, generator.integers(low, high, law.labels, endpoint=True))
+        _rescale(found, law, exponents[generator.integers(len(exponents), size=law.labels)])
     return found
 
 

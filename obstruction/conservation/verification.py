@@ -54,7 +54,7 @@ _BACKWARD: Final = (0, 2)
 """The random probes at which gradients are looked at again."""
 
 _EXACTLY: Final = (-10, 20)
-"""Blocks are multiplied by powers of two between these exponents where ``eps`` is removed."""
+"""Blocks are multiplied by two to one of these powers where ``eps`` is removed."""
 
 _OTHERS: Final = 0.05
 """An ``eps`` that is removed elsewhere has less influence than this share of the change."""
@@ -223,10 +223,20 @@ class _Trial:
         return bool(_by_eps(seen))
 
     def without_eps(self, norms: Sequence[Law]) -> float:
-        """Return the change of outputs without ``eps``, infinity if it cannot be removed."""
-        generator = np.random.default_rng([self._point.seed, len(norms)])
-        change = self._without_eps(scattered(self._point.values, norms, generator, *_EXACTLY))
-        return np.inf if change is None else change
+        """Return the change of outputs without ``eps``, infinity if it cannot be removed.
+
+        A random half of the blocks is made small and the other large, then the other way round.
+        """
+        most = 0.0
+        for order in (_EXACTLY, _EXACTLY[::-1]):
+            generator = np.random.default_rng([self._point.seed, len(norms)])
+            change = self._without_eps(
+                scattered(self._point.values, norms, generator, np.asarray(order))
+            )
+            if change is None:
+                return np.inf
+            most = max(most, change)
+        return most
 
     def _without_eps(self, values: Values) -> float | None:
         free = getattr(self._live, "outputs_without_eps", None)
