@@ -278,7 +278,7 @@ def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]
             by = 4.0 ** growth[one.parts[0][0].tensor]
             least = before / np.maximum(1.0 - before, 1e-12) / by**degree / _LESS
             most = 2.0 * before / np.maximum(1.0 - before, 1e-12) / by
-            by_eps = _by_eps(before, large, by) & (large <= most + _ROUNDING)
+            by_eps = _by_eps(before, large, by) & (large <= most + SCALE)
             by_eps &= large >= np.minimum(least, 1e-2) - _ROUNDING
             may = ((before <= SCALE) & (large <= SCALE)) | by_eps
             if float(may.mean()) < _AGREEING:
