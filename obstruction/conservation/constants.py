@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from obstruction.conservation.candidates import Evaluation
 from obstruction.conservation.law import FloatArray, Law, Term
 from obstruction.conservation.live.names import owner
-from obstruction.conservation.probing import Prober, gradients_at
+from obstruction.conservation.probing import Probe, Prober, gradients_at, outputs_at
 from obstruction.conservation.signatures import Signatures
+from obstruction.conservation.transformations import transformed
+from obstruction.conservation.verification import largest_change
 
 CONSTANT: Final = 1e-10
 """A bias is constant if its part is below this share of that of the weights of its neuron."""
@@ -23,6 +25,9 @@ CLEARLY_NOT: Final = 1e-6
 
 _WIDE: Final = (6, -6, 12, -9)
 """All parameters are multiplied by two to these powers."""
+
+_NOTICED: Final = 1e-4
+"""Moving a parameter by its size changes outputs by its share of what flows, or more than this."""
 
 _FAINT: Final = 1e-9
 """What flows to a vector is rounding below this share of the most that flows in the model."""
@@ -156,15 +161,15 @@ def lasting(prober: Prober, laws: Sequence[Law], *, points: int) -> list[Law]:
     """Return the laws of constants that hold as well where all parameters are small or large.
 
     An activation that is constant between two bounds, or below one, hides what is before it from
-    all probes of the usual size. If it hid some parameters of a layer, none is judged.
+    all probes of the usual size. If it hid some parameters of a layer, none is judged. A gradient
+    may be rounding, as behind a saturated softmax, unless the outputs change as well.
     """
     kept = list(laws)
     for exponent in _WIDE[:points] if kept else ():
-        probe = prober.probe(0)
-        factor = 2.0**exponent
-        values = {name: np.multiply(factor, v, out=v) for name, v in probe.values.items()}
+        probe = _sized(prober, exponent)
+        values = probe.values
         try:
-            gradients = gradients_at(prober.live, replace(probe, values=values))
+            gradients = gradients_at(prober.live, probe)
         except Exception:  # whatever the model raises for parameters of such a size
             continue
         products = {
@@ -174,10 +179,37 @@ def lasting(prober: Prober, laws: Sequence[Law], *, points: int) -> list[Law]:
         }
         most = max((float(one.max(initial=0.0)) for one in products.values()), default=0.0)
         if np.isfinite(most):
-            names = {term.tensor for term in map(_term, kept) if _moves(term, products, most)}
-            hidden = {owner(name) for name in names}
+            moving = [law for law in kept if _moves(_term(law), products, most)]
+            shares = [float(products[_term(law).tensor].max()) / most for law in moving]
+            moving = _noticed(prober, exponent, moving, shares)
+            hidden = {owner(_term(law).tensor) for law in moving}
             kept = [law for law in kept if owner(_term(law).tensor) not in hidden]
     return kept
+
+
+def _sized(prober: Prober, exponent: int) -> Probe:
+    """Return a probe with all parameters multiplied by a power of two."""
+    probe, factor = prober.probe(0), 2.0**exponent
+    for value in probe.values.values():
+        value *= factor
+    return probe
+
+
+def _noticed(
+    prober: Prober, exponent: int, laws: Sequence[Law], shares: Sequence[float]
+) -> list[Law]:
+    """Return the laws whose translations change the outputs, as their share of gradients says."""
+    if not laws:
+        return []
+    probe = _sized(prober, exponent)
+    before = outputs_at(prober.live, probe)
+    found = []
+    for law, share in zip(laws, shares, strict=True):
+        values = transformed(probe.values, [law], np.random.default_rng(0))
+        after = outputs_at(prober.live, replace(probe, values=values))
+        if largest_change(before, after) > _NOTICED * share:
+            found.append(law)
+    return found
 
 
 def _term(law: Law) -> Term:

@@ -50,7 +50,8 @@ def transformed(
     mild : bool
         Whether channels are only scaled by 1/4 to 4.
     sign : {1, -1}
-        With -1 every channel is scaled by the inverse factor, and what is translated moves far.
+        With -1 every channel is scaled by the inverse factor, matrices mix with the other sign, and
+        what is translated moves far.
     """
     found = dict(values)
     for law in laws:
@@ -60,7 +61,7 @@ def transformed(
         elif law.kind == "scale":
             found |= scattered(found, [law], generator, np.arange(GROWTH[1] - GROWTH[0] + 1))
         elif law.kind == "matrix":
-            _mix(found, law, generator)
+            _mix(found, law, generator, sign)
         else:
             distance = 1.0 if sign > 0 else -FAR
             _translate(found, law, distance * generator.standard_normal(law.labels))
@@ -99,10 +100,16 @@ def _translate(values: dict[str, FloatArray], law: Law, distances: FloatArray) -
         values[term.tensor] = value + unit * np.append(distances, 0.0)[term.labels]
 
 
-def _mix(values: dict[str, FloatArray], law: Law, generator: np.random.Generator) -> None:
+def _mix(
+    values: dict[str, FloatArray], law: Law, generator: np.random.Generator, sign: int
+) -> None:
+    """Mix the channels of each block by a random matrix, or by its negative.
+
+    Neurons that are all active, or all dead, look linear; with one of the two signs they are not.
+    """
     side, count = law.block, law.labels // law.block
     noise = generator.standard_normal((count, side, side)) / side**0.5
-    matrix = np.eye(side) + 0.3 * noise
+    matrix = sign * (np.eye(side) + 0.3 * noise)
     inverse = np.linalg.inv(matrix).transpose(0, 2, 1)
     for term in law.terms:
         by = matrix if term.coefficient > 0 else inverse
