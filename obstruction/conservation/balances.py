@@ -201,8 +201,6 @@ def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]
     for width in sorted({side.width for side in sides} | halves, reverse=True):
         left = list(_bundles(rest(found, sides)))
         narrow = [one for one in left if one.width == width]
-        if width == 1:
-            continue
         joined = [*narrow, *_totals(narrow), *(_joined(left, width) if narrow else ())]
         if width in halves:
             joined += _paired(left, width)

@@ -135,7 +135,8 @@ def _basis(data: FloatArray, bias: bool) -> tuple[FloatArray, tuple[int, int]]:
 def _reads(runs: Runs, rows: Rows, bias: Rows | None) -> bool:
     """Return whether gradients of rows lie in the span of the inputs, whatever these are.
 
-    The inputs are moved into a random subspace of half of the dimensions.
+    The inputs are moved into a random subspace of half of the dimensions, beside zero if there is a
+    bias: samples that are scaled, as by a normalisation, span the same, but not together with a one.
     """
     width = rows.places.shape[1]
     probe = runs.prober.probe(0)
@@ -146,6 +147,8 @@ def _reads(runs: Runs, rows: Rows, bias: Rows | None) -> bool:
     subspace = np.linalg.qr(generator.standard_normal((width, few)))[0] if width > 1 else None
     if subspace is not None:
         flat = (flat @ subspace) @ subspace.T
+        if bias is not None:
+            flat = flat + generator.standard_normal(width)
     at = replace(probe, inputs=(flat.reshape(leaf.shape),))
     gradients = gradients_at(runs.live, at)
     parts = [rows] if bias is None else [rows, bias]

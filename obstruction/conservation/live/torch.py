@@ -48,6 +48,7 @@ class TorchModel:
 
     framework = "PyTorch"
 
+    @torch.inference_mode(mode=False)  # the caller may be in inference mode
     def __init__(
         self, model: torch.nn.Module, inputs: Any, *, training: bool, loss: str | None = None
     ) -> None:
@@ -75,6 +76,7 @@ class TorchModel:
             if isinstance(module, torch.nn.modules.conv._ConvNd)
         }
 
+    @torch.inference_mode(mode=False)
     def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
         """Return all arrays of floats in the output, see `LiveModel.outputs`."""
         with running(seed), torch.no_grad():
@@ -97,6 +99,7 @@ class TorchModel:
             for module, name, value in held:
                 setattr(module, name, value)
 
+    @torch.inference_mode(mode=False)
     def gradients(
         self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
     ) -> dict[str, FloatArray | None]:
