@@ -13,6 +13,7 @@ from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
 from obstruction.conservation.spanning import Places, outside, overlaps, spanned, used_places
+from obstruction.conservation.wholes import independent, whole
 
 _CLEAR: Final = 1e-5
 """Relations are sought, if there are enough, in rows above this share of the largest of a probe."""
@@ -65,6 +66,7 @@ def find_balances(
     joined = (outside(one, taken) for one in _in_blocks(evaluation, left))
     found += [*parts, *(one for one in joined if one is not None)]
     found += spanned(evaluation, found, rest(found, useful), list(_bundles(useful)))
+    found += whole(evaluation, sides, found)
     return [oriented(one, output_axes) for one in found]
 
 
@@ -130,7 +132,7 @@ def _new(
     new = []
     for one in candidates:
         mine = _counted(one)
-        if all(key in known for key in mine) and not _independent(mine, implied):
+        if all(key in known for key in mine) and not independent(mine, implied):
             continue
         implied.append(mine)
         new.append(one)
@@ -145,13 +147,6 @@ def _counted(candidate: Candidate) -> dict[SideKey, int]:
         key = side.base.key if side.base is not None and whole else side.key
         found[key] = found.get(key, 0) + factor
     return found
-
-
-def _independent(one: Mapping[SideKey, int], others: Sequence[Mapping[SideKey, int]]) -> bool:
-    """Return whether an integer combination of sides is none of other combinations."""
-    keys = sorted({key for each in (one, *others) for key in each})
-    rows = np.array([[each.get(key, 0) for key in keys] for each in (*others, one)], dtype=float)
-    return int(np.linalg.matrix_rank(rows)) > int(np.linalg.matrix_rank(rows[:-1]))
 
 
 def _open(side: Side, used: Places) -> bool:
@@ -201,6 +196,8 @@ def _in_blocks(evaluation: Evaluation, sides: Sequence[Side]) -> list[Candidate]
     for width in sorted({side.width for side in sides} | halves, reverse=True):
         left = list(_bundles(rest(found, sides)))
         narrow = [one for one in left if one.width == width]
+        if width == 1:
+            continue  # see `whole`
         joined = [*narrow, *_totals(narrow), *(_joined(left, width) if narrow else ())]
         if width in halves:
             joined += _paired(left, width)

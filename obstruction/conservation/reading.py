@@ -34,6 +34,7 @@ def parameters_of(source: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
         if name not in found:
             raise ValueError(f"other_parameters: has no parameter {name!r}")
         value = _array(found[name])
+        value = value.reshape(1) if value.shape == () and shape == (1,) else value
         if value.shape != shape:
             raise ValueError(f"other_parameters: {name} has shape {value.shape}: must be {shape}")
         values[name] = value

@@ -94,5 +94,6 @@ def _module(model: Any, values: Mapping[str, NDArray[Any]]) -> Any:
         for name, parameter in twin.named_parameters():
             if name in values:
                 target = torch.view_as_real(parameter) if parameter.is_complex() else parameter
-                target.copy_(torch.from_numpy(np.ascontiguousarray(values[name])))
+                new = np.ascontiguousarray(values[name])
+                target.copy_(torch.from_numpy(new).reshape(target.shape))
     return twin

@@ -135,8 +135,8 @@ def _basis(data: FloatArray, bias: bool) -> tuple[FloatArray, tuple[int, int]]:
 def _reads(runs: Runs, rows: Rows, bias: Rows | None) -> bool:
     """Return whether gradients of rows lie in the span of the inputs, whatever these are.
 
-    The inputs are moved into a random subspace of half of the dimensions, beside zero if there is a
-    bias: samples that are scaled, as by a normalisation, span the same, but not together with a one.
+    The inputs are moved into a random subspace of half of the dimensions, away from zero if there
+    is a bias: samples that are scaled span the same, but not together with a one.
     """
     width = rows.places.shape[1]
     probe = runs.prober.probe(0)

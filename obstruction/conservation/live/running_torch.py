@@ -36,7 +36,12 @@ def running(seed: int) -> Iterator[None]:
     kind = torch.get_default_dtype()
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
     try:
-        with torch.random.fork_rng(devices=devices), seeded(seed), _Double():
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.inference_mode(mode=False),
+            seeded(seed),
+            _Double(),
+        ):
             torch.set_default_dtype(torch.float64)
             torch.manual_seed(word(seed))
             yield

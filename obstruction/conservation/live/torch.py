@@ -43,17 +43,18 @@ class TorchModel:
     Notes
     -----
     Code inside the model that asks for float32, such as the normalisation of many transformers,
-    gets float64. A complex parameter is a real one with a last axis of length 2.
+    gets float64. A complex parameter is a real one with a last axis of length 2, and a parameter
+    that is a single number without axes has one of length 1.
     """
 
     framework = "PyTorch"
 
-    @torch.inference_mode(mode=False)  # the caller may be in inference mode
     def __init__(
         self, model: torch.nn.Module, inputs: Any, *, training: bool, loss: str | None = None
     ) -> None:
         self._loss = loss
-        self._model = _widened(_copied(model).to("cpu")).train(training)
+        with torch.inference_mode(mode=False):  # in which the caller may be
+            self._model = _widened(_copied(model).to("cpu")).train(training)
         for one, original in zip(self._model.parameters(), model.parameters(), strict=True):
             for hook in (original._backward_hooks or {}).values():
                 one.register_hook(hook)  # a copy has none
@@ -68,7 +69,9 @@ class TorchModel:
         self._trained = {n: p for n, p in named if p.requires_grad}
         self.fixed = tuple(n for n, p in named if not p.requires_grad)
         self._buffers = [(b, b.detach().clone()) for b in self._model.buffers()]
-        self.parameters = {n: _array(p.detach()).copy() for n, p in self._trained.items()}
+        self.parameters = {
+            n: np.atleast_1d(_array(p.detach())).copy() for n, p in self._trained.items()
+        }
         self.output_axes = _output_axes(self._model)
         self.groups = {
             f"{prefix}.weight" if prefix else "weight": module.groups
@@ -76,7 +79,6 @@ class TorchModel:
             if isinstance(module, torch.nn.modules.conv._ConvNd)
         }
 
-    @torch.inference_mode(mode=False)
     def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
         """Return all arrays of floats in the output, see `LiveModel.outputs`."""
         with running(seed), torch.no_grad():
@@ -99,7 +101,6 @@ class TorchModel:
             for module, name, value in held:
                 setattr(module, name, value)
 
-    @torch.inference_mode(mode=False)
     def gradients(
         self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
     ) -> dict[str, FloatArray | None]:
@@ -114,14 +115,17 @@ class TorchModel:
             total = sum(((_real(y) * c).sum() for y, c in zip(found, pulled, strict=True)))
             parts = torch.autograd.grad(total, list(self._trained.values()), allow_unused=True)
         return {
-            name: None if part is None else _array(part.to_dense() if part.is_sparse else part)
+            name: None
+            if part is None
+            else np.atleast_1d(_array(part.to_dense() if part.is_sparse else part))
             for name, part in zip(self._trained, parts, strict=True)
         }
 
     def _set(self, values: Values) -> None:
         with torch.no_grad():
             for name, parameter in self._trained.items():
-                _real(parameter.data).copy_(torch.from_numpy(np.asarray(values[name])))
+                held = _real(parameter.data)
+                held.copy_(torch.from_numpy(np.asarray(values[name])).reshape(held.shape))
             for buffer, start in self._buffers:
                 if buffer.shape == start.shape:
                     buffer.copy_(start)
