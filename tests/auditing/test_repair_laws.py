@@ -333,3 +333,16 @@ def test_audit_and_repair_of_a_pair_of_jax():
     fixed = ob.repair((apply, params), report)
     assert ob.audit((apply, fixed), inputs=x).verdict == "clear"
     assert float(abs(apply(fixed, x) - apply(params, x)).max()) < 1e-5
+
+
+def test_combinations_that_stay_frozen_are_told():
+    torch = framework("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 6), torch.nn.ReLU(), torch.nn.Linear(6, 2))
+    with torch.no_grad():
+        model[2].weight *= 9.0
+    report = ob.audit(model, inputs=torch.randn(8, 3), loss="cross_entropy")
+    number = int(report.frozen["combination"].sum())
+    assert number > 0
+    with pytest.warns(UserWarning, match=f"{number} combinations of weights stay frozen"):
+        ob.repair(model, report)

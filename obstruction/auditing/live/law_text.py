@@ -221,8 +221,9 @@ def _channels(report: LawFindings) -> str:
         "keeps a balance" if total == 1 else "keep a balance"
     )
     if single:
-        some = "all" if single >= total else f"{single:,}"
-        return f"{start}; {some} of them {'has' if single == 1 else 'have'} a side with one weight."
+        some = ("all of them" if total > 1 else "it") if single >= total else f"{single:,} of them"
+        have = "has" if single == 1 or total == 1 else "have"
+        return f"{start}; {some} {have} a side with one weight."
     if report.frozen_weights:
         return f"{start}."
     each = "it has" if total == 1 else "every one has"

@@ -9,6 +9,7 @@ positive, and the sign of the output weight is no longer frozen.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from obstruction.models.model import Model
 from obstruction.models.norms import hidden_norms, norms_of
 from obstruction.models.options import NO_OPTIONS, ReadOptions
 from obstruction.models.updating import model_with, rescaled_tensors
-from obstruction.tools.words import aligned, plural
+from obstruction.tools.words import aligned, counted, plural
 
 if TYPE_CHECKING:
     from obstruction.auditing.report import Report
@@ -180,6 +181,7 @@ def repair(
                 f"{', '.join(wrong)}: must not be given with the report of a live model, which "
                 "is repaired by its conservation laws and returned as a copy"
             )
+        _warn_of_combinations(report)
         if not file:
             return repair_laws(model, report.laws, inputs=report.inputs, margin=margin)
         models.check_target(model, out)
@@ -267,6 +269,18 @@ def write_repair(
 ) -> Any:
     """Carry out a repair, with the parameters, the result and the errors of `repair`."""
     return models.write(source, found.changes, out=out, inplace=inplace)
+
+
+def _warn_of_combinations(report: LawReport) -> None:
+    """Warn of what is frozen besides single weights, which no balance of a law alone tells."""
+    number = sum(one.combination and one.status == "frozen" for one in report.bounds)
+    if number:
+        stays = "stays" if number == 1 else "stay"
+        warnings.warn(
+            f"{counted(number, 'combination')} of weights {stays} frozen: the repair frees single "
+            "weights only",
+            stacklevel=3,
+        )
 
 
 def _as_stored(path: Any, changes: Mapping[str, FloatArray]) -> dict[str, NDArray[Any]]:
