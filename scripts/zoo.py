@@ -214,6 +214,19 @@ def table(rows: Sequence[Sequence[object]]) -> list[str]:
     return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
 
 
+def write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write the rows that are known so far."""
+    from obstruction.tools.files import whole_file
+
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("model", ignore_index=True)
+    whole = {"parameters", *KINDS, "channels", "oracle", "covered", "refuted", "doubtful", "mib"}
+    frame = frame.astype(dict.fromkeys(whole, "Int64"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / f"{NAME}.csv") as part:
+        frame.to_csv(part, index=False)
+    (folder / f"{NAME}.md").write_text(text(frame), encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", help="entries of the zoo; all by default")
@@ -229,25 +242,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from zoo import ZOO
 
-    from obstruction.tools.files import whole_file
-
     rows = []
     for name in options.names or ZOO:
         found = row(name, options.limit, options.kept)
         if found is not None:
             rows.append(found)
+            write(rows, options.out)
             print(
                 f"{name}: {found.get('covered')} of {found.get('oracle')}, refuted "
                 f"{found.get('refuted')}, {found.get('seconds')} s {found.get('note', '')}",
                 flush=True,
             )
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("model", ignore_index=True)
-    whole = {"parameters", *KINDS, "channels", "oracle", "covered", "refuted", "doubtful", "mib"}
-    frame = frame.astype(dict.fromkeys(whole, "Int64"))
-    options.out.mkdir(parents=True, exist_ok=True)
-    with whole_file(options.out / f"{NAME}.csv") as part:
-        frame.to_csv(part, index=False)
-    (options.out / f"{NAME}.md").write_text(text(frame), encoding="utf-8")
     return 0
 
 
