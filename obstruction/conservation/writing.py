@@ -57,7 +57,7 @@ def rewritten(model: Any, values: Mapping[str, FloatArray]) -> Any:
         pairs = zip(model.trainable_variables, twin.trainable_variables, strict=True)
         for old, new in pairs:
             if old.path in values:
-                new.assign(values[old.path])
+                new.assign(values[old.path].reshape(old.shape))
         return twin
     if hasattr(model, "named_parameters"):
         return _module(model, values)
@@ -65,7 +65,9 @@ def rewritten(model: Any, values: Mapping[str, FloatArray]) -> Any:
     from obstruction.conservation.live.jax_parameters import ParameterTree
 
     params, put = parameters_in(model)
-    return put(ParameterTree(params).with_values(values))
+    tree = ParameterTree(params)
+    shapes = dict(zip(tree.names, map(np.shape, tree.arrays), strict=True))
+    return put(tree.with_values({name: new.reshape(shapes[name]) for name, new in values.items()}))
 
 
 def rounded(values: Mapping[str, FloatArray], places: Mapping[str, int]) -> dict[str, FloatArray]:

@@ -264,7 +264,10 @@ def test_complex_parameters_are_pairs_of_real_ones():
     generator = np.random.default_rng(5)
     a = generator.standard_normal((3, 2)) + 1j * generator.standard_normal((3, 2))
     model = JaxModel(lambda p, x: jnp.fft.fft(x @ p["a"], axis=0) * p["s"], {"a": a, "s": 2.0}, X)
-    assert {name: one.shape for name, one in model.parameters.items()} == {"a": (3, 2, 2), "s": ()}
+    assert {name: one.shape for name, one in model.parameters.items()} == {
+        "a": (3, 2, 2),
+        "s": (1,),
+    }
     parts = model.parameters["a"]
     expected = 2 * np.fft.fft(X @ (parts[..., 0] + 1j * parts[..., 1]), axis=0)
     real, imaginary = ran(model)

@@ -64,3 +64,26 @@ def test_a_number_that_multiplies_a_branch_is_frozen(shape):
     fixed = ob.repair(model, report)
     assert fixed.gain.shape == shape
     assert ob.audit(fixed, inputs=inputs).verdict == "clear"
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_number_of_jax_that_multiplies_a_branch(shape):
+    jax = framework("jax")
+    jnp = framework("jax.numpy")
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = {
+        "a": jax.random.normal(keys[0], (3, 4)),
+        "b": 0.1 * jax.random.normal(keys[1], (4, 4)),
+        "c": jax.random.normal(keys[2], (4, 1)),
+        "gain": jnp.full(shape, 2.0),
+    }
+
+    def apply(params, x):
+        h = jnp.tanh(x @ params["a"])
+        return jnp.tanh(h + params["gain"] * (h @ params["b"])) @ params["c"]
+
+    report = ob.audit((apply, params), inputs=jnp.ones((8, 3)) * jnp.arange(8.0)[:, None])
+    (frozen,) = report.frozen.to_dict("records")
+    assert "gain" in frozen["tensor"]
+    assert report.laws.drift(params)["largest"].max() == 0.0
+    assert ob.repair((apply, params), report)["gain"].shape == shape

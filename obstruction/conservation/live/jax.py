@@ -74,10 +74,12 @@ class JaxModel(ProgramModel):
         self._collections = set(params) - {"params"} if isinstance(params, Mapping) else set()
         leaves, self._rebuild = flatten(inputs, _is_input)
         self.inputs: tuple[NDArray[Any], ...] = opened(inputs, _is_input)[0]
-        self.parameters = {
-            name: np.asarray(array).astype(np.float64)
-            for name, array in zip(self._params.names, self._params.arrays, strict=True)
-        }
+        self._hold(
+            {
+                name: np.asarray(array).astype(np.float64)
+                for name, array in zip(self._params.names, self._params.arrays, strict=True)
+            }
+        )
         self.fixed: tuple[str, ...] = ()
         self.output_axes = self._params.output_axes
         self.groups: dict[str, int] = {}

@@ -71,10 +71,12 @@ class KerasModel(ProgramModel):
         if not self._weights:
             raise ValueError("model: it has no trainable weights")
         names = _names(model)
-        self.parameters = {
-            names[id(weight)]: keras.ops.convert_to_numpy(weight.value).astype(np.float64)
-            for weight in self._weights
-        }
+        self._hold(
+            {
+                names[id(weight)]: keras.ops.convert_to_numpy(weight.value).astype(np.float64)
+                for weight in self._weights
+            }
+        )
         self.fixed = tuple(names[id(weight)] for weight in _frozen(layers, self._weights))
         owned = [
             (names[id(weight)], layer, weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -33,11 +34,17 @@ class ProgramModel:
     Attributes
     ----------
     parameters : dict of str to ndarray of float64
-        In the order in which the program takes their values.
+        In the order in which the program takes their values. One without axes has one of length 1.
     """
 
     parameters: dict[str, FloatArray]
     _program: Program
+    _bare: frozenset[str] = frozenset()
+
+    def _hold(self, parameters: Mapping[str, FloatArray]) -> None:
+        """Set the parameters."""
+        self._bare = frozenset(name for name, value in parameters.items() if value.ndim == 0)
+        self.parameters = {name: np.atleast_1d(value) for name, value in parameters.items()}
 
     def outputs(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
         """Return the outputs; see `LiveModel.outputs`."""
@@ -50,7 +57,9 @@ class ProgramModel:
         found = self._program.gradients(
             self._ordered(values), inputs, seed=seed, cotangent=cotangent
         )
-        return dict(zip(self.parameters, found, strict=True))
+        parts = (None if one is None else np.atleast_1d(one) for one in found)
+        return dict(zip(self.parameters, parts, strict=True))
 
     def _ordered(self, values: Values) -> list[FloatArray]:
-        return [np.asarray(values[name], np.float64) for name in self.parameters]
+        ordered = {name: np.asarray(values[name], np.float64) for name in self.parameters}
+        return [one.reshape(()) if name in self._bare else one for name, one in ordered.items()]
