@@ -98,7 +98,7 @@ def _unreached(
     for side, sizes in observed.sizes.items():
         if side.tensor == name and side.axes == (axis,):
             zero = ~np.any(sizes, axis=0)
-            if not (np.stack(sizes)[:, ~zero] > 0.0).all():
+            if zero.all() or not (np.stack(sizes)[:, ~zero] > 0.0).all():
                 continue
             entries |= zero.reshape(
                 [side.width if a in side.axes else 1 for a in range(len(shape))]

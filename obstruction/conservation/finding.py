@@ -38,7 +38,10 @@ _EXTRA: Final = 2
 """At most so many further probes are drawn as long as a neuron was dead at all others."""
 
 _MOST: Final = 24
-"""At most so many probes are drawn so that there are more numbers than unknown relations."""
+"""At most so many probes are drawn so that there are more numbers than unknown relations.
+
+So many more are drawn to find a gradient of each parameter.
+"""
 
 _MANY: Final = 5_000_000
 """Models with more parameters are looked at with fewer probes."""
@@ -129,6 +132,7 @@ def find_laws(prober: Prober) -> list[Law]:
     steady = PROBES[:1] if large else PROBES
     sides = sides_of(shapes, live.output_axes, live.groups)
     observed = _observed(prober, sides, range(count), shifts=True)
+    _wake(prober, observed, more if large else _MOST)
     evaluation = Evaluation(observed)
     lookups = any(leaf.dtype.kind != "f" for leaf in live.inputs)
     constant = constant_entries(
@@ -201,6 +205,21 @@ def _observed(
         probe, gradients = prober.gradients(number, small=small)
         add_gradients(found, sides, probe.values, gradients, shifts=shifts)
     return found
+
+
+def _wake(prober: Prober, observed: Signatures, most: int) -> None:
+    """Look for a gradient of parameters that no probe reached, at more of them.
+
+    All that reads such a parameter may have been dead, or nothing reads it.
+    """
+    for number in range(_MOST, _MOST + most):
+        hidden = [n for n, seen in observed.reached.items() if not seen and observed.connected[n]]
+        if not hidden:
+            break
+        _, gradients = prober.gradients(number)
+        for name in hidden:
+            part = gradients[name]
+            observed.reached[name] = part is not None and bool(part.any())
 
 
 def _updated(
