@@ -2,7 +2,8 @@
 
     python scripts/zoo.py [NAME ...] [--limit 300] [--kept FOLDER] [--out figures]
 
-Writes ``zoo_of_laws.csv`` and ``zoo_of_laws.md``. The architectures and the search are those of
+Writes ``zoo_of_laws.csv`` and ``zoo_of_laws.md``; if entries are named, the other rows of the table
+stay. The architectures and the search are those of
 ``tests/conservation``: the entries of ``zoo`` whose packages are installed are built with random
 weights, and each is searched in a process of its own, on one thread. ``seconds`` are those of one
 processor for `obstruction.conservation_laws`, ``mib`` is the most memory that the process had used
@@ -133,7 +134,7 @@ def row(name: str, limit: float, kept: Path | None) -> dict[str, Any] | None:
         problem = f"not judged within {limit:g} s"
     for line in output.splitlines():
         if line.startswith(MARK):
-            found |= json.loads(line.removeprefix(MARK))
+            found |= json.JSONDecoder().raw_decode(line.removeprefix(MARK))[0]
     if "missing" in found:
         print(f"{name}: {found['missing']}", file=sys.stderr)
         return None
@@ -243,6 +244,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from zoo import ZOO
 
     rows = []
+    if options.names and (options.out / f"{NAME}.csv").exists():
+        known = pd.read_csv(options.out / f"{NAME}.csv", keep_default_na=False, na_values=[""])
+        others = known[~known["model"].isin(options.names)]
+        rows = [{k: v for k, v in one.items() if pd.notna(v)} for one in others.to_dict("records")]
     for name in options.names or ZOO:
         found = row(name, options.limit, options.kept)
         if found is not None:
