@@ -27,7 +27,10 @@ _WIDE: Final = (6, -6, 12, -9)
 """All parameters are multiplied by two to these powers."""
 
 _NOTICED: Final = 1e-4
-"""Moving a parameter by its size changes outputs by its share of what flows, or more than this."""
+"""Moving a parameter by its size changes the outputs by about its share of what flows.
+
+A change below this part of the share is rounding.
+"""
 
 _FAINT: Final = 1e-9
 """What flows to a vector is rounding below this share of the most that flows in the model."""

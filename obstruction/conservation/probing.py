@@ -167,7 +167,9 @@ class Prober:
         for _ in range(_CALMER):
             probe = self.probe(number, small=small)
             found = gradients_at(self._live, probe)
-            if all(one is None or np.isfinite(one.sum()) for one in found.values()):
+            with np.errstate(all="ignore"):  # a sum is infinite if a term is, and costs less
+                finite = all(one is None or np.isfinite(one.sum()) for one in found.values())
+            if finite:
                 break
             self._calm(number)
         return probe, found
@@ -270,9 +272,14 @@ class Prober:
         return self._known[number]
 
     def _calm(self, number: int) -> None:
-        """Reduce the spread at which numbers are not finite, as where a model takes powers."""
-        self._spreads[number % len(SPREADS)] /= 2.0
-        self._known.pop(number, None)
+        """Reduce the spread at which numbers are not finite, as where a model takes powers.
+
+        Outputs are forgotten at all probes that have this spread, as these are other probes now.
+        """
+        place = number % len(SPREADS)
+        self._spreads[place] /= 2.0
+        for known in [n for n in self._known if n is not None and n % len(SPREADS) == place]:
+            del self._known[known]
 
     def _runs(self, number: int) -> bool:
         try:

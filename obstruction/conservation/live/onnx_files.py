@@ -61,9 +61,9 @@ class Input(NamedTuple):
 
 def is_onnx(model: Any) -> TypeGuard[str | os.PathLike[str]]:
     """Return whether a model is the path of an ONNX file."""
-    return isinstance(model, (str, os.PathLike)) and Path(os.fsdecode(model)).suffix.lower() in (
-        ".onnx",
-    )
+    if not isinstance(model, (str, os.PathLike)):
+        return False
+    return Path(os.fsdecode(model)).suffix.lower() == ".onnx"
 
 
 def can_run() -> bool:
