@@ -24,7 +24,7 @@ FAINT: Final = 1e-10
 _WEAK: Final = 1e-4
 _UNUSUAL: Final = 1e-3
 
-_ROUNDING: Final = 1e-13
+_ROUNDING: Final = 1e-12
 _SEEN: Final = 1e-11
 
 
