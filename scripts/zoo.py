@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("figures"))
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "conservation")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "conservation")]
     if options.one:
         for part in searched(options.names[0], options.kept):
             print(f"\n{MARK}{json.dumps(part)}", flush=True)

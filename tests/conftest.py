@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
+from compiled_parts import import_without_compiled_parts
 
 from obstruction.cli import main
 from obstruction.models.readers.keras import datasets as hdf5
@@ -50,6 +52,8 @@ def framework(name: str) -> Any:
     ``REQUIRED_FRAMEWORKS="torch sklearn"`` in the environment makes the tests of those fail, not
     be skipped, if they are missing.
     """
+    if name.partition(".")[0] in ("torchvision", "lightning") and find_spec("torch"):
+        import_without_compiled_parts()
     if name.partition(".")[0] in os.environ.get("REQUIRED_FRAMEWORKS", "").split():
         return importlib.import_module(name)
     return pytest.importorskip(name)

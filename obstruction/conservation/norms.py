@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from obstruction.conservation.candidates import Candidate, Evaluation
 from obstruction.conservation.law import FloatArray, Law
 from obstruction.conservation.live.names import owner
-from obstruction.conservation.probing import Prober, stretched
+from obstruction.conservation.probing import Probe, Prober, stretched
 from obstruction.conservation.sides import Side, grouped
 from obstruction.conservation.signatures import Signatures, add_gradients, signatures
 
@@ -162,12 +162,41 @@ def _flows(evaluation: Evaluation, candidate: Candidate, number: int) -> bool:
 def _conserved_at(
     evaluation: Evaluation, prober: Prober, candidates: Sequence[Candidate], number: int
 ) -> list[Candidate]:
+    """Return the candidates whose sums vanish at a probe, but for ``eps``, which may be removed."""
+    free = _vanishing_without_eps(prober, prober.probe(number), candidates)
+    left = [one for one in candidates if one not in free]
+    return [*free, *_shrinking_at(evaluation, prober, left, number)]
+
+
+def _vanishing_without_eps(
+    prober: Prober, probe: Probe, candidates: Sequence[Candidate]
+) -> list[Candidate]:
+    """Return the candidates whose relative sums vanish where ``eps`` can be and is removed."""
+    gradients_of = getattr(prober.live, "gradients_without_eps", None)
+    if gradients_of is None or not candidates:
+        return []
+    gradients = gradients_of(probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent)
+    if not all(one is None or np.isfinite(one).all() for one in gradients.values()):
+        return []  # a channel that does not vary cannot be normalised
+    found = Signatures()
+    add_gradients(found, _sides_of(candidates), probe.values, gradients)
+    evaluation = Evaluation(found)
+    shares = [_share(evaluation, one, 0) for one in candidates]
+    pairs = zip(candidates, shares, strict=True)
+    return [one for one, share in pairs if (share <= SCALE).mean() >= _AGREEING]
+
+
+def _shrinking_at(
+    evaluation: Evaluation, prober: Prober, candidates: Sequence[Candidate], number: int
+) -> list[Candidate]:
     """Return the candidates whose sums vanish, or shrink as ``eps`` does when blocks grow.
 
     The sums are relative, at a probe, with blocks multiplied by ``2**n``, twice. What ``eps``
     causes is divided by ``4**n`` each time. A softmax or a bounded activation also hides the length
     of large weights, but not in this way.
     """
+    if not candidates:
+        return []
     before = [_share(evaluation, one, number) for one in candidates]
     growth = _growth(candidates)
     large = _grown(prober, candidates, number, growth)
@@ -260,11 +289,18 @@ def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]
 
     Their sums shrink when blocks grow, even for losses so large that a backward pass clips.
     """
+    probe = prober.actual()
+    probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
+    free = _vanishing_without_eps(prober, probe, candidates)
+    left = [one for one in candidates if one not in free]
+    kept = {*free, *_drifting_at(prober, probe, left)}
+    return [one for one in candidates if one in kept]
+
+
+def _drifting_at(prober: Prober, probe: Probe, candidates: Sequence[Candidate]) -> list[Candidate]:
     sides = _sides_of(candidates)
     if not sides:
         return []
-    probe = prober.actual()
-    probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
     larger = replace(probe, values=dict(probe.values))
     growth = _growth(candidates)
     for name, exponent in growth.items():

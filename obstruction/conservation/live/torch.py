@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -87,19 +88,15 @@ class TorchModel:
 
     def outputs_without_eps(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
         """Return the outputs with an ``eps`` of normalisations that is next to nothing."""
-        held = [
-            (module, name, value)
-            for module in self._model.modules()
-            for name, value in vars(module).items()
-            if name in _EPS and isinstance(value, float) and value > 0.0
-        ]
-        try:
-            for module, name, _ in held:
-                setattr(module, name, 1e-300)  # zero is refused
+        with _without_eps(self._model):
             return self.outputs(values, inputs, seed=seed)
-        finally:
-            for module, name, value in held:
-                setattr(module, name, value)
+
+    def gradients_without_eps(
+        self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
+    ) -> dict[str, FloatArray | None]:
+        """Return the gradients with an ``eps`` of normalisations that is next to nothing."""
+        with _without_eps(self._model):
+            return self.gradients(values, inputs, seed=seed, cotangent=cotangent)
 
     def gradients(
         self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
@@ -141,6 +138,24 @@ class TorchModel:
         found = arrays_of(output, lambda leaf: isinstance(leaf, torch.Tensor))
         numbers = [y for y in found if y.is_floating_point() or y.is_complex()]
         return seen(numbers, self._loss, torch.log_softmax)
+
+
+@contextmanager
+def _without_eps(model: torch.nn.Module) -> Iterator[None]:
+    """Set every ``eps`` to next to nothing for a while; zero is refused by some modules."""
+    held = [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if name in _EPS and isinstance(value, float) and value > 0.0
+    ]
+    try:
+        for module, name, _ in held:
+            setattr(module, name, 1e-300)
+        yield
+    finally:
+        for module, name, value in held:
+            setattr(module, name, value)
 
 
 def _copied(model: torch.nn.Module) -> torch.nn.Module:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
+from compiled_parts import import_without_compiled_parts
 from torch import nn
 
 Inputs: TypeAlias = tuple[Any, ...] | dict[str, Any]
 Built: TypeAlias = tuple[nn.Module, Inputs]
-
-_OPERATORS: list[torch.library.Library] = []
 
 
 @dataclass(frozen=True)
@@ -45,39 +42,9 @@ class Entry:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
-            _without_operators()
+            import_without_compiled_parts()
             model, inputs = self.factory()
         return model.train(), inputs
-
-
-def _without_operators() -> None:
-    """Let torchvision and torchaudio be imported where their compiled parts do not load.
-
-    Those need the very build of PyTorch that they were compiled for; no model of the zoo uses them.
-    """
-    if _OPERATORS:
-        return
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    _OPERATORS.append(library)
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        pass
-    except RuntimeError:
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    try:
-        import torchaudio  # noqa: F401
-    except ImportError:
-        pass
-    except OSError:
-        extension = types.ModuleType("torchaudio._extension")
-        extension.__dict__.update(
-            _IS_TORCHAUDIO_EXT_AVAILABLE=False,
-            _IS_ALIGN_AVAILABLE=False,
-            fail_if_no_align=lambda function: function,
-        )
-        sys.modules["torchaudio._extension"] = extension
 
 
 class Zoo(dict[str, Entry]):
