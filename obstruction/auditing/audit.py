@@ -193,6 +193,8 @@ def audit(
             raise ValueError(
                 f"{name}: is for a live model that is run, which needs inputs= as well"
             )
+    if isinstance(source, tuple) and is_live(source):
+        return _run(source, inputs, loss, data, tolerance, seed)  # which needs inputs
     told = layers is not None or activation is not None
     model: Model | None = None
     try:

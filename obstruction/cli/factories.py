@@ -31,6 +31,9 @@ _PATH: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _INPUT: Final = re.compile(
     r"(?:(?P<name>[A-Za-z_][\w.:/-]*)=)?(?P<shape>\d+(?:,\d+)*)(?::(?P<low>-?\d+)\.\.(?P<high>-?\d+))?"
 )
+_SEVERAL: Final = re.compile(r",\s*[A-Za-z_]\w*=")
+"""What looks like a second argument behind a first."""
+
 _OPTIONS: Final = (
     click.option(
         "--call",
@@ -235,6 +238,11 @@ def _argument(text: str) -> tuple[str, Any]:
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
+        if _SEVERAL.search(value):
+            raise ValueError(
+                f"call = {text!r}: must be one KEY=VALUE; repeat --call for every argument, "
+                "and put a text with commas and = in quotes"
+            ) from None
         return key, value
 
 

@@ -13,7 +13,7 @@ from obstruction.conservation.matching import matched
 from obstruction.conservation.relations import relations
 from obstruction.conservation.sides import Side, blocks
 from obstruction.conservation.spanning import Places, outside, overlaps, spanned, used_places
-from obstruction.conservation.wholes import independent, whole
+from obstruction.conservation.wholes import independent, whole, without_sums
 
 _CLEAR: Final = 1e-5
 """Relations are sought, if there are enough, in rows above this share of the largest of a probe."""
@@ -67,7 +67,7 @@ def find_balances(
     found += [*parts, *(one for one in joined if one is not None)]
     found += spanned(evaluation, found, rest(found, useful), list(_bundles(useful)))
     found += whole(evaluation, sides, found)
-    return [oriented(one, output_axes) for one in found]
+    return [oriented(one, output_axes) for one in without_sums(found)]
 
 
 def completed(

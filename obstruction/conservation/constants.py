@@ -193,9 +193,7 @@ def lasting(prober: Prober, laws: Sequence[Law], *, points: int) -> list[Law]:
 def _sized(prober: Prober, exponent: int) -> Probe:
     """Return a probe with all parameters multiplied by a power of two."""
     probe, factor = prober.probe(0), 2.0**exponent
-    for value in probe.values.values():
-        value *= factor
-    return probe
+    return replace(probe, values={name: factor * value for name, value in probe.values.items()})
 
 
 def _noticed(

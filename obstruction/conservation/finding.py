@@ -27,12 +27,12 @@ from obstruction.conservation.live.losses import check_loss
 from obstruction.conservation.live.onnx_files import is_onnx
 from obstruction.conservation.live.opening import open_model
 from obstruction.conservation.matrices import largest_block, may_mix
-from obstruction.conservation.norms import PROBES, drifting, norm_laws, scales, streams
+from obstruction.conservation.norms import Steady, drifting, norm_laws, scales, streams
 from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.sides import Side, sides_of
 from obstruction.conservation.signatures import Signatures, add_gradients
 from obstruction.conservation.verification import POINTS, verified
-from obstruction.tools.checks import check_count
+from obstruction.tools.checks import check_count, check_flag
 
 _EXTRA: Final = 2
 """At most so many further probes are drawn as long as a neuron was dead at all others."""
@@ -100,6 +100,7 @@ def conservation_laws(
 def prober_of(model: Any, inputs: Any, *, loss: str | None, training: bool, seed: int) -> Prober:
     """Return the probes of a model that is opened; see `conservation_laws`."""
     check_count("seed", seed, least=0)
+    check_flag("training", training)
     check_loss(loss)
     live = open_model(model, inputs, training=training, loss=loss, run=False)
     return Prober(live, seed=seed)
@@ -129,7 +130,6 @@ def find_laws(prober: Prober) -> list[Law]:
         raise ValueError("the model has no parameters that are trained")
     large = sum(value.size for value in live.parameters.values()) > _MANY
     count, more, points = (3, 2, POINTS // 2) if large else (4, 4, POINTS)
-    steady = PROBES[:1] if large else PROBES
     sides = sides_of(shapes, live.output_axes, live.groups)
     observed = _observed(prober, sides, range(count), shifts=True)
     _wake(prober, observed, more if large else _MOST)
@@ -143,7 +143,8 @@ def find_laws(prober: Prober) -> list[Law]:
     refuted = set(constant) - set(entries_of(still))
     constant = entries_of(still)
     moving = _moving(sides, observed, constant)
-    norms = scales(evaluation, prober, moving, probes=steady)
+    steady = Steady(prober, moving, large=large)
+    norms = scales(evaluation, steady, moving)
     norms = norms if large else drifting(prober, norms)
     lengths = norm_laws(prober, norms)
     fixed = verified(prober, lengths, points=points)
@@ -169,7 +170,7 @@ def find_laws(prober: Prober) -> list[Law]:
     balances = find_balances(evaluation, moving, live.output_axes, normalised=normalised)
     normed = {side.tensor for one in norms for side, _ in one.parts}
     left = [side for side in rest(balances, moving) if side.tensor not in normed]
-    sums = streams(evaluation, prober, left, probes=steady)
+    sums = streams(evaluation, steady, left)
     claims = _as_laws(prober, evaluation, balances)
     laws = [
         *claims,

@@ -17,6 +17,9 @@ EQUAL: Final = 1e-9
 The unit is the sum of absolute values, or the least that is told from rounding.
 """
 
+_MANY: Final = 10_000
+"""Of so many slices, or up to twice as many, the usual size is known well enough."""
+
 _NEIGHBOURS: Final = 4
 _LEAST_RUNS: Final = 2
 
@@ -33,12 +36,13 @@ def matched(
     if not bundles:
         return []
     parts = [evaluation.total(one) for one in bundles]
-    sums = np.concatenate([sums.T for sums, _ in parts])
-    sizes = np.concatenate([sizes.T for _, sizes in parts])
-    place = np.repeat(np.arange(len(bundles)), [one.width for one in bundles])
-    number = np.concatenate([np.arange(one.width) for one in bundles])
-    least = np.stack([evaluation.weak(sizes) for _, sizes in parts])
-    one, other = _equal(sums, np.maximum(sizes, least[place]), sizes)
+    sums = np.concatenate([sums for sums, _ in parts], axis=1)
+    sizes = np.concatenate([sizes for _, sizes in parts], axis=1)
+    widths = [one.width for one in bundles]
+    place = np.repeat(np.arange(len(bundles)), widths)
+    number = np.concatenate([np.arange(width) for width in widths])
+    least = np.stack([evaluation.weak(sizes) for _, sizes in parts], axis=1)
+    one, other = _equal(sums, sizes, np.repeat(least, widths, axis=1))
     if not len(one):
         return []
     keys = np.stack([place[one], place[other]], axis=1)
@@ -57,22 +61,28 @@ def matched(
     return _laws(bundles, different, partial)
 
 
-def _equal(sums: FloatArray, units: FloatArray, sizes: FloatArray) -> tuple[Labels, Labels]:
-    """Return the pairs of rows that are equal within rounding of their units, and not zero."""
-    unit = np.quantile(sizes, 0.5, axis=0)
-    drawn = np.random.default_rng(0).uniform(1.0, 2.0, sums.shape[1])
-    weights = drawn / np.where(unit > 0.0, unit, 1.0)
-    keys, spreads = sums @ weights, 2.0 * EQUAL * (units @ weights)
-    faint = FAINT * sizes.max(axis=0)
-    flows = (np.abs(sums) > np.maximum(1e-8 * sizes, faint)).any(axis=1)
+def _equal(sums: FloatArray, sizes: FloatArray, least: FloatArray) -> tuple[Labels, Labels]:
+    """Return the pairs of columns that are equal within rounding of their units, and not zero.
+
+    There is a row for every probe. The units are the sizes, or the least if that is more.
+    """
+    usual = np.median(sizes[:, :: 1 + sizes.shape[1] // _MANY], axis=1)
+    weights = np.random.default_rng(0).uniform(1.0, 2.0, len(sums))
+    weights /= np.where(usual > 0.0, usual, 1.0)
+    units = np.maximum(sizes, least)
+    keys, spreads = weights @ sums, 2.0 * EQUAL * (weights @ units)
+    flows = np.zeros(len(keys), dtype=bool)
+    for total, size in zip(sums, sizes, strict=True):
+        flows |= np.abs(total) > np.maximum(1e-8 * size, FAINT * size.max())
     order = np.flatnonzero(flows)[np.argsort(keys[flows], kind="stable")]
+    keys, spreads = keys[order], spreads[order]
     pairs = [np.zeros((0, 2), dtype=np.int64)]
     for step in range(1, _NEIGHBOURS + 1):
-        near = keys[order[step:]] - keys[order[:-step]] <= spreads[order[:-step]]
-        both = np.stack([order[:-step][near], order[step:][near]], axis=1)
-        allowed = EQUAL * np.minimum(units[both[:, 0]], units[both[:, 1]])
-        close = (np.abs(sums[both[:, 0]] - sums[both[:, 1]]) <= allowed).all(axis=1)
-        pairs.append(np.sort(both[close], axis=1))
+        near = np.flatnonzero(keys[step:] - keys[:-step] <= spreads[:-step])
+        one, other = order[near], order[near + step]
+        allowed = EQUAL * np.minimum(units[:, one], units[:, other])
+        close = (np.abs(sums[:, one] - sums[:, other]) <= allowed).all(axis=0)
+        pairs.append(np.sort(np.stack([one, other], axis=1)[close], axis=1))
     found = np.concatenate(pairs)
     return found[:, 0], found[:, 1]
 

@@ -57,20 +57,40 @@ PROBES: Final = (0, 2)
 """The probes for that, whose scales are near the usual."""
 
 
-def scales(
-    evaluation: Evaluation,
-    prober: Prober,
-    sides: Sequence[Side],
-    *,
-    probes: Sequence[int] = PROBES,
-) -> list[Candidate]:
+class Steady:
+    """Sums of sides at the probes for norms, where ``eps`` is removed if the model allows it.
+
+    Parameters
+    ----------
+    prober : Prober
+    sides : sequence of Side
+        All sides of which candidates may be made.
+    large : bool
+        Whether the model is so large that it is looked at with fewer probes.
+    """
+
+    def __init__(self, prober: Prober, sides: Sequence[Side], *, large: bool) -> None:
+        self.prober, self.large = prober, large
+        self.probes = PROBES[:1] if large else PROBES
+        self._sides = sides
+        self._known: dict[int, Evaluation | None] = {}
+
+    def without_eps(self, number: int) -> Evaluation | None:
+        """Return the sums at a probe, or None if ``eps`` cannot be removed."""
+        if number not in self._known:
+            probe = self.prober.probe(number)
+            self._known[number] = _without_eps(self.prober, probe, self._sides)
+        return self._known[number]
+
+
+def scales(evaluation: Evaluation, steady: Steady, sides: Sequence[Side]) -> list[Candidate]:
     """Return the smallest blocks of weights whose length a normalisation does not see."""
     chosen: dict[str, list[Candidate]] = {}
     for side in sorted(sides, key=lambda side: -side.width):
         if len(side.shape) >= 2 and len(side.axes) == 1:
             chosen.setdefault(side.tensor, []).extend(_blocks_of(evaluation, side, sides))
     candidates = [one for together in chosen.values() for one in together]
-    held = set(_kept(evaluation, prober, candidates, probes))
+    held = set(_kept(evaluation, steady, candidates))
     found = []
     for together in chosen.values():
         finest = sorted(together, key=lambda one: (-one.width, len(one.parts)))
@@ -78,13 +98,7 @@ def scales(
     return found
 
 
-def streams(
-    evaluation: Evaluation,
-    prober: Prober,
-    sides: Sequence[Side],
-    *,
-    probes: Sequence[int] = PROBES,
-) -> list[Candidate]:
+def streams(evaluation: Evaluation, steady: Steady, sides: Sequence[Side]) -> list[Candidate]:
     """Return the blocks of everything that writes a residual stream which is normalised.
 
     The writers of a stream are the given sides of its width, which no balance explains: what reads
@@ -105,7 +119,7 @@ def streams(
         sums, sizes = evaluation.total(whole)
         if (np.abs(sums) <= _CLOSE * sizes).any():
             candidates.append(whole)
-    return _kept(evaluation, prober, candidates, probes)
+    return _kept(evaluation, steady, candidates, follow=not steady.large)
 
 
 def _blocks_of(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Iterator[Candidate]:
@@ -134,19 +148,27 @@ def _blocks_of(evaluation: Evaluation, side: Side, sides: Sequence[Side]) -> Ite
 
 def _kept(
     evaluation: Evaluation,
-    prober: Prober,
+    steady: Steady,
     candidates: Sequence[Candidate],
-    probes: Sequence[int],
+    *,
+    follow: bool = True,
 ) -> list[Candidate]:
     """Return the candidates whose norms are conserved but for ``eps``.
 
-    They are at all probes at which something flows through them, and that is one at least.
+    They are at all probes at which something flows through them, and that is one at least. Where
+    ``eps`` is removed, its influence is also followed by growing blocks, if this is wanted, as some
+    of it may be written in a function.
     """
     kept = list(candidates)
     seen: set[Candidate] = set()
-    for number in probes:
+    for number in steady.probes:
         silent = {one for one in kept if not _flows(evaluation, one, number)}
-        held = set(_conserved_at(evaluation, prober, [o for o in kept if o not in silent], number))
+        open_ = [one for one in kept if one not in silent]
+        free = steady.without_eps(number) if open_ else None
+        held = set(_vanishing(free, open_))
+        if follow or free is None:
+            left = [one for one in open_ if one not in held]
+            held.update(_shrinking_at(evaluation, steady.prober, left, number))
         seen |= held
         kept = [one for one in kept if one in held or one in silent]
     return [one for one in kept if one in seen]
@@ -159,28 +181,23 @@ def _flows(evaluation: Evaluation, candidate: Candidate, number: int) -> bool:
     return bool(2 * np.count_nonzero(some) >= some.size)
 
 
-def _conserved_at(
-    evaluation: Evaluation, prober: Prober, candidates: Sequence[Candidate], number: int
-) -> list[Candidate]:
-    """Return the candidates whose sums vanish at a probe, but for ``eps``, which may be removed."""
-    free = _vanishing_without_eps(prober, prober.probe(number), candidates)
-    left = [one for one in candidates if one not in free]
-    return [*free, *_shrinking_at(evaluation, prober, left, number)]
-
-
-def _vanishing_without_eps(
-    prober: Prober, probe: Probe, candidates: Sequence[Candidate]
-) -> list[Candidate]:
-    """Return the candidates whose relative sums vanish where ``eps`` can be and is removed."""
+def _without_eps(prober: Prober, probe: Probe, sides: Iterable[Side]) -> Evaluation | None:
+    """Return the sums of sides where ``eps`` is removed, or None if it cannot be."""
     gradients_of = getattr(prober.live, "gradients_without_eps", None)
-    if gradients_of is None or not candidates:
-        return []
+    if gradients_of is None:
+        return None
     gradients = gradients_of(probe.values, probe.inputs, seed=probe.seed, cotangent=probe.cotangent)
     if not all(one is None or np.isfinite(one).all() for one in gradients.values()):
-        return []  # a channel that does not vary cannot be normalised
+        return None  # a channel that does not vary cannot be normalised
     found = Signatures()
-    add_gradients(found, _sides_of(candidates), probe.values, gradients)
-    evaluation = Evaluation(found)
+    add_gradients(found, sides, probe.values, gradients)
+    return Evaluation(found)
+
+
+def _vanishing(evaluation: Evaluation | None, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates whose sums vanish where ``eps`` is removed, none if it is not."""
+    if evaluation is None:
+        return []
     shares = [_share(evaluation, one, 0) for one in candidates]
     pairs = zip(candidates, shares, strict=True)
     return [one for one, share in pairs if (share <= SCALE).mean() >= _AGREEING]
@@ -256,12 +273,16 @@ def _grown(
     sides = _sides_of(candidates)
     if not sides:
         return []
-    probe = prober.probe(number)
-    probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
-    for name, exponent in growth.items():
-        probe.values[name] *= 2.0**exponent
+    probe = _larger(prober.probe(number), growth)
     evaluation = Evaluation(signatures(prober.live, sides, [probe]))
     return [_share(evaluation, one, 0) for one in candidates]
+
+
+def _larger(probe: Probe, growth: Mapping[str, int]) -> Probe:
+    """Return a probe with parameters multiplied by two to given powers, and large cotangents."""
+    larger = {name: 2.0**exponent * probe.values[name] for name, exponent in growth.items()}
+    cotangent = stretched(probe.cotangent, 1)
+    return replace(probe, values={**probe.values, **larger}, cotangent=cotangent)
 
 
 def _share(evaluation: Evaluation, candidate: Candidate, number: int) -> FloatArray:
@@ -291,7 +312,9 @@ def drifting(prober: Prober, candidates: Sequence[Candidate]) -> list[Candidate]
     """
     probe = prober.actual()
     probe = replace(probe, cotangent=stretched(probe.cotangent, 1))
-    free = _vanishing_without_eps(prober, probe, candidates)
+    if not candidates:
+        return []
+    free = _vanishing(_without_eps(prober, probe, _sides_of(candidates)), candidates)
     left = [one for one in candidates if one not in free]
     kept = {*free, *_drifting_at(prober, probe, left)}
     return [one for one in candidates if one in kept]
@@ -301,10 +324,8 @@ def _drifting_at(prober: Prober, probe: Probe, candidates: Sequence[Candidate]) 
     sides = _sides_of(candidates)
     if not sides:
         return []
-    larger = replace(probe, values=dict(probe.values))
     growth = _growth(candidates)
-    for name, exponent in growth.items():
-        larger.values[name] = larger.values[name] * 2.0**exponent
+    larger = _larger(probe, growth)
     evaluation = Evaluation(signatures(prober.live, sides, [probe, larger]))
     found = []
     for one in candidates:

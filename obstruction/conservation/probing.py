@@ -110,6 +110,7 @@ class Prober:
         self._small: tuple[Block, ...] = ()
         self._integers = True
         self._near = False
+        self._last: tuple[int, Probe] | None = None
         self._known: dict[int | None, list[FloatArray]] = {}
         self._spreads = list(SPREADS)
         for name, value in live.parameters.items():
@@ -190,9 +191,18 @@ class Prober:
         If `small`, every second of the blocks given to `shrink`, the others at the next probe, is
         so small that the variance before a normalisation is near its ``eps``, which then has an
         influence. If all were, hardly anything would flow through a deep network.
+
+        The values of a probe must not be changed: it may be returned again.
         """
         if number == AWAKE:
             return self._awake()
+        if self._last is None or self._last[0] != number or small:
+            found = self._drawn(number, small=small)
+            self._last = None if small else (number, found)
+            return found
+        return self._last[1]
+
+    def _drawn(self, number: int, *, small: bool) -> Probe:
         generator = np.random.default_rng([self._seed, 1, number])
         spread = self._spreads[number % len(SPREADS)]
         values = {
@@ -259,6 +269,7 @@ class Prober:
             for integers in (True, False):
                 self._near, self._integers = near, integers
                 self._known.clear()
+                self._last = None
                 if all(self._runs(number) for number in range(2)):
                     return
         raise ValueError(
@@ -278,6 +289,7 @@ class Prober:
         """
         place = number % len(SPREADS)
         self._spreads[place] /= 2.0
+        self._last = None
         for known in [n for n in self._known if n is not None and n % len(SPREADS) == place]:
             del self._known[known]
 

@@ -90,20 +90,23 @@ class Side:
         """Return a side whose label is a function of that of this one; -1 removes a group."""
         place = np.arange(self.width, dtype=np.int64) if self.place is None else self.place
         chosen = _composed(index, place)
-        labels = _composed(chosen, (self.base or self).flat).reshape(self.kept)
         base = self.base or self
+        labels = chosen if base.index is None else _composed(chosen, base.flat)
+        labels = labels.reshape(self.kept)
         return Side(self.tensor, self.shape, self.axes, width, labels, base, chosen)
 
 
 def _composed(outer: Labels, inner: Labels) -> Labels:
-    return np.where(inner >= 0, outer[np.maximum(inner, 0)], -1)
+    return np.append(outer, -1)[inner]
 
 
 def grouped(values: FloatArray, labels: Labels, width: int) -> FloatArray:
     """Return the sums of values, along the last axis, over equal labels; -1 is left out."""
     used = labels >= 0
-    rows = values.reshape(-1, values.shape[-1])[:, used]
-    sums = [np.bincount(labels[used], weights=row, minlength=width) for row in rows]
+    rows = values.reshape(-1, values.shape[-1])
+    if not used.all():
+        rows, labels = rows[:, used], labels[used]
+    sums = [np.bincount(labels, weights=row, minlength=width) for row in rows]
     return np.array(sums, dtype=np.float64).reshape(*values.shape[:-1], width)
 
 

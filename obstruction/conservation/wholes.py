@@ -33,7 +33,7 @@ def whole(
         joined = side if side.width == 1 else side.relabelled(index, 1)
         layers.setdefault(owner(side.tensor), {}).setdefault(side.tensor, joined)
     found: list[Candidate] = []
-    implied = [_tensors(one) for one in known if all((s.flat >= 0).all() for s, _ in one.parts)]
+    implied = [_tensors(one) for one in known if _complete(one)]
     for one, other in combinations(_bundles(layers), 2):
         first, second = _tensors(one), _tensors(other)
         if first.keys() & second.keys() or not (first.keys() | second.keys()) & narrow:
@@ -44,6 +44,27 @@ def whole(
             found.append(candidate)
             implied.append(_tensors(candidate))
     return found
+
+
+def without_sums(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return balances without those of one channel that are sums over the channels of others.
+
+    A layer of one neuron has only one slice along an axis, which is the whole parameter.
+    """
+    implied = [_tensors(one) for one in found if one.width > 1 and _complete(one)]
+    kept = []
+    for one in found:
+        if one.width == 1 and _complete(one):
+            if not independent(_tensors(one), implied):
+                continue
+            implied.append(_tensors(one))
+        kept.append(one)
+    return kept
+
+
+def _complete(candidate: Candidate) -> bool:
+    """Return whether a candidate contains every place of its parameters."""
+    return all((side.flat >= 0).all() for side, _ in candidate.parts)
 
 
 def independent(one: Mapping[Any, int], others: Sequence[Mapping[Any, int]]) -> bool:

@@ -96,6 +96,13 @@ def check_tolerance(value: Any) -> float:
     return _real("tolerance", value, lambda number: 0.0 <= number < math.inf, allowed)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False, and refuse any other value."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} = {value!r}: must be True or False")
+    return bool(value)
+
+
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return a word that is one of those allowed. Otherwise, the error suggests a similar one."""
     words = tuple(allowed)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from obstruction.tools.checks import LARGEST_SIZE, check_count
-from obstruction.topology.parameters import check_array, check_flag
+from obstruction.tools.checks import LARGEST_SIZE, check_count, check_flag
+from obstruction.topology.parameters import check_array
 from obstruction.topology.polynomial import PoincarePolynomial, product, sphere
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from obstruction.tools.checks import check_count
+from obstruction.tools.checks import check_count, check_flag
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -192,10 +192,3 @@ def from_neurons(rows: ArrayLike, d: int, e: int = 1, hidden_bias: bool = False)
     array = check_array("rows", rows, 2, words, width + e)
     bias = array[:, d].copy() if hidden_bias else None
     return Parameters(array[:, :d].copy(), np.ascontiguousarray(array[:, width:].T), bias)
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """Return True or False, and refuse any other value."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} = {value!r}: must be True or False")
-    return bool(value)

@@ -233,6 +233,7 @@ def test_exit_codes(command, words, code):
         (("own_code:net", "--inputs", "3:9..1"), "9 is above 1"),
         (("own_code:net", "--inputs", "3", "--inputs", "x=3"), "different names"),
         (("own_code:net", "--inputs", "7"), "shape"),
+        (("own_code:net", "--inputs", "3", "--call", "scale=1,outputs=2"), "repeat --call"),
         (("own_code:net", "--inputs", "3", "--call", "scale"), "KEY=VALUE"),
         (("own_code:net", "--inputs", "3", "--call", "size=3"), "TypeError"),
         (("own_code:net", "--inputs", "3", "--loss", "mse"), "cross_entropy"),

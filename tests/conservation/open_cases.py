@@ -32,7 +32,6 @@ NUMBERS = {
 """The numbers found do not span those derived by hand."""
 
 CLAIMS = {
-    "detached factor, 2 dense, batch behind",
     "one learned offset for all",
     "straight-through rounding, 6 dense, batch",
     "straight-through sign, 6 dense, batch",

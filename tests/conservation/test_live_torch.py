@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from conftest import framework
 from kind import Of
@@ -120,3 +121,41 @@ def test_powers_that_overflow_are_tried_at_smaller_scales():
     model = Of(lambda self, x: (10.0 * self.layers(x)).exp(), layers=layers)
     laws = ob.conservation_laws(model, inputs=torch.randn(5, 3))
     assert laws.counts == {"balance": 4}
+
+
+class Clipped(nn.Module):
+    """A critic whose weights are clipped whenever it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, x):
+        self.first.weight.data.clamp_(-1.0, 1.0)
+        return self.last(torch.relu(self.first(x)))
+
+
+class Shown(Clipped):
+    """A layer whose weights are an output."""
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x))), self.first.weight
+
+
+@pytest.mark.parametrize("kind", [Clipped, Shown])
+def test_a_run_leaves_values_and_earlier_outputs_alone(kind):
+    live = open_model(kind(), torch.randn(5, 3))
+    generator = np.random.default_rng(0)
+    for size in (0.1, 1.0, 10.0, 1.0, 10.0):
+        values = {n: size * generator.standard_normal(p.shape) for n, p in live.parameters.items()}
+        kept = {name: value.copy() for name, value in values.items()}
+        outputs = live.outputs(values, live.inputs, seed=0)
+        before = [y.copy() for y in outputs]
+        gradients = live.gradients(values, live.inputs, seed=0, cotangent=0)
+        first = {name: part.copy() for name, part in gradients.items()}
+        others = {name: value + 1.0 for name, value in values.items()}
+        live.outputs(others, live.inputs, seed=0)
+        live.gradients(others, live.inputs, seed=0, cotangent=0)
+        np.testing.assert_equal(values, kept)
+        np.testing.assert_equal(gradients, first)
+        np.testing.assert_equal(outputs, before)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import framework
 
+import obstruction as ob
 from obstruction.conservation.live.opening import open_model
 
 
@@ -85,3 +86,16 @@ def test_no_framework_is_imported_for_the_models_of_another():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("training", [None, 1, "yes"])
+def test_training_is_true_or_false(training):
+    torch = framework("torch")
+    with pytest.raises(ValueError, match=f"^training = {training!r}: must be True or False"):
+        ob.conservation_laws(torch.nn.Linear(3, 1), torch.ones(4, 3), training=training)
+
+
+def test_the_audit_of_a_pair_asks_for_inputs():
+    framework("jax")
+    with pytest.raises(ValueError, match=r"^inputs: .*inputs=x, where apply\(params, x\)"):
+        ob.audit((lambda params, x: x @ params["w"], {"w": np.ones((3, 1))}))

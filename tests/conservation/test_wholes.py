@@ -23,7 +23,15 @@ def chain(*sizes, bias=True):
 
 @pytest.mark.parametrize(
     ("sizes", "number"),
-    [((1, 1, 1), 1), ((2, 1, 1), 1), ((1, 1, 2), 1), ((3, 1, 1, 1, 1), 3), ((2, 1, 2), 1)],
+    [
+        ((1, 1, 1), 1),
+        ((2, 1, 1), 1),
+        ((1, 1, 2), 1),
+        ((3, 1, 1, 1, 1), 3),
+        ((2, 1, 2), 1),
+        ((1, 2, 1), 2),  # the sum of both balances is none of its own
+        ((1, 2, 1, 2, 1), 5),
+    ],
 )
 @pytest.mark.parametrize("bias", [True, False])
 def test_layers_of_one_neuron_keep_their_balance(sizes, number, bias):

@@ -26,6 +26,12 @@ _OUTPUT_AXES: Final[tuple[tuple[type, int], ...]] = (
 _EPS: Final = ("eps", "epsilon", "variance_epsilon")
 """What modules call the small number that they add to a variance."""
 
+_RUNS: Final = 3
+"""A model that leaves its parameters alone in so many runs does not write into them.
+
+The last of these runs are at random parameters, of which many are large.
+"""
+
 
 class TorchModel:
     """A PyTorch module that can be run at any values of its parameters.
@@ -73,6 +79,7 @@ class TorchModel:
         self.parameters = {
             n: np.atleast_1d(_array(p.detach())).copy() for n, p in self._trained.items()
         }
+        self._clean = 0  # runs after which the parameters were as before
         self.output_axes = _output_axes(self._model)
         self.groups = {
             f"{prefix}.weight" if prefix else "weight": module.groups
@@ -84,7 +91,11 @@ class TorchModel:
         """Return all arrays of floats in the output, see `LiveModel.outputs`."""
         with running(seed), torch.no_grad():
             self._set(values)
-            return [_array(y.detach()) for y in self._call(inputs)]
+            found = [_array(y.detach()) for y in self._call(inputs)]
+            if not self._shares:  # outputs may be parameters, whose memory is written again
+                found = [y.copy() for y in found]
+                self._clean = self._clean + 1 if self._leaves(values) else 0
+        return found
 
     def outputs_without_eps(self, values: Values, inputs: Leaves, *, seed: int) -> list[FloatArray]:
         """Return the outputs with an ``eps`` of normalisations that is next to nothing."""
@@ -118,11 +129,28 @@ class TorchModel:
             for name, part in zip(self._trained, parts, strict=True)
         }
 
+    @property
+    def _shares(self) -> bool:
+        """Whether parameters are set without a copy, as the model does not write into them."""
+        return self._clean >= _RUNS
+
+    def _leaves(self, values: Values) -> bool:
+        """Return whether the model has left its parameters as they were before it ran."""
+        return all(
+            np.array_equal(np.atleast_1d(_array(p.detach())), values[name], equal_nan=True)
+            for name, p in self._trained.items()
+        )
+
     def _set(self, values: Values) -> None:
         with torch.no_grad():
             for name, parameter in self._trained.items():
-                held = _real(parameter.data)
-                held.copy_(torch.from_numpy(np.asarray(values[name])).reshape(held.shape))
+                value = np.asarray(values[name])
+                if self._shares and not parameter.is_complex():
+                    value = np.require(value, requirements=["C", "W"])
+                    parameter.data = torch.from_numpy(value).reshape(parameter.shape)
+                else:
+                    held = _real(parameter.data)
+                    held.copy_(torch.from_numpy(value).reshape(held.shape))
             for buffer, start in self._buffers:
                 if buffer.shape == start.shape:
                     buffer.copy_(start)
