@@ -28,8 +28,6 @@ def find_balances(
     evaluation: Evaluation,
     sides: Sequence[Side],
     output_axes: Mapping[str, int],
-    *,
-    normalised: Iterable[tuple[str, tuple[int, ...]]] = (),
 ) -> list[Candidate]:
     """Return the balances that hold at all probes, as candidates with writers first.
 
@@ -40,9 +38,6 @@ def find_balances(
         The sides of parameters, without those that are known to be constant.
     output_axes : dict of str to int
         See `obstruction.conservation.live.base.LiveModel`.
-    normalised : iterable of (str, tuple of int)
-        Tensors and axes of sides whose norms are conserved. They are compared with sides of the
-        same width only.
     """
     useful = [side for side in sides if _flows(evaluation, side)]
     found = _aligned(evaluation, [side for side in useful if len(side.axes) > 1])
@@ -50,12 +45,7 @@ def find_balances(
     left = rest(found, single)
     known = {side.key for side in single} - {side.key for side in left}
     found += _new(found, _aligned(evaluation, [*single, *_pieces(left)]), known)
-    apart = set(normalised)
-    useful = [
-        side
-        for side in useful
-        if (side.tensor, side.axes) not in apart and len(side.axes) < max(len(side.shape), 2)
-    ]
+    useful = [side for side in useful if len(side.axes) < max(len(side.shape), 2)]
     found += _sliced(evaluation, rest(found, useful))
     left = rest(found, useful)
     taken = used_places(found)

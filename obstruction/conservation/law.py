@@ -71,7 +71,7 @@ class Law:
     violation : ndarray of float64, shape (labels,)
         The largest violation of the law by gradients at random parameters, relative to the sum of
         the absolute values of all scalars in it. For norms of blocks this is the drift that the
-        small number ``eps`` in a normalisation causes.
+        small number ``eps`` in a normalisation causes at the actual parameters.
     change : float
         The largest relative change of the outputs when the law's own transformation was applied.
     """

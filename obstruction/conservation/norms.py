@@ -47,6 +47,9 @@ Layers take them in turn: what two layers of a residual branch add to its trunk 
 influence of ``eps`` does if both grew alike.
 """
 
+_DRIFT: Final = 0.1
+"""Norms are not conserved if ``eps`` makes more than this of half of the sums differ from zero."""
+
 _AGREEING: Final = 0.8
 """The share of blocks that must agree; the check by transformations looks at every block."""
 
@@ -357,3 +360,8 @@ def norm_laws(prober: Prober, candidates: Sequence[Candidate]) -> list[Law]:
         drift = np.abs(sums) / np.where(sizes > 0.0, sizes, 1.0)
         laws.append(Law("scale", candidate.terms, candidate.width, drift, 0.0))
     return laws
+
+
+def lasting_norms(laws: Iterable[Law]) -> list[Law]:
+    """Return the laws of norms on which ``eps`` has little influence at the actual parameters."""
+    return [law for law in laws if np.median(law.violation) <= _DRIFT]

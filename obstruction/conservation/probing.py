@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.live.base import STRETCHES, LiveModel, stretch
-from obstruction.conservation.live.inputs import refused
+from obstruction.conservation.live.inputs import refused, short
 from obstruction.conservation.live.names import owner
 
 SPREADS: Final = (0.5, 3.0, 1.0, 4.5)
@@ -111,6 +111,7 @@ class Prober:
         self._integers = True
         self._near = False
         self._last: tuple[int, Probe] | None = None
+        self._problem = ""
         self._known: dict[int | None, list[FloatArray]] = {}
         self._spreads = list(SPREADS)
         for name, value in live.parameters.items():
@@ -272,8 +273,9 @@ class Prober:
                 self._last = None
                 if all(self._runs(number) for number in range(2)):
                     return
+        problem = f": {short(self._problem, most=200, quoted=False)}" if self._problem else ""
         raise ValueError(
-            "the outputs of the model are not finite at random parameters near the actual ones"
+            "the model has no finite outputs at random parameters near the actual ones" + problem
         )
 
     def _outputs(self, number: int | None) -> list[FloatArray]:
@@ -296,7 +298,8 @@ class Prober:
     def _runs(self, number: int) -> bool:
         try:
             found = self._outputs(number)
-        except Exception:  # whatever the model raises for inputs of another kind
+        except Exception as error:  # whatever the model raises for inputs of another kind
+            self._problem = f"{type(error).__name__}: {error}"
             return False
         return all(np.isfinite(y).all() for y in found)
 

@@ -22,7 +22,14 @@ from obstruction.conservation.constants import (
 )
 from obstruction.conservation.law import KINDS, Law
 from obstruction.conservation.matrices import largest_block, may_mix
-from obstruction.conservation.norms import Steady, drifting, norm_laws, scales, streams
+from obstruction.conservation.norms import (
+    Steady,
+    drifting,
+    lasting_norms,
+    norm_laws,
+    scales,
+    streams,
+)
 from obstruction.conservation.probing import Prober, gradients_at
 from obstruction.conservation.sides import Side, sides_of
 from obstruction.conservation.signatures import Signatures, add_gradients
@@ -118,7 +125,7 @@ class _Search:
         norms = scales(self.evaluation, self._steady, self.moving)
         norms = norms if self.large else drifting(self.prober, norms)
         claims = norm_laws(self.prober, norms)
-        self.lengths = self._verified(claims)
+        self.lengths = self._verified(lasting_norms(claims))
         self.norms = _admitted(norms, claims, self.lengths)
 
     def look_again(self) -> None:
@@ -145,17 +152,14 @@ class _Search:
     def find_balances(self) -> list[Law]:
         """Return the verified laws of all other kinds."""
         moving = self.moving
-        normalised = {
-            (side.tensor, side.axes) for one in self.norms if one.width > 1 for side, _ in one.parts
-        }
-        axes = self.prober.live.output_axes
-        balances = find_balances(self.evaluation, moving, axes, normalised=normalised)
+        balances = find_balances(self.evaluation, moving, self.prober.live.output_axes)
         normed = {side.tensor for one in self.norms for side, _ in one.parts}
         left = [side for side in rest(balances, moving) if side.tensor not in normed]
         claims = self._as_laws(balances)
+        sums = streams(self.evaluation, self._steady, left)
         laws = [
             *claims,
-            *norm_laws(self.prober, streams(self.evaluation, self._steady, left)),
+            *lasting_norms(norm_laws(self.prober, sums)),
             *shifts(self.observed, self.shapes, self.constant),
         ]
         kept = self._verified(laws)

@@ -30,13 +30,13 @@ def laws_text(title: str, laws: Sequence[Law], *, loss: str | None) -> str:
 def _row(law: Law) -> Sequence[str]:
     written = _names(law, 1)
     read = _names(law, -1)
+    most = max(float(law.violation.max()), law.change)
     return (
         law.kind,
         f"{law.size:,}",
         f"{_VERBS.get(law.kind, 'of')} {written}",
         f"reads {read}" if read else "",
-        f"{_AMOUNTS.get(law.kind, 'violation')} "
-        f"{_power(max(float(law.violation.max()), law.change))}",
+        f"drift by eps {most:.2g}" if law.kind == "scale" else f"violation {_power(most)}",
     )
 
 

@@ -86,4 +86,7 @@ def _bundles(layers: Mapping[str, Mapping[str, Side]]) -> Iterator[Candidate]:
 
 def _tensors(candidate: Candidate) -> dict[str, int]:
     """Return the factors of whole parameters in the sum of all labels of a candidate."""
-    return {side.tensor: factor for side, factor in candidate.parts}
+    found: dict[str, int] = {}
+    for side, factor in candidate.parts:
+        found[side.tensor] = found.get(side.tensor, 0) + factor
+    return {tensor: factor for tensor, factor in found.items() if factor}

@@ -7,7 +7,8 @@ on them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from covering import balances_of
 from plain_model import PlainModel
 from rescaling import UNSTABLE, Balance, Point, change, refuted
 from slices import Indices, random_values
+from torch import nn
 
 MOVED = 1e-6
 """Where weights are moved or have grown, more digits are lost than where they are rescaled."""
@@ -25,6 +27,10 @@ GROWTHS = ((4, 1e-3), (20, MOVED))
 
 A bounded activation hides how large its inputs are as well, but not after the small growth.
 """
+
+
+LARGEST_EPS = 0.01
+"""A larger number changes what a normalisation is."""
 
 
 def other_points(model: PlainModel, seed: int) -> list[Point]:
@@ -50,8 +56,9 @@ def other_points(model: PlainModel, seed: int) -> list[Point]:
 def refuted_laws(model: PlainModel, laws: Sequence[Any], points: Sequence[Point]) -> list[Any]:
     """Return the reported laws whose own transformation changes the outputs at some point.
 
-    Of a matrix law the scaling of its channels is tried. A norm is tried with blocks so large that
-    the small number in a normalisation has no influence.
+    Of a matrix law the scaling of its channels is tried. A norm is tried without the small number
+    that modules add to a variance. If that refutes it, the number may be written in a function, and
+    the norm is tried with blocks so large that it has no influence.
     """
     wrong: list[Any] = []
     channels = [law for law in laws if law.kind in ("balance", "matrix")]
@@ -61,9 +68,29 @@ def refuted_laws(model: PlainModel, laws: Sequence[Any], points: Sequence[Point]
     for point in points:
         wrong += [channels[i] for i in refuted(model, balances, point)]
         wrong += _wrong(model, linear, point, max(MOVED, 1e3 * point.tolerance))
+        with _without_eps(model.module):
+            doubted = _wrong(model, norms, point, max(MOVED, 1e3 * point.tolerance))
         for growth, most in GROWTHS:
-            wrong += _wrong(model, norms, point, max(most, 1e3 * point.tolerance), growth)
+            wrong += _wrong(model, doubted, point, max(most, 1e3 * point.tolerance), growth)
     return list({id(law): law for law in wrong}.values())
+
+
+@contextmanager
+def _without_eps(module: nn.Module) -> Iterator[None]:
+    """Make the small numbers that modules add to a variance far smaller for a while."""
+    found = [
+        (part, name, number)
+        for part in module.modules()
+        for name, number in vars(part).items()
+        if "eps" in name and isinstance(number, float) and 0.0 < number < LARGEST_EPS
+    ]
+    for part, name, number in found:
+        setattr(part, name, 1e-60 * number)
+    try:
+        yield
+    finally:
+        for part, name, number in found:
+            setattr(part, name, number)
 
 
 def wrong_numbers(
@@ -132,11 +159,10 @@ def _wrong(
     """Return the laws whose transformation changes the outputs, by halving."""
     if not laws:
         return []
-    start, before = dict(point.values), point.outputs
-    if growth:
-        for law in laws:
-            _multiplied(law, start, np.full(law.labels, growth))
-        before = model.outputs(start, point.inputs)
+    start = dict(point.values)
+    for law in laws if growth else ():
+        _multiplied(law, start, np.full(law.labels, growth))
+    before = model.outputs(start, point.inputs)
     values = dict(start)
     generator = np.random.default_rng(len(laws))
     for law in laws:

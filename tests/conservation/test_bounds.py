@@ -13,6 +13,8 @@ from kind import nn, torch
 from not_homogeneous import Activation, case, dishonest, function, through
 from searching import counts, found
 
+import obstruction as ob
+
 relu = torch.relu
 
 
@@ -61,3 +63,40 @@ BOUNDS = [
 )
 def test_no_bound_is_overlooked(kind):
     assert counts(found(kind)) == kind.expected
+
+
+class Named(nn.Module):
+    """What is no normalisation may hold a number that is called ``eps`` as well."""
+
+    def __init__(self, change, eps):
+        super().__init__()
+        self.change, self.eps = change, eps
+
+    def forward(self, z):
+        return self.change(z, self.eps)
+
+
+@pytest.mark.parametrize("eps", [1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.LayerNorm])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda z, eps: z.clamp(min=eps),
+        lambda z, eps: relu(z) + eps * z.tanh(),
+        nn.functional.softshrink,
+        lambda z, eps: (z * z + eps).sqrt(),
+    ],
+    ids=["clamp", "sum", "shrinkage", "square root"],
+)
+def test_eps_is_removed_from_normalisations_only(change, norm, eps):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 8, bias=False), Named(change, eps), norm(8), nn.Linear(8, 2))
+    assert ob.conservation_laws(net, inputs=torch.randn(16, 5)).counts == {"balance": 8}
+
+
+@pytest.mark.parametrize(("eps", "kept"), [(1e-3, True), (1.0, False), (10.0, False)])
+def test_norms_that_a_large_eps_lets_drift_are_not_conserved(eps, kept):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8, eps=eps), nn.Tanh(), nn.Linear(8, 2))
+    expected = {"constant": 8} | ({"scale": 8} if kept else {})
+    assert ob.conservation_laws(net, inputs=torch.randn(16, 5)).counts == expected

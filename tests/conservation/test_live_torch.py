@@ -159,3 +159,84 @@ def test_a_run_leaves_values_and_earlier_outputs_alone(kind):
         np.testing.assert_equal(values, kept)
         np.testing.assert_equal(gradients, first)
         np.testing.assert_equal(outputs, before)
+
+
+def pathological(*middle):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 8), *middle, nn.Linear(8, 1))
+    with torch.no_grad():
+        net[-1].weight *= 30.0
+    return net
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_scripted_and_traced_modules_have_the_laws_of_their_source():
+    net = pathological(nn.Tanh(), nn.Linear(8, 8), nn.ReLU())
+    inputs = torch.randn(16, 5)
+    part = nn.Sequential(net[0], net[1], torch.jit.script(nn.Sequential(net[2], net[3])), net[4])
+    expected = sorted(ob.audit(net, inputs=inputs).frozen["position"])
+    assert len(expected) == 7
+    for one in (torch.jit.script(net), torch.jit.trace(net, inputs), part):
+        assert sorted(ob.audit(one, inputs=inputs).frozen["position"]) == expected
+
+
+class Narrow(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.relu(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return (gradient.float() * (x > 0)).to(x.dtype)
+
+
+def scripted(x: torch.Tensor) -> torch.Tensor:
+    return torch.relu(x.float()).double()
+
+
+class Through(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def cast(x):
+    return torch.relu(x.type(torch.FloatTensor)).type(torch.DoubleTensor)
+
+
+@pytest.mark.parametrize("function", [Narrow.apply, scripted, cast])
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_single_precision_inside_a_model_is_no_evidence_against_laws(function):
+    if function is scripted:  # which a module cannot hold, as it cannot be copied
+        compiled = torch.jit.script(scripted)
+        function = lambda x: compiled(x)  # noqa: E731
+    with pytest.raises(ValueError, match=r"^model: .*_?[tT]o_?[cC]opy.* less than double"):
+        ob.audit(pathological(Through(function)), inputs=torch.randn(16, 5))
+
+
+def test_single_precision_beside_the_gradients_does_not_matter():
+    def logged(x):
+        assert float(x.detach().type(torch.FloatTensor).mean()) < 1e9
+        return torch.relu(x)
+
+    laws = ob.conservation_laws(pathological(Through(logged)), inputs=torch.randn(16, 5))
+    assert laws.counts == {"balance": 8}
+
+
+def test_what_a_model_raises_at_random_parameters_is_told():
+    def checked(x):
+        if float(x.abs().max()) > 1e-3:
+            raise RuntimeError("too big")
+        return x
+
+    net = pathological(Through(checked))
+    with torch.no_grad():
+        net[0].weight.zero_()
+        net[0].bias.zero_()
+    with pytest.raises(ValueError, match=r"no finite outputs at random .*RuntimeError: too big"):
+        ob.conservation_laws(net, inputs=torch.randn(16, 5))

@@ -95,3 +95,18 @@ def test_a_number_of_jax_that_multiplies_a_branch(shape):
     assert "gain" in frozen["tensor"]
     assert report.laws.drift(params)["largest"].max() == 0.0
     assert ob.repair((apply, params), report)["gain"].shape == shape
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_sums_over_recurrent_neurons_are_no_laws_of_their_own(bias):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.RNN(5, 6, batch_first=True, nonlinearity="relu", bias=bias)
+            self.head = nn.Linear(6, 1, bias=bias)
+
+        def forward(self, x):
+            return self.head(self.cell(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    assert ob.conservation_laws(Recurrent(), inputs=torch.randn(8, 7, 5)).counts == {"balance": 6}

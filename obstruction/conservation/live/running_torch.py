@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from obstruction.conservation.live.randomness import seeded, word
 
@@ -74,3 +75,46 @@ def _widened(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(_widened(one) for one in value)
     return value
+
+
+class Narrowed(TorchDispatchMode):  # type: ignore[misc]
+    """Records operations of a backward pass that turn double precision into a narrower one.
+
+    Attributes
+    ----------
+    names : set of str
+        The names of these operations, such as ``"aten._to_copy"``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.dtype in WIDER:
+            given = [one.dtype for one in args if isinstance(one, torch.Tensor)]
+            if any(dtype in (torch.float64, torch.complex128) for dtype in given):
+                self.names.add(str(func).rpartition(".")[0] or str(func))
+        return found
+
+
+def narrow_steps(outputs: Sequence[Any]) -> set[str]:
+    """Return the names of the steps between parameters and outputs that have narrow results.
+
+    Steps are those of the graph that autograd recorded, in scripted functions as well.
+    """
+    found: set[str] = set()
+    left = [y.grad_fn for y in outputs if y.grad_fn is not None]
+    seen = set(left)
+    while left:
+        step = left.pop()
+        if any(one.dtype in WIDER for one in step._input_metadata):
+            found.add(step.name().rpartition("::")[2])
+        for other, _ in step.next_functions:
+            if other is not None and other not in seen:
+                seen.add(other)
+                left.append(other)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from obstruction.conservation.live.base import FloatArray, Leaves, Values, cotangents
 from obstruction.conservation.live.losses import seen
-from obstruction.conservation.live.running_torch import WIDER, running
+from obstruction.conservation.live.running_torch import WIDER, Narrowed, narrow_steps, running
 from obstruction.conservation.live.trees import arrays_of, flatten
 
 _OUTPUT_AXES: Final[tuple[tuple[type, int], ...]] = (
@@ -24,7 +24,10 @@ _OUTPUT_AXES: Final[tuple[tuple[type, int], ...]] = (
 
 
 _EPS: Final = ("eps", "epsilon", "variance_epsilon")
-"""What modules call the small number that they add to a variance."""
+"""What normalisations call the small number that they add to a variance."""
+
+_LARGEST_EPS: Final = 0.01
+"""A larger number decides what a normalisation does, and is part of the model."""
 
 _RUNS: Final = 3
 """A model that leaves its parameters alone in so many runs does not write into them.
@@ -79,6 +82,7 @@ class TorchModel:
         self.parameters = {
             n: np.atleast_1d(_array(p.detach())).copy() for n, p in self._trained.items()
         }
+        self._narrowed: frozenset[str] | None = None
         self._clean = 0  # runs after which the parameters were as before
         self.output_axes = _output_axes(self._model)
         self.groups = {
@@ -112,16 +116,33 @@ class TorchModel:
     def gradients(
         self, values: Values, inputs: Leaves, *, seed: int, cotangent: int
     ) -> dict[str, FloatArray | None]:
-        """Return the gradient of a random function of the outputs, see `LiveModel.gradients`."""
+        """Return the gradient of a random function of the outputs, see `LiveModel.gradients`.
+
+        Raises
+        ------
+        ValueError
+            If a part of the model works in less than double precision.
+        """
+        looked = Narrowed() if self._narrowed is None else None
         with running(seed), torch.enable_grad():
             self._set(values)
             found = [y for y in self._call(inputs) if y.requires_grad]
             if not found:
                 return dict.fromkeys(self._trained)
+            narrow = narrow_steps(found) if looked else set()
             drawn = cotangents([tuple(_real(y).shape) for y in found], cotangent)
             pulled = [torch.from_numpy(c) for c in drawn]
             total = sum(((_real(y) * c).sum() for y, c in zip(found, pulled, strict=True)))
-            parts = torch.autograd.grad(total, list(self._trained.values()), allow_unused=True)
+            with looked or nullcontext():
+                parts = torch.autograd.grad(total, list(self._trained.values()), allow_unused=True)
+        if looked is not None:
+            self._narrowed = frozenset(narrow | looked.names)
+        if self._narrowed:
+            raise ValueError(
+                f"model: {', '.join(sorted(self._narrowed))} works in less than double precision, "
+                "so laws cannot be told from rounding; casts in scripted functions and in "
+                "backward passes of your own must be casts to the type of their inputs"
+            )
         return {
             name: None
             if part is None
@@ -174,8 +195,9 @@ def _without_eps(model: torch.nn.Module) -> Iterator[None]:
     held = [
         (module, name, value)
         for module in model.modules()
+        if any("norm" in kind.__name__.lower() for kind in type(module).__mro__)
         for name, value in vars(module).items()
-        if name in _EPS and isinstance(value, float) and value > 0.0
+        if name in _EPS and isinstance(value, float) and 0.0 < value <= _LARGEST_EPS
     ]
     try:
         for module, name, _ in held:
@@ -193,7 +215,11 @@ def _copied(model: torch.nn.Module) -> torch.nn.Module:
         for value in vars(module).values():
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(model, memo)
+    found = copy.deepcopy(model, memo)
+    for one in found.parameters():
+        if not one.is_leaf:  # as those of scripted modules, whose gradients would be rounded
+            one.detach_().requires_grad_()
+    return found
 
 
 def _widened(model: torch.nn.Module) -> torch.nn.Module:
