@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from obstruction.exact import f_distribution as normal
 from obstruction.exact import inversion
 from obstruction.exact.checks import FloatArray, Result, arguments, plain
+from obstruction.exact.logits import one_output
 from obstruction.exact.methods import check_inputs, exact_scheme
 from obstruction.exact.neurons_to_network import log_some, log_value, some, value
 from obstruction.schemes import SchemeLike
@@ -57,7 +58,14 @@ def log_pathological_probability_from_ratio(d: ArrayLike, a: ArrayLike) -> Resul
     return plain(log_value(*normal.factors(*arguments(d=d, a=a))))
 
 
-def pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
+def pathological_probability(
+    scheme: SchemeLike,
+    d: ArrayLike,
+    l: ArrayLike,
+    *,
+    e: ArrayLike = 1,
+    loss: str | None = None,
+) -> Result:
     """Return the probability that a given neuron of a fresh network is pathological.
 
     Parameters
@@ -65,7 +73,15 @@ def pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> 
     scheme : str or InitScheme
         The initialisation scheme, of independent weights.
     d, l : array_like of int
-        Inputs and hidden neurons, >= 1; the network has one output.
+        Inputs and hidden neurons, >= 1.
+    e : array_like of int
+        Outputs: 1, or 2 and more with ``loss="cross_entropy"``.
+    loss : {"cross_entropy"}, optional
+        The loss, if it does not see all outputs. Softmax with cross-entropy does not see a common
+        shift of the logits. With two logits, a neuron is then pathological if half the square of
+        the difference of its output weights exceeds the sum of its squared input weights, and the
+        sign of this difference is frozen. With three logits and more nothing is, and the value is
+        0. By default the probability is that for one output and any loss.
 
     Returns
     -------
@@ -76,18 +92,34 @@ def pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> 
     Raises
     ------
     NoExactValue, ValueError
-        If weights depend on each other; if an argument is out of its range.
+        If weights depend on each other, or the scheme has truncated normal output weights and
+        there is a loss; if an argument is out of its range.
+
+    Notes
+    -----
+    For two logits ``(v_1 - v_2) / sqrt(2)`` takes the place of the output weight. It has the
+    variance of the output weights, which depends on `e` in some schemes. Its law is normal for
+    normal weights and triangular for uniform ones.
 
     Examples
     --------
     >>> round(pathological_probability("kaiming_normal", 10, 10), 13)
     0.0101195597354
+    >>> round(pathological_probability("kaiming_normal", 2, 200, e=2, loss="cross_entropy"), 6)
+    0.004963
     """
-    _, *factors = pathological_factors(scheme, d, l)
+    _, *factors = pathological_factors(scheme, d, l, e, loss)
     return plain(value(*factors))
 
 
-def log_pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
+def log_pathological_probability(
+    scheme: SchemeLike,
+    d: ArrayLike,
+    l: ArrayLike,
+    *,
+    e: ArrayLike = 1,
+    loss: str | None = None,
+) -> Result:
     """Return the natural logarithm of `pathological_probability`.
 
     Examples
@@ -95,14 +127,21 @@ def log_pathological_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike)
     >>> round(log_pathological_probability("kaiming_normal", 10**4, 10**4), 6)
     -3470.220416
     """
-    _, *factors = pathological_factors(scheme, d, l)
+    _, *factors = pathological_factors(scheme, d, l, e, loss)
     return plain(log_value(*factors))
 
 
 # --- the network ---------------------------------------------------------------------------
 
 
-def obstruction_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
+def obstruction_probability(
+    scheme: SchemeLike,
+    d: ArrayLike,
+    l: ArrayLike,
+    *,
+    e: ArrayLike = 1,
+    loss: str | None = None,
+) -> Result:
     """Return the probability that some neuron of a fresh network is pathological.
 
     Arguments and errors are those of `pathological_probability`. The value is
@@ -111,13 +150,27 @@ def obstruction_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> R
 
     Examples
     --------
+    Two logits under cross-entropy can be frozen as one output can:
+
+    >>> round(obstruction_probability("kaiming_normal", 2, 200, e=2, loss="cross_entropy"), 4)
+    0.6303
+
+    One output:
+
     >>> obstruction_probability("xavier_normal", [1, 10], 10).round(8)
     array([0.99902344, 0.34188275])
     """
-    return plain(some(*pathological_factors(scheme, d, l)))
+    return plain(some(*pathological_factors(scheme, d, l, e, loss)))
 
 
-def log_obstruction_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Result:
+def log_obstruction_probability(
+    scheme: SchemeLike,
+    d: ArrayLike,
+    l: ArrayLike,
+    *,
+    e: ArrayLike = 1,
+    loss: str | None = None,
+) -> Result:
     """Return the natural logarithm of `obstruction_probability`.
 
     Examples
@@ -125,10 +178,17 @@ def log_obstruction_probability(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) 
     >>> round(log_obstruction_probability("kaiming_normal", 10**4, 10**4), 6)
     -3461.010075
     """
-    return plain(log_some(*pathological_factors(scheme, d, l)))
+    return plain(log_some(*pathological_factors(scheme, d, l, e, loss)))
 
 
-def pathological_count(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Any:
+def pathological_count(
+    scheme: SchemeLike,
+    d: ArrayLike,
+    l: ArrayLike,
+    *,
+    e: ArrayLike = 1,
+    loss: str | None = None,
+) -> Any:
     """Return the distribution of the number of pathological neurons of a fresh network.
 
     Neurons are independent, so it is binomial. For one output and two or more inputs, the number of
@@ -149,15 +209,20 @@ def pathological_count(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> Any:
     """
     from scipy import stats
 
-    width, *factors = pathological_factors(scheme, d, l)
+    width, *factors = pathological_factors(scheme, d, l, e, loss)
     return stats.binom(width.astype(np.int64)[()], value(*factors)[()])
 
 
-def pathological_factors(scheme: SchemeLike, d: ArrayLike, l: ArrayLike) -> tuple[FloatArray, ...]:
+def pathological_factors(
+    scheme: SchemeLike,
+    d: ArrayLike,
+    l: ArrayLike,
+    e: ArrayLike = 1,
+    loss: str | None = None,
+) -> tuple[FloatArray, ...]:
     """Return `l` and the exponent and factor of the probability that a neuron is pathological."""
     rule = exact_scheme(scheme)
-    d, l = arguments(d=d, l=l)
+    output, a, d, l = one_output(rule, d, l, e, loss)
     check_inputs(rule, d)
-    a, beta = rule.ratio(d, l), rule.bias_ratio(d, l)
-    hidden, output = rule.laws
-    return l, *inversion.factors(output, hidden, rule.bias_law, d, a, beta)
+    beta = rule.bias_ratio(d, l)
+    return l, *inversion.factors(output, rule.hidden.law, rule.bias_law, d, a, beta)
