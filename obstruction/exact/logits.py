@@ -23,11 +23,29 @@ from obstruction.schemes import InitScheme
 from obstruction.schemes.laws import CONSTANT, NORMAL, TRIANGULAR, UNIFORM, Law
 from obstruction.tools.checks import check_choice
 
-LOSSES: Final = (None, "cross_entropy")
-"""The losses for which there are formulas; None is any loss that sees all outputs."""
+LOSSES: Final = ("cross_entropy",)
+"""The losses with formulas of their own. None is any loss that sees all outputs."""
 
 _DIFFERENCES: Final = {NORMAL: NORMAL, UNIFORM: TRIANGULAR, CONSTANT: CONSTANT}
 """The law of ``(V_1 - V_2) / sqrt(2)``, by the law of the output weights."""
+
+
+def logits(d: ArrayLike, l: ArrayLike, e: ArrayLike, loss: str | None) -> tuple[FloatArray, ...]:
+    """Return the sizes in one shape, or raise ValueError if the outputs do not fit the loss."""
+    if loss is not None:
+        check_choice("loss", loss, LOSSES)
+    d, l, e = arguments(d=d, l=l, e=e)
+    if loss is None and (e > 1.0).any():
+        raise ValueError(
+            f"e = {e.max():.0f}: must be 1 unless loss='cross_entropy' is given; without it no "
+            "sign is frozen with two outputs or more"
+        )
+    if loss is not None and (e < 2.0).any():
+        raise ValueError(
+            f"e = {e.min():.0f}: must be at least 2 with loss = {loss!r}, which needs two logits; "
+            "one logit with binary cross-entropy has e = 1 and no loss"
+        )
+    return d, l, e
 
 
 def one_output(
@@ -59,28 +77,16 @@ def one_output(
     NoExactValue, ValueError
         If the difference of two output weights has no formula; if an argument is out of its range.
     """
-    if loss is not None:
-        check_choice("loss", loss, LOSSES[1:])
-    d, l, e = arguments(d=d, l=l, e=e)
+    d, l, e = logits(d, l, e, loss)
     a = scheme.ratio(d, l, e)
     law = scheme.output.law
     if loss is None:
-        if (e > 1.0).any():
-            raise ValueError(
-                f"e = {e.max():.0f}: must be 1 unless loss='cross_entropy' is given; without it "
-                "no sign is frozen with two outputs or more"
-            )
         return law, a, d, l
-    if (e < 2.0).any():
-        raise ValueError(
-            f"e = {e.min():.0f}: must be at least 2 with loss = 'cross_entropy', which needs two "
-            "logits; one logit with binary cross-entropy has e = 1 and no loss"
-        )
     if law not in _DIFFERENCES:
         raise NoExactValue(
-            f"scheme {scheme.label!r} has no exact value with loss = 'cross_entropy': the "
-            f"difference of two {law} output weights has no formula here, only that of normal, "
-            "uniform or constant ones has"
+            f"scheme {scheme.label!r} has no exact value with loss = {loss!r}: the difference of "
+            f"two {law} output weights has no formula here, only that of normal, uniform or "
+            "constant ones has"
         )
     possible = (e == 2.0) & (law != CONSTANT)
     return _DIFFERENCES[law], np.where(possible, a, 0.0), d, l
