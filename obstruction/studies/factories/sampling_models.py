@@ -1,0 +1,254 @@
+"""Draw the models of a factory, and count the signs that their initialisation freezes."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from obstruction.conservation.finding import conservation_laws
+from obstruction.conservation.laws import Laws
+from obstruction.conservation.live.inputs import short
+from obstruction.conservation.live.losses import check_loss
+from obstruction.sampling.runner import Runner
+from obstruction.studies.factories.counting import ModelCounts, ModelSampler
+from obstruction.studies.factories.draws import Draws
+from obstruction.studies.factories.model_study import ModelCell, ModelStudy
+from obstruction.studies.factories.single_sides import SingleSide, single_sides
+from obstruction.tools.checks import check_count, check_seed
+
+MOST_CELLS: Final = 10_000
+"""The largest number of architectures in a grid."""
+
+
+def sample_model(
+    factory: Callable[..., Any],
+    *,
+    inputs: Any = None,
+    networks: Any = 1000,
+    seed: Any = 0,
+    grid: Mapping[str, Iterable[Any]] | None = None,
+    loss: str | None = None,
+    exact: float | Callable[..., float] | None = None,
+    progress: bool = False,
+) -> ModelStudy:
+    """Draw a model many times by the code of its library, and count frozen signs.
+
+    The laws of the model are found once (`conservation_laws`). Each draw calls the factory afresh,
+    and the balances with a single weight on a side tell which of these weights are frozen.
+
+    Parameters
+    ----------
+    factory : callable
+        A function that returns a new model, of the kinds that `conservation_laws` takes. Its random
+        numbers must come from the global generators of Python, NumPy or PyTorch, which are seeded
+        for each draw, or from a parameter ``seed``, which is then given a whole number below 2^32.
+        With a grid it is called with one keyword for each axis.
+    inputs : array, tuple, dict or callable
+        Example inputs of the model, as in `conservation_laws`, or a function that returns them.
+        With a grid, a function is called with the same keywords as the factory.
+    networks : int
+        The number of draws of each architecture, >= 1.
+    seed : int
+        The seed, >= 0. A draw depends only on it, on the values of the axes and on its number.
+    grid : dict of str to list, optional
+        Axes with their values, for instance ``{"width": [8, 16], "depth": [1, 2, 4]}``. There is an
+        architecture for each combination of values.
+    loss : {"cross_entropy"}, optional
+        The loss for which laws are sought, by default any loss. Two logits under cross-entropy have
+        frozen signs of their difference.
+    exact : float or callable, optional
+        The probability, from 0 to 1, that a draw has a frozen sign, if it is known. The verdict
+        holds the counts against it. With a grid, a function is called with the same keywords as the
+        factory; NaN says that there is none.
+    progress : bool
+        Whether to show a bar on the terminal.
+
+    Returns
+    -------
+    ModelStudy
+        Printing it shows the result.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, if the model cannot be run with the inputs, or if draws
+        differ in more than the values of their parameters.
+    TypeError
+        If the factory returns something that is no model.
+
+    Notes
+    -----
+    The counts are exact for what one balance alone decides (Nurisso et al. 2024, Prop. 3). Sets of
+    several channels can freeze more weights. The first draw is also judged by all balances
+    together, and the result says how many further weights are frozen in it. The time is that of the
+    factory's calls, which run one after another. A model without a single weight on a side of a
+    balance is not drawn, since no draw of it can have a frozen sign.
+
+    Examples
+    --------
+    >>> import torch  # doctest: +SKIP
+    >>> from torch import nn  # doctest: +SKIP
+    >>> import obstruction as ob  # doctest: +SKIP
+    >>> study = ob.sample_model(  # doctest: +SKIP
+    ...     lambda width: nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 1)),
+    ...     inputs=torch.randn(16, 2),
+    ...     grid={"width": [8, 32]},
+    ...     exact=lambda width: ob.exact.obstruction_probability("torch_linear", 2, width),
+    ... )
+    >>> study.agreement().verdict  # doctest: +SKIP
+    'agrees'
+    """
+    if not callable(factory) or (_is_model(factory) and not isinstance(factory, type)):
+        raise ValueError(
+            f"factory = {short(factory)}: must be a function that returns a new model each time, "
+            "for instance lambda: Model()"
+        )
+    number, chosen = check_count("networks", networks), check_seed(seed)
+    check_loss(loss)
+    axes = _axes(grid)
+    cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    _check_call("factory", factory, axes)
+    known = [_probability(exact, cell) for cell in cells]
+    with _bar(progress, number * len(cells)) as move:
+        found = [
+            _cell(factory, cell, inputs, number, chosen, loss, known[k], _after(move, k * number))
+            for k, cell in enumerate(cells)
+        ]
+    return ModelStudy(tuple(found), axes, number, chosen, loss)
+
+
+def _cell(
+    factory: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    inputs: Any,
+    networks: int,
+    seed: int,
+    loss: str | None,
+    exact: float,
+    watch: Callable[[int], None],
+) -> ModelCell:
+    """Return the draws of one architecture."""
+    begun = time.perf_counter()
+    label = ",".join(f"{name}={value!r}" for name, value in arguments.items())
+    given = inputs(**arguments) if _is_function(inputs) else inputs
+    draws = Draws(factory, arguments, given, seed, label)
+    laws = conservation_laws(draws.model(0), given, loss=loss)
+    sides = tuple(single_sides(laws))
+    runner = Runner(ModelSampler(draws, sides, laws.shapes))
+    if sides:
+        runner.run(networks, threads=1, watch=watch)
+        counts = runner.snapshot()[1]
+    else:  # no draw can have a frozen sign
+        counts = replace(ModelCounts.zero(0), networks=networks)
+    beyond, undecided = _beyond(laws, sides)
+    return ModelCell(
+        arguments,
+        laws.source,
+        laws.framework,
+        sides,
+        counts,
+        exact,
+        beyond,
+        undecided,
+        time.perf_counter() - begun,
+    )
+
+
+def _beyond(laws: Laws, sides: Sequence[SingleSide]) -> tuple[int, int]:
+    """Return how many weights all balances freeze in the first draw but no single one does."""
+    single = set()
+    for side in sides:
+        frozen = side.ratios(laws.parameters).frozen
+        for place in side.places[frozen].reshape(-1).tolist():
+            single.add((side.tensor, place))
+    found = laws.frozen_scalars
+    places = {
+        (one.tensor, int(np.ravel_multi_index(one.position, laws.shapes[one.tensor])))
+        for one in found.frozen
+    }
+    return len(places - single), sum(found.undecided.values())
+
+
+def _axes(grid: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the axes of a grid with their values, which must differ."""
+    if grid is None:
+        return {}
+    if not isinstance(grid, Mapping) or not grid:
+        raise ValueError(
+            f"grid = {short(grid)}: must be a dictionary of axes and their values, for instance "
+            "{'width': [8, 16], 'depth': [1, 2]}"
+        )
+    axes: dict[str, tuple[Any, ...]] = {}
+    for name, values in grid.items():
+        if not isinstance(name, str) or not name.isidentifier() or name == "seed":
+            raise ValueError(f"grid: the axis {name!r} must be a keyword of the factory, not seed")
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ValueError(f"grid: {name} = {short(values)}: must be a list of values")
+        one = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+        if not one or len({repr(value) for value in one}) < len(one):
+            raise ValueError(f"grid: {name} = {short(list(one))}: must hold values that differ")
+        axes[name] = one
+    total = math.prod(map(len, axes.values()))
+    if total > MOST_CELLS:
+        raise ValueError(f"grid: has {total:,} architectures; at most {MOST_CELLS:,} are allowed")
+    return axes
+
+
+def _check_call(name: str, function: Callable[..., Any], axes: Iterable[str]) -> None:
+    """Raise a ValueError if a function cannot be called with a keyword for each axis."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # built in
+        return
+    keywords = dict.fromkeys(axes)
+    if "seed" in signature.parameters:
+        keywords["seed"] = None
+    try:
+        signature.bind(**keywords)
+    except TypeError as error:
+        given = f"with the keywords {', '.join(axes)}" if axes else "without arguments"
+        raise ValueError(f"{name}: cannot be called {given} ({error})") from None
+
+
+def _probability(exact: Any, arguments: Mapping[str, Any]) -> float:
+    """Return the exact probability of a cell, NaN if there is none."""
+    if exact is None:
+        return math.nan
+    value = exact(**arguments) if callable(exact) else exact
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not (math.isnan(number) or 0.0 <= number <= 1.0):
+        where = "".join(f" at {name} = {value!r}" for name, value in arguments.items())
+        raise ValueError(f"exact = {short(value)}{where}: must be a number from 0 to 1, or NaN")
+    return number
+
+
+def _is_model(one: Any) -> bool:
+    """Return whether an object is a model already, which is callable as a factory is."""
+    return any(hasattr(one, name) for name in ("named_parameters", "trainable_variables"))
+
+
+def _is_function(inputs: Any) -> bool:
+    return callable(inputs) and not hasattr(inputs, "shape")
+
+
+def _bar(shown: bool, total: int) -> Any:
+    if not shown:
+        return nullcontext(lambda number: None)
+    from obstruction.tools.progress import Bar
+
+    return Bar(total, 0, " draws")
+
+
+def _after(move: Callable[[int], None], before: int) -> Callable[[int], None]:
+    return lambda number: move(before + number)
