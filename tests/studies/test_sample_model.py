@@ -291,6 +291,26 @@ def test_a_grid_has_an_architecture_for_each_combination(grid):
     assert "4 architectures, 400 draws each" in str(grid)
 
 
+def test_a_heatmap_of_the_grid(grid):
+    table = grid.table()
+    ax = ob.heatmap(table, axes=("d", "width"))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("inputs $d$", "width")
+    assert ax.collections[0].get_array().tolist() == [
+        [table["empirical"][k] for k in row] for row in ((0, 1), (2, 3))
+    ]
+    assert "Sequential" in ax.get_title()
+    assert "400 networks" in ax.get_title()
+    log = ob.heatmap(table, "exact", axes=("width", "d"), scale="log10")
+    assert log.collections[0].get_array()[0, 1] == pytest.approx(math.log10(table["exact"][2]))
+    with pytest.raises(ValueError, match=r"^table has no column 'l': needs scheme, d, l"):
+        ob.heatmap(table)
+    for wrong in ("d", ("d",), ("d", "d")):
+        with pytest.raises(ValueError, match=r"^axes = .*: must be the names of two different co"):
+            ob.heatmap(table, axes=wrong)
+    with pytest.raises(ValueError, match=r"^axes: share = .*: must hold whole numbers of at lea"):
+        ob.heatmap(table, axes=("d", "share"))
+
+
 def test_a_cell_does_not_depend_on_the_rest_of_the_grid(grid):
     alone = ob.sample_model(
         two_layers, inputs=x(3), networks=400, grid={"width": np.array([16]), "d": (3,)}
