@@ -16,6 +16,7 @@ from obstruction.conservation.laws import Laws
 from obstruction.sampling.runner import Runner
 from obstruction.studies.factories.counting import ModelCounts, ModelSampler
 from obstruction.studies.factories.draws import Draws
+from obstruction.studies.factories.model_folder import save
 from obstruction.studies.factories.single_sides import single_sides
 
 torch = framework("torch")
@@ -228,6 +229,18 @@ def test_a_start_that_does_not_depend_on_the_seed_is_reported(study):
     assert "whatever the seed" not in str(study)
 
 
+def test_a_factory_with_a_generator_of_its_own_is_reported(study):
+    generator = torch.Generator()
+
+    def unseeded():
+        model = two_layers()
+        nn.init.normal_(model[2].weight, generator=generator)
+        return model
+
+    assert "cannot be repeated" in str(ob.sample_model(unseeded, inputs=x(), networks=3))
+    assert "cannot be repeated" not in str(study)
+
+
 def test_what_sets_of_channels_freeze_is_said_and_not_counted():
     """The only neuron of the second layer is free by its own balance, and not with all others."""
 
@@ -319,6 +332,113 @@ def test_a_cell_does_not_depend_on_the_rest_of_the_grid(grid):
     assert alone.table()[columns].iloc[0].equals(grid.table()[columns].iloc[3])
     assert math.isnan(alone.table()["exact"][0])
     assert alone.agreement().verdict == "untested"
+
+
+# --- the folder --------------------------------------------------------------------------------
+
+
+def same(one, other):
+    assert one.table().equals(other.table())
+    assert one.by_law().equals(other.by_law())
+    assert (one.axes, one.networks, one.seed, one.loss) == (
+        other.axes,
+        other.networks,
+        other.seed,
+        other.loss,
+    )
+
+
+def test_a_study_is_written_and_read_back(study, grid, tmp_path):
+    for number, one in enumerate((study, grid)):
+        folder = tmp_path / str(number)
+        save(one, folder)
+        back = ob.load_models(folder)
+        same(one, back)
+        assert str(back).splitlines()[1:] == str(one).splitlines()[1:]
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "cells.csv",
+            "laws.csv",
+            "run.json",
+        ]
+        assert (folder / "cells.csv").read_text(encoding="utf-8").startswith("model,")
+
+
+def test_an_interrupted_run_is_continued(tmp_path):
+    options = {"inputs": x(), "seed": 4, "grid": {"width": [4, 6, 8]}}
+    whole = ob.sample_model(two_layers, networks=30, **options)
+    calls = []
+
+    def interrupted(width):
+        calls.append(width)
+        if len(calls) == 50:
+            raise KeyboardInterrupt
+        return two_layers(width=width)
+
+    with pytest.raises(KeyboardInterrupt):
+        ob.sample_model(interrupted, networks=30, out=tmp_path, **options)
+    held = ob.load_models(tmp_path)
+    assert not held.complete
+    assert "(interrupted)" in str(held)
+    assert held.cells[0].counts.networks == 30
+    calls.clear()
+
+    def counted(width):
+        calls.append(width)
+        return two_layers(width=width)
+
+    same(ob.sample_model(counted, networks=30, out=tmp_path, **options), whole)
+    assert set(calls) == {6, 8}
+    same(ob.load_models(tmp_path), whole)
+    calls.clear()
+    more = ob.sample_model(counted, networks=40, out=tmp_path, **options)
+    assert len(calls) == 3 * (10 + 2)  # two to find the laws and to see that the start is the same
+    same(more, ob.sample_model(two_layers, networks=40, **options))
+
+
+def test_another_study_in_the_folder_is_not_continued(tmp_path):
+    run = {"inputs": x(), "networks": 3, "out": tmp_path, "grid": {"width": [4]}}
+    ob.sample_model(two_layers, **run)
+    more = {**run, "networks": 5}
+    for change, message in (
+        ({"seed": 1}, "holds another study: seed is 0 there"),
+        ({"loss": "cross_entropy"}, "holds another study: loss is None there"),
+        ({"grid": {"width": [8]}}, "its grid is .* and the grid may only have more values"),
+        ({"grid": None}, "and the grid may only have more values"),
+    ):
+        with pytest.raises(ValueError, match=rf"^out = .*{message}"):
+            ob.sample_model(two_layers, **{**more, **change})
+    with pytest.raises(ValueError, match=r"^factory: draw 0 at width=4 has other weights than"):
+        ob.sample_model(lambda width: two_layers(width=width).apply(scaled), **more)
+    with pytest.raises(ValueError, match=r"^networks = 2: .* has a study of 3 networks"):
+        ob.sample_model(two_layers, **{**run, "networks": 2})
+    with pytest.raises(ValueError, match=r"^factory: its model at width=4 has other balances than"):
+        ob.sample_model(lambda width: two_layers(width=width + 1), **more)
+    with pytest.raises(ValueError, match=r"^grid: width = None: must be a text, a finite number"):
+        ob.sample_model(two_layers, **{**run, "grid": {"width": [None]}})
+
+
+def scaled(module):
+    if isinstance(module, nn.Linear):
+        with torch.no_grad():
+            module.weight *= 2.0
+
+
+def test_damaged_folders_are_refused(study, tmp_path):
+    with pytest.raises(ValueError, match=r"run\.json: cannot be read"):
+        ob.load_models(tmp_path)
+    save(study, tmp_path)
+    run = tmp_path / "run.json"
+    text = run.read_text(encoding="utf-8")
+    for old, new in (
+        ('"kind": "models"', '"kind": "other"'),
+        ('"format": 1', '"format": 9'),
+        ('"obstructed"', '"obstruct"'),
+        ('"networks": 2500', '"networks": 2499'),
+        ("{", ""),
+    ):
+        run.write_text(text.replace(old, new, 1), encoding="utf-8")
+        with pytest.raises(ValueError, match=r"run\.json: (damaged|is of another kind|format = 9)"):
+            ob.load_models(tmp_path)
 
 
 # --- errors ----------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -93,6 +95,11 @@ class ModelSampler(Sampler[ModelTally, ModelCounts]):
     sides: tuple[SingleSide, ...]
     shapes: dict[str, tuple[int, ...]]
 
+    @cached_property
+    def needed(self) -> set[str]:
+        """The names of the parameters in the balances."""
+        return set().union(*(side.names for side in self.sides))
+
     def tally(self) -> ModelTally:
         """Return an empty tally."""
         return ModelTally(ModelCounts.zero(len(self.sides)))
@@ -111,8 +118,7 @@ class ModelSampler(Sampler[ModelTally, ModelCounts]):
 
     def one(self, number: int) -> ModelCounts:
         """Return the counts of a single draw."""
-        needed = set().union(*(side.names for side in self.sides))
-        parameters = self.draws.parameters(number, self.shapes, needed)
+        parameters = self.draws.parameters(number, self.shapes, self.needed)
         sizes = {side.tensor: _size(self.shapes[side.tensor]) for side in self.sides}
         frozen = {name: np.zeros(size, np.bool_) for name, size in sizes.items()}
         weights, largest = np.zeros(len(self.sides), np.int64), np.zeros(len(self.sides))
@@ -123,12 +129,17 @@ class ModelSampler(Sampler[ModelTally, ModelCounts]):
             first = side.places if side.places.ndim == 1 else side.places[:, 0]
             frozen[side.tensor][first[found.frozen]] = True
         total = sum(int(np.count_nonzero(mask)) for mask in frozen.values())
-        checksum = hashlib.sha256()
-        for name in sorted(needed):
-            checksum.update(np.ascontiguousarray(parameters[name]).tobytes())
-        start = frozenset([checksum.hexdigest()])
+        start = frozenset([checksum(parameters, self.needed)])
         some = (weights > 0).astype(np.int64)
         return ModelCounts(1, int(total > 0), total, some, weights, largest, start)
+
+
+def checksum(parameters: Mapping[str, FloatArray], names: Iterable[str]) -> str:
+    """Return a checksum of the values of some parameters."""
+    found = hashlib.sha256()
+    for name in sorted(names):
+        found.update(np.ascontiguousarray(parameters[name], "<f8").tobytes())
+    return found.hexdigest()
 
 
 def distinct_weights(sides: tuple[SingleSide, ...]) -> int:

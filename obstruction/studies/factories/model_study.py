@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from obstruction.sampling.inference import binomial
 from obstruction.sampling.inference.verdict import Verdict
-from obstruction.studies.factories.counting import ModelCounts, distinct_weights
-from obstruction.studies.factories.single_sides import SingleSide
+from obstruction.sampling.runner import Range
+from obstruction.studies.factories.counting import ModelCounts
 from obstruction.tools.checks import check_probability
 from obstruction.tools.words import columns, counted, duration
 
@@ -21,6 +21,29 @@ if TYPE_CHECKING:
 
 _LISTED: Final = 12
 """The most rows that a summary lists."""
+
+
+class SideRow(NamedTuple):
+    """A side of a balance on which single weights are alone.
+
+    Attributes
+    ----------
+    law : int
+        The number of the balance in the laws of the model.
+    side : {"read", "written", "difference"}
+        Whether the weights alone read or write their channels, or are differences of two logits.
+    tensor : str
+    weights : int
+        Their number.
+    others : float
+        The mean number of scalars on the other side.
+    """
+
+    law: int
+    side: str
+    tensor: str
+    weights: int
+    others: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +57,24 @@ class ModelCell:
     source : str
         The type of the model.
     framework : str
-    sides : tuple of SingleSide
+    sides : tuple of SideRow
         The sides of balances on which single weights are alone.
+    weights : int
+        The number of weights that are alone on a side. One that is so in several balances counts
+        once.
     counts : ModelCounts
+    done : tuple of (int, int)
+        The ranges ``start ... stop - 1`` of draws that were counted.
     exact : float
         The probability of a frozen sign that the counts are held against, or NaN.
     beyond : int
         The weights that sets of several channels freeze in the first draw, which are not counted.
     undecided : int
         The weights of the first draw for which this could not be decided.
+    start : str
+        A checksum of the weights in the balances in the first draw.
+    repeatable : bool
+        Whether a second call under the seed of the first draw gave the same weights.
     seconds : float
         The time that the draws took.
     """
@@ -50,17 +82,16 @@ class ModelCell:
     arguments: Mapping[str, Any]
     source: str
     framework: str
-    sides: tuple[SingleSide, ...]
+    sides: tuple[SideRow, ...]
+    weights: int
     counts: ModelCounts
+    done: tuple[Range, ...]
     exact: float
     beyond: int
     undecided: int
+    start: str
+    repeatable: bool
     seconds: float
-
-    @property
-    def weights(self) -> int:
-        """The number of weights that are alone on a side of a balance."""
-        return distinct_weights(self.sides)
 
     @property
     def largest(self) -> float:
@@ -82,7 +113,7 @@ class ModelStudy:
     axes : dict of str to tuple
         The axes of the grid and their values; empty without a grid.
     networks : int
-        The number of draws of each architecture.
+        The number of draws of each architecture that were asked for.
     seed : int
         The seed.
     loss : str or None
@@ -94,6 +125,13 @@ class ModelStudy:
     networks: int
     seed: int
     loss: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every architecture has all draws that were asked for."""
+        total = math.prod(map(len, self.axes.values()))
+        drawn = all(cell.counts.networks >= self.networks for cell in self.cells)
+        return len(self.cells) == total and drawn
 
     def table(self) -> pd.DataFrame:
         """Return a table with a row for each architecture.
@@ -184,22 +222,18 @@ class ModelStudy:
     def _rows(self, cell: ModelCell) -> Iterator[tuple[Any, ...]]:
         n = cell.counts.networks
         for k, side in enumerate(cell.sides):
-            some, number = int(cell.counts.some[k]), side.channels.size
+            some = int(cell.counts.some[k])
             low, high = binomial.interval(some, n)
             yield (
                 cell.source,
                 *(cell.arguments[name] for name in self.axes),
-                side.number,
-                side.side,
-                side.tensor,
-                number,
-                side.others,
+                *side,
                 n,
                 some,
                 some / n,
                 float(low),
                 float(high),
-                int(cell.counts.weights[k]) / (n * number),
+                int(cell.counts.weights[k]) / (n * side.weights),
                 float(cell.counts.largest[k]),
             )
 
@@ -215,9 +249,10 @@ def _lines(study: ModelStudy) -> Iterator[str]:
     first = study.cells[0]
     many = "" if len(study.cells) == 1 else f"{counted(len(study.cells), 'architecture')}, "
     each = "" if len(study.cells) == 1 else " each"
+    state = "" if study.complete else " (interrupted)"
     yield (
         f"{first.source} ({first.framework}){loss}: {many}{counted(study.networks, 'draw')}{each} "
-        f"by its own initialisation, seed {study.seed}, {duration(seconds)}"
+        f"by its own initialisation{state}, seed {study.seed}, {duration(seconds)}"
     )
     if len(study.cells) == 1:
         yield from _one(study, first)
@@ -285,6 +320,11 @@ def _notes(cell: ModelCell) -> Iterator[str]:
         yield (
             f"{start}All draws start with the same weights in these balances, whatever the seed: "
             "the probability is 0 or 1, and no interval is needed."
+        )
+    if not cell.repeatable:
+        yield (
+            f"{start}Two calls of the factory under one seed gave different weights: it draws from "
+            "a generator that is not seeded, and the counts cannot be repeated."
         )
     if cell.beyond:
         yield (

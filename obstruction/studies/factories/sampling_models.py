@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,14 +19,29 @@ from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.inputs import short
 from obstruction.conservation.live.losses import check_loss
 from obstruction.sampling.runner import Runner
-from obstruction.studies.factories.counting import ModelCounts, ModelSampler
+from obstruction.studies.factories.counting import (
+    ModelCounts,
+    ModelSampler,
+    checksum,
+    distinct_weights,
+)
 from obstruction.studies.factories.draws import Draws
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy
+from obstruction.studies.factories.model_folder import (
+    check_axes,
+    holds_study,
+    load_models,
+    save,
+    save_run,
+)
+from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
 from obstruction.studies.factories.single_sides import SingleSide, single_sides
 from obstruction.tools.checks import check_count, check_seed
 
 MOST_CELLS: Final = 10_000
 """The largest number of architectures in a grid."""
+
+_SAVE_SECONDS: Final = 30.0
+"""The time after which the counts of an unfinished architecture are kept."""
 
 
 def sample_model(
@@ -37,6 +53,7 @@ def sample_model(
     grid: Mapping[str, Iterable[Any]] | None = None,
     loss: str | None = None,
     exact: float | Callable[..., float] | None = None,
+    out: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> ModelStudy:
     """Draw a model many times by the code of its library, and count frozen signs.
@@ -68,6 +85,11 @@ def sample_model(
         The probability, from 0 to 1, that a draw has a frozen sign, if it is known. The verdict
         holds the counts against it. With a grid, a function is called with the same keywords as the
         factory; NaN says that there is none.
+    out : path-like, optional
+        A folder in which the study is kept during the run and afterwards, and from which
+        `load_models` reads it. It has the tables ``cells.csv`` and ``laws.csv``, too. If it
+        holds the same study, only draws that are missing are made, and architectures that have all
+        of theirs are not looked at again. `networks` may be larger, and axes may have more values.
     progress : bool
         Whether to show a bar on the terminal.
 
@@ -79,8 +101,8 @@ def sample_model(
     Raises
     ------
     ValueError
-        If an argument is out of its range, if the model cannot be run with the inputs, or if draws
-        differ in more than the values of their parameters.
+        If an argument is out of its range, if the model cannot be run with the inputs, if draws
+        differ in more than the values of their parameters, or if `out` holds another study.
     TypeError
         If the factory returns something that is no model.
 
@@ -117,49 +139,139 @@ def sample_model(
     cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check_call("factory", factory, axes)
     known = [_probability(exact, cell) for cell in cells]
+    wanted = ModelStudy((), axes, number, chosen, loss)
+    before = {} if out is None else _prior(out, wanted)
+    found: list[ModelCell] = []
+
+    def keep(cell: ModelCell) -> None:
+        if out is not None:
+            before[_label(cell.arguments)] = cell
+            save_run(replace(wanted, cells=tuple(before.values())), out)
+
     with _bar(progress, number * len(cells)) as move:
-        found = [
-            _cell(factory, cell, inputs, number, chosen, loss, known[k], _after(move, k * number))
-            for k, cell in enumerate(cells)
-        ]
-    return ModelStudy(tuple(found), axes, number, chosen, loss)
+        for k, cell in enumerate(cells):
+            prior = before.get(_label(cell))
+            if prior is not None and prior.counts.networks >= number:
+                found.append(replace(prior, exact=known[k]))
+                continue
+            watch = _after(move, k * number)
+            model = _Architecture(factory, cell, inputs, chosen, loss, known[k])
+            found.append(model.drawn(number, prior, watch, keep))
+    study = replace(wanted, cells=tuple(found))
+    if out is not None:
+        save(study, out)
+    return study
 
 
-def _cell(
-    factory: Callable[..., Any],
-    arguments: Mapping[str, Any],
-    inputs: Any,
-    networks: int,
-    seed: int,
-    loss: str | None,
-    exact: float,
-    watch: Callable[[int], None],
-) -> ModelCell:
-    """Return the draws of one architecture."""
-    begun = time.perf_counter()
-    label = ",".join(f"{name}={value!r}" for name, value in arguments.items())
-    given = inputs(**arguments) if _is_function(inputs) else inputs
-    draws = Draws(factory, arguments, given, seed, label)
-    laws = conservation_laws(draws.model(0), given, loss=loss)
-    sides = tuple(single_sides(laws))
-    runner = Runner(ModelSampler(draws, sides, laws.shapes))
-    if sides:
-        runner.run(networks, threads=1, watch=watch)
-        counts = runner.snapshot()[1]
-    else:  # no draw can have a frozen sign
-        counts = replace(ModelCounts.zero(0), networks=networks)
-    beyond, undecided = _beyond(laws, sides)
-    return ModelCell(
-        arguments,
-        laws.source,
-        laws.framework,
-        sides,
-        counts,
-        exact,
-        beyond,
-        undecided,
-        time.perf_counter() - begun,
-    )
+@dataclass(frozen=True)
+class _Architecture:
+    """One cell of a grid: the factory with the values of the axes."""
+
+    factory: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    inputs: Any
+    seed: int
+    loss: str | None
+    exact: float
+
+    def drawn(
+        self,
+        networks: int,
+        prior: ModelCell | None,
+        watch: Callable[[int], None],
+        keep: Callable[[ModelCell], None],
+    ) -> ModelCell:
+        """Return the cell with so many draws, and keep what is counted from time to time."""
+        begun, label = time.perf_counter(), _label(self.arguments)
+        at = f" at {label}" if label else ""
+        given = self.inputs(**self.arguments) if _is_function(self.inputs) else self.inputs
+        draws = Draws(self.factory, self.arguments, given, self.seed, label)
+        laws = conservation_laws(draws.model(0), given, loss=self.loss)
+        sides = tuple(single_sides(laws))
+        rows = tuple(
+            SideRow(one.number, one.side, one.tensor, one.channels.size, one.others)
+            for one in sides
+        )
+        if prior is not None and prior.sides != rows:
+            raise ValueError(
+                f"factory: its model{at} has other balances than the one in the folder out"
+            )
+        beyond, undecided = _beyond(laws, sides)
+        sampler = ModelSampler(draws, sides, laws.shapes)
+        start = checksum(laws.parameters, sampler.needed)
+        again = checksum(draws.parameters(0, laws.shapes, sampler.needed), sampler.needed)
+        if prior is not None and prior.repeatable and prior.start != again:
+            raise ValueError(
+                f"factory: draw 0{at} has other weights than the one in the folder out"
+            )
+        runner = Runner(sampler) if prior is None else Runner(sampler, prior.done, prior.counts)
+        earlier, saved = 0.0 if prior is None else prior.seconds, begun
+
+        def cell() -> ModelCell:
+            done, counts = runner.snapshot()
+            if not sides:  # no draw can have a frozen sign, so none is made
+                counts = replace(ModelCounts.zero(0), networks=networks)
+            return ModelCell(
+                self.arguments,
+                laws.source,
+                laws.framework,
+                rows,
+                distinct_weights(sides),
+                counts,
+                done,
+                self.exact,
+                beyond,
+                undecided,
+                again,
+                start == again,
+                earlier + time.perf_counter() - begun,
+            )
+
+        def look(number: int) -> None:
+            nonlocal saved
+            watch(number)
+            if time.perf_counter() - saved > _SAVE_SECONDS:
+                keep(cell())
+                saved = time.perf_counter()
+
+        try:
+            if sides:
+                runner.run(networks, threads=1, watch=look)
+        finally:
+            if runner.counted:
+                keep(cell())
+        return cell()
+
+
+def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCell]:
+    """Return the cells of the study in a folder by their labels; it must be the same study."""
+    check_axes(wanted.axes)
+    if not holds_study(out):
+        return {}
+    held = load_models(out)
+    for name in ("seed", "loss"):
+        mine, theirs = getattr(wanted, name), getattr(held, name)
+        if mine != theirs:
+            raise ValueError(f"out = {out}: holds another study: {name} is {theirs!r} there")
+    for name, values in held.axes.items():
+        if list(held.axes) != list(wanted.axes) or not set(values) <= set(wanted.axes[name]):
+            grid = short(dict(held.axes), most=200)
+            raise ValueError(
+                f"out = {out}: holds another study: its grid is {grid}, and the grid may only have "
+                "more values"
+            )
+    if bool(held.axes) != bool(wanted.axes):
+        raise ValueError(f"out = {out}: holds another study: it has no grid")
+    if wanted.networks < held.networks:
+        raise ValueError(
+            f"networks = {wanted.networks}: {out} has a study of {held.networks:,} networks; ask "
+            "for as many or more"
+        )
+    return {_label(cell.arguments): cell for cell in held.cells}
+
+
+def _label(arguments: Mapping[str, Any]) -> str:
+    return ",".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
 def _beyond(laws: Laws, sides: Sequence[SingleSide]) -> tuple[int, int]:
