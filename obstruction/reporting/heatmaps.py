@@ -123,12 +123,13 @@ def figure(
     scale: str = "linear",
     width: float | None = None,
     levels: Sequence[float] = CONTOURS,
+    axes: Sequence[str] = AXES,
 ) -> Figure:
     """Draw a table with a row for every scheme and the columns empirical, exact and z-score.
 
     Parameters
     ----------
-    table, scale, levels
+    table, scale, levels, axes
         As in `heatmap`. The logarithmic scale ends at a power of ten below all positive values of
         the first column. Smaller values in the second column have the colour of that end.
     value : {"empirical", "exact", "zscore", "log10"}, optional
@@ -150,7 +151,7 @@ def figure(
     if not 2.0 <= width <= 100.0:
         raise ValueError(f"width = {width!r}: must be between 2 and 100 inches")
     values = ("empirical", "exact", "zscore") if value is None else (value,)
-    panels = panels_of(table, None, values, scale, levels)
+    panels = panels_of(table, None, values, scale, levels, axes)
     return _draw_figure(panels, levels, width, rows=True, bars=True)
 
 

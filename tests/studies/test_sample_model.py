@@ -464,6 +464,8 @@ def changing():
         (two_layers, {"grid": {"seed": [1]}}, r"^grid: the axis 'seed' must be a keyword"),
         (two_layers, {"grid": {"depth": [1]}}, r"^factory: cannot be called with the keywords de"),
         (lambda n: n, {}, r"^factory: cannot be called without arguments"),
+        (two_layers, {"inputs": lambda d: x(d)}, r"^inputs: cannot be called without arguments"),
+        (two_layers, {"exact": lambda d: 0.5}, r"^exact: cannot be called without arguments"),
         (two_layers, {"inputs": None}, r"^inputs: an example batch is needed"),
         (changing, {"networks": 30}, r"^factory: draw \d+ differs from draw 0 in more than"),
     ],

@@ -138,6 +138,10 @@ def sample_model(
     axes = _axes(grid)
     cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check_call("factory", factory, axes)
+    functions: dict[str, Any] = {"inputs": inputs, "exact": exact}
+    for name, function in functions.items():
+        if _is_function(function):
+            _check_call(name, function, axes)
     known = [_probability(exact, cell) for cell in cells]
     wanted = ModelStudy((), axes, number, chosen, loss)
     before = {} if out is None else _prior(out, wanted)
@@ -321,7 +325,7 @@ def _check_call(name: str, function: Callable[..., Any], axes: Iterable[str]) ->
     except (TypeError, ValueError):  # built in
         return
     keywords = dict.fromkeys(axes)
-    if "seed" in signature.parameters:
+    if name == "factory" and "seed" in signature.parameters:
         keywords["seed"] = None
     try:
         signature.bind(**keywords)
