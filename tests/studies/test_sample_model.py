@@ -409,7 +409,7 @@ def test_another_study_in_the_folder_is_not_continued(tmp_path):
             ob.sample_model(two_layers, **{**more, **change})
     with pytest.raises(ValueError, match=r"^factory: draw 0 at width=4 has other weights than"):
         ob.sample_model(lambda width: two_layers(width=width).apply(scaled), **more)
-    with pytest.raises(ValueError, match=r"^networks = 2: .* has a study of 3 networks"):
+    with pytest.raises(ValueError, match=r"^networks = 2: .* holds 3 networks already"):
         ob.sample_model(two_layers, **{**run, "networks": 2})
     with pytest.raises(ValueError, match=r"^factory: its model at width=4 has other balances than"):
         ob.sample_model(lambda width: two_layers(width=width + 1), **more)

@@ -87,7 +87,7 @@ def sample_model(
         factory; NaN says that there is none.
     out : path-like, optional
         A folder in which the study is kept during the run and afterwards, and from which
-        `load_models` reads it. It has the tables ``cells.csv`` and ``laws.csv``, too. If it
+        `load_models` reads it. Besides, it has the tables ``cells.csv`` and ``laws.csv``. If it
         holds the same study, only draws that are missing are made, and architectures that have all
         of theirs are not looked at again. `networks` may be larger, and axes may have more values.
     progress : bool
@@ -110,9 +110,10 @@ def sample_model(
     -----
     The counts are exact for what one balance alone decides (Nurisso et al. 2024, Prop. 3). Sets of
     several channels can freeze more weights. The first draw is also judged by all balances
-    together, and the result says how many further weights are frozen in it. The time is that of the
-    factory's calls, which run one after another. A model without a single weight on a side of a
-    balance is not drawn, since no draw of it can have a frozen sign.
+    together, and the result says how many further weights are frozen in it. Combinations of linear
+    neurons are not looked at. The time is that of the factory's calls, which run one after another.
+    A model is drawn only once if no weight is alone on a side of a balance, since no single balance
+    can freeze a sign in any draw.
 
     Examples
     --------
@@ -213,7 +214,7 @@ class _Architecture:
 
         def cell() -> ModelCell:
             done, counts = runner.snapshot()
-            if not sides:  # no draw can have a frozen sign, so none is made
+            if not sides:  # no single balance can freeze a sign in any draw, so none is made
                 counts = replace(ModelCounts.zero(0), networks=networks)
             return ModelCell(
                 self.arguments,
@@ -266,10 +267,11 @@ def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCe
             )
     if bool(held.axes) != bool(wanted.axes):
         raise ValueError(f"out = {out}: holds another study: it has no grid")
-    if wanted.networks < held.networks:
+    most = max((cell.counts.networks for cell in held.cells), default=0)
+    if wanted.networks < most:
         raise ValueError(
-            f"networks = {wanted.networks}: {out} has a study of {held.networks:,} networks; ask "
-            "for as many or more"
+            f"networks = {wanted.networks}: {out} holds {most:,} networks already; ask for as many "
+            "or more"
         )
     return {_label(cell.arguments): cell for cell in held.cells}
 
