@@ -89,7 +89,10 @@ class Draws:
                 return
             devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
             with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed)
+                if torch.cuda.is_available():
+                    torch.manual_seed(seed)
+                else:  # the same, without traces of the stack that are kept for devices
+                    torch.default_generator.manual_seed(seed)
                 yield
 
 
