@@ -388,6 +388,21 @@ def test_exact_of_neurons_that_depend_on_each_other(command, refused):
         assert message.startswith("obstruction: l = 2,000,000: exact values of scheme 'orthogonal")
 
 
+def test_exact_of_two_logits(command, refused):
+    words = ("exact", "--scheme", "kaiming_uniform", "--d", "3,5", "--l", "12", "--json")
+    two = {"e": 2, "loss": "cross_entropy"}
+    for row in json.loads(command(*words, "--logits", "2").out):
+        cell = row["scheme"], row["d"], row["l"]
+        assert row["p"] == ob.exact.pathological_probability(*cell, **two)
+        assert row["P"] == ob.exact.obstruction_probability(*cell, **two)
+        assert row["P"] != ob.exact.obstruction_probability(*cell)
+    (row, _) = json.loads(command(*words, "--logits", "3").out)
+    assert (row["p"], row["P"], row["log10_P"]) == (0.0, 0.0, None)
+    assert "logits = 1: must be a whole number of at least 2" in refused(*words, "--logits", "1")
+    flax = ("exact", "--scheme", "flax_dense", "--d", "3", "--l", "12", "--logits", "2")
+    assert "two truncated normal output weights has no formula" in refused(*flax)
+
+
 def test_a_reader_that_stops_reading_is_no_error(saved):
     code = "from obstruction.cli import main; main()"
     words = ["exact", "--scheme", "kaiming_normal", "--d", "1:3000", "--l", "1:9"]
