@@ -18,6 +18,9 @@ from .reporting.page import write_report as write_report
 from .schemes import InitScheme as InitScheme
 from .schemes import scheme as scheme
 from .schemes import scheme_names as scheme_names
+from .studies.factories.model_folder import load_models as load_models
+from .studies.factories.model_study import ModelStudy as ModelStudy
+from .studies.factories.sampling_models import sample_model as sample_model
 from .studies.folder import load as load
 from .studies.replay import replay as replay
 from .studies.run import sample as sample

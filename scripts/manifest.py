@@ -28,6 +28,7 @@ RUN = ("command", "seed", "version", "date", "seconds", "cores", "libraries")
 OTHERS = {
     "benchmark.py": ("benchmark.md", "scaling.png"),
     "breast_cancer_balances.py": ("breast_cancer_balances.md",),
+    "critics.py": ("critics.csv", "critics.md", "critics.pdf", "critics.png"),
     "dag_example.py": ("dag_example.pdf", "dag_example.png"),
     "dag_speed.py": ("dag_speed.md", "dag_speed.pdf", "dag_speed.png"),
     "depth_width.py": (

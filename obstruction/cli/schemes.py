@@ -19,24 +19,37 @@ from obstruction.tools.words import aligned
 @scheme_option(None)
 @click.option("--d", "d", required=True, metavar="AXIS", help="Numbers of inputs.")
 @click.option("--l", "l", required=True, metavar="AXIS", help="Numbers of hidden neurons.")
+@click.option(
+    "--logits",
+    metavar="N",
+    help="Numbers of logits that softmax with cross-entropy sees, >= 2. With 2, the signs of the "
+    "differences of output weights can be frozen; with more, nothing is. [default: one output]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
+def exact(schemes: tuple[str, ...], d: str, l: str, logits: str | None, as_json: bool) -> int:
     """Compute exact probabilities, without sampling.
 
     p: a given hidden neuron is pathological, its output weight outweighs its input weights.
     P: a network is obstructed, it has at least one such neuron. a: Var(output weight) / Var(hidden
     weight). Where p and P underflow to 0, their logarithms still hold; --json prints all digits.
+    Neurons with orthogonal weights depend on each other, so P has no exact value: "none", or null.
     """
     from obstruction import exact as formulas
     from obstruction.schemes import as_schemes
     from obstruction.tools.checks import check_axis
-    from obstruction.tools.parsing import parse_axis
+    from obstruction.tools.parsing import parse_axis, parse_count
 
     chosen = as_schemes(schemes)
+    outputs: dict[str, Any] = {}
+    if logits is not None:
+        number = parse_count("logits", logits, least=2)
+        outputs = {"e": number, "loss": "cross_entropy"}
     d_axis, l_axis = check_axis("d", parse_axis("d", d)), check_axis("l", parse_axis("l", l))
-    for scheme in chosen:
-        formulas.pathological_probability(scheme, d_axis[-1], 1)  # raises if there is none
-    rows = _exact_rows(chosen, d_axis, l_axis)
+    for scheme in chosen:  # these raise if there is no value
+        formulas.pathological_probability(scheme, d_axis[-1], 1, **outputs)
+        if not formulas.has_exact(scheme):
+            formulas.pathological_probability(scheme, d_axis[0], l_axis[-1], **outputs)
+    rows = _exact_rows(chosen, d_axis, l_axis, outputs)
     if as_json:
         before = "["
         for row in rows:
@@ -53,21 +66,26 @@ def exact(schemes: tuple[str, ...], d: str, l: str, as_json: bool) -> int:
     heads = ("scheme", "d", "l", "a", "p", "P", "log10 p", "log10 P")
     click.echo(aligned(heads, widths, left=1, gap=1))
     for row in rows:
+        logs = ["-inf" if row[name] is None else f"{row[name]:.9g}" for name in _LOGS]
         cells = [
             row["scheme"],
             str(row["d"]),
             str(row["l"]),
             "inf" if row["a"] is None else f"{row['a']:.6g}",
             f"{row['p']:.10g}",
-            f"{row['P']:.10g}",
-            *("-inf" if log is None else f"{log:.9g}" for log in (row["log10_p"], row["log10_P"])),
+            "none" if row["P"] is None else f"{row['P']:.10g}",
+            logs[0],
+            "none" if row["P"] is None else logs[1],
         ]
         click.echo(aligned(cells, widths, left=1, gap=1))
     return 0
 
 
+_LOGS = ("log10_p", "log10_P")
+
+
 def _exact_rows(
-    schemes: Sequence[Any], d: Sequence[int], l: Sequence[int]
+    schemes: Sequence[Any], d: Sequence[int], l: Sequence[int], outputs: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each cell, computed together for each scheme and number of inputs."""
     import numpy as np
@@ -78,14 +96,22 @@ def _exact_rows(
     for scheme in schemes:
         for inputs in d:
             widths = np.array(l)
+            some = log_some = np.full(widths.shape, np.nan)
+            if formulas.has_exact(scheme):
+                some = np.asarray(
+                    formulas.obstruction_probability(scheme, inputs, widths, **outputs)
+                )
+                log_some = np.asarray(
+                    formulas.log_obstruction_probability(scheme, inputs, widths, **outputs)
+                )
             columns = {
-                "a": scheme.ratio(inputs, widths),
-                "p": formulas.pathological_probability(scheme, inputs, widths),
-                "P": formulas.obstruction_probability(scheme, inputs, widths),
-                "log10_p": formulas.log_pathological_probability(scheme, inputs, widths),
-                "log10_P": formulas.log_obstruction_probability(scheme, inputs, widths),
+                "a": scheme.ratio(inputs, widths, outputs.get("e", 1)),
+                "p": formulas.pathological_probability(scheme, inputs, widths, **outputs),
+                "P": some,
+                "log10_p": formulas.log_pathological_probability(scheme, inputs, widths, **outputs),
+                "log10_P": log_some,
             }
-            for name in ("log10_p", "log10_P"):
+            for name in _LOGS:
                 columns[name] = np.asarray(columns[name]) / np.log(10.0)
             for i, width in enumerate(l):
                 yield {

@@ -9,6 +9,9 @@ for standardised output weights V, hidden weights W and biases B, if there are a
 probability of this event. The network is *obstructed* if some neuron is pathological, which has
 probability ``P = 1 - (1 - p)^l`` (Nurisso et al. 2024, App. F). All functions here use ``p``.
 
+Two logits under cross-entropy (``e=2, loss="cross_entropy"``) are one output with the weight
+``(V_1 - V_2) / sqrt(2)``, see `obstruction.exact.logits`.
+
 For normal weights ``p`` has a closed form, the F distribution. For other laws and biases it is an
 integral. `method` names the method for a scheme, and `obstruction.exact.inversion` describes it.
 For normal weights, ``1 <= d, l <= 1e7`` and ``1e-12 <= a <= 1e12``, the relative error of ``p`` and

@@ -38,7 +38,7 @@ from obstruction.exact.transforms import (
     log_transform,
     slope,
 )
-from obstruction.schemes.laws import CONSTANT, NORMAL, UNIFORM, Law
+from obstruction.schemes.laws import CONSTANT, NORMAL, TRIANGULAR, UNIFORM, Law
 
 _CHUNK: Final = 512
 """The number of cells that are integrated together."""
@@ -132,6 +132,10 @@ def _left(output: Law, cells: Cells) -> tuple[FloatArray, FloatArray]:
         base, sign = np.ones_like(cells.alpha), -1.0
     elif output == UNIFORM:
         base, sign = 1.0 - np.sqrt(cells.c / cells.alpha) - _mean_root(cells), 1.0
+    elif output == TRIANGULAR:  # E (1 - q)^2 with q^2 = S / alpha; the density is negative beyond
+        root = np.sqrt(cells.c / cells.alpha) + _mean_root(cells)
+        base = 1.0 - 2.0 * root + (cells.c + cells.mean()) / cells.alpha
+        sign = -1.0
     else:
         whole = craig.solve(cells.alpha / 4.0, cells.c, cells.log_transform, cells.slope)
         base = (np.exp(whole[0]) * whole[1] - (1.0 - INSIDE)) / INSIDE

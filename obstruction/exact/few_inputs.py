@@ -30,7 +30,7 @@ from scipy import special
 from obstruction.exact.checks import FloatArray
 from obstruction.exact.f_distribution import gauss_legendre
 from obstruction.exact.transforms import INSIDE, NORM, SHIFT
-from obstruction.schemes.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM, Law
+from obstruction.schemes.laws import CONSTANT, NORMAL, TRIANGULAR, TRUNCATED, UNIFORM, Law
 
 FEW: Final = 16
 """The largest number of hidden weights for which this module is used without random biases."""
@@ -54,6 +54,8 @@ def density(law: Law, u: FloatArray) -> FloatArray:
     """Return the density of the size of a weight at ``u >= 0``, in its unit."""
     if law == UNIFORM:
         return np.ones_like(u)
+    if law == TRIANGULAR:
+        return 2.0 * (1.0 - u)
     if law == TRUNCATED:
         return np.exp(-SHIFT * u * u) / NORM
     return math.sqrt(2.0 / math.pi) * np.exp(-0.5 * u * u)
@@ -74,6 +76,8 @@ def tail(law: Law, above: FloatArray, rest: FloatArray) -> FloatArray:
     length = above / alpha / (1.0 + np.sqrt(rest / alpha))
     if law == UNIFORM:
         return length
+    if law == TRIANGULAR:
+        return length * length
     nodes, weights = gauss_legendre(_NODES)
     return length * (density(law, 1.0 - length[:, None] * nodes) @ weights)
 

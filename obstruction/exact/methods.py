@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from obstruction.exact.checks import FloatArray
+from obstruction.exact.orthogonal import LARGEST_WIDTH
 from obstruction.schemes import InitScheme, SchemeLike, as_scheme
-from obstruction.schemes.laws import CONSTANT, NORMAL
+from obstruction.schemes.laws import CONSTANT, NORMAL, ORTHOGONAL
 
 
 class NoExactValue(ValueError):
-    """The weights of the scheme depend on each other, so no method of this package applies."""
+    """The weights of a scheme have no formula here, mostly because they depend on each other."""
 
 
 def method(scheme: SchemeLike) -> str:
@@ -21,7 +22,8 @@ def method(scheme: SchemeLike) -> str:
         ``"Craig's integral"`` (other schemes with normal output weights), ``"contour integral"``
         (bounded output weights; real integrals for few inputs), ``"real integral"`` (constant
         hidden weights), ``"certain"`` (a layer of zeros, so that probabilities are 0 or 1) or
-        ``"none"`` (the weights of a layer depend on each other).
+        ``"none"`` (the weights of a layer depend on each other, and so do neurons; there may be a
+        value for one neuron, see `pathological_probability`).
 
     Examples
     --------
@@ -55,7 +57,7 @@ def check_inputs(scheme: InitScheme, d: FloatArray, name: str = "d") -> None:
 
 
 def has_exact(scheme: SchemeLike) -> bool:
-    """Return whether a scheme has exact values, that is, has independent weights.
+    """Return whether a scheme has exact values for networks, that is, has independent weights.
 
     Examples
     --------
@@ -65,12 +67,35 @@ def has_exact(scheme: SchemeLike) -> bool:
     return method(scheme) != "none"
 
 
+def has_neuron_exact(scheme: SchemeLike) -> bool:
+    """Return whether `pathological_probability` has a value, as it also has for orthogonal weights.
+
+    Examples
+    --------
+    >>> has_neuron_exact("kaiming_uniform"), has_neuron_exact("orthogonal")
+    (True, True)
+    """
+    rule = as_scheme(scheme)
+    unbiased = rule.bias_law is None
+    return rule.independent or (rule.laws == (ORTHOGONAL, ORTHOGONAL) and unbiased)
+
+
+def check_width(scheme: InitScheme, d: FloatArray, l: FloatArray) -> None:
+    """Raise ValueError if the integral of orthogonal weights is not accurate for such a width."""
+    wide = l[(l > d) & (l > LARGEST_WIDTH)]
+    if wide.size:
+        raise ValueError(
+            f"l = {wide.max():,.0f}: exact values of scheme {scheme.label!r} go up to "
+            f"l = {LARGEST_WIDTH:,} with more neurons than inputs"
+        )
+
+
 def exact_scheme(scheme: SchemeLike) -> InitScheme:
     """Return the scheme, or raise `NoExactValue` if its weights depend on each other."""
     rule = as_scheme(scheme)
     if not has_exact(rule):
         raise NoExactValue(
-            f"scheme {rule.label!r} has no exact value: the weights of a layer depend on each "
-            "other, and the formulas need independent ones"
+            f"scheme {rule.label!r} has no exact value for networks: the weights of a layer depend "
+            "on each other, and the formulas need independent ones"
         )
     return rule

@@ -4,8 +4,10 @@
 for the normal law. Let ``g(z) = int_0^1 exp(-z u^2) du = sqrt(pi/z)/2 erf(sqrt z)``. The transform
 ``E exp(-z U^2)`` is ``g(z)`` for the uniform law and ``(1 + 2 z)^(-1/2)`` for the normal law. The
 normal law cut at two standard deviations has density ``exp(-2 u^2) / g(2)`` on [0, 1] and transform
-``g(z + 2) / g(2)``. Near ``z = 0`` a series in the moments is used, so that multiples of the
-logarithm keep their relative accuracy. Left of 0 Dawson's integral is used, which cannot overflow.
+``g(z + 2) / g(2)``. The triangular law, which only output weights have, has density ``2 (1 - u)``
+and transform ``2 g(z) - (1 - exp(-z)) / z``. Near ``z = 0`` a series in the moments is used, so
+that multiples of the logarithm keep their relative accuracy. Left of 0 Dawson's integral is used,
+which cannot overflow.
 """
 
 from __future__ import annotations
@@ -18,7 +20,16 @@ from numpy.typing import NDArray
 from scipy import special
 
 from obstruction.exact.checks import FloatArray
-from obstruction.schemes.laws import CONSTANT, CUT, CUT_STD, NORMAL, TRUNCATED, UNIFORM, Law
+from obstruction.schemes.laws import (
+    CONSTANT,
+    CUT,
+    CUT_STD,
+    NORMAL,
+    TRIANGULAR,
+    TRUNCATED,
+    UNIFORM,
+    Law,
+)
 
 AnyArray: TypeAlias = NDArray[Any]
 
@@ -28,7 +39,13 @@ NORM: Final = math.sqrt(math.pi / SHIFT) / 2.0 * math.erf(math.sqrt(SHIFT))
 """The constant of this density: g(SHIFT)."""
 INSIDE: Final = math.erf(CUT / math.sqrt(2.0))
 """The probability that a normal variable survives the cut."""
-SQUARE: Final = {NORMAL: 1.0, UNIFORM: 3.0, TRUNCATED: (CUT / CUT_STD) ** 2, CONSTANT: 1.0}
+SQUARE: Final = {
+    NORMAL: 1.0,
+    UNIFORM: 3.0,
+    TRUNCATED: (CUT / CUT_STD) ** 2,
+    TRIANGULAR: 6.0,
+    CONSTANT: 1.0,
+}
 """The square of the unit of U, for a weight of variance 1."""
 
 _TERMS: Final = 20
@@ -42,6 +59,8 @@ def _moments(law: Law) -> list[float]:
     """
     if law == UNIFORM:
         return [1.0 / (2 * n + 1) for n in range(_TERMS + 1)]
+    if law == TRIANGULAR:
+        return [1.0 / ((2 * n + 1) * (n + 1)) for n in range(_TERMS + 1)]
     edge, moment = math.exp(-SHIFT) / NORM, 0.0
     values = []
     for n in range(_TERMS + 40, -1, -1):
@@ -50,7 +69,7 @@ def _moments(law: Law) -> list[float]:
     return values[::-1][: _TERMS + 1]
 
 
-MOMENTS: Final = {law: _moments(law) for law in (UNIFORM, TRUNCATED)}
+MOMENTS: Final = {law: _moments(law) for law in (UNIFORM, TRUNCATED, TRIANGULAR)}
 """Even moments of the bounded laws, in units of the bound."""
 MEAN: Final = {NORMAL: 1.0, CONSTANT: 1.0} | {law: m[1] for law, m in MOMENTS.items()}
 """E U^2."""
@@ -61,7 +80,7 @@ VARIANCE: Final = {NORMAL: 2.0, CONSTANT: 0.0} | {
 
 
 def log_transform(law: Law, z: AnyArray) -> AnyArray:
-    """Return log E exp(-z U^2), for any sign of the real part of z."""
+    """Return log E exp(-z U^2), for any sign of the real part of z, of laws of hidden weights."""
     if law == CONSTANT:
         return -z
     if law == NORMAL:
@@ -81,6 +100,8 @@ def log_top(law: Law, w: AnyArray) -> AnyArray:
         return np.zeros_like(w)
     if law == UNIFORM:
         return _log_dawson(w)
+    if law == TRIANGULAR:
+        return _log_top_triangular(w)
     beyond = w.real > SHIFT
     if beyond.all():
         return _log_dawson(w - SHIFT) - (SHIFT + math.log(NORM))
@@ -92,12 +113,15 @@ def log_top(law: Law, w: AnyArray) -> AnyArray:
 
 
 def log_beyond(law: Law, w: AnyArray) -> AnyArray:
-    """Return log int_1^inf density(u) exp(w (1 - u^2)) du for Re w > 0.
+    """Return log int_1^inf |density(u)| exp(w (1 - u^2)) du for Re w > 0.
 
-    The formula of the density is continued beyond its bound.
+    The formula of the density is continued beyond its bound, where that of the triangular law is
+    negative.
     """
     if law == CONSTANT:
         return np.zeros_like(w)
+    if law == TRIANGULAR:
+        return _log_beyond_triangular(w)
     shift, front = (0.0, 0.0) if law == UNIFORM else (SHIFT, -SHIFT - math.log(NORM))
     root = np.sqrt(w + shift)
     values = special.wofz(1j * root) if np.iscomplexobj(w) else special.erfcx(root)
@@ -110,6 +134,9 @@ def slope(law: Law, x: FloatArray) -> FloatArray:
         return np.ones_like(x)
     if law == NORMAL:
         return 1.0 / (1.0 + 2.0 * x)
+    if law == TRIANGULAR:  # only output weights have it, for which x < 0
+        step = _log_top_triangular(-x * (1.0 + 1e-5)) - _log_top_triangular(-x * (1.0 - 1e-5))
+        return np.asarray(1.0 + step / (-2e-5 * x))
     if law == TRUNCATED:
         x = x + SHIFT
     tiny = np.abs(x) < 1e-4
@@ -127,6 +154,35 @@ def _near_zero(law: Law, z: AnyArray) -> AnyArray:
     for n in range(_TERMS, 0, -1):
         total = (total + moments[n]) * (z / -n)
     return np.asarray(special.log1p(total))
+
+
+def _log_top_triangular(w: AnyArray) -> AnyArray:
+    """Return log E exp(w (U^2 - 1)) = log(2 dawsn(sqrt w) / sqrt w - (1 - exp(-w)) / w)."""
+    size = np.abs(w)
+    near, far = size < 1.0, size > _FAR
+    middle = ~(near | far)
+    values = np.empty_like(w)
+    values[near] = _near_zero(TRIANGULAR, -w[near]) - w[near]
+    x = w[middle]
+    values[middle] = np.log(2.0 * np.exp(_log_dawson(x)) + np.expm1(-x) / x)
+    x = w[far]
+    rest = _asymptotic_rest(x)
+    if np.iscomplexobj(x):
+        side = 2j * np.copysign(_HALF_ROOT_PI, x.imag)
+        rest = rest + np.exp(-x) * (1.0 + side * np.sqrt(x))
+    values[far] = np.log(rest) - np.log(x)
+    return values
+
+
+def _log_beyond_triangular(w: AnyArray) -> AnyArray:
+    """Return log int_1^inf 2 (u - 1) exp(w (1 - u^2)) du."""
+    far = np.abs(w) > _FAR
+    x = np.where(far, 1.0, w)
+    root = np.sqrt(x)
+    tail = special.wofz(1j * root) if np.iscomplexobj(w) else special.erfcx(root)
+    rest = 1.0 - 2.0 * _HALF_ROOT_PI * root * tail
+    rest = np.where(far, -_asymptotic_rest(np.where(far, -w, 1.0)), rest)
+    return np.asarray(np.log(rest) - np.log(w))
 
 
 def _log_g(z: AnyArray) -> AnyArray:
@@ -185,3 +241,12 @@ def _asymptotic(z: AnyArray) -> AnyArray:
         total *= inverse
         total += coefficient
     return total
+
+
+def _asymptotic_rest(z: AnyArray) -> AnyArray:
+    """Return the sum of `_asymptotic` without its first term, 1."""
+    inverse = 1.0 / z
+    total = np.full_like(z, _SERIES[-1])
+    for coefficient in _SERIES[-2:0:-1]:
+        total = total * inverse + coefficient
+    return total * inverse

@@ -30,7 +30,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from obstruction.reporting.panels import GREY, Panel, panels_of
+from obstruction.reporting.panels import AXES, GREY, Panel, panels_of
 from obstruction.tools.checks import check_choice, check_count
 from obstruction.tools.files import whole_file
 
@@ -53,6 +53,7 @@ def heatmap(
     value: str = "empirical",
     *,
     scheme: object = None,
+    axes: Sequence[str] = AXES,
     ax: Axes | None = None,
     scale: str = "linear",
     levels: Sequence[float] = CONTOURS,
@@ -60,18 +61,22 @@ def heatmap(
 ) -> Axes | NDArray[np.object_]:
     """Draw one quantity over ``(d, l)``, with ``d`` to the right and ``l`` upwards.
 
+    Other axes can be given, such as those of the grid of `sample_model`.
+
     Parameters
     ----------
     table : DataFrame
         One row for each cell, in any order, with columns ``scheme``, ``d``, ``l``, ``networks``,
         ``empirical``, ``ci_high``, ``exact`` and ``z``. The last two are NaN if there is no exact
-        value.
+        value. The column ``model`` can take the place of ``scheme``.
     value : {"empirical", "exact", "zscore", "log10"}
         The quantity. ``"log10"`` draws the exact probability on the logarithmic scale, and the
         empirical one of schemes that have no exact values.
     scheme : str or InitScheme, optional
         The scheme to draw. By default, all schemes are drawn side by side. It is required if `ax`
         is given and the table has several schemes.
+    axes : (str, str)
+        The columns to the right and upwards, which hold whole numbers of at least 1.
     ax : Axes, optional
         The Axes to draw on, whose style is kept. By default, a new figure is made.
     scale : {"linear", "log10"}
@@ -92,15 +97,15 @@ def heatmap(
     Raises
     ------
     ValueError
-        If `value`, `scheme`, `scale` or one of `levels` is not allowed, if the table lacks a column
-        or rows, or if a cell occurs twice.
+        If `value`, `scheme`, `axes`, `scale` or one of `levels` is not allowed, if the table lacks
+        a column or rows, or if a cell occurs twice.
     """
-    panels = [row[0] for row in panels_of(table, scheme, (value,), scale, levels)]
+    panels = [row[0] for row in panels_of(table, scheme, (value,), scale, levels, axes)]
     if ax is None:
         width = 3.4 if len(panels) == 1 else min(7.0, 2.6 * len(panels))
         fig = _draw_figure([panels], levels, width, rows=False, bars=colorbar)
-        axes = np.array(fig.axes[: len(panels)], dtype=object)
-        return axes if len(panels) > 1 else fig.axes[0]
+        drawn = np.array(fig.axes[: len(panels)], dtype=object)
+        return drawn if len(panels) > 1 else fig.axes[0]
     if len(panels) > 1:
         names = ", ".join(panel.scheme for panel in panels)
         raise ValueError(f"scheme = None: must be one of {names} to draw on one ax")
@@ -118,12 +123,13 @@ def figure(
     scale: str = "linear",
     width: float | None = None,
     levels: Sequence[float] = CONTOURS,
+    axes: Sequence[str] = AXES,
 ) -> Figure:
     """Draw a table with a row for every scheme and the columns empirical, exact and z-score.
 
     Parameters
     ----------
-    table, scale, levels
+    table, scale, levels, axes
         As in `heatmap`. The logarithmic scale ends at a power of ten below all positive values of
         the first column. Smaller values in the second column have the colour of that end.
     value : {"empirical", "exact", "zscore", "log10"}, optional
@@ -145,7 +151,7 @@ def figure(
     if not 2.0 <= width <= 100.0:
         raise ValueError(f"width = {width!r}: must be between 2 and 100 inches")
     values = ("empirical", "exact", "zscore") if value is None else (value,)
-    panels = panels_of(table, None, values, scale, levels)
+    panels = panels_of(table, None, values, scale, levels, axes)
     return _draw_figure(panels, levels, width, rows=True, bars=True)
 
 
@@ -242,7 +248,7 @@ def _draw(ax: Axes, panel: Panel, levels: Sequence[float]) -> None:
     d, l = cells.columns.to_numpy(), cells.index.to_numpy()
     x, y, data = _edges(d), _edges(l), panel.data
     ax.set(xscale=_spacing(d), yscale=_spacing(l), xlim=x[[0, -1]], ylim=y[[0, -1]])
-    ax.set(xlabel="inputs $d$", ylabel="hidden neurons $l$")
+    ax.set(xlabel=panel.labels[0], ylabel=panel.labels[1])
     many = data.size > _VECTOR_CELLS
     ax.pcolormesh(x, y, data, cmap=panel.cmap, norm=panel.norm, rasterized=many)
     ax.grid(False)

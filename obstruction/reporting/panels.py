@@ -23,7 +23,11 @@ SCALES: Final = ("linear", "log10")
 GREY: Final = "0.78"
 """The colour of cells without a value."""
 
-_REQUIRED: Final = ("scheme", "d", "l", "networks", "empirical", "ci_high", "exact", "z")
+AXES: Final = ("d", "l")
+"""The columns along the axes by default, to the right and upwards."""
+
+_LABELS: Final = {"d": "inputs $d$", "l": "hidden neurons $l$"}
+_VALUES: Final = ("networks", "empirical", "ci_high", "exact", "z")
 _OPTIONAL: Final = ("log10_exact", "log10_empirical", "samples")
 
 
@@ -31,13 +35,21 @@ _OPTIONAL: Final = ("log10_exact", "log10_empirical", "samples")
 class Panel:
     """One quantity of one scheme: the column ``source`` of its table, in the colours of ``norm``.
 
-    Each of the ``columns`` has a row for every ``l`` and a column for every ``d``.
+    Each of the ``columns`` has a row for every ``l`` and a column for every ``d``, or for the
+    values on other ``axes``.
     """
 
     scheme: str
     columns: dict[str, pd.DataFrame]
     source: str
     norm: Normalize
+    axes: tuple[str, str] = AXES
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The labels of both axes."""
+        x, y = (_LABELS.get(name, name) for name in self.axes)
+        return x, y
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return a column as an array of shape ``(len(l), len(d))``, NaN for missing cells."""
@@ -74,7 +86,7 @@ class Panel:
     @property
     def reason_empty(self) -> str:
         """The reason why no cell has a value, or "" if one has."""
-        empty = {name: bool(self.columns[name].isna().to_numpy().all()) for name in _REQUIRED[3:]}
+        empty = {name: bool(self.columns[name].isna().to_numpy().all()) for name in _VALUES}
         if not empty[self.source.removeprefix("log10_")]:
             return ""
         if empty["exact"] and "empirical" not in self.source:
@@ -83,7 +95,12 @@ class Panel:
 
 
 def panels_of(
-    table: pd.DataFrame, scheme: object, values: Sequence[str], scale: str, levels: Sequence[float]
+    table: pd.DataFrame,
+    scheme: object,
+    values: Sequence[str],
+    scale: str,
+    levels: Sequence[float],
+    axes: Sequence[str] = AXES,
 ) -> list[list[Panel]]:
     """Return the panels of a table: a row for every scheme, with a panel for every value.
 
@@ -95,9 +112,10 @@ def panels_of(
     check_choice("scale", scale, SCALES if values[0] != "zscore" else SCALES[:1])
     for level in levels:
         check_probability("levels", level)
+    x, y = _checked_axes(axes)
     log = scale == "log10" or "log10" in values
     rows, least = [], -1.0
-    for name, columns in _columns_by_scheme(table, scheme).items():
+    for name, columns in _columns_by_scheme(table, scheme, x, y).items():
         known = "exact" if columns["exact"].notna().to_numpy().any() else "empirical"
         sources = [{"zscore": "z", "log10": known}.get(value, value) for value in values]
         if log:
@@ -108,39 +126,61 @@ def panels_of(
     probability = Normalize(math.floor(least), 0) if log else Normalize(0, 1)
     norms = {"z": Normalize(-4, 4)}
     return [
-        [Panel(name, columns, source, norms.get(source, probability)) for source in sources]
+        [Panel(name, columns, source, norms.get(source, probability), (x, y)) for source in sources]
         for name, columns, sources in rows
     ]
 
 
-def _columns_by_scheme(table: pd.DataFrame, scheme: object) -> dict[str, dict[str, pd.DataFrame]]:
-    """Return the columns of one scheme, or of all in the order of their categories or rows."""
-    for column in _REQUIRED:
+def _checked_axes(axes: Any) -> tuple[str, str]:
+    """Return the names of two different columns."""
+    names = [axes] if isinstance(axes, str) else list(axes)
+    if len(names) != 2 or names[0] == names[1]:
+        raise ValueError(f"axes = {axes!r}: must be the names of two different columns")
+    return str(names[0]), str(names[1])
+
+
+def _columns_by_scheme(
+    table: pd.DataFrame, scheme: object, x: str, y: str
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return the columns of one scheme, or of all in the order of their categories or rows.
+
+    Models that a factory makes take the place of schemes.
+    """
+    if "scheme" not in table.columns and "model" in table.columns:
+        table = table.rename(columns={"model": "scheme"})
+    required = ("scheme", x, y, *_VALUES)
+    for column in required:
         if column not in table.columns:
-            raise ValueError(f"table has no column {column!r}: needs {', '.join(_REQUIRED)}")
-    kept = [name for name in (*_REQUIRED, *_OPTIONAL) if name in table.columns]
+            raise ValueError(f"table has no column {column!r}: needs {', '.join(required)}")
+    kept = [name for name in (*required, *_OPTIONAL) if name in table.columns]
     table = table[kept]
+    for name in (x, y):
+        sizes = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
+        wrong = np.flatnonzero(~((sizes >= 1.0) & (sizes == np.floor(sizes))))
+        if wrong.size:
+            value = table[name].iloc[wrong[0]]
+            raise ValueError(f"axes: {name} = {value}: must hold whole numbers of at least 1")
     ordered = isinstance(table["scheme"].dtype, pd.CategoricalDtype)
     groups = {str(k): v for k, v in table.groupby("scheme", observed=True, sort=ordered)}
     if not groups:
         raise ValueError("table has no rows: needs one for each cell")
-    twice = table.loc[table.duplicated(["scheme", "d", "l"]), ["scheme", "d", "l"]]
+    twice = table.loc[table.duplicated(["scheme", x, y]), ["scheme", x, y]]
     for cell in twice.to_dict("records"):
         raise ValueError(f"table has more than one row for the cell {cell}")
     if scheme is not None:
         check_choice("scheme", str(scheme), groups)
         groups = {str(scheme): groups[str(scheme)]}
-    return {name: _pivoted(rows) for name, rows in groups.items()}
+    return {name: _pivoted(rows, x, y) for name, rows in groups.items()}
 
 
-def _pivoted(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the columns of one scheme over ``(l, d)``, and the logarithms if they are missing.
+def _pivoted(rows: pd.DataFrame, x: str, y: str) -> dict[str, pd.DataFrame]:
+    """Return the columns of one scheme over both axes, and the logarithms if they are missing.
 
     The logarithm of an exact value of 0 is minus infinity, as the value has underflowed. A rate of
     0 does not tell how small the probability is, so its logarithm is NaN.
     """
-    columns = [name for name in (*_REQUIRED[3:], *_OPTIONAL) if name in rows.columns]
-    pivoted = {name: rows.pivot(index="l", columns="d", values=name) for name in columns}
+    columns = [name for name in (*_VALUES, *_OPTIONAL) if name in rows.columns]
+    pivoted = {name: rows.pivot(index=y, columns=x, values=name) for name in columns}
     with np.errstate(divide="ignore"):
         for name in ("exact", "empirical"):
             pivoted.setdefault(f"log10_{name}", pivoted[name].transform(np.log10))

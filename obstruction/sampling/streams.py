@@ -26,6 +26,7 @@ _NESTED: Final = 0
 _INDEPENDENT: Final = 1
 _TILTED: Final = 2
 _GRAPH: Final = 3
+_MODEL: Final = 4
 
 
 def nested_path(scheme: InitScheme) -> tuple[int, ...]:
@@ -53,6 +54,16 @@ def graph_path() -> tuple[int, ...]:
     The counter names a weight by the place of its edge and by its law.
     """
     return (_GRAPH,)
+
+
+def model_seed(seed: int, label: str, number: int) -> int:
+    """Return the seed below 2^32 of a draw of a model by the code of its library.
+
+    It depends on the seed of a study, on the cell of its grid in words and on the number of the
+    draw.
+    """
+    path = (_MODEL, zlib.crc32(label.encode()), number)
+    return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint32)[0])
 
 
 def block_key(seed: int, path: tuple[int, ...], block: int) -> NDArray[np.uint32]:

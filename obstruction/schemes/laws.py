@@ -57,5 +57,8 @@ CONSTANT: Final = Law("constant", 3, 1.0, 1.0)
 ORTHOGONAL: Final = Law("orthogonal", 4, math.inf, math.nan, independent=False)
 """Entries of a Haar-distributed semi-orthogonal matrix, which depend on each other."""
 
+TRIANGULAR: Final = Law("triangular", 5, math.sqrt(6.0), 2.4)
+"""The law of ``(U - V) / sqrt(2)`` for uniform U and V, of no scheme: two logits have it."""
+
 LAWS: Final[dict[str, Law]] = {law.name: law for law in (NORMAL, UNIFORM, TRUNCATED, CONSTANT)}
 """Every law of independent weights by its name."""

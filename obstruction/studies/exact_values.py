@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction import exact
-from obstruction.exact.methods import LARGEST_INPUTS
-from obstruction.exact.neurons import pathological_factors
+from obstruction.exact.methods import LARGEST_INPUTS, has_neuron_exact
+from obstruction.exact.neurons import neuron_factors, pathological_factors
 from obstruction.exact.neurons_to_network import log_some, log_value, some, value
+from obstruction.exact.orthogonal import LARGEST_WIDTH
 from obstruction.sampling.config import StudyConfig
 
 
@@ -39,6 +40,11 @@ def exact_values(config: StudyConfig) -> ExactValues:
     values = ExactValues(*(np.full(config.shape, np.nan) for _ in range(4)))
     for k, scheme in enumerate(config.schemes):
         if not exact.has_exact(scheme):
+            narrow = slice(np.count_nonzero(l <= LARGEST_WIDTH))
+            if has_neuron_exact(scheme):  # and its neurons depend on each other
+                _, *factors = neuron_factors(scheme, d, l[:, narrow])
+                values.neuron[k, :, narrow] = value(*factors)
+                values.log_neuron[k, :, narrow] = log_value(*factors)
             continue
         within = slice(None)  # the inputs for which the method is accurate
         if exact.method(scheme) not in ("F distribution", "certain"):

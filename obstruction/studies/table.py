@@ -34,7 +34,8 @@ and ``ci_high`` are the ends of its 95 % confidence interval. ``exact`` is the e
 probability, ``z`` the distance of the estimate from it in standard errors, and ``p_value`` the
 two-sided p-value; all three are empty where there is no exact value. ``a`` is the ratio of the
 variances. ``log10_exact`` is the common logarithm of ``exact``, which does not underflow. The
-columns ``*_neuron`` are the same for the probability that a single neuron is pathological.
+columns ``*_neuron`` are the same for the probability that a single neuron is pathological. Where
+neurons depend on each other, it has an exact value but no test.
 ``method`` names the method by which the exact value is computed, or says why there is none.
 
 ``estimator`` is "direct" where the estimate is the rate of obstructed networks. Its interval is
@@ -68,13 +69,14 @@ def build(config: StudyConfig, counts: Counts, rare: RareEstimates | None = None
     d = np.broadcast_to(np.array(config.d, np.int64)[None, :, None], config.shape).ravel()
     l = np.broadcast_to(np.array(config.l, np.int64)[None, None, :], config.shape).ravel()
     p_neuron, log_p_neuron, p_network, log_p_network = map(np.ravel, exact_values(config))
+    tested = np.where(np.isnan(p_network), np.nan, p_neuron)  # neurons that are independent
     n = counts.networks
     obstructed, pathological = counts.obstructed.ravel(), counts.pathological.ravel()
     neurons = n * l
     low, high = binomial.interval(obstructed, n, level=INTERVAL_LEVEL)
     network_p_value, neuron_p_value = _in_parallel(
         lambda rows: binomial.p_value(obstructed[rows], n, p_network[rows]),
-        lambda rows: binomial.p_value(pathological[rows], neurons[rows], p_neuron[rows]),
+        lambda rows: binomial.p_value(pathological[rows], neurons[rows], tested[rows]),
         obstructed.size,
     )
     columns: dict[str, Any] = {
@@ -96,7 +98,7 @@ def build(config: StudyConfig, counts: Counts, rare: RareEstimates | None = None
         "log10_exact": log_p_network / np.log(10.0),
         "empirical_neuron": pathological / neurons,
         "exact_neuron": p_neuron,
-        "z_neuron": binomial.z_score(pathological, neurons, p_neuron),
+        "z_neuron": binomial.z_score(pathological, neurons, tested),
         "p_value_neuron": neuron_p_value,
         "method": _categories([_method(scheme) for scheme in config.schemes], nd * nl),
         "estimator": np.zeros(obstructed.size, np.int8),

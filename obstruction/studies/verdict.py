@@ -2,7 +2,8 @@
 
 Every cell that is counted is tested twice, exactly: the obstructed networks are
 ``Binomial(networks, P)`` and the pathological neurons ``Binomial(networks · l, p)`` if the exact
-values ``P`` and ``p`` are right. A cell that is estimated from weighted samples has one test, of
+values ``P`` and ``p`` are right. There is no test of cells in which neurons depend on each other
+and only ``p`` is known. A cell that is estimated from weighted samples has one test, of
 ``p`` (`obstruction.sampling.inference.weighted`). Cells share random numbers, so all tests form one
 family under Holm's method, which holds however they depend on each other.
 """
@@ -319,11 +320,15 @@ def _tests(table: pd.DataFrame) -> Iterator[_Test]:
     networks = table["networks"].to_numpy()
     tilted = np.zeros(len(table), np.bool_)
     empty = np.full(len(table), np.nan)
+    dependent = np.zeros(len(table), np.bool_)
+    if "p_value_neuron" in table.columns:  # a study gives no test of such neurons
+        dependent = (table["exact"].isna() & table["p_value_neuron"].isna()).to_numpy()
     if "estimator" in table.columns:
         tilted = (table["estimator"] == "tilted").to_numpy()
     columns = {"": ("obstructed", networks), "_neuron": ("pathological", networks * table["l"])}
     for ending, (events, trials) in columns.items():
         exact = table[f"exact{ending}"].to_numpy(dtype=np.float64)
+        exact = np.where(dependent, np.nan, exact)  # neurons whose number is not binomial
         # From weighted samples, a test of p is also a test of P, so only p is tested.
         exact = np.where((networks > 0) & ~(tilted & (ending == "")), exact, np.nan)
         weighted = [empty] * 3

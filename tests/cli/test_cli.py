@@ -372,12 +372,35 @@ def test_exact_of_large_sizes_and_zero_scales(command):
     assert -1e10 < rows[5]["log10_P"] < -1e7
 
 
-def test_a_scheme_without_exact_values_says_so_plainly(refused):
-    for words in (("--scheme", "orthogonal"), ("--scheme", "orthogonal:output_gain=2")):
-        for style in ((), ("--json",)):
-            before = ("--scheme", "kaiming_normal")
-            message = refused("exact", *before, *words, "--d", "2", "--l", "2", *style)
-            assert message.startswith(f"obstruction: scheme '{words[1]}' has no exact value: ")
+def test_exact_of_neurons_that_depend_on_each_other(command, refused):
+    words = ("exact", "--scheme", "orthogonal:hidden_gain=1.4142135623730951", "--d", "2,3")
+    lines = command(*words, "--l", "64").out.splitlines()
+    assert len({len(line) for line in lines}) == 1
+    numbers = [line.split()[3:] for line in lines[1:]]
+    assert [float(row[1]) for row in numbers] == pytest.approx([0.1813099, 0.0890406], abs=1e-6)
+    assert [(row[2], row[4]) for row in numbers] == [("none", "none")] * 2
+    rows = json.loads(command(*words, "--l", "64", "--json").out)
+    for row in rows:
+        assert (row["P"], row["log10_P"]) == (None, None)
+        assert 10 ** row["log10_p"] == pytest.approx(row["p"], rel=1e-12)
+    for style in ((), ("--json",)):
+        message = refused(*words, "--l", "64,2000000", *style)
+        assert message.startswith("obstruction: l = 2,000,000: exact values of scheme 'orthogonal")
+
+
+def test_exact_of_two_logits(command, refused):
+    words = ("exact", "--scheme", "kaiming_uniform", "--d", "3,5", "--l", "12", "--json")
+    two = {"e": 2, "loss": "cross_entropy"}
+    for row in json.loads(command(*words, "--logits", "2").out):
+        cell = row["scheme"], row["d"], row["l"]
+        assert row["p"] == ob.exact.pathological_probability(*cell, **two)
+        assert row["P"] == ob.exact.obstruction_probability(*cell, **two)
+        assert row["P"] != ob.exact.obstruction_probability(*cell)
+    (row, _) = json.loads(command(*words, "--logits", "3").out)
+    assert (row["p"], row["P"], row["log10_P"]) == (0.0, 0.0, None)
+    assert "logits = 1: must be a whole number of at least 2" in refused(*words, "--logits", "1")
+    flax = ("exact", "--scheme", "flax_dense", "--d", "3", "--l", "12", "--logits", "2")
+    assert "two truncated normal output weights has no formula" in refused(*flax)
 
 
 def test_a_reader_that_stops_reading_is_no_error(saved):

@@ -114,6 +114,7 @@ def test_neurons_are_pathological_as_often_as_beta_laws_say(plan):
     for row in table.itertuples():
         ratio = 1.0 if row.scheme == PLAIN else (1.5 / 0.8) ** 2
         p = marginal(row.d, row.l, ratio)
+        assert row.exact_neuron == pytest.approx(p, abs=1e-6)
         spread = np.sqrt(p * (1 - p) / networks)
         off.append(abs(row.empirical_neuron - p) / spread)
         independent = stats.f.sf(row.d / row.a, 1, row.d)  # normal weights of the same variances
@@ -128,11 +129,9 @@ def test_neurons_are_pathological_as_often_as_beta_laws_say(plan):
 def test_there_is_nothing_to_hold_the_counts_against():
     study = ob.sample(LABELS, d=[1, 2, 6], l=[1, 3], networks=200, estimator="auto")
     table, found = study.table(), study.agreement()
-    empty = [
-        *("exact", "z", "p_value", "log10_exact"),
-        *("exact_neuron", "z_neuron", "p_value_neuron"),
-    ]
+    empty = ["exact", "z", "p_value", "log10_exact", "z_neuron", "p_value_neuron"]
     assert table[empty].isna().all(axis=None)
+    assert table["exact_neuron"].notna().all()
     assert set(table["method"]) == {NONE}
     assert set(table["estimator"]) == {"direct"}
     assert study.rare is None

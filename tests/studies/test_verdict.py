@@ -465,7 +465,7 @@ def test_schemes_without_exact_values_stay_untested(plan):
     found, table = study.agreement(), study.table()
     assert (found.verdict, found.agrees, found.tests) == ("untested", False, 0)
     assert str(found).startswith("UNTESTED")
-    empty = ["exact", "z", "p_value", "log10_exact", "exact_neuron", "z_neuron", "p_value_neuron"]
+    empty = ["exact", "z", "p_value", "log10_exact", "z_neuron", "p_value_neuron"]
     assert table[empty].isna().all(axis=None)
     weights = ["log_mean_weight", "skewness", "largest_share", "log_bound"]
     assert table[weights].isna().all(axis=None)

@@ -93,9 +93,11 @@ def _unknown(last: LastHiddenLayer, one: Expectation) -> str:
             f"range{_or_repair(last)}"
         )
     run = f"obstruction run --scheme {label} --d {last.d} --l {last.l}"
+    mean = "" if one.expected is None else f" ({_expected(one.expected)} expected)"
     return (
-        f"{last.finding}; {label} weights depend on each other, so there is no exact value to "
-        f"compare with: count them in networks drawn for it (`{run}`){_or_repair(last)}"
+        f"{last.finding}{mean}; {label} weights depend on each other, so how far their number "
+        f"varies has no exact value: count them in networks drawn for it (`{run}`)"
+        f"{_or_repair(last)}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from obstruction import exact
@@ -30,10 +30,10 @@ class Expectation:
     fit : float
         The p-value of the hypothesis that the weights were drawn from the scheme, in [0, 1].
     expected : float or None
-        The mean number of pathological neurons. If there is no exact value, this number and the
-        next three are None.
+        The mean number of pathological neurons, or None if there is no exact value.
     probability : float or None
-        The probability that a fresh network has at least one pathological neuron.
+        The probability that a fresh network has at least one pathological neuron. If neurons depend
+        on each other, this number and the next two are None.
     p_value, p_fewer : float or None
         The probabilities of at least and of at most as many pathological neurons as observed.
     """
@@ -86,7 +86,9 @@ def expect(last: LastHiddenLayer, fit: Fit) -> Expectation:
     try:
         count = exact.pathological_count(fit.scheme, last.d, last.l)
         some = float(exact.obstruction_probability(fit.scheme, last.d, last.l))
-    except ValueError:  # NoExactValue, or more inputs than can be integrated
+    except exact.NoExactValue:
+        return replace(nothing, expected=_mean(last, fit))
+    except ValueError:  # more inputs than can be integrated
         return nothing
     many = {0: 1.0, 1: some}.get(last.observed)
     return Expectation(
@@ -97,3 +99,11 @@ def expect(last: LastHiddenLayer, fit: Fit) -> Expectation:
         p_value=float(count.sf(last.observed - 1)) if many is None else many,
         p_fewer=float(count.cdf(last.observed)),
     )
+
+
+def _mean(last: LastHiddenLayer, fit: Fit) -> float | None:
+    """Return the mean number of pathological neurons, which may depend on each other."""
+    try:
+        return last.l * float(exact.pathological_probability(fit.scheme, last.d, last.l))
+    except ValueError:  # biases, or more neurons than can be integrated
+        return None

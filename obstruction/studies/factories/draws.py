@@ -1,0 +1,104 @@
+"""Draws of a model by the code of its library: the factory is called afresh under a seed.
+
+The seed of a draw depends on the seed of the study, on the cell of the grid and on the number of
+the draw. The global generators of Python, NumPy and PyTorch start from it, and have their old
+states back afterwards. Keras seeds its initialisers from that of Python. A factory with a parameter
+``seed`` is given the seed, which factories of JAX need.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from obstruction.conservation.law import FloatArray
+from obstruction.conservation.live.randomness import seeded
+from obstruction.conservation.reading import same_parameters
+from obstruction.sampling import streams
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The draws of one cell.
+
+    Attributes
+    ----------
+    factory : callable
+    arguments : dict
+        The keyword arguments of the factory in this cell.
+    inputs : object
+        Example inputs, which build a model of Keras or with lazy layers.
+    seed : int
+        The seed of the study.
+    label : str
+        The cell in words, on which the seeds of its draws depend.
+    """
+
+    factory: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    inputs: Any
+    seed: int
+    label: str
+
+    def model(self, number: int) -> Any:
+        """Return the model of a draw. The generators are those of the caller again."""
+        with self._generators(number):
+            return self._made(number)
+
+    def parameters(
+        self, number: int, shapes: Mapping[str, tuple[int, ...]], needed: set[str]
+    ) -> dict[str, FloatArray]:
+        """Return some parameters of a draw by the names that the first draw has for them.
+
+        Raises
+        ------
+        ValueError
+            If the model of this draw has other parameters than that of the first one.
+        """
+        with self._generators(number):
+            try:
+                return same_parameters(self._made(number), self.inputs, shapes, needed)
+            except ValueError as error:
+                where = f" in the cell {self.label}" if self.label else ""
+                reason = str(error).removeprefix("other_parameters: ")
+                raise ValueError(
+                    f"factory: draw {number}{where} differs from draw 0 in more than the values "
+                    f"of its parameters: {reason}"
+                ) from error
+
+    def _made(self, number: int) -> Any:
+        arguments = dict(self.arguments)
+        if takes_seed(self.factory):
+            arguments["seed"] = self._seed(number)
+        return self.factory(**arguments)
+
+    def _seed(self, number: int) -> int:
+        return streams.model_seed(self.seed, self.label, number)
+
+    @contextmanager
+    def _generators(self, number: int) -> Iterator[None]:
+        torch: Any = sys.modules.get("torch")
+        seed = self._seed(number)
+        with seeded(seed):
+            if torch is None:
+                yield
+                return
+            devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
+            with torch.random.fork_rng(devices=devices):
+                if torch.cuda.is_available():
+                    torch.manual_seed(seed)
+                else:  # the same, without traces of the stack that are kept for devices
+                    torch.default_generator.manual_seed(seed)
+                yield
+
+
+def takes_seed(factory: Callable[..., Any]) -> bool:
+    """Return whether a factory has a parameter ``seed`` of its own."""
+    try:
+        return "seed" in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # built in
+        return False

@@ -1,0 +1,194 @@
+"""The folder of a study of models: ``run.json`` with all counts, and two tables to read.
+
+``run.json`` is written last and from time to time during a run. Each file appears whole or not at
+all, and everything is read from ``run.json`` alone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from obstruction.studies.factories.counting import ModelCounts
+from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
+from obstruction.tools.files import whole_file, writing_to
+from obstruction.tools.version import __version__
+
+RUN: Final = "run.json"
+CELLS: Final = "cells.csv"
+LAWS: Final = "laws.csv"
+
+KIND: Final = "models"
+"""What tells the file of such a study from others of the same name."""
+
+FORMAT: Final = 1
+"""The version of the file's format."""
+
+
+def save(study: ModelStudy, path: str | os.PathLike[str]) -> None:
+    """Write a study to a folder, which is made if it does not exist, with its two tables.
+
+    ``run.json`` holds everything that `load_models` needs. ``cells.csv`` is `ModelStudy.table`, and
+    ``laws.csv`` is `ModelStudy.by_law`.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be written, or a value on an axis is no text, number or bool.
+    """
+    check_axes(study.axes)
+    folder = Path(path)
+    with writing_to(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in ((CELLS, study.table()), (LAWS, study.by_law())):
+            with whole_file(folder / name) as stream:
+                stream.write(table.to_csv(index=False).encode())
+    save_run(study, path)
+
+
+def save_run(study: ModelStudy, path: str | os.PathLike[str]) -> None:
+    """Write ``run.json`` alone."""
+    text = json.dumps(_entries(study), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with writing_to(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with whole_file(Path(path) / RUN) as stream:
+            stream.write(text.encode())
+
+
+def holds_study(path: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a study of models or of another kind."""
+    return (Path(path) / RUN).exists()
+
+
+def load_models(path: str | os.PathLike[str]) -> ModelStudy:
+    """Read the study in a folder that `sample_model` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder. If the run was interrupted, the study holds what had been counted until then,
+        and `ModelStudy.complete` is False.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no such study, or a damaged one.
+    """
+    file = Path(path) / RUN
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"{file}: damaged ({error})") from None
+    if not isinstance(entries, dict) or entries.get("kind") != KIND:
+        raise ValueError(f"{file}: is of another kind of study; obstruction.load reads those")
+    if entries.get("format") != FORMAT:
+        raise ValueError(f"{file}: format = {entries.get('format')!r}: must be {FORMAT}")
+    try:
+        return _study(entries)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{file}: damaged ({type(error).__name__}: {error})") from None
+
+
+def check_axes(axes: Mapping[str, tuple[Any, ...]]) -> None:
+    """Raise a ValueError if a value on an axis cannot be written and read back."""
+    for name, values in axes.items():
+        for value in values:
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not (isinstance(value, str | int | float) and finite):
+                raise ValueError(
+                    f"grid: {name} = {value!r}: must be a text, a finite number, True or False to "
+                    "be written"
+                )
+
+
+def _entries(study: ModelStudy) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "version": __version__,
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "networks_wanted": study.networks,
+        "seed": study.seed,
+        "loss": study.loss,
+        "axes": {name: list(values) for name, values in study.axes.items()},
+        "cells": [_cell_entries(cell) for cell in study.cells],
+    }
+
+
+def _cell_entries(cell: ModelCell) -> dict[str, Any]:
+    counts = cell.counts
+    return {
+        "arguments": dict(cell.arguments),
+        "source": cell.source,
+        "framework": cell.framework,
+        "weights": cell.weights,
+        "exact": None if math.isnan(cell.exact) else cell.exact,
+        "beyond": cell.beyond,
+        "undecided": cell.undecided,
+        "start": cell.start,
+        "repeatable": cell.repeatable,
+        "seconds": round(cell.seconds, 3),
+        "done": [list(piece) for piece in cell.done],
+        "networks": counts.networks,
+        "obstructed": counts.obstructed,
+        "frozen": counts.frozen,
+        "starts": sorted(counts.starts),
+        "sides": [
+            {
+                **side._asdict(),
+                "obstructed": int(counts.some[k]),
+                "frozen": int(counts.weights[k]),
+                "largest": repr(float(counts.largest[k])),  # infinity is no number in JSON
+            }
+            for k, side in enumerate(cell.sides)
+        ],
+    }
+
+
+def _study(entries: Mapping[str, Any]) -> ModelStudy:
+    axes = {name: tuple(values) for name, values in entries["axes"].items()}
+    cells = tuple(_cell(one) for one in entries["cells"])
+    return ModelStudy(cells, axes, entries["networks_wanted"], entries["seed"], entries["loss"])
+
+
+def _cell(entries: Mapping[str, Any]) -> ModelCell:
+    sides = entries["sides"]
+    counts = ModelCounts(
+        entries["networks"],
+        entries["obstructed"],
+        entries["frozen"],
+        np.array([one["obstructed"] for one in sides], np.int64),
+        np.array([one["frozen"] for one in sides], np.int64),
+        np.array([float(one["largest"]) for one in sides], np.float64),
+        frozenset(entries["starts"]),
+    )
+    done = tuple((int(start), int(stop)) for start, stop in entries["done"])
+    if sides and sum(stop - start for start, stop in done) != counts.networks:
+        raise ValueError(f"networks = {counts.networks} does not fit done = {done}")
+    if not 0 <= counts.obstructed <= counts.networks:
+        raise ValueError(f"obstructed = {counts.obstructed} of {counts.networks} networks")
+    exact = entries["exact"]
+    return ModelCell(
+        entries["arguments"],
+        entries["source"],
+        entries["framework"],
+        tuple(SideRow(*(one[name] for name in SideRow._fields)) for one in sides),
+        entries["weights"],
+        counts,
+        done,
+        math.nan if exact is None else float(exact),
+        entries["beyond"],
+        entries["undecided"],
+        entries["start"],
+        entries["repeatable"],
+        entries["seconds"],
+    )

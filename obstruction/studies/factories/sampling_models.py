@@ -1,0 +1,372 @@
+"""Draw the models of a factory, and count the signs that their initialisation freezes."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from obstruction.conservation.finding import conservation_laws
+from obstruction.conservation.laws import Laws
+from obstruction.conservation.live.inputs import short
+from obstruction.conservation.live.losses import check_loss
+from obstruction.sampling.runner import Runner
+from obstruction.studies.factories.counting import (
+    ModelCounts,
+    ModelSampler,
+    checksum,
+    distinct_weights,
+)
+from obstruction.studies.factories.draws import Draws
+from obstruction.studies.factories.model_folder import (
+    check_axes,
+    holds_study,
+    load_models,
+    save,
+    save_run,
+)
+from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
+from obstruction.studies.factories.single_sides import SingleSide, single_sides
+from obstruction.tools.checks import check_count, check_seed
+
+MOST_CELLS: Final = 10_000
+"""The largest number of architectures in a grid."""
+
+_SAVE_SECONDS: Final = 30.0
+"""The time after which the counts of an unfinished architecture are kept."""
+
+
+def sample_model(
+    factory: Callable[..., Any],
+    *,
+    inputs: Any = None,
+    networks: Any = 1000,
+    seed: Any = 0,
+    grid: Mapping[str, Iterable[Any]] | None = None,
+    loss: str | None = None,
+    exact: float | Callable[..., float] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> ModelStudy:
+    """Draw a model many times by the code of its library, and count frozen signs.
+
+    The laws of the model are found once (`conservation_laws`). Each draw calls the factory afresh,
+    and the balances with a single weight on a side tell which of these weights are frozen.
+
+    Parameters
+    ----------
+    factory : callable
+        A function that returns a new model, of the kinds that `conservation_laws` takes. Its random
+        numbers must come from the global generators of Python, NumPy or PyTorch, which are seeded
+        for each draw, or from a parameter ``seed``, which is then given a whole number below 2^32.
+        With a grid it is called with one keyword for each axis.
+    inputs : array, tuple, dict or callable
+        Example inputs of the model, as in `conservation_laws`, or a function that returns them.
+        With a grid, a function is called with the same keywords as the factory.
+    networks : int
+        The number of draws of each architecture, >= 1.
+    seed : int
+        The seed, >= 0. A draw depends only on it, on the values of the axes and on its number.
+    grid : dict of str to list, optional
+        Axes with their values, for instance ``{"width": [8, 16], "depth": [1, 2, 4]}``. There is an
+        architecture for each combination of values.
+    loss : {"cross_entropy"}, optional
+        The loss for which laws are sought, by default any loss. Two logits under cross-entropy have
+        frozen signs of their difference.
+    exact : float or callable, optional
+        The probability, from 0 to 1, that a draw has a frozen sign, if it is known. The verdict
+        holds the counts against it. With a grid, a function is called with the same keywords as the
+        factory; NaN says that there is none.
+    out : path-like, optional
+        A folder in which the study is kept during the run and afterwards, and from which
+        `load_models` reads it. Besides, it has the tables ``cells.csv`` and ``laws.csv``. If it
+        holds the same study, only draws that are missing are made, and architectures that have all
+        of theirs are not looked at again. `networks` may be larger, and axes may have more values.
+    progress : bool
+        Whether to show a bar on the terminal.
+
+    Returns
+    -------
+    ModelStudy
+        Printing it shows the result.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, if the model cannot be run with the inputs, if draws
+        differ in more than the values of their parameters, or if `out` holds another study.
+    TypeError
+        If the factory returns something that is no model.
+
+    Notes
+    -----
+    The counts are exact for what one balance alone decides (Nurisso et al. 2024, Prop. 3). Sets of
+    several channels can freeze more weights. The first draw is also judged by all balances
+    together, and the result says how many further weights are frozen in it. Combinations of linear
+    neurons are not looked at. The time is that of the factory's calls, which run one after another.
+    A model is drawn only once if no weight is alone on a side of a balance, since no single balance
+    can freeze a sign in any draw.
+
+    Examples
+    --------
+    >>> import torch  # doctest: +SKIP
+    >>> from torch import nn  # doctest: +SKIP
+    >>> import obstruction as ob  # doctest: +SKIP
+    >>> study = ob.sample_model(  # doctest: +SKIP
+    ...     lambda width: nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 1)),
+    ...     inputs=torch.randn(16, 2),
+    ...     grid={"width": [8, 32]},
+    ...     exact=lambda width: ob.exact.obstruction_probability("torch_linear", 2, width),
+    ... )
+    >>> study.agreement().verdict  # doctest: +SKIP
+    'agrees'
+    """
+    if not callable(factory) or (_is_model(factory) and not isinstance(factory, type)):
+        raise ValueError(
+            f"factory = {short(factory)}: must be a function that returns a new model each time, "
+            "for instance lambda: Model()"
+        )
+    number, chosen = check_count("networks", networks), check_seed(seed)
+    check_loss(loss)
+    axes = _axes(grid)
+    cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    _check_call("factory", factory, axes)
+    functions: dict[str, Any] = {"inputs": inputs, "exact": exact}
+    for name, function in functions.items():
+        if _is_function(function):
+            _check_call(name, function, axes)
+    known = [_probability(exact, cell) for cell in cells]
+    wanted = ModelStudy((), axes, number, chosen, loss)
+    before = {} if out is None else _prior(out, wanted)
+    found: list[ModelCell] = []
+
+    def keep(cell: ModelCell) -> None:
+        if out is not None:
+            before[_label(cell.arguments)] = cell
+            save_run(replace(wanted, cells=tuple(before.values())), out)
+
+    with _bar(progress, number * len(cells)) as move:
+        for k, cell in enumerate(cells):
+            prior = before.get(_label(cell))
+            if prior is not None and prior.counts.networks >= number:
+                found.append(replace(prior, exact=known[k]))
+                continue
+            watch = _after(move, k * number)
+            model = _Architecture(factory, cell, inputs, chosen, loss, known[k])
+            found.append(model.drawn(number, prior, watch, keep))
+    study = replace(wanted, cells=tuple(found))
+    if out is not None:
+        save(study, out)
+    return study
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    """One cell of a grid: the factory with the values of the axes."""
+
+    factory: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    inputs: Any
+    seed: int
+    loss: str | None
+    exact: float
+
+    def drawn(
+        self,
+        networks: int,
+        prior: ModelCell | None,
+        watch: Callable[[int], None],
+        keep: Callable[[ModelCell], None],
+    ) -> ModelCell:
+        """Return the cell with so many draws, and keep what is counted from time to time."""
+        begun, label = time.perf_counter(), _label(self.arguments)
+        at = f" at {label}" if label else ""
+        given = self.inputs(**self.arguments) if _is_function(self.inputs) else self.inputs
+        draws = Draws(self.factory, self.arguments, given, self.seed, label)
+        laws = conservation_laws(draws.model(0), given, loss=self.loss)
+        sides = tuple(single_sides(laws))
+        rows = tuple(
+            SideRow(one.number, one.side, one.tensor, one.channels.size, one.others)
+            for one in sides
+        )
+        if prior is not None and prior.sides != rows:
+            raise ValueError(
+                f"factory: its model{at} has other balances than the one in the folder out"
+            )
+        beyond, undecided = _beyond(laws, sides)
+        sampler = ModelSampler(draws, sides, laws.shapes)
+        start = checksum(laws.parameters, sampler.needed)
+        again = checksum(draws.parameters(0, laws.shapes, sampler.needed), sampler.needed)
+        if prior is not None and prior.repeatable and prior.start != again:
+            raise ValueError(
+                f"factory: draw 0{at} has other weights than the one in the folder out"
+            )
+        runner = Runner(sampler) if prior is None else Runner(sampler, prior.done, prior.counts)
+        earlier, saved = 0.0 if prior is None else prior.seconds, begun
+
+        def cell() -> ModelCell:
+            done, counts = runner.snapshot()
+            if not sides:  # no single balance can freeze a sign in any draw, so none is made
+                counts = replace(ModelCounts.zero(0), networks=networks)
+            return ModelCell(
+                self.arguments,
+                laws.source,
+                laws.framework,
+                rows,
+                distinct_weights(sides),
+                counts,
+                done,
+                self.exact,
+                beyond,
+                undecided,
+                again,
+                start == again,
+                earlier + time.perf_counter() - begun,
+            )
+
+        def look(number: int) -> None:
+            nonlocal saved
+            watch(number)
+            if time.perf_counter() - saved > _SAVE_SECONDS:
+                keep(cell())
+                saved = time.perf_counter()
+
+        try:
+            if sides:
+                runner.run(networks, threads=1, watch=look)
+        finally:
+            if runner.counted:
+                keep(cell())
+        return cell()
+
+
+def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCell]:
+    """Return the cells of the study in a folder by their labels; it must be the same study."""
+    check_axes(wanted.axes)
+    if not holds_study(out):
+        return {}
+    held = load_models(out)
+    for name in ("seed", "loss"):
+        mine, theirs = getattr(wanted, name), getattr(held, name)
+        if mine != theirs:
+            raise ValueError(f"out = {out}: holds another study: {name} is {theirs!r} there")
+    for name, values in held.axes.items():
+        if list(held.axes) != list(wanted.axes) or not set(values) <= set(wanted.axes[name]):
+            grid = short(dict(held.axes), most=200)
+            raise ValueError(
+                f"out = {out}: holds another study: its grid is {grid}, and the grid may only have "
+                "more values"
+            )
+    if bool(held.axes) != bool(wanted.axes):
+        raise ValueError(f"out = {out}: holds another study: it has no grid")
+    most = max((cell.counts.networks for cell in held.cells), default=0)
+    if wanted.networks < most:
+        raise ValueError(
+            f"networks = {wanted.networks}: {out} holds {most:,} networks already; ask for as many "
+            "or more"
+        )
+    return {_label(cell.arguments): cell for cell in held.cells}
+
+
+def _label(arguments: Mapping[str, Any]) -> str:
+    return ",".join(f"{name}={value!r}" for name, value in arguments.items())
+
+
+def _beyond(laws: Laws, sides: Sequence[SingleSide]) -> tuple[int, int]:
+    """Return how many weights all balances freeze in the first draw but no single one does."""
+    single = set()
+    for side in sides:
+        frozen = side.ratios(laws.parameters).frozen
+        for place in side.places[frozen].reshape(-1).tolist():
+            single.add((side.tensor, place))
+    found = laws.frozen_scalars
+    places = {
+        (one.tensor, int(np.ravel_multi_index(one.position, laws.shapes[one.tensor])))
+        for one in found.frozen
+    }
+    return len(places - single), sum(found.undecided.values())
+
+
+def _axes(grid: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the axes of a grid with their values, which must differ."""
+    if grid is None:
+        return {}
+    if not isinstance(grid, Mapping) or not grid:
+        raise ValueError(
+            f"grid = {short(grid)}: must be a dictionary of axes and their values, for instance "
+            "{'width': [8, 16], 'depth': [1, 2]}"
+        )
+    axes: dict[str, tuple[Any, ...]] = {}
+    for name, values in grid.items():
+        if not isinstance(name, str) or not name.isidentifier() or name == "seed":
+            raise ValueError(f"grid: the axis {name!r} must be a keyword of the factory, not seed")
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ValueError(f"grid: {name} = {short(values)}: must be a list of values")
+        one = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+        if not one or len({repr(value) for value in one}) < len(one):
+            raise ValueError(f"grid: {name} = {short(list(one))}: must hold values that differ")
+        axes[name] = one
+    total = math.prod(map(len, axes.values()))
+    if total > MOST_CELLS:
+        raise ValueError(f"grid: has {total:,} architectures; at most {MOST_CELLS:,} are allowed")
+    return axes
+
+
+def _check_call(name: str, function: Callable[..., Any], axes: Iterable[str]) -> None:
+    """Raise a ValueError if a function cannot be called with a keyword for each axis."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # built in
+        return
+    keywords = dict.fromkeys(axes)
+    if name == "factory" and "seed" in signature.parameters:
+        keywords["seed"] = None
+    try:
+        signature.bind(**keywords)
+    except TypeError as error:
+        given = f"with the keywords {', '.join(axes)}" if axes else "without arguments"
+        raise ValueError(f"{name}: cannot be called {given} ({error})") from None
+
+
+def _probability(exact: Any, arguments: Mapping[str, Any]) -> float:
+    """Return the exact probability of a cell, NaN if there is none."""
+    if exact is None:
+        return math.nan
+    value = exact(**arguments) if callable(exact) else exact
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not (math.isnan(number) or 0.0 <= number <= 1.0):
+        where = "".join(f" at {name} = {value!r}" for name, value in arguments.items())
+        raise ValueError(f"exact = {short(value)}{where}: must be a number from 0 to 1, or NaN")
+    return number
+
+
+def _is_model(one: Any) -> bool:
+    """Return whether an object is a model already, which is callable as a factory is."""
+    return any(hasattr(one, name) for name in ("named_parameters", "trainable_variables"))
+
+
+def _is_function(inputs: Any) -> bool:
+    return callable(inputs) and not hasattr(inputs, "shape")
+
+
+def _bar(shown: bool, total: int) -> Any:
+    if not shown:
+        return nullcontext(lambda number: None)
+    from obstruction.tools.progress import Bar
+
+    return Bar(total, 0, " draws")
+
+
+def _after(move: Callable[[int], None], before: int) -> Callable[[int], None]:
+    return lambda number: move(before + number)
