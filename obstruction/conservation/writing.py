@@ -86,12 +86,9 @@ def rounded(values: Mapping[str, FloatArray], places: Mapping[str, int]) -> dict
 def _module(model: Any, values: Mapping[str, NDArray[Any]]) -> Any:
     import torch
 
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, torch.Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    twin = copy.deepcopy(model, memo)
+    from obstruction.conservation.live.torch import copied
+
+    twin = copied(model)
     with torch.no_grad():
         for name, parameter in twin.named_parameters():
             if name in values:

@@ -346,3 +346,23 @@ def test_combinations_that_stay_frozen_are_told():
     assert number > 0
     with pytest.warns(UserWarning, match=f"{number} combinations of weights stay frozen"):
         ob.repair(model, report)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_repaired_scripted_module_can_be_trained():
+    torch = framework("torch")
+    nn = torch.nn
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 1))
+    with torch.no_grad():
+        net[2].weight *= 30.0
+    batch = torch.randn(16, 5)
+    model = torch.jit.script(net)
+    fixed = ob.repair(model, ob.audit(model, inputs=batch))
+    assert ob.audit(fixed, inputs=batch).verdict == "clear"
+    before = fixed(batch).detach()
+    torch.testing.assert_close(before, model(batch))
+    optimiser = torch.optim.SGD(fixed.parameters(), lr=0.01)
+    fixed(batch).square().mean().backward()
+    optimiser.step()
+    assert (fixed(batch) - before).abs().max() > 1e-3

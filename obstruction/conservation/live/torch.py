@@ -64,7 +64,7 @@ class TorchModel:
     ) -> None:
         self._loss = loss
         with torch.inference_mode(mode=False):  # in which the caller may be
-            self._model = _widened(_copied(model).to("cpu")).train(training)
+            self._model = _widened(copied(model).to("cpu")).train(training)
         for one, original in zip(self._model.parameters(), model.parameters(), strict=True):
             for hook in (original._backward_hooks or {}).values():
                 one.register_hook(hook)  # a copy has none
@@ -208,8 +208,13 @@ def _without_eps(model: torch.nn.Module) -> Iterator[None]:
             setattr(module, name, value)
 
 
-def _copied(model: torch.nn.Module) -> torch.nn.Module:
-    """Return a deep copy; results of a forward pass that modules hold are copied as constants."""
+def copied(model: torch.nn.Module) -> torch.nn.Module:
+    """Return a deep copy that can be trained.
+
+    Results of a forward pass that modules hold are copied as constants. The parameters of the copy
+    of a scripted module are results of others, which have no gradients of their own, until they are
+    detached (PyTorch 2.13.0, ``findings/torch_scripted_copy.sh``).
+    """
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in vars(module).values():
@@ -217,7 +222,7 @@ def _copied(model: torch.nn.Module) -> torch.nn.Module:
                 memo[id(value)] = value.detach().clone()
     found = copy.deepcopy(model, memo)
     for one in found.parameters():
-        if not one.is_leaf:  # as those of scripted modules, whose gradients would be rounded
+        if not one.is_leaf:
             one.detach_().requires_grad_()
     return found
 

@@ -108,7 +108,7 @@ def _read_module(module: Any) -> Contents:
     if isinstance(module, sys.modules["torch"].jit.ScriptModule):
         raise UnreadableModel(
             "TorchScript modules cannot be read: give the module that was scripted or traced, or "
-            "the state_dict() of this one"
+            "the state_dict() of this one; ob.audit(model, inputs=x) runs it"
         )
     found = held(module)
     if not found:
