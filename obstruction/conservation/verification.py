@@ -23,7 +23,7 @@ from obstruction.conservation.probing import (
     gradients_at,
     outputs_at,
 )
-from obstruction.conservation.transformations import GROWTH, rescaled, scattered, transformed
+from obstruction.conservation.transformations import FAR, GROWTH, rescaled, scattered, transformed
 
 EXACT: Final = 1e-9
 """The largest relative change of outputs when channels are scaled by powers of two."""
@@ -43,6 +43,10 @@ CLEARLY_NOT: Final = 1e-2
 An offset that is not scaled, and that a mean removes, leaves much rounding where channels are
 scaled by a million.
 """
+
+_UNIT: Final = 1e-16
+_LOST: Final = 8.0
+"""Rounding may grow by this factor times the square of the distance by which something moves."""
 
 _FAINT: Final = 1e-3
 """Channels through which less than this share of the most flows count as if so much did."""
@@ -280,18 +284,25 @@ class _Trial:
         if not laws:
             return []
         exact = laws[0].kind == "balance"
+        moved = all(law.kind in ("constant", "shift") for law in laws)
         limit = EXACT if exact else ROUNDED
         change = self.change(laws)
+        rounding = NEARLY if exact else _grown_rounding(change) if moved else 0.0
         if change <= (NEARLY if exact else ROUNDED):
             change = max(change, self.change(laws, sign=-1))
-            if exact and EXACT < change <= NEARLY:
-                change = self.change(laws, mild=True)
+            if limit < change <= rounding:
+                change = self.change(laws, mild=True, sign=1 if exact else -1)
         if change <= limit:
             return [replace(law, change=max(law.change, change)) for law in laws]
         if len(laws) == 1:
             return []
         middle = len(laws) // 2
         return self.passing(laws[:middle]) + self.passing(laws[middle:])
+
+
+def _grown_rounding(change: float) -> float:
+    """Return the change that rounding may cause far away, given that nearby."""
+    return min(CLEARLY_NOT, _LOST * max(change, _UNIT) * FAR**2)
 
 
 def _by_eps(changes: Sequence[float]) -> bool | None:

@@ -100,3 +100,19 @@ def test_norms_that_a_large_eps_lets_drift_are_not_conserved(eps, kept):
     net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8, eps=eps), nn.Tanh(), nn.Linear(8, 2))
     expected = {"constant": 8} | ({"scale": 8} if kept else {})
     assert ob.conservation_laws(net, inputs=torch.randn(16, 5)).counts == expected
+
+
+class Moments(nn.Module):
+    """A normalisation that loses the digits of a large offset twice, as in Keras on PyTorch."""
+
+    def forward(self, z):
+        mean = z.mean(0)
+        return (z - mean) * torch.rsqrt((z * z).mean(0) - mean * mean + 1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_bias_before_a_norm_is_constant_also_where_rounding_grows_with_it(seed):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 6), Moments(), nn.ReLU(), nn.Linear(6, 2))
+    laws = ob.conservation_laws(net, inputs=torch.randn(16, 5), seed=seed)
+    assert laws.counts == {"scale": 6, "constant": 6}
