@@ -146,7 +146,7 @@ def sides_of(
             width = math.prod(shape)
             if shape in kept or (width in widths and width <= LARGEST):
                 found.append(Side(name, shape, (0, 1), width))
-    return found
+    return list({side.key: side for side in found}.values())
 
 
 def _pairs(name: str, shape: tuple[int, ...]) -> Iterable[Side]:
@@ -178,7 +178,9 @@ def _grouped_inputs(
             group = np.arange(out, dtype=np.int64) // (out // groups)
             index = group[:, None] * inputs + np.arange(inputs)
             axes = (long, short) if long < short else (short, long)
-            yield Side(name, shape, axes, width, index if long < short else index.T)
+            places = index if long < short else index.T
+            plain = np.array_equal(places.reshape(-1), np.arange(places.size))
+            yield Side(name, shape, axes, width, None if plain else places)
 
 
 def blocks(width: int, narrow: int) -> dict[tuple[int, int], Labels]:

@@ -11,6 +11,7 @@ from conftest import framework
 jax = framework("jax")
 jnp = jax.numpy
 
+import obstruction as ob  # noqa: E402
 from obstruction.conservation.live.opening import open_model  # noqa: E402
 
 KEY = jax.random.key(0)
@@ -116,6 +117,24 @@ def test_flax_recurrent_and_attention():
     found = live.gradients(live.parameters, live.inputs, seed=0, cotangent=0)
     slope = sum(float(np.sum(one * way[name])) for name, one in found.items() if one is not None)
     assert (value(1e-5) - value(-1e-5)) / 2e-5 == pytest.approx(slope, rel=1e-8)
+
+
+def test_no_law_of_an_attention_layer_is_listed_twice():
+    nn = framework("flax.linen")
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            heads = nn.MultiHeadDotProductAttention(2, qkv_features=8)
+            return nn.Dense(1)(heads(x, x).mean(1))
+
+    inputs = np.random.default_rng(0).standard_normal((3, 4, 8)).astype(np.float32)
+    module = Network()
+    pair = module.apply, module.init(KEY, inputs)
+    found = ob.conservation_laws(pair, inputs=inputs)
+    # two heads of 4: queries and keys, values and outputs; 8 linear outputs of the layer
+    assert sorted(law.size for law in found) == [20, 20, 36]
+    assert found.counts == {"matrix": 76}
 
 
 def test_axes_of_convolutions():
