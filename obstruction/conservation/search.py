@@ -63,7 +63,7 @@ def find_laws(prober: Prober) -> list[Law]:
     search.find_constants()
     search.find_norms()
     search.look_again()
-    laws = [*search.find_balances(), *search.lengths, *search.still]
+    laws = [*search.find_balances(), *search.scale_laws, *search.constant_laws]
     return sorted(laws, key=lambda law: KINDS.index(law.kind))
 
 
@@ -74,10 +74,10 @@ class _Search:
     ----------
     evaluation : Evaluation
         The sums of all sides at the probes so far.
-    still : list of Law
-        The laws of constants.
-    norms, lengths : list of Candidate and list of Law
-        Blocks whose norm is conserved, and their laws.
+    constant_laws, scale_laws : list of Law
+        The verified laws of constants, and of norms of blocks.
+    norms : list of Candidate
+        The blocks whose norms are conserved.
     """
 
     def __init__(self, prober: Prober) -> None:
@@ -93,14 +93,15 @@ class _Search:
         self.observed = _observed(prober, self.sides, range(self.count), shifts=True)
         _wake(prober, self.observed, 2 if self.large else _MOST)
         self.evaluation = Evaluation(self.observed)
-        self.still: list[Law] = []
+        self.constant_laws: list[Law] = []
         self.norms: list[Candidate] = []
-        self.lengths: list[Law] = []
+        self._refuted: set[str] = set()
+        self.scale_laws: list[Law] = []
 
     @property
     def constant(self) -> dict[str, NDArray[np.bool_]]:
         """Which entries of parameters are constant."""
-        return entries_of(self.still)
+        return entries_of(self.constant_laws)
 
     @property
     def moving(self) -> list[Side]:
@@ -116,7 +117,7 @@ class _Search:
         """Find and verify what is constant."""
         seen = self._constant_entries()
         still = self._verified(constants(seen))
-        self.still = lasting(self.prober, still, points=self.points)
+        self.constant_laws = lasting(self.prober, still, points=self.points)
         self._refuted = set(seen) - set(self.constant)
 
     def find_norms(self) -> None:
@@ -125,8 +126,8 @@ class _Search:
         norms = scales(self.evaluation, self._steady, self.moving)
         norms = norms if self.large else drifting(self.prober, norms)
         claims = norm_laws(self.prober, norms)
-        self.lengths = self._verified(lasting_norms(claims))
-        self.norms = _admitted(norms, claims, self.lengths)
+        self.scale_laws = self._verified(lasting_norms(claims))
+        self.norms = _admitted(norms, claims, self.scale_laws)
 
     def look_again(self) -> None:
         """Look at more probes, at which blocks before a normalisation are small.
@@ -189,7 +190,7 @@ class _Search:
 
     def _update(self, entries: Mapping[str, NDArray[np.bool_]]) -> None:
         """Take other entries as constant, of which those that are new are verified."""
-        known = {law.terms[0].tensor: law for law in self.still}
+        known = {law.terms[0].tensor: law for law in self.constant_laws}
         kept, new = [], []
         for law in constants(entries):
             (term,) = law.terms
@@ -198,7 +199,7 @@ class _Search:
                 kept.append(old)
             else:
                 new.append(law)
-        self.still = kept + lasting(self.prober, self._verified(new), points=self.points)
+        self.constant_laws = kept + lasting(self.prober, self._verified(new), points=self.points)
 
     def _as_laws(self, candidates: Sequence[Candidate]) -> list[Law]:
         """Return the laws of balances; those whose channels mix are matrix laws."""
