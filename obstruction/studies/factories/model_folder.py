@@ -28,7 +28,7 @@ LAWS: Final = "laws.csv"
 KIND: Final = "models"
 """What tells the file of such a study from others of the same name."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The version of the file's format."""
 
 
@@ -131,7 +131,8 @@ def _cell_entries(cell: ModelCell) -> dict[str, Any]:
         "source": cell.source,
         "framework": cell.framework,
         "weights": cell.weights,
-        "exact": None if math.isnan(cell.exact) else cell.exact,
+        "exact": _number(cell.exact),
+        "called": cell.called,
         "beyond": cell.beyond,
         "undecided": cell.undecided,
         "start": cell.start,
@@ -147,6 +148,8 @@ def _cell_entries(cell: ModelCell) -> dict[str, Any]:
                 **side._asdict(),
                 "obstructed": int(counts.some[k]),
                 "frozen": int(counts.weights[k]),
+                "exact": _number(cell.shares[k]),
+                "independent": cell.independent[k],
                 "largest": repr(float(counts.largest[k])),  # infinity is no number in JSON
             }
             for k, side in enumerate(cell.sides)
@@ -176,7 +179,6 @@ def _cell(entries: Mapping[str, Any]) -> ModelCell:
         raise ValueError(f"networks = {counts.networks} does not fit done = {done}")
     if not 0 <= counts.obstructed <= counts.networks:
         raise ValueError(f"obstructed = {counts.obstructed} of {counts.networks} networks")
-    exact = entries["exact"]
     return ModelCell(
         entries["arguments"],
         entries["source"],
@@ -185,10 +187,22 @@ def _cell(entries: Mapping[str, Any]) -> ModelCell:
         entries["weights"],
         counts,
         done,
-        math.nan if exact is None else float(exact),
+        _value(entries["exact"]),
+        tuple(_value(one["exact"]) for one in sides),
+        tuple(bool(one["independent"]) for one in sides),
+        entries["called"],
         entries["beyond"],
         entries["undecided"],
         entries["start"],
         entries["repeatable"],
         entries["seconds"],
     )
+
+
+def _number(value: float) -> float | None:
+    """Return a number for JSON, which has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _value(entry: float | None) -> float:
+    return math.nan if entry is None else float(entry)

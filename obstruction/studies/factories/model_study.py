@@ -67,6 +67,12 @@ class ModelCell:
         The ranges ``start ... stop - 1`` of draws that were counted.
     exact : float
         The probability of a frozen sign that the counts are held against, or NaN.
+    shares : tuple of float
+        For each side the exact mean share of its weights that are frozen, NaN if it is not known.
+    independent : tuple of bool
+        For each side whether its weights are frozen independently of each other.
+    called : str
+        Why each draw called the whole factory; empty if it drew only the weights in the balances.
     beyond : int
         The weights that sets of several channels freeze in the first draw, which are not counted.
     undecided : int
@@ -87,6 +93,9 @@ class ModelCell:
     counts: ModelCounts
     done: tuple[Range, ...]
     exact: float
+    shares: tuple[float, ...]
+    independent: tuple[bool, ...]
+    called: str
     beyond: int
     undecided: int
     start: str
@@ -144,7 +153,8 @@ class ModelStudy:
             Clopper-Pearson interval ``ci_low, ci_high``; the ``exact`` probability that was given,
             with the z-score ``z`` and the exact two-sided ``p_value`` of the rate, NaN without one;
             ``weights``, the number of weights that are alone on a side of a balance;
-            ``share``, the mean share of these that are frozen, NaN if there are none; ``largest``,
+            ``share``, the mean share of these that are frozen, NaN if there are none, and
+            ``exact_share``, its exact value, NaN where it is not known; ``largest``,
             the largest ratio of such a weight's square to the other side in any draw, which
             freezes it if it exceeds 1; ``same_start``, whether all draws start with the same
             weights; and ``beyond``, the number of weights that sets of several channels freeze in
@@ -174,6 +184,7 @@ class ModelStudy:
                 "p_value": binomial.p_value(obstructed, n, exact),
                 "weights": weights,
                 "share": share,
+                "exact_share": [_exact_share(cell) for cell in self.cells],
                 "largest": [cell.largest for cell in self.cells],
                 "same_start": [cell.counts.same_start for cell in self.cells],
                 "beyond": [cell.beyond for cell in self.cells],
@@ -191,15 +202,26 @@ class ModelStudy:
             ``"written"`` their channels, or are the ``"difference"`` of two logits; ``tensor``;
             ``weights``, their number; ``others``, the mean number of scalars on the other side;
             ``obstructed``, ``empirical``, ``ci_low`` and ``ci_high``, as in `table`, of the draws
-            in which one of them is frozen; ``share``, the mean share of them that is frozen; and
-            ``largest``, as in `table`.
+            in which one of them is frozen; ``share``, the mean share of them that is frozen, with
+            its ``exact`` value, NaN where it is not known, and the exact two-sided ``p_value`` of
+            the number of frozen weights, NaN besides if they depend on each other; and ``largest``,
+            as in `table`.
         """
         import pandas as pd
 
         rows = [row for cell in self.cells for row in self._rows(cell)]
         names = [
             *("model", *self.axes, "law", "side", "tensor", "weights", "others", "networks"),
-            *("obstructed", "empirical", "ci_low", "ci_high", "share", "largest"),
+            *(
+                "obstructed",
+                "empirical",
+                "ci_low",
+                "ci_high",
+                "share",
+                "exact",
+                "p_value",
+                "largest",
+            ),
         ]
         return pd.DataFrame(rows, columns=names)
 
@@ -214,16 +236,20 @@ class ModelStudy:
         Returns
         -------
         Verdict
-            There is one exact binomial test for each architecture with an exact value.
+            There is one exact binomial test for each architecture with an exact value, and one for
+            each side whose independent weights have one.
         """
         check_probability("level", level)
-        return Verdict(level, self.table()["p_value"].to_numpy(np.float64))
+        tests = [table["p_value"].to_numpy(np.float64) for table in (self.table(), self.by_law())]
+        return Verdict(level, np.concatenate(tests))
 
     def _rows(self, cell: ModelCell) -> Iterator[tuple[Any, ...]]:
         n = cell.counts.networks
         for k, side in enumerate(cell.sides):
             some = int(cell.counts.some[k])
             low, high = binomial.interval(some, n)
+            frozen, trials = int(cell.counts.weights[k]), n * side.weights
+            tested = cell.shares[k] if cell.independent[k] else math.nan
             yield (
                 cell.source,
                 *(cell.arguments[name] for name in self.axes),
@@ -233,7 +259,9 @@ class ModelStudy:
                 some / n,
                 float(low),
                 float(high),
-                int(cell.counts.weights[k]) / (n * side.weights),
+                frozen / trials,
+                cell.shares[k],
+                float(binomial.p_value(frozen, trials, tested)),
                 float(cell.counts.largest[k]),
             )
 
@@ -241,6 +269,14 @@ class ModelStudy:
         return "\n".join(_lines(self))
 
     __repr__ = __str__
+
+
+def _exact_share(cell: ModelCell) -> float:
+    """Return the exact mean share of frozen weights; NaN if a weight is alone in two balances."""
+    numbers = [side.weights for side in cell.sides]
+    if not numbers or sum(numbers) != cell.weights:
+        return math.nan
+    return math.fsum(map(math.prod, zip(numbers, cell.shares, strict=True))) / cell.weights
 
 
 def _lines(study: ModelStudy) -> Iterator[str]:
@@ -275,7 +311,7 @@ def _one(study: ModelStudy, cell: ModelCell) -> Iterator[str]:
         f"sides {cell.largest:.3g}"
     )
     laws = study.by_law().sort_values("share", ascending=False, kind="stable")
-    head = ("law", "side", "weights of", "number", "P", "95 %", "share", "largest ratio")
+    head = ("law", "side", "weights of", "number", "P", "95 %", "share", "exact", "largest ratio")
     rows = [
         (
             str(one["law"]),
@@ -285,6 +321,7 @@ def _one(study: ModelStudy, cell: ModelCell) -> Iterator[str]:
             f"{one['empirical']:.3g}",
             f"{one['ci_low']:.2g}-{one['ci_high']:.2g}",
             f"{100.0 * one['share']:.3g} %",
+            "" if math.isnan(one["exact"]) else f"{100.0 * one['exact']:.3g} %",
             f"{one['largest']:.3g}",
         )
         for one in laws.head(_LISTED).to_dict("records")
@@ -321,6 +358,8 @@ def _notes(cell: ModelCell) -> Iterator[str]:
             f"{start}All draws start with the same weights in these balances, whatever the seed: "
             "the probability is 0 or 1, and no interval is needed."
         )
+    if cell.called and cell.framework == "PyTorch" and cell.sides:
+        yield f"{start}Each draw calls the whole factory: {cell.called}."
     if not cell.repeatable:
         yield (
             f"{start}Two calls of the factory under one seed gave different weights: it draws from "

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from obstruction.conservation.finding import conservation_laws
+from obstruction.conservation.law import FloatArray
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.inputs import short
 from obstruction.conservation.live.losses import check_loss
@@ -24,8 +26,10 @@ from obstruction.studies.factories.counting import (
     ModelSampler,
     checksum,
     distinct_weights,
+    needed_for,
 )
 from obstruction.studies.factories.draws import Draws
+from obstruction.studies.factories.exact_sides import ExactSides, exact_sides
 from obstruction.studies.factories.model_folder import (
     check_axes,
     holds_study,
@@ -84,7 +88,8 @@ def sample_model(
     exact : float or callable, optional
         The probability, from 0 to 1, that a draw has a frozen sign, if it is known. The verdict
         holds the counts against it. With a grid, a function is called with the same keywords as the
-        factory; NaN says that there is none.
+        factory; NaN says that there is none. By default it is computed where the laws of the
+        weights are known and have an exact value, see the notes.
     out : path-like, optional
         A folder in which the study is kept during the run and afterwards, and from which
         `load_models` reads it. Besides, it has the tables ``cells.csv`` and ``laws.csv``. If it
@@ -111,7 +116,14 @@ def sample_model(
     The counts are exact for what one balance alone decides (Nurisso et al. 2024, Prop. 3). Sets of
     several channels can freeze more weights. The first draw is also judged by all balances
     together, and the result says how many further weights are frozen in it. Combinations of linear
-    neurons are not looked at. The time is that of the factory's calls, which run one after another.
+    neurons are not looked at.
+
+    Three calls of a factory of PyTorch are recorded: every operation that fills a parameter. If the
+    entries of all parameters in these balances were filled independently, by the same operations
+    each time, then only these parameters are drawn, by the same operations. Besides, their laws are
+    known, and exact probabilities follow for normal, uniform, truncated normal and constant entries
+    (`obstruction.exact`). Otherwise each draw calls the factory, the result says why, and the time
+    is that of the calls, which run one after another.
     A model is drawn only once if no weight is alone on a side of a balance, since no single balance
     can freeze a sign in any draw.
 
@@ -157,10 +169,10 @@ def sample_model(
         for k, cell in enumerate(cells):
             prior = before.get(_label(cell))
             if prior is not None and prior.counts.networks >= number:
-                found.append(replace(prior, exact=known[k]))
+                found.append(prior if exact is None else replace(prior, exact=known[k]))
                 continue
             watch = _after(move, k * number)
-            model = _Architecture(factory, cell, inputs, chosen, loss, known[k])
+            model = _Architecture(factory, cell, inputs, chosen, loss, known[k], exact is not None)
             found.append(model.drawn(number, prior, watch, keep))
     study = replace(wanted, cells=tuple(found))
     if out is not None:
@@ -178,6 +190,7 @@ class _Architecture:
     seed: int
     loss: str | None
     exact: float
+    known: bool
 
     def drawn(
         self,
@@ -202,9 +215,16 @@ class _Architecture:
                 f"factory: its model{at} has other balances than the one in the folder out"
             )
         beyond, undecided = _beyond(laws, sides)
-        sampler = ModelSampler(draws, sides, laws.shapes)
-        start = checksum(laws.parameters, sampler.needed)
-        again = checksum(draws.parameters(0, laws.shapes, sampler.needed), sampler.needed)
+        needed = needed_for(sides)
+        start = checksum(laws.parameters, needed)
+        again = checksum(draws.parameters(0, laws.shapes, needed), needed)
+        way = _Way.of(draws, sides, laws)
+        if prior is not None and prior.called != way.called:
+            raise ValueError(
+                f"factory: its draws{at} cannot be made as those in the folder out, which was "
+                "written by other versions of the libraries"
+            )
+        sampler = ModelSampler(way.parameters, sides, laws.shapes)
         if prior is not None and prior.repeatable and prior.start != again:
             raise ValueError(
                 f"factory: draw 0{at} has other weights than the one in the folder out"
@@ -224,7 +244,10 @@ class _Architecture:
                 distinct_weights(sides),
                 counts,
                 done,
-                self.exact,
+                self.exact if self.known else way.exact.probability,
+                way.exact.shares,
+                way.exact.independent,
+                way.called,
                 beyond,
                 undecided,
                 again,
@@ -246,6 +269,35 @@ class _Architecture:
             if runner.counted:
                 keep(cell())
         return cell()
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """How the parameters of a draw are made.
+
+    Attributes
+    ----------
+    parameters : callable
+        Returns the parameters in the balances, in the draw of a number.
+    exact : ExactSides
+        What follows from the laws of these parameters.
+    called : str
+        Why each draw calls the whole factory; empty if only these parameters are drawn.
+    """
+
+    parameters: Callable[[int], Mapping[str, FloatArray]]
+    exact: ExactSides
+    called: str
+
+    @classmethod
+    def of(cls, draws: Draws, sides: Sequence[SingleSide], laws: Laws) -> _Way:
+        needed = needed_for(sides)
+        recipes = draws.recipes(laws.shapes, needed)
+        if isinstance(recipes, str):
+            unknown = ExactSides(math.nan, (math.nan,) * len(sides), (False,) * len(sides))
+            whole = partial(draws.parameters, shapes=laws.shapes, needed=needed)
+            return cls(whole, unknown, recipes)
+        return cls(draws.redraws(recipes), exact_sides(sides, recipes, laws.shapes), "")
 
 
 def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCell]:
