@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from obstruction.conservation.finding import conservation_laws
+from obstruction.conservation.finding import laws_of, prober_of
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.inputs import short
 from obstruction.conservation.live.losses import check_loss
@@ -25,6 +25,7 @@ from obstruction.studies.factories.counting import (
     checksum,
     distinct_weights,
 )
+from obstruction.studies.factories.data_sides import check_same_data, judged
 from obstruction.studies.factories.draws import Draws
 from obstruction.studies.factories.model_folder import (
     check_axes,
@@ -52,6 +53,7 @@ def sample_model(
     seed: Any = 0,
     grid: Mapping[str, Iterable[Any]] | None = None,
     loss: str | None = None,
+    data: Any = None,
     exact: float | Callable[..., float] | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: bool = False,
@@ -81,6 +83,11 @@ def sample_model(
     loss : {"cross_entropy"}, optional
         The loss for which laws are sought, by default any loss. Two logits under cross-entropy have
         frozen signs of their difference.
+    data : array or callable, optional
+        The training inputs, samples along the first axis, as in `audit`. Weights of a dense layer
+        that reads the inputs move in the span of the data only, and balances are those on this
+        span. The result says so if the model begins with no such layer, and the data change
+        nothing. With a grid, a function is called with the same keywords as the factory.
     exact : float or callable, optional
         The probability, from 0 to 1, that a draw has a frozen sign, if it is known. The verdict
         holds the counts against it. With a grid, a function is called with the same keywords as the
@@ -139,7 +146,7 @@ def sample_model(
     axes = _axes(grid)
     cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check_call("factory", factory, axes)
-    functions: dict[str, Any] = {"inputs": inputs, "exact": exact}
+    functions: dict[str, Any] = {"inputs": inputs, "data": data, "exact": exact}
     for name, function in functions.items():
         if _is_function(function):
             _check_call(name, function, axes)
@@ -155,12 +162,14 @@ def sample_model(
 
     with _bar(progress, number * len(cells)) as move:
         for k, cell in enumerate(cells):
-            prior = before.get(_label(cell))
+            prior, samples = before.get(_label(cell)), _given(data, cell)
+            if prior is not None:
+                check_same_data(prior.data, samples, out=out, at=_label(cell))
             if prior is not None and prior.counts.networks >= number:
                 found.append(replace(prior, exact=known[k]))
                 continue
             watch = _after(move, k * number)
-            model = _Architecture(factory, cell, inputs, chosen, loss, known[k])
+            model = _Architecture(factory, cell, inputs, chosen, loss, samples, known[k])
             found.append(model.drawn(number, prior, watch, keep))
     study = replace(wanted, cells=tuple(found))
     if out is not None:
@@ -177,6 +186,7 @@ class _Architecture:
     inputs: Any
     seed: int
     loss: str | None
+    data: Any
     exact: float
 
     def drawn(
@@ -189,10 +199,13 @@ class _Architecture:
         """Return the cell with so many draws, and keep what is counted from time to time."""
         begun, label = time.perf_counter(), _label(self.arguments)
         at = f" at {label}" if label else ""
-        given = self.inputs(**self.arguments) if _is_function(self.inputs) else self.inputs
+        given = _given(self.inputs, self.arguments)
         draws = Draws(self.factory, self.arguments, given, self.seed, label)
-        laws = conservation_laws(draws.model(0), given, loss=self.loss)
-        sides = tuple(single_sides(laws))
+        first = draws.model(0)
+        prober = prober_of(first, given, loss=self.loss, training=True, seed=0)
+        laws = laws_of(prober, first, loss=self.loss)
+        on_data = judged(laws, prober, self.data)
+        sides = on_data.sides()
         rows = tuple(
             SideRow(one.number, one.side, one.tensor, one.channels.size, one.others)
             for one in sides
@@ -201,7 +214,7 @@ class _Architecture:
             raise ValueError(
                 f"factory: its model{at} has other balances than the one in the folder out"
             )
-        beyond, undecided = _beyond(laws, sides)
+        beyond, undecided = _beyond(on_data.laws, single_sides(on_data.laws))
         sampler = ModelSampler(draws, sides, laws.shapes)
         start = checksum(laws.parameters, sampler.needed)
         again = checksum(draws.parameters(0, laws.shapes, sampler.needed), sampler.needed)
@@ -230,6 +243,7 @@ class _Architecture:
                 again,
                 start == again,
                 earlier + time.perf_counter() - begun,
+                on_data.data,
             )
 
         def look(number: int) -> None:
@@ -354,6 +368,11 @@ def _probability(exact: Any, arguments: Mapping[str, Any]) -> float:
 def _is_model(one: Any) -> bool:
     """Return whether an object is a model already, which is callable as a factory is."""
     return any(hasattr(one, name) for name in ("named_parameters", "trainable_variables"))
+
+
+def _given(inputs: Any, arguments: Mapping[str, Any]) -> Any:
+    """Return inputs or data, which may be given as a function of the values of the axes."""
+    return inputs(**arguments) if _is_function(inputs) else inputs
 
 
 def _is_function(inputs: Any) -> bool:
