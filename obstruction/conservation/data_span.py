@@ -23,6 +23,9 @@ RANK: Final = 1e-7
 INSIDE: Final = 1e-9
 """Gradients lie in a span if what is outside is below this share of their length."""
 
+_TRIES: Final = 12
+"""So many random parameters are tried on layers with a single input."""
+
 
 class NoSpan(ValueError):
     """The error for a model of which the span of its inputs says nothing."""
@@ -164,32 +167,56 @@ def _reads(prober: Prober, rows: Rows, bias: Rows | None) -> bool:
     flat = np.asarray(prober.probe(0).inputs[0], dtype=np.float64).reshape(-1, width)
     generator = np.random.default_rng(width)
     parts = [rows] if bias is None else [rows, bias]
-    if width == 1:  # a subspace of half of the dimensions is a point: zero if there is no bias
-        if bias is None:
-            silent = _gradients(prober, parts, np.zeros(shape))
-            whole = _gradients(prober, parts, flat.reshape(shape))
-            if silent is None or whole is None:
-                return False
-            return bool(whole.any() and not silent.any())
-        flat = np.full_like(flat, generator.standard_normal())
-    else:
-        few = max(1, min(width // 2, len(flat)))
-        subspace = np.linalg.qr(generator.standard_normal((width, few)))[0]
-        flat = (flat @ subspace) @ subspace.T
-        if bias is not None:
-            flat = flat + generator.standard_normal(width)
+    if width == 1:
+        return _reads_one(prober, parts, shape)
+    few = max(1, min(width // 2, len(flat)))
+    subspace = np.linalg.qr(generator.standard_normal((width, few)))[0]
+    flat = (flat @ subspace) @ subspace.T
+    if bias is not None:
+        flat = flat + generator.standard_normal(width)
     whole = _gradients(prober, parts, flat.reshape(shape))
-    basis, (_, rank) = _basis(flat, bias is not None)
-    if whole is None or not whole.any() or rank == whole.shape[1]:
+    if whole is None or not whole.any():
         return False
-    outside = whole - (whole @ basis) @ basis.T
-    size = np.linalg.norm(whole, axis=1)
+    basis, (_, rank) = _basis(flat, bias is not None)
+    return rank < whole.shape[1] and _lies_in(basis, whole)
+
+
+def _reads_one(prober: Prober, parts: Sequence[Rows], shape: tuple[int, ...]) -> bool:
+    """Return the same for rows of one weight, with or without a bias.
+
+    All inputs are one number, or zero if there is no bias, so that gradients of rows vanish. One
+    neuron is often dead, and several parameters are tried.
+    """
+    awake = False
+    for number in range(_TRIES):
+        value = 0.0 if len(parts) == 1 else 1.0 + number / _TRIES
+        whole = _gradients(prober, parts, np.full(shape, value), number)
+        if whole is None:
+            return False
+        if len(parts) == 1:
+            other = _gradients(prober, parts, np.ones(shape), number)
+            awake |= other is not None and bool(other.any())
+            if whole.any():
+                return False
+        else:
+            awake |= bool(whole.any())
+            if not _lies_in(_basis(np.full((1, 1), value), True)[0], whole):
+                return False
+    return awake
+
+
+def _lies_in(basis: FloatArray, rows: FloatArray) -> bool:
+    """Return whether rows are combinations of orthonormal columns, to rounding."""
+    outside = rows - (rows @ basis) @ basis.T
+    size = np.linalg.norm(rows, axis=1)
     return bool((np.linalg.norm(outside, axis=1) <= INSIDE * size + 1e-13 * size.max()).all())
 
 
-def _gradients(prober: Prober, parts: Sequence[Rows], inputs: FloatArray) -> FloatArray | None:
+def _gradients(
+    prober: Prober, parts: Sequence[Rows], inputs: FloatArray, number: int = 0
+) -> FloatArray | None:
     """Return gradients of rows side by side; None if the outputs do not depend on one of them."""
-    found = gradients_at(prober.live, replace(prober.probe(0), inputs=(inputs,)))
+    found = gradients_at(prober.live, replace(prober.probe(number), inputs=(inputs,)))
     values = [found[one.tensor] for one in parts]
     if any(value is None for value in values):
         return None
