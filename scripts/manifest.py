@@ -43,6 +43,12 @@ OTHERS = {
         "drift_of_laws.pdf",
         "drift_of_laws.png",
     ),
+    "few_samples.py": (
+        "few_samples.csv",
+        "few_samples.md",
+        "few_samples.pdf",
+        "few_samples.png",
+    ),
     "frameworks.py": ("frameworks.pdf", "frameworks.png"),
     "limits.py": ("limits.pdf", "limits.png"),
     "monitor_cost.py": ("monitor_cost.md",),

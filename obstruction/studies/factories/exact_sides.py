@@ -32,7 +32,7 @@ from obstruction.schemes.laws import (
     UNIFORM,
     Law,
 )
-from obstruction.studies.factories.recipes import Drawn, Recipe
+from obstruction.studies.factories.recipes import Drawn
 from obstruction.studies.factories.single_sides import SingleSide
 
 _SAME = 1e-6
@@ -60,16 +60,25 @@ class ExactSides(NamedTuple):
 
 def exact_sides(
     sides: Sequence[SingleSide],
-    recipes: Mapping[str, Recipe],
+    laws: Mapping[str, Drawn | None],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> ExactSides:
-    """Return the exact values of the sides of balances, whose tensors have these recipes."""
-    laws = {name: recipe.drawn() for name, recipe in recipes.items()}
+    """Return the exact values of sides of balances.
+
+    Parameters
+    ----------
+    sides : sequence of SingleSide
+    laws : dict of str to Drawn or None
+        The laws of the independent entries of all tensors in the balances, None for one that is not
+        known.
+    shapes : dict of str to tuple of int
+        The shapes of these tensors.
+    """
     known = [frozen_probabilities(side, laws, shapes) for side in sides]
-    apart = [_apart([side], recipes, shapes) for side in sides]
+    apart = [_apart([side], laws, shapes) for side in sides]
     shares = tuple(float(p.mean()) for p in known)
     probability = math.nan
-    if not np.isnan(shares).any() and _apart(sides, recipes, shapes):
+    if not np.isnan(shares).any() and _apart(sides, laws, shapes):
         probability = _some(sides, known)
     elif any(one == 1.0 for p in known for one in p):
         probability = 1.0
@@ -198,19 +207,21 @@ def _some(sides: Sequence[SingleSide], known: Sequence[FloatArray]) -> float:
 
 def _apart(
     sides: Sequence[SingleSide],
-    recipes: Mapping[str, Recipe],
+    laws: Mapping[str, Drawn | None],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> bool:
     """Return whether no random entry is in two channels of the sides."""
     seen: set[tuple[int, int]] = set()
-    used = {name: np.zeros(shapes[name], np.int64).reshape(-1) for name in recipes}
+    names = {term.tensor for side in sides for term in side.law.terms}
+    used = {name: np.zeros(math.prod(shapes[name]), np.int64) for name in names}
     for side in sides:
         new = [c for c in side.channels.tolist() if (side.number, c) not in seen]
         seen |= {(side.number, c) for c in new}
         wanted = np.zeros(side.law.labels + 1, np.bool_)  # the last is for entries of no channel
         wanted[new] = True
         for term in side.law.terms:
-            if recipes[term.tensor].random:
+            drawn = laws[term.tensor]
+            if drawn is None or drawn.law is not CONSTANT:
                 labels = np.broadcast_to(term.labels, shapes[term.tensor]).reshape(-1)
                 used[term.tensor] += wanted[labels]
     return all((count <= 1).all() for count in used.values())

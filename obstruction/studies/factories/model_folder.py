@@ -16,7 +16,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from obstruction.conservation.data_span import Span
 from obstruction.studies.factories.counting import ModelCounts
+from obstruction.studies.factories.data_sides import DataFacts
 from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
 from obstruction.tools.files import whole_file, writing_to
 from obstruction.tools.version import __version__
@@ -138,6 +140,7 @@ def _cell_entries(cell: ModelCell) -> dict[str, Any]:
         "start": cell.start,
         "repeatable": cell.repeatable,
         "seconds": round(cell.seconds, 3),
+        "data": None if cell.data is None else _data_entries(cell.data),
         "done": [list(piece) for piece in cell.done],
         "networks": counts.networks,
         "obstructed": counts.obstructed,
@@ -155,6 +158,22 @@ def _cell_entries(cell: ModelCell) -> dict[str, Any]:
             for k, side in enumerate(cell.sides)
         ],
     }
+
+
+def _data_entries(data: DataFacts) -> dict[str, Any]:
+    return {
+        "digest": data.digest,
+        "rank": data.rank,
+        "spans": [{**vars(span), "layers": list(span.layers)} for span in data.spans],
+        "reason": data.reason,
+    }
+
+
+def _data(entries: Mapping[str, Any] | None) -> DataFacts | None:
+    if entries is None:
+        return None
+    spans = (Span(**{**one, "layers": tuple(one["layers"])}) for one in entries["spans"])
+    return DataFacts(entries["digest"], tuple(spans), entries["reason"])
 
 
 def _study(entries: Mapping[str, Any]) -> ModelStudy:
@@ -196,6 +215,7 @@ def _cell(entries: Mapping[str, Any]) -> ModelCell:
         entries["start"],
         entries["repeatable"],
         entries["seconds"],
+        _data(entries.get("data")),
     )
 
 

@@ -13,6 +13,7 @@ from obstruction.sampling.inference import binomial
 from obstruction.sampling.inference.verdict import Verdict
 from obstruction.sampling.runner import Range
 from obstruction.studies.factories.counting import ModelCounts
+from obstruction.studies.factories.data_sides import DataFacts
 from obstruction.tools.checks import check_probability
 from obstruction.tools.words import columns, counted, duration
 
@@ -30,8 +31,9 @@ class SideRow(NamedTuple):
     ----------
     law : int
         The number of the balance in the laws of the model.
-    side : {"read", "written", "difference"}
-        Whether the weights alone read or write their channels, or are differences of two logits.
+    side : {"read", "written", "difference", "combination"}
+        Whether the weights alone read or write their channels, or are differences of two logits, or
+        each is the one combination of incoming weights that can move on the data.
     tensor : str
     weights : int
         Their number.
@@ -83,6 +85,8 @@ class ModelCell:
         Whether a second call under the seed of the first draw gave the same weights.
     seconds : float
         The time that the draws took.
+    data : DataFacts or None
+        The data on whose span the balances were taken, if there are any.
     """
 
     arguments: Mapping[str, Any]
@@ -101,6 +105,12 @@ class ModelCell:
     start: str
     repeatable: bool
     seconds: float
+    data: DataFacts | None = None
+
+    @property
+    def data_rank(self) -> int | None:
+        """The dimension of the span of the data; None if they are not given or change nothing."""
+        return None if self.data is None else self.data.rank
 
     @property
     def largest(self) -> float:
@@ -157,8 +167,9 @@ class ModelStudy:
             ``exact_share``, its exact value, NaN where it is not known; ``largest``,
             the largest ratio of such a weight's square to the other side in any draw, which
             freezes it if it exceeds 1; ``same_start``, whether all draws start with the same
-            weights; and ``beyond``, the number of weights that sets of several channels freeze in
-            the first draw, which the counts leave out.
+            weights; ``beyond``, the number of weights that sets of several channels freeze in the
+            first draw, which the counts leave out; and ``data_rank``, the dimension of the span of
+            the data, missing without data that are judged.
         """
         import pandas as pd
 
@@ -188,6 +199,7 @@ class ModelStudy:
                 "largest": [cell.largest for cell in self.cells],
                 "same_start": [cell.counts.same_start for cell in self.cells],
                 "beyond": [cell.beyond for cell in self.cells],
+                "data_rank": pd.array([cell.data_rank for cell in self.cells], "Int64"),
             }
         )
 
@@ -199,7 +211,8 @@ class ModelStudy:
         DataFrame
             The columns are ``model`` and the axes of the grid; ``law``, the number of the balance
             in the laws of the model; ``side``, whether the weights alone have ``"read"`` or
-            ``"written"`` their channels, or are the ``"difference"`` of two logits; ``tensor``;
+            ``"written"`` their channels, are the ``"difference"`` of two logits, or each is the one
+            ``"combination"`` of incoming weights that can move on the data; ``tensor``;
             ``weights``, their number; ``others``, the mean number of scalars on the other side;
             ``obstructed``, ``empirical``, ``ci_low`` and ``ci_high``, as in `table`, of the draws
             in which one of them is frozen; ``share``, the mean share of them that is frozen, with
@@ -294,6 +307,7 @@ def _lines(study: ModelStudy) -> Iterator[str]:
         yield from _one(study, first)
     else:
         yield from _grid(study)
+    yield from _data(study)
     for cell in study.cells:
         yield from _notes(cell)
 
@@ -333,10 +347,12 @@ def _one(study: ModelStudy, cell: ModelCell) -> Iterator[str]:
 
 def _grid(study: ModelStudy) -> Iterator[str]:
     table = study.table()
-    head = (*study.axes, "P", "95 %", "exact", "share", "largest ratio")
+    ranks = ["rank"] if table["data_rank"].notna().any() else []
+    head = (*study.axes, *ranks, "P", "95 %", "exact", "share", "largest ratio")
     rows = [
         (
             *(str(one[name]) for name in study.axes),
+            *(str(one["data_rank"]).replace("<NA>", "") for _ in ranks),
             f"{one['empirical']:.3g}",
             f"{one['ci_low']:.2g}-{one['ci_high']:.2g}",
             "" if math.isnan(one["exact"]) else f"{one['exact']:.3g}",
@@ -350,9 +366,29 @@ def _grid(study: ModelStudy) -> Iterator[str]:
         yield f"  and {len(table) - 4 * _LISTED:,} more: see table()"
 
 
-def _notes(cell: ModelCell) -> Iterator[str]:
+def _data(study: ModelStudy) -> Iterator[str]:
+    """Yield what the data are, or why they change nothing; a grid shows the ranks in its table."""
+    told = {str(cell.data) for cell in study.cells if cell.data is not None}
+    if len(told) == 1 and all(cell.data is not None for cell in study.cells):
+        yield from told
+        return
+    if any(cell.data_rank is not None for cell in study.cells):
+        yield (
+            "The rank is the dimension of the span of the data, as layers that read the inputs can "
+            "see them (a bias counts as one); balances are those on this span."
+        )
+    for cell in study.cells:
+        if cell.data is not None and cell.data.reason:
+            yield f"{_where(cell)}{cell.data}"
+
+
+def _where(cell: ModelCell) -> str:
     where = ", ".join(f"{name} = {value}" for name, value in cell.arguments.items())
-    start = f"{where}: " if where else ""
+    return f"{where}: " if where else ""
+
+
+def _notes(cell: ModelCell) -> Iterator[str]:
+    start = _where(cell)
     if cell.counts.same_start and cell.sides:
         yield (
             f"{start}All draws start with the same weights in these balances, whatever the seed: "

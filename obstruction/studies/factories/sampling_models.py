@@ -6,30 +6,17 @@ import inspect
 import itertools
 import math
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
-from obstruction.conservation.finding import conservation_laws
-from obstruction.conservation.law import FloatArray
-from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.inputs import short
 from obstruction.conservation.live.losses import check_loss
-from obstruction.sampling.runner import Runner
-from obstruction.studies.factories.counting import (
-    ModelCounts,
-    ModelSampler,
-    checksum,
-    distinct_weights,
-    needed_for,
-)
-from obstruction.studies.factories.draws import Draws
-from obstruction.studies.factories.exact_sides import ExactSides, exact_sides
+from obstruction.studies.factories.architecture import Architecture, label_of
+from obstruction.studies.factories.data_sides import check_same_data
 from obstruction.studies.factories.model_folder import (
     check_axes,
     holds_study,
@@ -37,15 +24,11 @@ from obstruction.studies.factories.model_folder import (
     save,
     save_run,
 )
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
-from obstruction.studies.factories.single_sides import SingleSide, single_sides
+from obstruction.studies.factories.model_study import ModelCell, ModelStudy
 from obstruction.tools.checks import check_count, check_seed
 
 MOST_CELLS: Final = 10_000
 """The largest number of architectures in a grid."""
-
-_SAVE_SECONDS: Final = 30.0
-"""The time after which the counts of an unfinished architecture are kept."""
 
 
 def sample_model(
@@ -56,6 +39,7 @@ def sample_model(
     seed: Any = 0,
     grid: Mapping[str, Iterable[Any]] | None = None,
     loss: str | None = None,
+    data: Any = None,
     exact: float | Callable[..., float] | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: bool = False,
@@ -85,6 +69,11 @@ def sample_model(
     loss : {"cross_entropy"}, optional
         The loss for which laws are sought, by default any loss. Two logits under cross-entropy have
         frozen signs of their difference.
+    data : array or callable, optional
+        The training inputs, samples along the first axis, as in `audit`. Weights of a dense layer
+        that reads the inputs move in the span of the data only, and balances are those on this
+        span. The result says so if the model begins with no such layer, and the data change
+        nothing. With a grid, a function is called with the same keywords as the factory.
     exact : float or callable, optional
         The probability, from 0 to 1, that a draw has a frozen sign, if it is known. The verdict
         holds the counts against it. With a grid, a function is called with the same keywords as the
@@ -151,7 +140,7 @@ def sample_model(
     axes = _axes(grid)
     cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check_call("factory", factory, axes)
-    functions: dict[str, Any] = {"inputs": inputs, "exact": exact}
+    functions: dict[str, Any] = {"inputs": inputs, "data": data, "exact": exact}
     for name, function in functions.items():
         if _is_function(function):
             _check_call(name, function, axes)
@@ -162,142 +151,33 @@ def sample_model(
 
     def keep(cell: ModelCell) -> None:
         if out is not None:
-            before[_label(cell.arguments)] = cell
+            before[label_of(cell.arguments)] = cell
             save_run(replace(wanted, cells=tuple(before.values())), out)
 
     with _bar(progress, number * len(cells)) as move:
         for k, cell in enumerate(cells):
-            prior = before.get(_label(cell))
+            prior, samples = before.get(label_of(cell)), _given(data, cell)
+            if prior is not None:
+                check_same_data(prior.data, samples, out=out, at=label_of(cell))
             if prior is not None and prior.counts.networks >= number:
                 found.append(prior if exact is None else replace(prior, exact=known[k]))
                 continue
             watch = _after(move, k * number)
-            model = _Architecture(factory, cell, inputs, chosen, loss, known[k], exact is not None)
+            model = Architecture(
+                factory,
+                cell,
+                _given(inputs, cell),
+                chosen,
+                loss,
+                samples,
+                known[k],
+                exact is not None,
+            )
             found.append(model.drawn(number, prior, watch, keep))
     study = replace(wanted, cells=tuple(found))
     if out is not None:
         save(study, out)
     return study
-
-
-@dataclass(frozen=True)
-class _Architecture:
-    """One cell of a grid: the factory with the values of the axes."""
-
-    factory: Callable[..., Any]
-    arguments: Mapping[str, Any]
-    inputs: Any
-    seed: int
-    loss: str | None
-    exact: float
-    known: bool
-
-    def drawn(
-        self,
-        networks: int,
-        prior: ModelCell | None,
-        watch: Callable[[int], None],
-        keep: Callable[[ModelCell], None],
-    ) -> ModelCell:
-        """Return the cell with so many draws, and keep what is counted from time to time."""
-        begun, label = time.perf_counter(), _label(self.arguments)
-        at = f" at {label}" if label else ""
-        given = self.inputs(**self.arguments) if _is_function(self.inputs) else self.inputs
-        draws = Draws(self.factory, self.arguments, given, self.seed, label)
-        laws = conservation_laws(draws.model(0), given, loss=self.loss)
-        sides = tuple(single_sides(laws))
-        rows = tuple(
-            SideRow(one.number, one.side, one.tensor, one.channels.size, one.others)
-            for one in sides
-        )
-        if prior is not None and prior.sides != rows:
-            raise ValueError(
-                f"factory: its model{at} has other balances than the one in the folder out"
-            )
-        beyond, undecided = _beyond(laws, sides)
-        needed = needed_for(sides)
-        start = checksum(laws.parameters, needed)
-        again = checksum(draws.parameters(0, laws.shapes, needed), needed)
-        way = _Way.of(draws, sides, laws)
-        if prior is not None and prior.called != way.called:
-            raise ValueError(
-                f"factory: its draws{at} cannot be made as those in the folder out, which was "
-                "written by other versions of the libraries"
-            )
-        sampler = ModelSampler(way.parameters, sides, laws.shapes)
-        if prior is not None and prior.repeatable and prior.start != again:
-            raise ValueError(
-                f"factory: draw 0{at} has other weights than the one in the folder out"
-            )
-        runner = Runner(sampler) if prior is None else Runner(sampler, prior.done, prior.counts)
-        earlier, saved = 0.0 if prior is None else prior.seconds, begun
-
-        def cell() -> ModelCell:
-            done, counts = runner.snapshot()
-            if not sides:  # no single balance can freeze a sign in any draw, so none is made
-                counts = replace(ModelCounts.zero(0), networks=networks)
-            return ModelCell(
-                self.arguments,
-                laws.source,
-                laws.framework,
-                rows,
-                distinct_weights(sides),
-                counts,
-                done,
-                self.exact if self.known else way.exact.probability,
-                way.exact.shares,
-                way.exact.independent,
-                way.called,
-                beyond,
-                undecided,
-                again,
-                start == again,
-                earlier + time.perf_counter() - begun,
-            )
-
-        def look(number: int) -> None:
-            nonlocal saved
-            watch(number)
-            if time.perf_counter() - saved > _SAVE_SECONDS:
-                keep(cell())
-                saved = time.perf_counter()
-
-        try:
-            if sides:
-                runner.run(networks, threads=1, watch=look)
-        finally:
-            if runner.counted:
-                keep(cell())
-        return cell()
-
-
-@dataclass(frozen=True, eq=False)
-class _Way:
-    """How the parameters of a draw are made.
-
-    Attributes
-    ----------
-    parameters : callable
-        Returns the parameters in the balances, in the draw of a number.
-    exact : ExactSides
-        What follows from the laws of these parameters.
-    called : str
-        Why each draw calls the whole factory; empty if only these parameters are drawn.
-    """
-
-    parameters: Callable[[int], Mapping[str, FloatArray]]
-    exact: ExactSides
-    called: str
-
-    @classmethod
-    def of(cls, draws: Draws, sides: Sequence[SingleSide], laws: Laws) -> _Way:
-        needed = needed_for(sides)
-        recipes = draws.recipes(laws.shapes, needed)
-        if isinstance(recipes, str):
-            unknown = ExactSides(math.nan, (math.nan,) * len(sides), (False,) * len(sides))
-            whole = partial(draws.parameters, shapes=laws.shapes, needed=needed)
-            return cls(whole, unknown, recipes)
-        return cls(draws.redraws(recipes), exact_sides(sides, recipes, laws.shapes), "")
 
 
 def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCell]:
@@ -325,26 +205,7 @@ def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCe
             f"networks = {wanted.networks}: {out} holds {most:,} networks already; ask for as many "
             "or more"
         )
-    return {_label(cell.arguments): cell for cell in held.cells}
-
-
-def _label(arguments: Mapping[str, Any]) -> str:
-    return ",".join(f"{name}={value!r}" for name, value in arguments.items())
-
-
-def _beyond(laws: Laws, sides: Sequence[SingleSide]) -> tuple[int, int]:
-    """Return how many weights all balances freeze in the first draw but no single one does."""
-    single = set()
-    for side in sides:
-        frozen = side.ratios(laws.parameters).frozen
-        for place in side.places[frozen].reshape(-1).tolist():
-            single.add((side.tensor, place))
-    found = laws.frozen_scalars
-    places = {
-        (one.tensor, int(np.ravel_multi_index(one.position, laws.shapes[one.tensor])))
-        for one in found.frozen
-    }
-    return len(places - single), sum(found.undecided.values())
+    return {label_of(cell.arguments): cell for cell in held.cells}
 
 
 def _axes(grid: Any) -> dict[str, tuple[Any, ...]]:
@@ -406,6 +267,11 @@ def _probability(exact: Any, arguments: Mapping[str, Any]) -> float:
 def _is_model(one: Any) -> bool:
     """Return whether an object is a model already, which is callable as a factory is."""
     return any(hasattr(one, name) for name in ("named_parameters", "trainable_variables"))
+
+
+def _given(inputs: Any, arguments: Mapping[str, Any]) -> Any:
+    """Return inputs or data, which may be given as a function of the values of the axes."""
+    return inputs(**arguments) if _is_function(inputs) else inputs
 
 
 def _is_function(inputs: Any) -> bool:
