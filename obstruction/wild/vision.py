@@ -1,0 +1,151 @@
+"""Networks of images, with one output or two logits: torchvision, timm, Keras' applications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from obstruction.wild.architecture import Zoo, library
+from obstruction.wild.examples import images
+
+ZOO: Final = Zoo("vision")
+
+
+def _torchvision(name: str, **options: Any) -> Any:
+    return library("torchvision.models").get_model(name, weights=None, **options)
+
+
+def _of_torchvision(name: str, size: int = 32, **options: Any) -> None:
+    note = f"one output, images of {size} x {size}"
+    options = {"num_classes": 1, **options}
+    ZOO.add(f"torchvision/{name}", images(size), note)(lambda: _torchvision(name, **options))
+
+
+_of_torchvision("alexnet", 64)
+_of_torchvision("squeezenet1_1")
+_of_torchvision("resnet18")
+_of_torchvision("densenet121")
+_of_torchvision("mobilenet_v2")
+_of_torchvision("mobilenet_v3_small")
+_of_torchvision("efficientnet_b0")
+_of_torchvision("regnet_y_400mf")
+_of_torchvision("googlenet", 32, aux_logits=False, init_weights=False)
+
+
+def _mnasnet_exact(logits: int) -> Callable[[], float]:
+    """Return the exact probability: 1,280 weights within sqrt(3 / logits), behind gains of 1."""
+
+    def value() -> float:
+        spread = (3.0 / logits) ** 0.5
+        if logits == 1:
+            frozen = 1.0 - 1.0 / spread
+        else:  # the difference of two has a triangular law
+            frozen = (1.0 - 2.0**0.5 / (2.0 * spread)) ** 2
+        return 1.0 - (1.0 - frozen) ** 1280
+
+    return value
+
+
+ZOO.add(
+    "torchvision/mnasnet0_5",
+    images(32),
+    "one output, images of 32 x 32",
+    exact=_mnasnet_exact(1),
+)(lambda: _torchvision("mnasnet0_5", num_classes=1))
+ZOO.add(
+    "torchvision/mnasnet0_5-two_logits",
+    images(32),
+    "two logits, images of 32 x 32",
+    loss="cross_entropy",
+    exact=_mnasnet_exact(2),
+)(lambda: _torchvision("mnasnet0_5", num_classes=2))
+
+ZOO.add("torchvision/shufflenet_v2_x0_5", images(32), "1,000 classes as shipped, 32 x 32")(
+    lambda: _torchvision("shufflenet_v2_x0_5")
+)
+
+
+@ZOO.add("torchvision/vgg11", images(32), "one output, 64 instead of 4,096 neurons, 32 x 32")
+def _vgg() -> Any:
+    models, nn = library("torchvision.models"), library("torch.nn")
+    features = models.vgg11(weights=None, init_weights=False).features
+    model = models.VGG(features, num_classes=1, init_weights=False)
+    model.avgpool = nn.AdaptiveAvgPool2d(1)
+    model.classifier = nn.Sequential(
+        nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+    )
+    for part in model.modules():  # as its constructor does
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, 0, 0.01)
+            nn.init.zeros_(part.bias)
+    return model
+
+
+@ZOO.add("torchvision/convnext_tiny", images(32), "one output, one block a stage, 32 x 32")
+def _convnext() -> Any:
+    convnext = library("torchvision.models.convnext")
+    setting = convnext.CNBlockConfig
+    stages = [setting(96, 192, 1), setting(192, 384, 1), setting(384, None, 1)]
+    return convnext.ConvNeXt(stages, num_classes=1)
+
+
+@ZOO.add("torchvision/swin_t", images(32), "one output, two stages of two blocks, 32 x 32")
+def _swin() -> Any:
+    swin = library("torchvision.models").SwinTransformer
+    return swin([4, 4], 96, [2, 2], [3, 6], [7, 7], stochastic_depth_prob=0.2, num_classes=1)
+
+
+@ZOO.add("torchvision/vit_b_16", images(32), "one output, 2 of 12 layers, 192 wide, 32 x 32")
+def _vit() -> Any:
+    return library("torchvision.models").VisionTransformer(32, 16, 2, 3, 192, 768, num_classes=1)
+
+
+@ZOO.add("torchvision/lraspp_mobilenet_v3_large", images(32), "one class, 32 x 32")
+def _lraspp() -> Any:
+    make = library("torchvision.models.segmentation").lraspp_mobilenet_v3_large
+    return make(weights=None, weights_backbone=None, num_classes=1)
+
+
+def _of_timm(name: str, size: int = 32, note: str = "", **options: Any) -> None:
+    def factory() -> Any:
+        return library("timm").create_model(name, pretrained=False, num_classes=1, **options)
+
+    said = f"one output, {note}, " if note else "one output, "
+    ZOO.add(f"timm/{name}", images(size), f"{said}{size} x {size}")(factory)
+
+
+_of_timm("ghostnet_050")
+_of_timm("repvgg_a0")
+_of_timm("mobileone_s0")
+_of_timm("hardcorenas_a")
+_of_timm("ese_vovnet19b_dw")
+_of_timm("rexnet_100")
+_of_timm("poolformer_s12", 32)
+_of_timm("edgenext_xx_small", 64)
+_of_timm("mobilevit_xxs", 64)
+_of_timm("pvt_v2_b0")
+_of_timm("levit_128s", 64, img_size=64)
+_of_timm("convmixer_768_32", 32, "2 of 32 blocks, kernels of 3", depth=2, kernel_size=3)
+_of_timm("mixer_s32_224", 64, "2 of 8 blocks", img_size=64, num_blocks=2)
+_of_timm("resmlp_12_224", 64, "2 of 12 blocks", img_size=64, num_blocks=2)
+_of_timm("cait_xxs24_224", 64, "2 of 24 blocks", img_size=64, depth=2)
+_of_timm("nf_regnet_b0", 32)
+_of_timm("mobilenetv4_conv_small", 32)
+_of_timm("tf_efficientnet_lite0", 32)
+_of_timm("fastvit_t8", 64)
+_of_timm("starnet_s1", 32)
+_of_timm("lcnet_050", 32)
+_of_timm("test_convnext", 32)
+
+
+@ZOO.add("keras/mobilenet", images(32), "one output, a quarter of the width, 32 x 32")
+def _keras_mobilenet() -> Any:
+    from obstruction.wild.dense import keras
+
+    model = keras().applications.MobileNet(
+        (32, 32, 3), alpha=0.25, weights=None, classes=1, classifier_activation=None
+    )
+    return model
