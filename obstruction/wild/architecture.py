@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +27,6 @@ FAMILIES: Final = (
     "dense",
 )
 """The families of architectures."""
-
-EXTRA: Final = "pip install 'obstruction[wild]'"
 
 
 @dataclass(frozen=True)
@@ -104,21 +101,6 @@ def installed_version(package: str) -> str | None:
         return metadata.version(package).split("+")[0]
     except metadata.PackageNotFoundError:
         return None
-
-
-def library(module: str) -> Any:
-    """Import a module of a package of the zoo.
-
-    Raises
-    ------
-    ImportError
-        If the package, or one that it needs, is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or module
-        raise ImportError(f"{missing.split('.')[0]} is not installed: {EXTRA}") from error
 
 
 class Zoo(dict[str, Architecture]):

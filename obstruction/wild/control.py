@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo, library
+from obstruction.wild.architecture import Zoo
 from obstruction.wild.examples import head, noise, rows
+from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("rl")
 
@@ -42,9 +42,9 @@ ZOO.add(
 ZOO.add(
     "stable-baselines3/sac_critic-one_layer",
     _pair,
-    "two critics, one layer of 256, 3 observations, 1 action",
-    exact=head("torch_linear", 4, 256, copies=2),
-)(lambda: _critic(*_SAC, net_arch=[256]))
+    "two critics, one layer of 64, 3 observations, 1 action",
+    exact=head("torch_linear", 4, 64, copies=2),
+)(lambda: _critic(*_SAC, net_arch=[64]))
 ZOO.add(
     "stable-baselines3/td3_critic",
     _pair,
@@ -97,10 +97,6 @@ for _name, _observations, _widths in (
     )(lambda observations=_observations, widths=_widths: _value(observations, widths))
 
 
-def _spread(module: Any) -> Callable[[], Any]:
-    return lambda: module
-
-
 @ZOO.add("stable-baselines3/dqn", rows(4), "two layers of 64, 4 observations, one action")
 def _dqn() -> Any:
     spaces, policies = library("gymnasium.spaces"), library("stable_baselines3.dqn.policies")
@@ -120,75 +116,77 @@ def _crossq() -> Any:
     return _critic("sb3_contrib.crossq.policies", "CrossQPolicy", net_arch=[64])
 
 
-@ZOO.add(
-    "torchrl/mlp",
-    rows(4),
-    "its default activation, three layers of 32, 4 observations",
-)
+@ZOO.add("torchrl/mlp", rows(4), "as shipped with tanh, three layers of 32, 4 observations")
 def _mlp() -> Any:
     return library("torchrl.modules").MLP(in_features=4, out_features=1, depth=3, num_cells=32)
 
 
-@ZOO.add("torchrl/ddpg_mlp_q", _pair, "layers of 400 and 300, 3 observations, 1 action")
-def _ddpg_q() -> Any:
-    model = library("torchrl.modules").DdpgMlpQNet()
-    model(*_pair())
-    return model
-
-
 @ZOO.add(
-    "torchrl/dueling_dqn", rows(4), "as shipped, 4 observations, 1 action"
+    "torchrl/mlp-relu",
+    rows(4),
+    "ReLU instead of tanh, one layer of 32, 4 observations",
+    exact=head("torch_linear", 4, 32),
 )
-def _dueling() -> Any:
-    models = library("torchrl.modules.models")
-    model = models.DuelingMlpDQNet(1, mlp_kwargs_feature={"in_features": 4})
-    model(rows(4)())
-    return model
+def _mlp_relu() -> Any:
+    relu = library("torch").nn.ReLU
+    made = library("torchrl.modules").MLP
+    return made(in_features=4, out_features=1, depth=1, num_cells=32, activation_class=relu)
 
 
 @ZOO.add(
-    "tianshou/continuous_critic",
+    "torchrl/ddpg_mlp_q",
     _pair,
+    "ReLU instead of ELU, layers of 400 and 300, 3 observations, 1 action",
+)
+def _ddpg_q() -> Any:
+    relu = {"activation_class": library("torch").nn.ReLU}
+    first, second = {**relu, "in_features": 3}, {**relu, "in_features": 401}
+    return library("torchrl.modules").DdpgMlpQNet(first, second)
+
+
+@ZOO.add("torchrl/dueling_dqn", rows(4), "ReLU instead of ELU, 4 observations, 1 action")
+def _dueling() -> Any:
+    relu = {"activation_class": library("torch").nn.ReLU}
+    made = library("torchrl.modules.models").DuelingMlpDQNet
+    return made(1, 1, {**relu, "in_features": 4}, {**relu, "in_features": 256})
+
+
+def _tianshou(*widths: int) -> Any:
+    """Return the layers of a critic, which turns its own inputs into float32."""
+    net = library("tianshou.utils.net.common").Net((3,), (1,), widths, concat=True)
+    critic = library("tianshou.utils.net.continuous").Critic(net)
+    return library("torch").nn.Sequential(critic.preprocess.model, critic.last)
+
+
+ZOO.add(
+    "tianshou/critic",
+    rows(4),
     "two layers of 64, 3 observations, 1 action",
     exact=head("torch_linear", 64, 64),
-)
-def _tianshou() -> Any:
-    net = library("tianshou.utils.net.common").Net(
-        state_shape=(3,), action_shape=(1,), hidden_sizes=(64, 64), concat=True
-    )
-    return library("tianshou.utils.net.continuous").ContinuousCritic(preprocess_net=net)
-
-
-@ZOO.add(
-    "tianshou/continuous_critic-one_layer",
-    _pair,
+)(lambda: _tianshou(64, 64))
+ZOO.add(
+    "tianshou/critic-one_layer",
+    rows(4),
     "one layer of 64, 3 observations, 1 action",
     exact=head("torch_linear", 4, 64),
-)
-def _tianshou_one() -> Any:
-    net = library("tianshou.utils.net.common").Net(
-        state_shape=(3,), action_shape=(1,), hidden_sizes=(64,), concat=True
-    )
-    return library("tianshou.utils.net.continuous").ContinuousCritic(preprocess_net=net)
+)(lambda: _tianshou(64))
 
 
 @ZOO.add("skrl/deterministic_model", rows(3), "two layers of 64, ReLU, 3 observations")
 def _skrl() -> Any:
-    torch = library("torch")
+    """Return the layers of a model, which takes a dictionary and a role."""
     make = library("skrl.utils.model_instantiators.torch").deterministic_model
-    network = [
-        {"name": "net", "input": "OBSERVATIONS", "layers": [64, 64], "activations": "relu"}
-    ]
+    seen, acted = _spaces(3)
+    layers = {"name": "net", "input": "OBSERVATIONS", "layers": [64, 64], "activations": "relu"}
     model = make(
-        observation_space=_spaces(3)[0],
-        state_space=_spaces(3)[0],
-        action_space=_spaces(3)[1],
+        observation_space=seen,
+        state_space=seen,
+        action_space=acted,
         device="cpu",
-        network=network,
+        network=[layers],
         output="ONE",
     )
-    model(torch.zeros(1, 3)) if False else None
-    return model
+    return library("torch").nn.Sequential(model.net_container, model.output_layer)
 
 
 @ZOO.add("pfrl/fcsa_q", _pair, "two layers of 64, 3 observations, 1 action")

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from obstruction.wild.architecture import Zoo, library
+from obstruction.wild.architecture import Zoo
 from obstruction.wild.examples import head, rows
+from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("dense")
 
@@ -85,4 +86,4 @@ def _flax(seed: int) -> Any:
 def _haiku(seed: int) -> Any:
     jax, haiku = library("jax"), library("haiku")
     model = haiku.without_apply_rng(haiku.transform(lambda x: haiku.nets.MLP([32, 1])(x)))
-    return model, model.init(jax.random.key(seed), _four())
+    return model.apply, model.init(jax.random.key(seed), _four())

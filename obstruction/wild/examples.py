@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from obstruction.exact import obstruction_probability
-from obstruction.wild.architecture import Exact, library
+from obstruction.wild.architecture import Exact
+from obstruction.wild.libraries import library
 
 
 def noise(*shape: int, seed: int = 0) -> Any:

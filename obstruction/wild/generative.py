@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo, library
+from obstruction.wild.architecture import Zoo
 from obstruction.wild.examples import images, noise
+from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("generative")
 SEGMENTERS: Final = Zoo("vision")

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo, library
+from obstruction.wild.architecture import Zoo
 from obstruction.wild.examples import head, noise
+from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("science")
 
@@ -44,20 +45,3 @@ ZOO.add(
 def _fno() -> Any:
     made = library("neuralop.models").FNO
     return made(n_modes=(4, 4), in_channels=2, out_channels=1, hidden_channels=16, n_layers=2)
-
-
-def _signals() -> Any:
-    return noise(2, 8, 256)
-
-
-for _name, _options in (
-    ("EEGNet", {}),
-    ("ShallowFBCSPNet", {"final_conv_length": "auto"}),
-    ("EEGConformer", {}),
-    ("EEGITNet", {}),
-):
-    ZOO.add(f"braindecode/{_name.lower()}", _signals, "one output, 8 electrodes, 256 samples")(
-        lambda name=_name, options=_options: getattr(library("braindecode.models"), name)(
-            n_chans=8, n_outputs=1, n_times=256, **options
-        )
-    )

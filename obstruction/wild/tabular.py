@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo, library
+from obstruction.wild.architecture import Zoo
 from obstruction.wild.examples import head, noise, numbers, rows
+from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("tabular")
 SURVIVAL: Final = Zoo("survival")
@@ -87,7 +88,9 @@ def _vanilla() -> Any:
     return made(9, [32, 32], 1, batch_norm=True, dropout=0.1)
 
 
-@SURVIVAL.add("torchtuples/mlp_vanilla-one_layer", rows(4), "1 layer of 32, no BatchNorm, 4 features")
+@SURVIVAL.add(
+    "torchtuples/mlp_vanilla-one_layer", rows(4), "1 layer of 32, no BatchNorm, 4 features"
+)
 def _vanilla_one() -> Any:
     return library("torchtuples.practical").MLPVanilla(4, [32], 1, batch_norm=False)
 

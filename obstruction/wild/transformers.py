@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo, library
+from obstruction.wild.architecture import Zoo
 from obstruction.wild.examples import images, numbers
+from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("transformers")
 LANGUAGE: Final = Zoo("language")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo, library
-from obstruction.wild.examples import images
+from obstruction.wild.architecture import Zoo
+from obstruction.wild.examples import images, noise
+from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("vision")
 
@@ -15,13 +16,12 @@ def _torchvision(name: str, **options: Any) -> Any:
     return library("torchvision.models").get_model(name, weights=None, **options)
 
 
-def _of_torchvision(name: str, size: int = 32, **options: Any) -> None:
+def _of_torchvision(name: str, size: int = 64, **options: Any) -> None:
     note = f"one output, images of {size} x {size}"
     options = {"num_classes": 1, **options}
     ZOO.add(f"torchvision/{name}", images(size), note)(lambda: _torchvision(name, **options))
 
 
-_of_torchvision("alexnet", 64)
 _of_torchvision("squeezenet1_1")
 _of_torchvision("resnet18")
 _of_torchvision("densenet121")
@@ -29,7 +29,7 @@ _of_torchvision("mobilenet_v2")
 _of_torchvision("mobilenet_v3_small")
 _of_torchvision("efficientnet_b0")
 _of_torchvision("regnet_y_400mf")
-_of_torchvision("googlenet", 32, aux_logits=False, init_weights=False)
+_of_torchvision("googlenet", 64, aux_logits=False, init_weights=False)
 
 
 def _mnasnet_exact(logits: int) -> Callable[[], float]:
@@ -48,24 +48,24 @@ def _mnasnet_exact(logits: int) -> Callable[[], float]:
 
 ZOO.add(
     "torchvision/mnasnet0_5",
-    images(32),
-    "one output, images of 32 x 32",
+    images(64),
+    "one output, images of 64 x 64",
     exact=_mnasnet_exact(1),
 )(lambda: _torchvision("mnasnet0_5", num_classes=1))
 ZOO.add(
     "torchvision/mnasnet0_5-two_logits",
-    images(32),
-    "two logits, images of 32 x 32",
+    images(64),
+    "two logits, images of 64 x 64",
     loss="cross_entropy",
     exact=_mnasnet_exact(2),
 )(lambda: _torchvision("mnasnet0_5", num_classes=2))
 
-ZOO.add("torchvision/shufflenet_v2_x0_5", images(32), "1,000 classes as shipped, 32 x 32")(
+ZOO.add("torchvision/shufflenet_v2_x0_5", images(64), "1,000 classes as shipped, 64 x 64")(
     lambda: _torchvision("shufflenet_v2_x0_5")
 )
 
 
-@ZOO.add("torchvision/vgg11", images(32), "one output, 64 instead of 4,096 neurons, 32 x 32")
+@ZOO.add("torchvision/vgg11", images(64), "one output, 64 instead of 4,096 neurons, 64 x 64")
 def _vgg() -> Any:
     models, nn = library("torchvision.models"), library("torch.nn")
     features = models.vgg11(weights=None, init_weights=False).features
@@ -84,7 +84,7 @@ def _vgg() -> Any:
     return model
 
 
-@ZOO.add("torchvision/convnext_tiny", images(32), "one output, one block a stage, 32 x 32")
+@ZOO.add("torchvision/convnext_tiny", images(64), "one output, one block a stage, 64 x 64")
 def _convnext() -> Any:
     convnext = library("torchvision.models.convnext")
     setting = convnext.CNBlockConfig
@@ -92,24 +92,24 @@ def _convnext() -> Any:
     return convnext.ConvNeXt(stages, num_classes=1)
 
 
-@ZOO.add("torchvision/swin_t", images(32), "one output, two stages of two blocks, 32 x 32")
+@ZOO.add("torchvision/swin_t", images(64), "one output, two stages of two blocks, 64 x 64")
 def _swin() -> Any:
     swin = library("torchvision.models").SwinTransformer
     return swin([4, 4], 96, [2, 2], [3, 6], [7, 7], stochastic_depth_prob=0.2, num_classes=1)
 
 
-@ZOO.add("torchvision/vit_b_16", images(32), "one output, 2 of 12 layers, 192 wide, 32 x 32")
+@ZOO.add("torchvision/vit_b_16", images(64), "one output, 2 of 12 layers, 192 wide, 64 x 64")
 def _vit() -> Any:
-    return library("torchvision.models").VisionTransformer(32, 16, 2, 3, 192, 768, num_classes=1)
+    return library("torchvision.models").VisionTransformer(64, 16, 2, 3, 192, 768, num_classes=1)
 
 
-@ZOO.add("torchvision/lraspp_mobilenet_v3_large", images(32), "one class, 32 x 32")
+@ZOO.add("torchvision/lraspp_mobilenet_v3_large", images(64), "one class, 64 x 64")
 def _lraspp() -> Any:
     make = library("torchvision.models.segmentation").lraspp_mobilenet_v3_large
     return make(weights=None, weights_backbone=None, num_classes=1)
 
 
-def _of_timm(name: str, size: int = 32, note: str = "", **options: Any) -> None:
+def _of_timm(name: str, size: int = 64, note: str = "", **options: Any) -> None:
     def factory() -> Any:
         return library("timm").create_model(name, pretrained=False, num_classes=1, **options)
 
@@ -123,29 +123,31 @@ _of_timm("mobileone_s0")
 _of_timm("hardcorenas_a")
 _of_timm("ese_vovnet19b_dw")
 _of_timm("rexnet_100")
-_of_timm("poolformer_s12", 32)
-_of_timm("edgenext_xx_small", 64)
-_of_timm("mobilevit_xxs", 64)
+_of_timm("poolformer_s12")
+_of_timm("edgenext_xx_small")
+_of_timm("mobilevit_xxs")
 _of_timm("pvt_v2_b0")
 _of_timm("levit_128s", 64, img_size=64)
-_of_timm("convmixer_768_32", 32, "2 of 32 blocks, kernels of 3", depth=2, kernel_size=3)
+_of_timm("convmixer_768_32", 64, "2 of 32 blocks, kernels of 3", depth=2, kernel_size=3)
 _of_timm("mixer_s32_224", 64, "2 of 8 blocks", img_size=64, num_blocks=2)
 _of_timm("resmlp_12_224", 64, "2 of 12 blocks", img_size=64, num_blocks=2)
 _of_timm("cait_xxs24_224", 64, "2 of 24 blocks", img_size=64, depth=2)
-_of_timm("nf_regnet_b0", 32)
-_of_timm("mobilenetv4_conv_small", 32)
-_of_timm("tf_efficientnet_lite0", 32)
-_of_timm("fastvit_t8", 64)
-_of_timm("starnet_s1", 32)
-_of_timm("lcnet_050", 32)
-_of_timm("test_convnext", 32)
+_of_timm("nf_regnet_b0")
+_of_timm("mobilenetv4_conv_small")
+_of_timm("tf_efficientnet_lite0")
+_of_timm("fastvit_t8")
+_of_timm("starnet_s1")
+_of_timm("lcnet_050")
+_of_timm("test_convnext")
 
 
-@ZOO.add("keras/mobilenet", images(32), "one output, a quarter of the width, 32 x 32")
+@ZOO.add(
+    "keras/mobilenet", lambda: noise(2, 64, 64, 3), "one output, a quarter of the width, 64 x 64"
+)
 def _keras_mobilenet() -> Any:
     from obstruction.wild.dense import keras
 
     model = keras().applications.MobileNet(
-        (32, 32, 3), alpha=0.25, weights=None, classes=1, classifier_activation=None
+        (64, 64, 3), alpha=0.25, weights=None, classes=1, classifier_activation=None
     )
     return model
