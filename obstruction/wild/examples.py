@@ -53,3 +53,31 @@ def head(scheme: str, d: int, l: int, *, copies: int = 1) -> Exact:
         return 1.0 if one == 1.0 else -math.expm1(copies * math.log1p(-one))
 
     return value
+
+
+def behind_gains(law: str, std: float, count: int) -> Exact:
+    """Return a function that returns the exact probability of a head behind gains 1 and shifts 0.
+
+    A weight is frozen iff its absolute value exceeds 1.
+
+    Parameters
+    ----------
+    law : {"normal", "uniform", "triangular"}
+        The law of the weights. The difference of two uniform logits, over the square root of 2, is
+        triangular.
+    std : float
+        The standard deviation of a weight.
+    count : int
+        The number of weights, which are independent.
+    """
+
+    def value() -> float:
+        if law == "normal":
+            one = math.erfc(1.0 / (std * 2.0**0.5))
+        elif law == "uniform":
+            one = max(0.0, 1.0 - 1.0 / (std * 3.0**0.5))
+        else:
+            one = max(0.0, 1.0 - 1.0 / (std * 6.0**0.5)) ** 2
+        return -math.expm1(count * math.log1p(-one))
+
+    return value

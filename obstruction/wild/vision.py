@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import images, noise
+from obstruction.wild.examples import behind_gains, images, noise
 from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("vision")
@@ -24,45 +23,51 @@ def _of_torchvision(name: str, size: int = 64, **options: Any) -> None:
 
 _of_torchvision("squeezenet1_1")
 _of_torchvision("resnet18")
-_of_torchvision("densenet121")
-_of_torchvision("mobilenet_v2")
 _of_torchvision("mobilenet_v3_small")
-_of_torchvision("efficientnet_b0")
-_of_torchvision("regnet_y_400mf")
-_of_torchvision("googlenet", 64, aux_logits=False, init_weights=False)
-
-
-def _mnasnet_exact(logits: int) -> Callable[[], float]:
-    """Return the exact probability: 1,280 weights within sqrt(3 / logits), behind gains of 1."""
-
-    def value() -> float:
-        spread = (3.0 / logits) ** 0.5
-        if logits == 1:
-            frozen = 1.0 - 1.0 / spread
-        else:  # the difference of two has a triangular law
-            frozen = (1.0 - 2.0**0.5 / (2.0 * spread)) ** 2
-        return 1.0 - (1.0 - frozen) ** 1280
-
-    return value
 
 
 ZOO.add(
     "torchvision/mnasnet0_5",
     images(64),
     "one output, images of 64 x 64",
-    exact=_mnasnet_exact(1),
+    exact=behind_gains("uniform", 1.0, 1280),
 )(lambda: _torchvision("mnasnet0_5", num_classes=1))
 ZOO.add(
     "torchvision/mnasnet0_5-two_logits",
     images(64),
     "two logits, images of 64 x 64",
     loss="cross_entropy",
-    exact=_mnasnet_exact(2),
+    exact=behind_gains("triangular", 0.5**0.5, 1280),
 )(lambda: _torchvision("mnasnet0_5", num_classes=2))
 
 ZOO.add("torchvision/shufflenet_v2_x0_5", images(64), "1,000 classes as shipped, 64 x 64")(
     lambda: _torchvision("shufflenet_v2_x0_5")
 )
+
+
+@ZOO.add("torchvision/mobilenet_v2", images(64), "one output, one block a stage, 64 x 64")
+def _mobilenet() -> Any:
+    stages = [[1, 16, 1, 1], [6, 24, 1, 2], [6, 32, 1, 2], [6, 64, 1, 2], [6, 160, 1, 2]]
+    made = library("torchvision.models").MobileNetV2
+    return made(num_classes=1, inverted_residual_setting=stages)
+
+
+@ZOO.add("torchvision/efficientnet_b0", images(64), "one output, 4 of 7 stages, 64 x 64")
+def _efficientnet() -> Any:
+    module = library("torchvision.models.efficientnet")
+    block = module.MBConvConfig
+    stages = [
+        block(1, 3, 1, 32, 16, 1),
+        block(6, 3, 2, 16, 24, 1),
+        block(6, 5, 2, 24, 40, 1),
+        block(6, 3, 2, 40, 80, 1),
+    ]
+    return module.EfficientNet(stages, dropout=0.2, num_classes=1)
+
+
+@ZOO.add("torchvision/densenet121", images(64), "one output, blocks of 2 layers, 64 x 64")
+def _densenet() -> Any:
+    return library("torchvision.models").DenseNet(32, (2, 2, 2, 2), 64, num_classes=1)
 
 
 @ZOO.add("torchvision/vgg11", images(64), "one output, 64 instead of 4,096 neurons, 64 x 64")

@@ -17,7 +17,7 @@ import pytest
 import obstruction as ob
 from obstruction.wild import ARCHITECTURES, architecture, libraries
 from obstruction.wild.architecture import FAMILIES, Zoo, installed_version
-from obstruction.wild.examples import head
+from obstruction.wild.examples import behind_gains, head
 from obstruction.wild.versions import VERSIONS
 
 PROJECT = Path(ob.__file__).parent.parent / "pyproject.toml"
@@ -46,7 +46,7 @@ def test_names_say_the_package_and_nothing_else_has_them():
 def test_a_name_is_given_once():
     zoo = Zoo("dense")
     zoo.add("keras/dense", lambda: None)(lambda: None)
-    with pytest.raises(ValueError, match="keras/dense.*already"):
+    with pytest.raises(ValueError, match=r"keras/dense.*already"):
         zoo.add("keras/dense", lambda: None)
     with pytest.raises(ValueError, match="no pinned version of unheard_of"):
         zoo.add("unheard_of/dense", lambda: None)
@@ -116,6 +116,22 @@ def test_exact_values_are_probabilities():
     assert values["torchvision/mnasnet0_5"] == 1.0
 
 
+def test_weights_behind_gains_are_frozen_if_they_exceed_one():
+    generator = np.random.default_rng(0)
+    draws = 200_000
+    uniform = generator.uniform(-1.5, 1.5, (2, draws))
+    samples = {
+        ("normal", 0.7): 0.7 * generator.standard_normal(draws),
+        ("uniform", 1.5 / 3**0.5): uniform[0],
+        ("triangular", 1.5 / 3**0.5): (uniform[0] - uniform[1]) / 2**0.5,
+    }
+    for (law, std), sample in samples.items():
+        p = behind_gains(law, std, 1)()
+        assert (abs(sample) > 1).mean() == pytest.approx(p, abs=5 * (p / draws) ** 0.5), law
+        assert behind_gains(law, std, 3)() == pytest.approx(1 - (1 - p) ** 3)
+    assert behind_gains("uniform", 0.3, 100)() == behind_gains("triangular", 0.3, 100)() == 0.0
+
+
 def test_copies_of_a_head_are_independent():
     one = head("xavier_normal", 20, 20)()
     assert head("xavier_normal", 20, 20, copies=4)() == pytest.approx(1 - (1 - one) ** 4)
@@ -137,7 +153,7 @@ CHEAP = {
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", CHEAP)
 def test_cheap_ones_are_drawn(name):
-    """Those whose packages are here. scikit-learn needs PyTorch, which computes with its weights."""
+    """Those whose packages are here; PyTorch computes with the weights of scikit-learn."""
     pytest.importorskip("torch")
     module, tensor, weights = CHEAP[name]
     pytest.importorskip(module)
