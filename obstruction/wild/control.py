@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import head, noise, rows
+from obstruction.wild.examples import behind_norm, head, noise, rows
 from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("rl")
@@ -13,7 +13,7 @@ ZOO: Final = Zoo("rl")
 
 def _pair() -> tuple[Any, Any]:
     """Return states of 3 observations, and one action each."""
-    return noise(4, 3), noise(4, 1, seed=1)
+    return noise(8, 3), noise(8, 1, seed=1)
 
 
 def _spaces(observations: int, actions: int = 1) -> tuple[Any, Any]:
@@ -97,20 +97,33 @@ for _name, _observations, _widths in (
     )(lambda observations=_observations, widths=_widths: _value(observations, widths))
 
 
-@ZOO.add("stable-baselines3/dqn", rows(4), "two layers of 64, 4 observations, one action")
+@ZOO.add(
+    "stable-baselines3/dqn",
+    rows(4),
+    "two layers of 64, 4 observations, one action",
+    exact=head("torch_linear", 64, 64),
+)
 def _dqn() -> Any:
     spaces, policies = library("gymnasium.spaces"), library("stable_baselines3.dqn.policies")
     policy = policies.DQNPolicy(_spaces(4)[0], spaces.Discrete(1), lambda _: 3e-4)
     return policy.q_net
 
 
-@ZOO.add("sb3-contrib/tqc_critic", _pair, "two critics, one quantile, 3 observations, 1 action")
+@ZOO.add(
+    "sb3-contrib/tqc_critic",
+    _pair,
+    "two critics, one quantile, 3 observations, 1 action",
+    exact=head("torch_linear", 256, 256, copies=2),
+)
 def _tqc() -> Any:
     return _critic("sb3_contrib.tqc.policies", "TQCPolicy", n_quantiles=1)
 
 
 @ZOO.add(
-    "sb3-contrib/crossq_critic", _pair, "two critics, one layer of 64, 3 observations, 1 action"
+    "sb3-contrib/crossq_critic",
+    _pair,
+    "two critics, one layer of 64, 3 observations, 1 action",
+    exact=behind_norm(64),
 )
 def _crossq() -> Any:
     return _critic("sb3_contrib.crossq.policies", "CrossQPolicy", net_arch=[64])
@@ -172,7 +185,12 @@ ZOO.add(
 )(lambda: _tianshou(64))
 
 
-@ZOO.add("skrl/deterministic_model", rows(3), "two layers of 64, ReLU, 3 observations")
+@ZOO.add(
+    "skrl/deterministic_model",
+    rows(3),
+    "two layers of 64, ReLU, 3 observations",
+    exact=head("torch_linear", 64, 64),
+)
 def _skrl() -> Any:
     """Return the layers of a model, which takes a dictionary and a role."""
     make = library("skrl.utils.model_instantiators.torch").deterministic_model
@@ -186,14 +204,25 @@ def _skrl() -> Any:
         network=[layers],
         output="ONE",
     )
-    return library("torch").nn.Sequential(model.net_container, model.output_layer)
+    model.net_container(noise(2, 3))  # its layers have no weights before
+    return model.net_container
 
 
-@ZOO.add("pfrl/fcsa_q", _pair, "two layers of 64, 3 observations, 1 action")
+@ZOO.add(
+    "pfrl/fcsa_q",
+    _pair,
+    "two layers of 64, 3 observations, 1 action",
+    exact=head("lecun_normal", 64, 64),
+)
 def _pfrl() -> Any:
     return library("pfrl.q_functions").FCSAQFunction(3, 1, 64, 2)
 
 
-@ZOO.add("pfrl/fc_v", rows(3), "one layer of 64, 3 observations")
+@ZOO.add(
+    "pfrl/mlp_value",
+    rows(3),
+    "one layer of 64, 3 observations",
+    exact=head("lecun_normal", 3, 64),
+)
 def _pfrl_v() -> Any:
     return library("pfrl.nn").MLP(3, 1, [64])

@@ -25,7 +25,7 @@ def numbers(most: int, *shape: int, seed: int = 0) -> Any:
     return library("torch").from_numpy(values)
 
 
-def rows(width: int, batch: int = 4) -> Callable[[], Any]:
+def rows(width: int, batch: int = 8) -> Callable[[], Any]:
     """Return a function that returns a batch of vectors."""
     return lambda: noise(batch, width)
 
@@ -81,3 +81,11 @@ def behind_gains(law: str, std: float, count: int) -> Exact:
         return -math.expm1(count * math.log1p(-one))
 
     return value
+
+
+def behind_norm(width: int) -> Exact:
+    """Return a function that returns the exact value of a default ``nn.Linear`` behind a norm.
+
+    The weights lie within 1/sqrt(width), so none is frozen by a gain of 1.
+    """
+    return behind_gains("uniform", (3.0 * width) ** -0.5, width)

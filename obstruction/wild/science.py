@@ -13,7 +13,7 @@ from obstruction.wild.libraries import library
 ZOO: Final = Zoo("science")
 
 
-def _points(count: int = 4) -> Callable[[], Any]:
+def _points(count: int = 8) -> Callable[[], Any]:
     return lambda: noise(count, 2).abs()
 
 

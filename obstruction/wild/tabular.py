@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import head, noise, numbers, rows
+from obstruction.wild.examples import behind_norm, head, noise, numbers, rows
 from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("tabular")
@@ -24,7 +24,12 @@ def _mlp() -> Any:
     return library(_RTDL).MLP(d_in=10, d_out=1, n_blocks=2, d_block=384, dropout=0.1)
 
 
-@ZOO.add("rtdl-revisiting-models/resnet", rows(10), "2 blocks of 192, 10 features")
+@ZOO.add(
+    "rtdl-revisiting-models/resnet",
+    rows(10),
+    "2 blocks of 192, 10 features",
+    exact=behind_norm(192),
+)
 def _resnet() -> Any:
     return library(_RTDL).ResNet(
         d_in=10,
@@ -40,19 +45,15 @@ def _resnet() -> Any:
 
 @ZOO.add(
     "rtdl-revisiting-models/ft_transformer",
-    lambda: (noise(4, 8), numbers(3, 4, 2)),
-    "2 blocks of 96, 8 numbers and 2 categories",
+    lambda: (noise(8, 8), numbers(3, 8, 2)),
+    "2 blocks as shipped, 8 numbers and 2 categories",
+    exact=behind_norm(128),
 )
 def _ft_transformer() -> Any:
     made = library(_RTDL).FTTransformer
     options = made.get_default_kwargs(n_blocks=2)
     options.pop("_is_default", None)
     return made(n_cont_features=8, cat_cardinalities=[3, 5], d_out=1, **options)
-
-
-@ZOO.add("tabm/tabm", rows(10), "8 members, 2 blocks of 64, 10 features")
-def _tabm() -> Any:
-    return library("tabm").TabM.make(n_num_features=10, d_out=1, n_blocks=2, d_block=64, k=8)
 
 
 @ZOO.add("pytorch-tabnet/tabnet", rows(10, batch=8), "as shipped, 10 features")
@@ -82,7 +83,12 @@ for _name in ("DeepFM", "WDL", "DCN", "xDeepFM", "AutoInt", "NFM", "PNN", "FiBiN
     )
 
 
-@SURVIVAL.add("torchtuples/mlp_vanilla", rows(9), "2 layers of 32, BatchNorm, 9 features")
+@SURVIVAL.add(
+    "torchtuples/mlp_vanilla",
+    rows(9),
+    "2 layers of 32, BatchNorm, 9 features",
+    exact=behind_norm(32),
+)
 def _vanilla() -> Any:
     made = library("torchtuples.practical").MLPVanilla
     return made(9, [32, 32], 1, batch_norm=True, dropout=0.1)
@@ -97,8 +103,9 @@ def _vanilla_one() -> Any:
 
 @SURVIVAL.add(
     "pycox/cox_time",
-    lambda: (noise(4, 9), noise(4, 1, seed=1).abs()),
+    lambda: (noise(8, 9), noise(8, 1, seed=1).abs()),
     "2 layers of 32, BatchNorm, 9 features and the time",
+    exact=behind_norm(32),
 )
 def _cox_time() -> Any:
     made = library("pycox.models.cox_time").MLPVanillaCoxTime

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import images, numbers
+from obstruction.wild.architecture import Exact, Zoo
+from obstruction.wild.examples import behind_gains, behind_norm, head, images, numbers
 from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("transformers")
@@ -37,7 +37,45 @@ _LATENT: Final = {
     "qk_nope_head_dim": 16,
     "v_head_dim": 16,
 }
-# The smallest of the family, 24 layers: 896 wide, 14 heads, 2 of keys, 4,864 in the middle.
+_SMOL: Final = {
+    **_TINY,
+    "hidden_size": 576,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+}
+_QWEN3: Final = {
+    **_TINY,
+    "hidden_size": 1024,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 3072,
+}
+_GPT2: Final = {
+    "vocab_size": _VOCABULARY,
+    "n_layer": 1,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+}
+_OPT: Final = {"vocab_size": _VOCABULARY, "num_hidden_layers": 1, "pad_token_id": 0}
+_BERT: Final = {
+    **_TINY,
+    "hidden_size": 128,
+    "num_attention_heads": 2,
+    "intermediate_size": 512,
+}
+_DISTILBERT: Final = {
+    "vocab_size": _VOCABULARY,
+    "dim": 64,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 128,
+}
+_DEBERTA: Final = {**_TINY, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
 _QWEN2: Final = {
     **_TINY,
     "hidden_size": 896,
@@ -46,6 +84,11 @@ _QWEN2: Final = {
     "num_key_value_heads": 2,
     "intermediate_size": 4864,
 }
+
+
+def _normal_head(width: int) -> Exact:
+    """Return the exact value of a score with weights of 0.02 behind a norm with gains of 1."""
+    return behind_gains("normal", 0.02, width)
 
 
 def configured(model: str, config: str, options: dict[str, Any]) -> Any:
@@ -64,107 +107,43 @@ def _tokens(**more: int) -> Callable[[], dict[str, Any]]:
     return lambda: {name: numbers(_VOCABULARY, 2, length) for name, length in lengths.items()}
 
 
-_SMALL_NOTE: Final = "one score, 64 wide, 2 layers, a vocabulary of 64"
+_SMALL: Final = "64 wide, 2 layers"
 
-for _name, _model, _config, _options, _note in (
-    ("llama", "LlamaForSequenceClassification", "LlamaConfig", _GROUPED, _SMALL_NOTE),
-    (
-        "mistral",
-        "MistralForSequenceClassification",
-        "MistralConfig",
-        {**_GROUPED, "head_dim": 16},
-        _SMALL_NOTE,
-    ),
-    (
-        "qwen2",
-        "Qwen2ForSequenceClassification",
-        "Qwen2Config",
-        _QWEN2,
-        "one score, widths of the model with 0.5 billion, 1 of 24 layers, a vocabulary of 64",
-    ),
-    (
-        "qwen3",
-        "Qwen3ForSequenceClassification",
-        "Qwen3Config",
-        {**_GROUPED, "head_dim": 16},
-        _SMALL_NOTE,
-    ),
-    (
-        "gemma",
-        "GemmaForSequenceClassification",
-        "GemmaConfig",
-        {**_GROUPED, "head_dim": 16},
-        _SMALL_NOTE,
-    ),
-    (
-        "deepseek_v3",
-        "DeepseekV3ForSequenceClassification",
-        "DeepseekV3Config",
-        _LATENT,
-        f"{_SMALL_NOTE}, 4 experts",
-    ),
-    (
-        "mixtral",
-        "MixtralForSequenceClassification",
-        "MixtralConfig",
-        {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2},
-        f"{_SMALL_NOTE}, 4 experts",
-    ),
-    (
-        "gpt2",
-        "GPT2ForSequenceClassification",
-        "GPT2Config",
-        {
-            "vocab_size": _VOCABULARY,
-            "n_embd": 64,
-            "n_layer": 2,
-            "n_head": 4,
-            "pad_token_id": 0,
-        },
-        _SMALL_NOTE,
-    ),
-    (
-        "opt",
-        "OPTForSequenceClassification",
-        "OPTConfig",
-        {**_TINY, "ffn_dim": 128, "word_embed_proj_dim": 64},
-        _SMALL_NOTE,
-    ),
-    ("bert", "BertForSequenceClassification", "BertConfig", _TINY, _SMALL_NOTE),
-    ("roberta", "RobertaForSequenceClassification", "RobertaConfig", _TINY, _SMALL_NOTE),
-    (
-        "distilbert",
-        "DistilBertForSequenceClassification",
-        "DistilBertConfig",
-        {"vocab_size": _VOCABULARY, "dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128},
-        _SMALL_NOTE,
-    ),
-    (
-        "deberta_v2",
-        "DebertaV2ForSequenceClassification",
-        "DebertaV2Config",
-        {**_TINY, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
-        _SMALL_NOTE,
-    ),
-    (
-        "electra",
-        "ElectraForPreTraining",
-        "ElectraConfig",
-        {**_TINY, "embedding_size": 32},
-        _SMALL_NOTE,
-    ),
-    (
-        "mamba",
-        "MambaForCausalLM",
-        "MambaConfig",
-        {"vocab_size": _VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
-        "32 wide, 2 layers, a vocabulary of 64",
-    ),
-):
-    LANGUAGE.add(f"transformers/{_name}", _tokens(), _note)(
-        lambda model=_model, config=_config, options=_options: configured(model, config, options)
+# name, class of the model, class of its configuration, note, options, exact value
+_SCORES: Final[tuple[tuple[str, str, str, dict[str, Any], Exact | None], ...]] = (
+    ("llama", "Llama", "widths of SmolLM-135M, 1 of 30 layers", _SMOL, None),
+    ("qwen2", "Qwen2", "widths of the model with 0.5 billion, 1 of 24 layers", _QWEN2, None),
+    ("qwen3", "Qwen3", "widths of the model with 0.6 billion, 1 of 28 layers", _QWEN3, None),
+    ("gemma", "Gemma", _SMALL, {**_GROUPED, "head_dim": 16}, None),
+    ("deepseek_v3", "DeepseekV3", f"{_SMALL}, 4 experts", _LATENT, None),
+    ("gpt2", "GPT2", "768 wide as shipped, 1 of 12 layers", _GPT2, _normal_head(768)),
+    ("opt", "OPT", "768 wide as the smallest, 1 of 12 layers", _OPT, _normal_head(768)),
+    ("bert", "Bert", "128 wide, 2 layers as the smallest", _BERT, None),
+    ("distilbert", "DistilBert", _SMALL, _DISTILBERT, head("normal_002", 64, 64)),
+    ("deberta_v2", "DebertaV2", _SMALL, _DEBERTA, None),
+)
+
+for _name, _class, _note, _options, _exact in _SCORES:
+    LANGUAGE.add(
+        f"transformers/{_name}",
+        _tokens(),
+        f"one score, {_note}, a vocabulary of 64",
+        exact=_exact,
+    )(
+        lambda made=_class, options=_options: configured(
+            f"{made}ForSequenceClassification", f"{made}Config", options
+        )
     )
 
+LANGUAGE.add(
+    "transformers/mamba", _tokens(), "768 wide as the smallest, 1 of 24 layers, a vocabulary of 64"
+)(
+    lambda: configured(
+        "MambaForCausalLM",
+        "MambaConfig",
+        {"vocab_size": _VOCABULARY, "hidden_size": 768, "num_hidden_layers": 1},
+    )
+)
 LANGUAGE.add(
     "transformers/t5",
     _tokens(decoder_input_ids=6),
@@ -220,7 +199,12 @@ for _name, _options in (
 ):
     _module, _class = _name.split(".")
 
-    ZOO.add(f"vit-pytorch/{_module}", images(32), "one output, 64 wide, 2 layers, 32 x 32")(
+    ZOO.add(
+        f"vit-pytorch/{_module}",
+        images(32),
+        "one output, 64 wide, 2 layers, 32 x 32",
+        exact=None if _module == "cait" else behind_norm(64),
+    )(
         lambda module=_module, made=_class, options=_options: getattr(
             library(f"vit_pytorch.{module}"), made
         )(**_SIZE, **options)
