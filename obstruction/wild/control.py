@@ -157,11 +157,17 @@ def _ddpg_q() -> Any:
     return library("torchrl.modules").DdpgMlpQNet(first, second)
 
 
-@ZOO.add("torchrl/dueling_dqn", rows(4), "ReLU instead of ELU, 4 observations, 1 action")
+@ZOO.add(
+    "torchrl/dueling_dqn",
+    rows(4),
+    "ReLU instead of ELU, layers of 64, 4 observations, 1 action",
+    exact=head("torch_linear:bias=zero", 64, 64),
+)
 def _dueling() -> Any:
     relu = {"activation_class": library("torch").nn.ReLU}
-    made = library("torchrl.modules.models").DuelingMlpDQNet
-    return made(1, 1, {**relu, "in_features": 4}, {**relu, "in_features": 256})
+    features = {**relu, "in_features": 4, "num_cells": [64], "out_features": 64}
+    output = {**relu, "in_features": 64, "num_cells": 64}
+    return library("torchrl.modules.models").DuelingMlpDQNet(1, 1, features, output)
 
 
 def _tianshou(*widths: int) -> Any:

@@ -13,6 +13,12 @@ SURVIVAL: Final = Zoo("survival")
 
 _RTDL: Final = "rtdl_revisiting_models"
 
+_NORMAL_HIDDEN: Final = (
+    f"custom:hidden_law=normal,hidden_std={(2 / 4) ** 0.5},bias_law=uniform,"
+    f"bias_std={(3 * 4) ** -0.5},output_law=uniform,output_std={(3 * 32) ** -0.5}"
+)
+"""Kaiming's normal weights, and else the defaults of ``nn.Linear``, of 4 inputs and 32 neurons."""
+
 
 @ZOO.add(
     "rtdl-revisiting-models/mlp",
@@ -95,7 +101,10 @@ def _vanilla() -> Any:
 
 
 @SURVIVAL.add(
-    "torchtuples/mlp_vanilla-one_layer", rows(4), "1 layer of 32, no BatchNorm, 4 features"
+    "torchtuples/mlp_vanilla-one_layer",
+    rows(4),
+    "1 layer of 32, no BatchNorm, 4 features",
+    exact=head(_NORMAL_HIDDEN, 4, 32),
 )
 def _vanilla_one() -> Any:
     return library("torchtuples.practical").MLPVanilla(4, [32], 1, batch_norm=False)
