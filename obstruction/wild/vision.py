@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import behind_gains, behind_norm, images
+from obstruction.wild.examples import behind_gains, behind_norm, head, images
 from obstruction.wild.libraries import library
 
 ZOO: Final = Zoo("vision")
@@ -75,16 +75,25 @@ def _densenet() -> Any:
     return library("torchvision.models").DenseNet(32, (2, 2, 2, 2), 64, num_classes=1)
 
 
-@ZOO.add("torchvision/vgg11", images(64), "one output, 64 instead of 4,096 neurons, 64 x 64")
+@ZOO.add(
+    "torchvision/vgg11",
+    images(64),
+    "one output, 5 of 8 convolutions, 64 instead of 4,096 neurons, 64 x 64",
+    exact=head("normal_002", 64, 64),
+)
 def _vgg() -> Any:
-    models, nn = library("torchvision.models"), library("torch.nn")
-    features = models.vgg11(weights=None, init_weights=False).features
-    model = models.VGG(features, num_classes=1, init_weights=False)
-    model.avgpool = nn.AdaptiveAvgPool2d(1)
-    model.classifier = nn.Sequential(
-        nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+    vgg, nn = library("torchvision.models.vgg"), library("torch.nn")
+    features = vgg.make_layers([64, "M", 128, "M", 256, "M", 512, "M", 512, "M"])
+    dense = [nn.Linear(512, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 64), nn.ReLU()]
+    model = nn.Sequential(
+        features,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        *dense,
+        nn.Dropout(),
+        nn.Linear(64, 1),
     )
-    for part in model.modules():  # as its constructor does
+    for part in model.modules():  # as the constructor of VGG does
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(part.bias)
@@ -102,13 +111,18 @@ def _convnext() -> Any:
     return convnext.ConvNeXt(stages, num_classes=1)
 
 
-@ZOO.add("torchvision/swin_t", images(64), "one output, two stages of two blocks, 64 x 64")
+@ZOO.add("torchvision/swin_t", images(64), "one output, two stages of one block, 64 x 64")
 def _swin() -> Any:
     swin = library("torchvision.models").SwinTransformer
-    return swin([4, 4], 96, [2, 2], [3, 6], [7, 7], stochastic_depth_prob=0.2, num_classes=1)
+    return swin([4, 4], 96, [1, 1], [3, 6], [7, 7], stochastic_depth_prob=0.2, num_classes=1)
 
 
-@ZOO.add("torchvision/vit_b_16", images(64), "one output, 2 of 12 layers, 192 wide, 64 x 64")
+@ZOO.add(
+    "torchvision/vit_b_16",
+    images(64),
+    "one output, which starts at zero, 2 of 12 layers, 192 wide, 64 x 64",
+    exact=lambda: 0.0,
+)
 def _vit() -> Any:
     return library("torchvision.models").VisionTransformer(64, 16, 2, 3, 192, 768, num_classes=1)
 
@@ -121,10 +135,7 @@ def _of_timm(name: str, size: int = 64, note: str = "", **options: Any) -> None:
     ZOO.add(f"timm/{name}", images(size), f"{said}{size} x {size}")(factory)
 
 
-_of_timm("ghostnet_050")
 _of_timm("repvgg_a0")
-_of_timm("ese_vovnet19b_dw")
-_of_timm("rexnet_100")
 _of_timm("poolformer_s12")
 _of_timm("edgenext_xx_small")
 _of_timm("mobilevit_xxs")
@@ -138,3 +149,15 @@ _of_timm("mobilenetv4_conv_small")
 _of_timm("fastvit_t8")
 _of_timm("starnet_s1")
 _of_timm("lcnet_050")
+
+
+@ZOO.add("timm/ghostnet_100", images(64), "one output, the first block of each stage, 64 x 64")
+def _ghostnet() -> Any:
+    stages = [
+        [[3, 16, 16, 0, 1]],
+        [[3, 48, 24, 0, 2]],
+        [[5, 72, 40, 0.25, 2]],
+        [[3, 240, 80, 0, 2]],
+        [[5, 672, 160, 0.25, 2]],
+    ]
+    return library("timm.models.ghostnet").GhostNet(stages, num_classes=1)
