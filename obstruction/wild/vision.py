@@ -138,17 +138,10 @@ def _of_timm(name: str, size: int = 64, note: str = "", **options: Any) -> None:
 _of_timm("repvgg_a0")
 _of_timm("poolformer_s12")
 _of_timm("edgenext_xx_small")
-_of_timm("mobilevit_xxs")
-_of_timm("pvt_v2_b0")
-_of_timm("levit_128s", 64, img_size=64)
-_of_timm("convmixer_768_32", 64, "2 of 32 blocks, kernels of 3", depth=2, kernel_size=3)
-_of_timm("mixer_s32_224", 64, "2 of 8 blocks", img_size=64, num_blocks=2)
-_of_timm("resmlp_12_224", 64, "2 of 12 blocks", img_size=64, num_blocks=2)
 _of_timm("cait_xxs24_224", 64, "2 of 24 blocks", img_size=64, depth=2)
 _of_timm("mobilenetv4_conv_small")
-_of_timm("fastvit_t8")
 _of_timm("starnet_s1")
-_of_timm("lcnet_050")
+_of_timm("pvt_v2_b0", 64, "one block a stage", depths=(1, 1, 1, 1))
 
 
 @ZOO.add("timm/ghostnet_100", images(64), "one output, the first block of each stage, 64 x 64")
@@ -161,3 +154,27 @@ def _ghostnet() -> Any:
         [[5, 672, 160, 0.25, 2]],
     ]
     return library("timm.models.ghostnet").GhostNet(stages, num_classes=1)
+
+
+@ZOO.add("timm/convmixer_768_32", images(64), "one output, 2 of 32 blocks, 256 wide, 64 x 64")
+def _convmixer() -> Any:
+    return library("timm.models.convmixer").ConvMixer(256, 2, 3, num_classes=1)
+
+
+@ZOO.add("timm/mixer_s16_224", images(64), "one output, 2 of 8 blocks, 64 x 64")
+def _mixer() -> Any:
+    return library("timm.models.mlp_mixer").MlpMixer(1, 64, num_blocks=2)
+
+
+@ZOO.add("timm/resmlp_12_224", images(64), "one output, 2 of 12 blocks, 64 x 64")
+def _resmlp() -> Any:
+    mixer = library("timm.models.mlp_mixer")
+    return mixer.MlpMixer(
+        1,
+        64,
+        num_blocks=2,
+        embed_dim=384,
+        mlp_ratio=4,
+        block_layer=mixer.ResBlock,
+        norm_layer=mixer.Affine,
+    )
