@@ -18,9 +18,9 @@ from obstruction.wild import (
     transformers,
     vision,
 )
-from obstruction.wild.architecture import Architecture, installed_version
+from obstruction.wild.architecture import FAMILIES, Architecture, installed_version
 
-__all__ = ["ARCHITECTURES", "Architecture", "installed_version"]
+__all__ = ["ARCHITECTURES", "FAMILIES", "Architecture", "installed_version"]
 
 ARCHITECTURES: dict[str, Architecture] = {
     **vision.ZOO,

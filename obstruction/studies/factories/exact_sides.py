@@ -202,7 +202,7 @@ def _some(sides: Sequence[SingleSide], known: Sequence[FloatArray]) -> float:
     total = np.array(list(channels.values()))
     if (total >= 1.0 - 1e-12).any():
         return 1.0
-    return float(-np.expm1(np.log1p(-total).sum()))
+    return float(abs(np.expm1(np.log1p(-total).sum())))
 
 
 def _apart(
