@@ -111,7 +111,12 @@ def _convnext() -> Any:
     return convnext.ConvNeXt(stages, num_classes=1)
 
 
-@ZOO.add("torchvision/swin_t", images(64), "one output, two stages of one block, 64 x 64")
+@ZOO.add(
+    "torchvision/swin_t",
+    images(64),
+    "one output, two stages of one block, 64 x 64",
+    exact=behind_gains("normal", 0.02, 192),
+)
 def _swin() -> Any:
     swin = library("torchvision.models").SwinTransformer
     return swin([4, 4], 96, [1, 1], [3, 6], [7, 7], stochastic_depth_prob=0.2, num_classes=1)
@@ -156,12 +161,22 @@ def _ghostnet() -> Any:
     return library("timm.models.ghostnet").GhostNet(stages, num_classes=1)
 
 
-@ZOO.add("timm/convmixer_768_32", images(64), "one output, 2 of 32 blocks, 256 wide, 64 x 64")
+@ZOO.add(
+    "timm/convmixer_768_32",
+    images(64),
+    "one output, 2 of 32 blocks, 256 wide, 64 x 64",
+    exact=behind_norm(256),
+)
 def _convmixer() -> Any:
     return library("timm.models.convmixer").ConvMixer(256, 2, 3, num_classes=1)
 
 
-@ZOO.add("timm/mixer_s16_224", images(64), "one output, 2 of 8 blocks, 64 x 64")
+@ZOO.add(
+    "timm/mixer_s16_224",
+    images(64),
+    "one output, which starts at zero, 2 of 8 blocks, 64 x 64",
+    exact=lambda: 0.0,
+)
 def _mixer() -> Any:
     return library("timm.models.mlp_mixer").MlpMixer(1, 64, num_blocks=2)
 
