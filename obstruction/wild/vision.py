@@ -23,7 +23,6 @@ def _of_torchvision(name: str, size: int = 64, **options: Any) -> None:
 
 _of_torchvision("squeezenet1_1")
 _of_torchvision("resnet18")
-_of_torchvision("mobilenet_v3_small")
 
 
 ZOO.add(
@@ -50,6 +49,22 @@ def _mobilenet() -> Any:
     stages = [[1, 16, 1, 1], [6, 24, 1, 2], [6, 32, 1, 2], [6, 64, 1, 2], [6, 160, 1, 2]]
     made = library("torchvision.models").MobileNetV2
     return made(num_classes=1, inverted_residual_setting=stages)
+
+
+@ZOO.add("torchvision/mobilenet_v3_small", images(64), "one output, 5 of 11 blocks, 64 x 64")
+def _mobilenet_v3() -> Any:
+    module = library("torchvision.models.mobilenetv3")
+    blocks = [
+        module.InvertedResidualConfig(*numbers, 1, 1.0)
+        for numbers in (
+            (16, 3, 16, 16, True, "RE", 2),
+            (16, 3, 72, 24, False, "RE", 2),
+            (24, 3, 88, 24, False, "RE", 1),
+            (24, 5, 96, 40, True, "HS", 2),
+            (40, 5, 240, 40, True, "HS", 1),
+        )
+    ]
+    return module.MobileNetV3(blocks, 1024, num_classes=1)
 
 
 @ZOO.add("torchvision/efficientnet_b0", images(64), "one output, 4 of 7 stages, 64 x 64")
