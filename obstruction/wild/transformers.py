@@ -178,6 +178,7 @@ for _name, _model, _config, _options, _note in (
         f"transformers/{_name}",
         lambda: {"pixel_values": images(32)()},
         f"{_note}, 384 wide, 2 of 12 layers, 32 x 32",
+        exact=_normal_head(384) if _name == "vit" else None,
     )(lambda model=_model, config=_config, options=_options: configured(model, config, options))
 
 _SIZE: Final[dict[str, Any]] = {

@@ -23,7 +23,6 @@ def _of_torchvision(name: str, size: int = 64, **options: Any) -> None:
 
 _of_torchvision("squeezenet1_1")
 _of_torchvision("resnet18")
-_of_torchvision("mobilenet_v3_small")
 
 
 ZOO.add(
@@ -50,6 +49,22 @@ def _mobilenet() -> Any:
     stages = [[1, 16, 1, 1], [6, 24, 1, 2], [6, 32, 1, 2], [6, 64, 1, 2], [6, 160, 1, 2]]
     made = library("torchvision.models").MobileNetV2
     return made(num_classes=1, inverted_residual_setting=stages)
+
+
+@ZOO.add("torchvision/mobilenet_v3_small", images(64), "one output, 5 of 11 blocks, 64 x 64")
+def _mobilenet_v3() -> Any:
+    module = library("torchvision.models.mobilenetv3")
+    blocks = [
+        module.InvertedResidualConfig(*numbers, 1, 1.0)
+        for numbers in (
+            (16, 3, 16, 16, True, "RE", 2),
+            (16, 3, 72, 24, False, "RE", 2),
+            (24, 3, 88, 24, False, "RE", 1),
+            (24, 5, 96, 40, True, "HS", 2),
+            (40, 5, 240, 40, True, "HS", 1),
+        )
+    ]
+    return module.MobileNetV3(blocks, 1024, num_classes=1)
 
 
 @ZOO.add("torchvision/efficientnet_b0", images(64), "one output, 4 of 7 stages, 64 x 64")
@@ -111,7 +126,12 @@ def _convnext() -> Any:
     return convnext.ConvNeXt(stages, num_classes=1)
 
 
-@ZOO.add("torchvision/swin_t", images(64), "one output, two stages of one block, 64 x 64")
+@ZOO.add(
+    "torchvision/swin_t",
+    images(64),
+    "one output, two stages of one block, 64 x 64",
+    exact=behind_gains("normal", 0.02, 192),
+)
 def _swin() -> Any:
     swin = library("torchvision.models").SwinTransformer
     return swin([4, 4], 96, [1, 1], [3, 6], [7, 7], stochastic_depth_prob=0.2, num_classes=1)
@@ -156,12 +176,22 @@ def _ghostnet() -> Any:
     return library("timm.models.ghostnet").GhostNet(stages, num_classes=1)
 
 
-@ZOO.add("timm/convmixer_768_32", images(64), "one output, 2 of 32 blocks, 256 wide, 64 x 64")
+@ZOO.add(
+    "timm/convmixer_768_32",
+    images(64),
+    "one output, 2 of 32 blocks, 256 wide, 64 x 64",
+    exact=behind_norm(256),
+)
 def _convmixer() -> Any:
     return library("timm.models.convmixer").ConvMixer(256, 2, 3, num_classes=1)
 
 
-@ZOO.add("timm/mixer_s16_224", images(64), "one output, 2 of 8 blocks, 64 x 64")
+@ZOO.add(
+    "timm/mixer_s16_224",
+    images(64),
+    "one output, which starts at zero, 2 of 8 blocks, 64 x 64",
+    exact=lambda: 0.0,
+)
 def _mixer() -> Any:
     return library("timm.models.mlp_mixer").MlpMixer(1, 64, num_blocks=2)
 
