@@ -26,6 +26,7 @@ from obstruction.studies.factories.data_sides import Judged, judged
 from obstruction.studies.factories.draws import Draws
 from obstruction.studies.factories.exact_sides import ExactSides, exact_sides
 from obstruction.studies.factories.model_study import ModelCell, SideRow
+from obstruction.studies.factories.recipes import Drawn
 from obstruction.studies.factories.single_sides import SingleSide, single_sides
 
 _SAVE_SECONDS: Final = 30.0
@@ -72,12 +73,10 @@ class Architecture:
         """Return the cell with so many draws, and keep what is counted from time to time."""
         begun, label = time.perf_counter(), label_of(self.arguments)
         at = f" at {label}" if label else ""
-        draws = Draws(self.factory, self.arguments, self.inputs, self.seed, label)
-        first = draws.model(0)
-        prober = prober_of(first, self.inputs, loss=self.loss, training=True, seed=0)
-        laws = laws_of(prober, first, loss=self.loss)
-        on_data = judged(laws, prober, self.data)
-        sides = on_data.sides()
+        opened = OpenedModel.of(
+            self.factory, self.arguments, self.inputs, self.seed, label, self.loss, self.data
+        )
+        draws, laws, on_data, sides = opened.draws, opened.laws, opened.on_data, opened.sides
         rows = tuple(
             SideRow(one.number, one.side, one.tensor, one.channels.size, one.others)
             for one in sides
@@ -90,7 +89,7 @@ class Architecture:
         needed = needed_for(sides)
         start = checksum(laws.parameters, needed)
         again = checksum(draws.parameters(0, laws.shapes, needed), needed)
-        way = _Way.of(draws, sides, laws, on_data)
+        way = Way.of(opened)
         if prior is not None and prior.called != way.called:
             raise ValueError(
                 f"factory: its draws{at} cannot be made as those in the folder out, which was "
@@ -145,7 +144,46 @@ class Architecture:
 
 
 @dataclass(frozen=True, eq=False)
-class _Way:
+class OpenedModel:
+    """The first model of a factory with its laws.
+
+    Attributes
+    ----------
+    draws : Draws
+    laws : Laws
+    on_data : Judged
+        The laws as they are judged, on the span of the training data if there are any.
+    sides : tuple of SingleSide
+        The sides of balances on which single weights are alone.
+    """
+
+    draws: Draws
+    laws: Laws
+    on_data: Judged
+    sides: tuple[SingleSide, ...]
+
+    @classmethod
+    def of(
+        cls,
+        factory: Callable[..., Any],
+        arguments: Mapping[str, Any],
+        inputs: Any,
+        seed: int,
+        label: str,
+        loss: str | None,
+        data: Any = None,
+    ) -> OpenedModel:
+        """Make the first draw of a factory, and find its laws."""
+        draws = Draws(factory, arguments, inputs, seed, label)
+        first = draws.model(0)
+        prober = prober_of(first, inputs, loss=loss, training=True, seed=0)
+        laws = laws_of(prober, first, loss=loss)
+        on_data = judged(laws, prober, data)
+        return cls(draws, laws, on_data, on_data.sides())
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
     """How the parameters of a draw are made.
 
     Attributes
@@ -156,23 +194,28 @@ class _Way:
         What follows from the laws of these parameters.
     called : str
         Why each draw calls the whole factory; empty if only these parameters are drawn.
+    laws : dict of str to Drawn or None
+        The laws of the tensors in the balances, empty if they are not known.
     """
 
     parameters: Callable[[int], Mapping[str, FloatArray]]
     exact: ExactSides
     called: str
+    laws: Mapping[str, Drawn | None]
 
     @classmethod
-    def of(cls, draws: Draws, sides: Sequence[SingleSide], laws: Laws, on_data: Judged) -> _Way:
+    def of(cls, opened: OpenedModel) -> Way:
         """Return the way for a model."""
+        draws, sides, shapes = opened.draws, opened.sides, opened.laws.shapes
         needed = needed_for(sides)
-        recipes = draws.recipes(laws.shapes, needed)
+        recipes = draws.recipes(shapes, needed)
         if isinstance(recipes, str):
             unknown = ExactSides(math.nan, (math.nan,) * len(sides), (False,) * len(sides))
-            whole = partial(draws.parameters, shapes=laws.shapes, needed=needed)
-            return cls(whole, unknown, recipes)
-        drawn = on_data.drawn({name: recipe.drawn() for name, recipe in recipes.items()})
-        return cls(draws.redraws(recipes), exact_sides(sides, drawn, on_data.laws.shapes), "")
+            whole = partial(draws.parameters, shapes=shapes, needed=needed)
+            return cls(whole, unknown, recipes, {})
+        laws = opened.on_data.drawn({name: recipe.drawn() for name, recipe in recipes.items()})
+        exact = exact_sides(sides, laws, opened.on_data.laws.shapes)
+        return cls(draws.redraws(recipes), exact, "", laws)
 
 
 def label_of(arguments: Mapping[str, Any]) -> str:
