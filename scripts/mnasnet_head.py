@@ -342,7 +342,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page = reporting.page(records, rates, tried, facts(settings), quick=given.quick)
     table = reporting.table(records)
     given.out.mkdir(parents=True, exist_ok=True)
-    for ending, content in (("csv", table.to_csv(index=False, lineterminator="\n")), ("md", page)):
+    rows = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    for ending, content in (("csv", rows), ("md", page)):
         with whole_file(given.out / f"{NAME}.{ending}") as stream:
             stream.write(content.encode())
     heatmaps.save(reporting.picture(records), given.out / NAME)

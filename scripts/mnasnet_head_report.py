@@ -158,6 +158,9 @@ def page(
         "",
         "![Training losses over the steps, and how many signs crossed](mnasnet_head.png)",
         "",
+        "*Lines are medians over the seeds, bands reach from quartile to quartile, each mark below "
+        "is one training.*",
+        "",
         "## Medians and quartiles",
         "",
         *_quartiles(records),
@@ -234,6 +237,11 @@ def _rates(
     for (optimiser, rate), loss in tried.items():
         mark = "chosen" if rates[optimiser] == rate else ""
         lines.append(f"| {optimiser} | {rate:g} | {loss:.3g} | {mark} |")
+    for optimiser, chosen in rates.items():
+        of_optimiser = [rate for name, rate in tried if name == optimiser]
+        if chosen in (min(of_optimiser), max(of_optimiser)):
+            side = "largest" if chosen == max(of_optimiser) else "smallest"
+            lines += ["", f"For {optimiser} it is the {side} that was tried."]
     return lines
 
 
@@ -242,12 +250,12 @@ def _quartiles(records: Sequence[Record]) -> list[str]:
     groups = _groups(records)
     last = len(records[0].losses) - 1
     rows: list[tuple[str, Callable[[Record], float]]] = [
-        (f"training loss, {_steps(step)}", lambda r, step=step: r.losses[step])  # type: ignore[misc]
+        (f"training loss, after step {step}", lambda r, step=step: r.losses[step])  # type: ignore[misc]
         for step in SHOWN
         if step < last
     ]
     rows += [
-        (f"training loss, {_steps(last)}", lambda r: r.train_loss),
+        (f"training loss, after step {last}", lambda r: r.train_loss),
         ("training loss, mean of all steps", lambda r: r.mean_loss),
         ("training accuracy", lambda r: r.train_accuracy),
         ("test loss", lambda r: r.test_loss),
@@ -271,10 +279,6 @@ def _quartiles(records: Sequence[Record]) -> list[str]:
             cells.append(f"{middle:.3g} ({low:.3g}–{high:.3g})")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
-
-
-def _steps(step: int) -> str:
-    return "start" if step == 0 else f"{step} step{'s' * (step > 1)}"
 
 
 def _groups(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
@@ -309,17 +313,20 @@ def _follows(
                 ", and a frozen weight starts more than 1 away from zero: in so few steps it would "
                 "not have arrived there without a balance either."
             )
-        lines.append(text + "." * (not text.endswith(".")))
+        text += "." * (not text.endswith("."))
+        accuracy = np.median([r.test_accuracy for r in mine])
+        lines.append(f"{text} The median test accuracy of all its trainings is {accuracy:.0%}.")
         for start in dict.fromkeys(r.start for r in mine if r.start != "shipped"):
             rows = compared[(compared["optimiser"] == optimiser) & (compared["start"] == start)]
             lines.append(f"  - {start}: {_verdict(rows, told['seeds'])}.")
     lines += [
         "",
-        "The repaired start differs from the shipped one in two ways: no sign is frozen, and the "
-        "outputs are smaller. The rebalanced start has no frozen sign either, but the outputs of "
-        "the shipped one. What only the repaired start shows is therefore no effect of the frozen "
-        "signs alone. These are a few steps on a few images of an easy task. They say nothing "
-        "about long training, or about tasks in which the sign of a single weight decides.",
+        "The repaired start differs from the shipped one in three ways: no sign is frozen; the "
+        "outputs are smaller; and √3 times as many weights lie within any small distance of zero. "
+        "The rebalanced start has no frozen sign either, but the outputs of the shipped one. What "
+        "only the repaired start shows is therefore no effect of the frozen signs alone. These are "
+        "a few steps on a few images of an easy task. They say nothing about long training, or "
+        "about tasks in which the sign of a single weight decides.",
     ]
     return lines
 
@@ -370,7 +377,7 @@ def picture(records: Sequence[Record]) -> Figure:
                         lw=0.8,
                         clip_on=False,
                         zorder=3,
-                        **({"color": colour} if filled else {"fc": "none", "ec": colour}),
+                        **({"color": "0.3"} if filled else {"fc": "none", "ec": colour}),
                     )
         above.set(yscale="log", title=optimiser, xlabel="step", xlim=(0, None))
         below.set_xticks(range(len(starts)), starts, rotation=25)
@@ -384,7 +391,8 @@ def picture(records: Sequence[Record]) -> Figure:
             ax.title.set_size(8)
     panels[0][0].set_ylabel("training loss", fontsize=8)
     panels[1][0].set_ylabel("signs crossed", fontsize=8)
-    panels[0][0].legend(frameon=False, fontsize=7, loc="lower left", handlelength=1.2)
+    lines, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, frameon=False, fontsize=7, ncols=3, loc="outside upper center")
     grey = {"ls": "", "color": "0.3", "ms": 3.2, "mew": 0.8}
     marks = [
         Line2D([], [], marker="o", mfc="none", label="of free weights", **grey),
