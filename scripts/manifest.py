@@ -51,6 +51,12 @@ OTHERS = {
     ),
     "frameworks.py": ("frameworks.pdf", "frameworks.png"),
     "limits.py": ("limits.pdf", "limits.png"),
+    "mnasnet_head.py": (
+        "mnasnet_head.csv",
+        "mnasnet_head.md",
+        "mnasnet_head.pdf",
+        "mnasnet_head.png",
+    ),
     "monitor_cost.py": ("monitor_cost.md",),
     "rare.py": ("rare.pdf", "rare.png"),
     "recognition.py": ("recognition.md",),
