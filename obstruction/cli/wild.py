@@ -26,10 +26,22 @@ DEFAULT_OUT = "results/wild"
     help="Where wild.csv, wild.md, the figure and the studies go. What the folder holds already "
     f"is not drawn again. [default: {DEFAULT_OUT}]",
 )
+@click.option(
+    "--remedies/--no-remedies",
+    default=True,
+    help="Whether to seek the smallest change of those that are often obstructed.",
+)
 @level_option
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def wild(
-    zoo: str, listing: bool, networks: str, seed: str, out: str, level: float, quiet: bool
+    zoo: str,
+    listing: bool,
+    networks: str,
+    seed: str,
+    out: str,
+    remedies: bool,
+    level: float,
+    quiet: bool,
 ) -> int:
     """Study how often real architectures start with a frozen sign.
 
@@ -58,6 +70,7 @@ def wild(
         networks=parse_count("networks", networks),
         seed=parse_count("seed", seed, least=0, most=LARGEST_SEED),
         out=out,
+        remedies=remedies,
         progress=not quiet,
     )
     files = write(study, out)

@@ -54,7 +54,11 @@ class Architecture:
     note : str
         What differs from the architecture as shipped, above all its sizes.
     exact : callable or None
-        Returns the exact probability that a fresh network has a frozen sign, where it is known.
+        Returns the exact probability that a fresh network has a frozen sign, where it is known from
+        the sizes of the layers.
+    exact_share : callable or None
+        Returns the exact mean share of frozen weights where the weights depend on each other, so
+        that their laws do not tell it.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Architecture:
     loss: str | None = None
     note: str = ""
     exact: Exact | None = None
+    exact_share: Exact | None = None
 
     @property
     def base(self) -> str:
@@ -120,6 +125,7 @@ class Zoo(dict[str, Architecture]):
         *,
         loss: str | None = None,
         exact: Exact | None = None,
+        exact_share: Exact | None = None,
     ) -> Callable[[Factory], Factory]:
         """Return a decorator that adds a factory.
 
@@ -143,6 +149,7 @@ class Zoo(dict[str, Architecture]):
                 loss,
                 note,
                 exact,
+                exact_share,
             )
             return factory
 

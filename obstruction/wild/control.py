@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
+from obstruction import exact
 from obstruction.wild.architecture import Zoo
 from obstruction.wild.examples import behind_norm, head, noise, rows
 from obstruction.wild.libraries import library
@@ -84,6 +86,15 @@ def _value(observations: int, widths: list[int]) -> Any:
     return nn.Sequential(policy.mlp_extractor.value_net, policy.value_net)
 
 
+_PPO: Final = f"orthogonal:hidden_gain={2.0**0.5!r}"
+"""Stable-baselines3 draws hidden layers of its policies with this gain, and the value with 1."""
+
+
+def _orthogonal(width: int, inputs: int) -> Callable[[], float]:
+    """Return the share of frozen weights behind orthogonal ones with the gains of PPO."""
+    return lambda: float(exact.pathological_probability(_PPO, inputs, width))
+
+
 for _name, _observations, _widths in (
     ("ppo_value", 3, [64, 64]),
     ("ppo_value-one_layer_d=3", 3, [64]),
@@ -94,6 +105,7 @@ for _name, _observations, _widths in (
         f"stable-baselines3/{_name}",
         rows(_observations),
         f"ReLU instead of tanh, {_layers}, {_observations} observations",
+        exact_share=_orthogonal(_widths[-1], (_observations, *_widths)[-2]),
     )(lambda observations=_observations, widths=_widths: _value(observations, widths))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from obstruction.wild.study import WildStudy
+from obstruction.wild.remedies import RISK
+from obstruction.wild.study import OFTEN, WildStudy
 
 
 def page(study: WildStudy, picture: str) -> str:
@@ -55,7 +57,40 @@ def page(study: WildStudy, picture: str) -> str:
         "|:--|:--|--:|--:|--:|--:|--:|--:|:--|:--|",
     ]
     lines += map(_row, table.to_dict("records"))
+    lines += _what_to_do(study)
     return "\n".join(lines) + "\n"
+
+
+def _what_to_do(study: WildStudy) -> Iterator[str]:
+    """Yield the section on changes of the initialisation."""
+    if not study.remedies:
+        return
+    helped = {name: one for name, one in study.remedies.items() if not math.isnan(one.factor)}
+    rest = [f"`{name}`" for name in study.remedies if name not in helped]
+    yield from (
+        "",
+        "## What to do about it",
+        "",
+        f"For architectures with a frozen sign in more than {100 * OFTEN:g} % of the draws: the "
+        f"largest factor by which the weights that freeze can be multiplied so that P is at most "
+        f"{RISK:g}. Where there is an exact value, the factor solves for it; elsewhere it comes "
+        "from the ratios in draws. Fresh draws verify it.",
+        "",
+    )
+    if rest:
+        yield from (
+            "No factor helps where both sides of a balance are single weights, since one of the "
+            f"two is frozen in any case: {', '.join(rest)}.",
+            "",
+        )
+    yield "| architecture | weights | factor | exact P | frozen in fresh draws | P below (95 %) |"
+    yield "|:--|:--|--:|--:|--:|--:|"
+    for name, one in helped.items():
+        first = one.tensors[0] + (f" and {len(one.tensors) - 1} more" if one.tensors[1:] else "")
+        yield (
+            f"| {name} | {first} | {one.factor:.3g} | {_number(one.exact)} | "
+            f"{one.obstructed:,} of {one.networks:,} | {one.bound:.2g} |"
+        )
 
 
 def _command(study: WildStudy) -> str:

@@ -11,10 +11,11 @@ helps.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,16 +29,21 @@ from obstruction.studies.factories.exact_sides import exact_sides
 from obstruction.studies.factories.recipes import Drawn
 from obstruction.studies.factories.sampling_models import sample_model
 from obstruction.studies.factories.single_sides import SingleSide
+from obstruction.tools.files import whole_file, writing_to
 from obstruction.wild.architecture import Architecture
 
 RISK: Final = 1e-3
 """The probability of a draw with a frozen sign after the change."""
 
+FILE: Final = "remedies.json"
+"""The file in which changes are kept."""
+
 _LEAST: Final = 1e-8
 """The smallest factor that is tried."""
-_STEPS: Final = 50
 _TRIED: Final = 2000
 """The number of draws whose ratios give a factor where there is no exact value."""
+_CALLED: Final = 1000
+"""The most fresh draws of a factory that has to be called for each."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Remedy:
 
     Attributes
     ----------
+    networks_asked, seed : int
+        What `remedy` was asked for.
     tensors : tuple of str
         The parameters that are multiplied.
     factor : float
@@ -56,6 +64,8 @@ class Remedy:
         Fresh draws after the change, and those of them with a frozen sign.
     """
 
+    networks_asked: int
+    seed: int
     tensors: tuple[str, ...]
     factor: float
     exact: float
@@ -74,7 +84,6 @@ def remedy(
     networks: int,
     seed: int = 0,
     risk: float = RISK,
-    out: str | os.PathLike[str] | None = None,
 ) -> Remedy:
     """Return the smallest change of an architecture's initialisation, verified by draws.
 
@@ -86,18 +95,18 @@ def remedy(
     seed : int
     risk : float
         The probability of a draw with a frozen sign to allow, between 0 and 1.
-    out : path-like, optional
-        A folder for the study of the fresh draws.
     """
-    inputs, first = one.inputs(), streams.model_seed(seed, one.name, 0)
+    asked, inputs, first = networks, one.inputs(), streams.model_seed(seed, one.name, 0)
     opened = OpenedModel.of(one.factory, {}, inputs, first, "", one.loss)
     way = Way.of(opened)
+    if way.called:
+        networks = min(networks, _CALLED)
     if way.called or math.isnan(_probability(opened, way.laws, (), 1.0)):
         tensors, factor = _from_draws(opened, way, risk)
     else:
         tensors, factor = _from_laws(opened, way, risk)
     if math.isnan(factor):
-        return Remedy(tensors, math.nan, math.nan, 0, 0)
+        return Remedy(asked, seed, tensors, math.nan, math.nan, 0, 0)
     places = {name: list(opened.laws.shapes).index(name) for name in tensors}
     study = sample_model(
         scaled(one.factory, places, factor),
@@ -105,10 +114,41 @@ def remedy(
         networks=networks,
         seed=streams.model_seed(seed, one.name, 1),
         loss=one.loss,
-        out=out if out is None else Path(out),
     )
     (cell,) = study.cells
-    return Remedy(tensors, factor, cell.exact, cell.counts.networks, cell.counts.obstructed)
+    counts = cell.counts
+    return Remedy(asked, seed, tensors, factor, cell.exact, counts.networks, counts.obstructed)
+
+
+def keep(remedies: Mapping[str, Remedy], path: str | os.PathLike[str]) -> None:
+    """Write changes of architectures to a folder, from which `kept` reads them."""
+    entries = {name: asdict(one) for name, one in remedies.items()}
+    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+    with writing_to(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with whole_file(Path(path) / FILE) as stream:
+            stream.write(text.encode())
+
+
+def kept(path: str | os.PathLike[str]) -> dict[str, Remedy]:
+    """Read changes of architectures from a folder; there are none without the file.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    file = Path(path) / FILE
+    if not file.exists():
+        return {}
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            name: Remedy(**{**one, "tensors": tuple(one["tensors"])})
+            for name, one in entries.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{file}: damaged ({error})") from None
 
 
 def _from_laws(opened: OpenedModel, way: Way, risk: float) -> tuple[tuple[str, ...], float]:
@@ -120,7 +160,7 @@ def _from_laws(opened: OpenedModel, way: Way, risk: float) -> tuple[tuple[str, .
     def fits(factor: float) -> bool:
         return _probability(opened, way.laws, own, factor) <= risk
 
-    return own, _largest(fits)
+    return own, _largest(fits, 1e-8)
 
 
 def _probability(
@@ -155,7 +195,7 @@ def _from_draws(opened: OpenedModel, way: Way, risk: float) -> tuple[tuple[str, 
             obstructed += any(side.ratios(changed).frozen.any() for side in opened.sides)
         return obstructed <= risk / 2.0 * len(draws)
 
-    return own, _largest(fits)
+    return own, _largest(fits, 1e-3)
 
 
 def _owners(sides: Sequence[SingleSide], chosen: Any) -> tuple[str, ...]:
@@ -163,16 +203,14 @@ def _owners(sides: Sequence[SingleSide], chosen: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _largest(fits: Callable[[float], bool]) -> float:
+def _largest(fits: Callable[[float], bool], error: float) -> float:
     """Return the largest factor below 1 that fits, NaN if even a tiny one does not."""
     low, high = math.log(_LEAST), 0.0
     if not fits(_LEAST):
         return math.nan
-    for _ in range(_STEPS):
+    while high - low > error:
         middle = (low + high) / 2.0
         low, high = (middle, high) if fits(math.exp(middle)) else (low, middle)
-        if high - low < 1e-4:
-            break
     return math.exp(low)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +16,16 @@ from obstruction.studies.factories.model_study import ModelCell, ModelStudy
 from obstruction.studies.factories.sampling_models import sample_model
 from obstruction.tools.checks import check_count, check_probability, check_seed
 from obstruction.wild import ARCHITECTURES, FAMILIES, Architecture, installed_version
+from obstruction.wild.remedies import Remedy, keep, kept, remedy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+OFTEN: Final = 0.01
+"""The share of obstructed draws above which a change is sought."""
+
+_VERIFIED: Final = 3
+"""The fresh draws that verify a change, as a multiple of those of the study."""
 
 STUDIES: Final = "studies"
 """The folder in which the studies of the architectures are kept."""
@@ -37,12 +44,15 @@ class WildStudy:
     networks : int
         The number of draws of each.
     seed : int
+    remedies : dict of str to Remedy
+        The smallest changes for architectures that are often obstructed, if they were sought.
     """
 
     studies: Mapping[str, ModelStudy]
     versions: Mapping[str, str]
     networks: int
     seed: int
+    remedies: Mapping[str, Remedy] = field(default_factory=dict)
 
     def by_hand(self) -> dict[str, tuple[float, float]]:
         """Return where an exact value was found and the zoo has one from the sizes, and both."""
@@ -62,8 +72,11 @@ class WildStudy:
             The columns are ``architecture``, ``package`` and its ``version``, ``family``; those of
             `ModelStudy.table` from ``networks`` on; ``freezes``, the weights that are frozen most
             often; ``way``, why each draw calls the whole factory, or an empty text; ``note``, what
-            differs from the architecture as shipped; and the ``seconds`` of the study. Rows are in
-            descending order of the probability and then of the share.
+            differs from the architecture as shipped; the ``factor`` by which the weights
+            ``scaled`` must be multiplied, with the ``exact_after`` probability and the counts
+            ``networks_after`` and ``obstructed_after`` of fresh draws, all missing where no change
+            was sought; and the ``seconds`` of the study. Rows are in descending order of the
+            probability and then of the share.
         """
         import pandas as pd
 
@@ -79,9 +92,11 @@ class WildStudy:
                     "version": self.versions[one.package],
                     "family": one.family,
                     **row,
+                    "exact_share": _share(one, row["exact_share"]),
                     "freezes": freezes(study),
                     "way": cell.called,
                     "note": one.note,
+                    **_changed(self.remedies.get(name)),
                     "seconds": round(cell.seconds, 1),
                 }
             )
@@ -136,6 +151,7 @@ def study_wild(
     networks: Any = 1000,
     seed: Any = 0,
     out: str | os.PathLike[str] | None = None,
+    remedies: bool = False,
     progress: bool = False,
 ) -> WildStudy:
     """Sample architectures of the zoo by `sample_model`, one after another.
@@ -151,6 +167,9 @@ def study_wild(
     out : path-like, optional
         A folder with a folder for each architecture, as `sample_model` writes them. What it holds
         already is not drawn again.
+    remedies : bool
+        Whether to seek the smallest change of each architecture that has a frozen sign in more than
+        1 % of its draws.
     progress : bool
         Whether to show which architecture is sampled.
 
@@ -173,7 +192,56 @@ def study_wild(
     for one in architectures:
         place = None if out is None else Path(out) / STUDIES / one.name.replace("/", "+")
         studies[one.name] = _one(one, number, first, place, progress)
-    return WildStudy(studies, versions, number, first)
+    study = WildStudy(studies, versions, number, first)
+    if not remedies:
+        return study
+    return replace(study, remedies=_remedies(architectures, studies, number, first, out, progress))
+
+
+def _remedies(
+    architectures: Iterable[Architecture],
+    studies: Mapping[str, ModelStudy],
+    networks: int,
+    seed: int,
+    out: str | os.PathLike[str] | None,
+    progress: bool,
+) -> dict[str, Remedy]:
+    """Return the changes of architectures that are often obstructed, and keep them in a folder."""
+    before = {} if out is None else kept(out)
+    found: dict[str, Remedy] = {}
+    asked = _VERIFIED * networks
+    for one in architectures:
+        (cell,) = studies[one.name].cells
+        if cell.counts.obstructed <= OFTEN * cell.counts.networks:
+            continue
+        held = before.get(one.name)
+        if held is None or (held.networks_asked, held.seed) != (asked, seed):
+            if progress:
+                print(f"{one.name}: smallest change ...", flush=True)
+            before[one.name] = held = remedy(one, networks=asked, seed=seed)
+            if out is not None:
+                keep(before, out)
+        found[one.name] = held
+    return found
+
+
+def _share(one: Architecture, found: float) -> float:
+    """Return the exact share that was found, or the one of the zoo."""
+    return one.exact_share() if one.exact_share is not None and np.isnan(found) else found
+
+
+def _changed(one: Remedy | None) -> dict[str, Any]:
+    if one is None:
+        return dict.fromkeys(("factor", "scaled", "exact_after"), np.nan) | dict.fromkeys(
+            ("networks_after", "obstructed_after"), 0
+        )
+    return {
+        "factor": one.factor,
+        "scaled": " ".join(one.tensors),
+        "exact_after": one.exact,
+        "networks_after": one.networks,
+        "obstructed_after": one.obstructed,
+    }
 
 
 def _architecture(name: str) -> Architecture:

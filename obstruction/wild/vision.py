@@ -156,7 +156,7 @@ def _of_timm(name: str, size: int = 64, note: str = "", **options: Any) -> None:
 
 
 _of_timm("repvgg_a0")
-_of_timm("poolformer_s12", 64, "one block a stage", layers=(1, 1, 1, 1))
+_of_timm("poolformer_s12", 64, "one block a stage", depths=(1, 1, 1, 1))
 _of_timm("edgenext_xx_small")
 _of_timm("cait_xxs24_224", 64, "2 of 24 blocks", img_size=64, depth=2)
 _of_timm("mobilenetv4_conv_small")
