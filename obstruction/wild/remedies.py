@@ -43,7 +43,9 @@ _LEAST: Final = 1e-8
 _TRIED: Final = 2000
 """The number of draws whose ratios give a factor where there is no exact value."""
 _CALLED: Final = 1000
-"""The most fresh draws of a factory that has to be called for each."""
+"""The most fresh draws of a factory that has to be called for each, and of large models."""
+_LARGE: Final = 10**6
+"""The number of parameters above which a model is large."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def remedy(
     asked, inputs, first = networks, one.inputs(), streams.model_seed(seed, one.name, 0)
     opened = OpenedModel.of(one.factory, {}, inputs, first, "", one.loss)
     way = Way.of(opened)
-    if way.called:
+    if way.called or sum(map(math.prod, opened.laws.shapes.values())) > _LARGE:
         networks = min(networks, _CALLED)
     if way.called or math.isnan(_probability(opened, way.laws, (), 1.0)):
         tensors, factor = _from_draws(opened, way, risk)

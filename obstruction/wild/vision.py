@@ -156,12 +156,28 @@ def _of_timm(name: str, size: int = 64, note: str = "", **options: Any) -> None:
 
 
 _of_timm("repvgg_a0")
-_of_timm("poolformer_s12", 64, "one block a stage", depths=(1, 1, 1, 1))
 _of_timm("edgenext_xx_small")
 _of_timm("cait_xxs24_224", 64, "2 of 24 blocks", img_size=64, depth=2)
 _of_timm("mobilenetv4_conv_small")
 _of_timm("starnet_s1")
 _of_timm("pvt_v2_b0", 64, "one block a stage", depths=(1, 1, 1, 1))
+
+
+@ZOO.add("timm/poolformer_s12", images(64), "one output, one block a stage, 64 x 64")
+def _poolformer() -> Any:
+    module = library("timm.models.metaformer")
+    return module.MetaFormer(
+        num_classes=1,
+        depths=(1, 1, 1, 1),
+        dims=(64, 128, 320, 512),
+        downsample_norm=None,
+        mlp_act=library("torch").nn.GELU,
+        mlp_bias=True,
+        norm_layers=module.GroupNorm1,
+        layer_scale_init_values=1e-5,
+        res_scale_init_values=None,
+        use_mlp_head=False,
+    )
 
 
 @ZOO.add("timm/ghostnet_100", images(64), "one output, the first block of each stage, 64 x 64")

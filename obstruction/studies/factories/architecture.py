@@ -95,7 +95,7 @@ class Architecture:
                 f"factory: its draws{at} cannot be made as those in the folder out, which was "
                 "written by other versions of the libraries"
             )
-        sampler = ModelSampler(way.parameters, sides, laws.shapes)
+        sampler = ModelSampler(way.parameters, sides, laws.shapes, way.differ)
         if prior is not None and prior.repeatable and prior.start != again:
             raise ValueError(
                 f"factory: draw 0{at} has other weights than the one in the folder out"
@@ -196,12 +196,15 @@ class Way:
         Why each draw calls the whole factory; empty if only these parameters are drawn.
     laws : dict of str to Drawn or None
         The laws of the tensors in the balances, empty if they are not known.
+    differ : bool
+        Whether all draws are known to differ.
     """
 
     parameters: Callable[[int], Mapping[str, FloatArray]]
     exact: ExactSides
     called: str
     laws: Mapping[str, Drawn | None]
+    differ: bool
 
     @classmethod
     def of(cls, opened: OpenedModel) -> Way:
@@ -212,10 +215,11 @@ class Way:
         if isinstance(recipes, str):
             unknown = ExactSides(math.nan, (math.nan,) * len(sides), (False,) * len(sides))
             whole = partial(draws.parameters, shapes=shapes, needed=needed)
-            return cls(whole, unknown, recipes, {})
+            return cls(whole, unknown, recipes, {}, False)
         laws = opened.on_data.drawn({name: recipe.drawn() for name, recipe in recipes.items()})
         exact = exact_sides(sides, laws, opened.on_data.laws.shapes)
-        return cls(draws.redraws(recipes), exact, "", laws)
+        differ = any(recipe.random for recipe in recipes.values())
+        return cls(draws.redraws(recipes), exact, "", laws, differ)
 
 
 def label_of(arguments: Mapping[str, Any]) -> str:

@@ -89,11 +89,14 @@ class ModelSampler(Sampler[ModelTally, ModelCounts]):
     sides : tuple of SingleSide
     shapes : dict of str to tuple of int
         The shapes of all trained parameters.
+    differ : bool
+        Whether all draws are known to differ, so that no checksum tells.
     """
 
     parameters: Callable[[int], Mapping[str, FloatArray]]
     sides: tuple[SingleSide, ...]
     shapes: dict[str, tuple[int, ...]]
+    differ: bool = False
 
     @cached_property
     def needed(self) -> set[str]:
@@ -129,7 +132,7 @@ class ModelSampler(Sampler[ModelTally, ModelCounts]):
             first = side.places if side.places.ndim == 1 else side.places[:, 0]
             frozen[side.tensor][first[found.frozen]] = True
         total = sum(int(np.count_nonzero(mask)) for mask in frozen.values())
-        start = frozenset([checksum(parameters, self.needed)])
+        start = frozenset([str(number) if self.differ else checksum(parameters, self.needed)])
         some = (weights > 0).astype(np.int64)
         return ModelCounts(1, int(total > 0), total, some, weights, largest, start)
 
