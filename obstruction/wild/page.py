@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from obstruction.tools.words import counted
 from obstruction.wild.remedies import RISK
 from obstruction.wild.study import OFTEN, WildStudy
 
@@ -27,7 +28,7 @@ def page(study: WildStudy, picture: str) -> str:
     lines = [
         "# Obstruction in the wild",
         "",
-        f"From `{_command(study)}`. {len(table)} architectures of {packages} packages, each built "
+        f"From `{_command(study)}`. {counted(len(table), 'architecture')} of {counted(packages, 'package')}, each built "
         f"and initialised by the code of its package: {study.networks:,} draws of each, seed "
         f"{study.seed}. In {some} of them some draw has a weight whose sign gradient flow can "
         "never change.",
