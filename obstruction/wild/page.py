@@ -28,8 +28,9 @@ def page(study: WildStudy, picture: str) -> str:
     lines = [
         "# Obstruction in the wild",
         "",
-        f"From `{_command(study)}`. {counted(len(table), 'architecture')} of {counted(packages, 'package')}, each built "
-        f"and initialised by the code of its package: {study.networks:,} draws of each, seed "
+        f"From `{_command(study)}`. {counted(len(table), 'architecture')} of "
+        f"{counted(packages, 'package')}, each built and initialised by the code of its package: "
+        f"{study.networks:,} draws of each, seed "
         f"{study.seed}. In {some} of them some draw has a weight whose sign gradient flow can "
         "never change.",
         "",
@@ -48,7 +49,7 @@ def page(study: WildStudy, picture: str) -> str:
     ]
     if fixed:
         lines += [
-            f"All draws have the same weights in these balances, whatever the seed: {fixed}.",
+            f"Whatever the seed, all draws of these have the same weights in their balances: {fixed}.",
             "",
         ]
     lines += [
