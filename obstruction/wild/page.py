@@ -49,7 +49,8 @@ def page(study: WildStudy, picture: str) -> str:
     ]
     if fixed:
         lines += [
-            f"Whatever the seed, all draws of these have the same weights in their balances: {fixed}.",
+            "Whatever the seed, all draws of these have the same weights in their balances: "
+            f"{fixed}.",
             "",
         ]
     lines += [
