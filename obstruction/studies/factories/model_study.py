@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from obstruction.sampling.inference import binomial
-from obstruction.sampling.inference.verdict import Verdict
 from obstruction.sampling.runner import Range
 from obstruction.studies.factories.counting import ModelCounts
 from obstruction.studies.factories.data_sides import DataFacts
+from obstruction.studies.factories.model_text import lines
+from obstruction.studies.factories.model_verdict import ModelAgreement, side_tests, whole_test
 from obstruction.tools.checks import check_probability
-from obstruction.tools.words import columns, counted, duration
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_LISTED: Final = 12
-"""The most rows that a summary lists."""
 
 
 class SideRow(NamedTuple):
@@ -137,6 +134,9 @@ class ModelStudy:
         The seed.
     loss : str or None
         The loss for which the laws hold; None if they hold for every loss.
+    origin : dict or None
+        The ``model``, ``call`` and ``inputs`` of the command ``obstruction run`` that made the
+        study; None if another program did.
     """
 
     cells: tuple[ModelCell, ...]
@@ -144,6 +144,7 @@ class ModelStudy:
     networks: int
     seed: int
     loss: str | None = None
+    origin: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
@@ -238,8 +239,8 @@ class ModelStudy:
         ]
         return pd.DataFrame(rows, columns=names)
 
-    def agreement(self, *, level: float = 1e-3) -> Verdict:
-        """Return the verdict on the exact probabilities that were given.
+    def agreement(self, *, level: float = 1e-3) -> ModelAgreement:
+        """Return the verdict on the exact probabilities.
 
         Parameters
         ----------
@@ -248,13 +249,16 @@ class ModelStudy:
 
         Returns
         -------
-        Verdict
+        ModelAgreement
             There is one exact binomial test for each architecture with an exact value, and one for
-            each side whose independent weights have one.
+            each side whose independent weights have one. Printing it tells the verdict and why; it
+            is true iff the counts agree.
         """
         check_probability("level", level)
         tests = [table["p_value"].to_numpy(np.float64) for table in (self.table(), self.by_law())]
-        return Verdict(level, np.concatenate(tests))
+        whole = [whole_test(cell) for cell in self.cells]
+        sides = [one for cell in self.cells for one in side_tests(cell)]
+        return ModelAgreement(level, np.concatenate(tests), (*whole, *sides))
 
     def _rows(self, cell: ModelCell) -> Iterator[tuple[Any, ...]]:
         n = cell.counts.networks
@@ -279,7 +283,7 @@ class ModelStudy:
             )
 
     def __str__(self) -> str:
-        return "\n".join(_lines(self))
+        return "\n".join(lines(self))
 
     __repr__ = __str__
 
@@ -290,121 +294,3 @@ def _exact_share(cell: ModelCell) -> float:
     if not numbers or sum(numbers) != cell.weights:
         return math.nan
     return math.fsum(map(math.prod, zip(numbers, cell.shares, strict=True))) / cell.weights
-
-
-def _lines(study: ModelStudy) -> Iterator[str]:
-    loss = f" under {study.loss}" if study.loss else ""
-    seconds = sum(cell.seconds for cell in study.cells)
-    first = study.cells[0]
-    many = "" if len(study.cells) == 1 else f"{counted(len(study.cells), 'architecture')}, "
-    each = "" if len(study.cells) == 1 else " each"
-    state = "" if study.complete else " (interrupted)"
-    yield (
-        f"{first.source} ({first.framework}){loss}: {many}{counted(study.networks, 'draw')}{each} "
-        f"by its own initialisation{state}, seed {study.seed}, {duration(seconds)}"
-    )
-    if len(study.cells) == 1:
-        yield from _one(study, first)
-    else:
-        yield from _grid(study)
-    yield from _data(study)
-    for cell in study.cells:
-        yield from _notes(cell)
-
-
-def _one(study: ModelStudy, cell: ModelCell) -> Iterator[str]:
-    (row,) = study.table().to_dict("records")
-    if not cell.sides:
-        yield "No weight is alone on a side of a balance: no single balance can freeze a sign."
-        return
-    exact = "" if math.isnan(cell.exact) else f"; exact {cell.exact:.4g}"
-    yield (
-        f"P(some sign frozen) = {row['empirical']:.4g} (95 %: {row['ci_low']:.3g} to "
-        f"{row['ci_high']:.3g}{exact}); of {counted(cell.weights, 'weight')} alone on a side of a "
-        f"balance, {100.0 * row['share']:.3g} % are frozen on average; largest ratio of the two "
-        f"sides {cell.largest:.3g}"
-    )
-    laws = study.by_law().sort_values("share", ascending=False, kind="stable")
-    head = ("law", "side", "weights of", "number", "P", "95 %", "share", "exact", "largest ratio")
-    rows = [
-        (
-            str(one["law"]),
-            one["side"],
-            one["tensor"],
-            f"{one['weights']:,}",
-            f"{one['empirical']:.3g}",
-            f"{one['ci_low']:.2g}-{one['ci_high']:.2g}",
-            f"{100.0 * one['share']:.3g} %",
-            "" if math.isnan(one["exact"]) else f"{100.0 * one['exact']:.3g} %",
-            f"{one['largest']:.3g}",
-        )
-        for one in laws.head(_LISTED).to_dict("records")
-    ]
-    yield from columns([head, *rows], left=3, indent=2)
-    if len(laws) > _LISTED:
-        yield f"  and {len(laws) - _LISTED:,} more with smaller shares: see by_law()"
-
-
-def _grid(study: ModelStudy) -> Iterator[str]:
-    table = study.table()
-    ranks = ["rank"] if table["data_rank"].notna().any() else []
-    head = (*study.axes, *ranks, "P", "95 %", "exact", "share", "largest ratio")
-    rows = [
-        (
-            *(str(one[name]) for name in study.axes),
-            *(str(one["data_rank"]).replace("<NA>", "") for _ in ranks),
-            f"{one['empirical']:.3g}",
-            f"{one['ci_low']:.2g}-{one['ci_high']:.2g}",
-            "" if math.isnan(one["exact"]) else f"{one['exact']:.3g}",
-            "" if math.isnan(one["share"]) else f"{100.0 * one['share']:.3g} %",
-            f"{one['largest']:.3g}",
-        )
-        for one in table.head(4 * _LISTED).to_dict("records")
-    ]
-    yield from columns([head, *rows], left=0, indent=2)
-    if len(table) > 4 * _LISTED:
-        yield f"  and {len(table) - 4 * _LISTED:,} more: see table()"
-
-
-def _data(study: ModelStudy) -> Iterator[str]:
-    """Yield what the data are, or why they change nothing; a grid shows the ranks in its table."""
-    told = {str(cell.data) for cell in study.cells if cell.data is not None}
-    if len(told) == 1 and all(cell.data is not None for cell in study.cells):
-        yield from told
-        return
-    if any(cell.data_rank is not None for cell in study.cells):
-        yield (
-            "The rank is the dimension of the span of the data, as layers that read the inputs can "
-            "see them (a bias counts as one); balances are those on this span."
-        )
-    for cell in study.cells:
-        if cell.data is not None and cell.data.reason:
-            yield f"{_where(cell)}{cell.data}"
-
-
-def _where(cell: ModelCell) -> str:
-    where = ", ".join(f"{name} = {value}" for name, value in cell.arguments.items())
-    return f"{where}: " if where else ""
-
-
-def _notes(cell: ModelCell) -> Iterator[str]:
-    start = _where(cell)
-    if cell.counts.same_start and cell.sides:
-        yield (
-            f"{start}All draws start with the same weights in these balances, whatever the seed: "
-            "the probability is 0 or 1, and no interval is needed."
-        )
-    if cell.called and cell.framework == "PyTorch" and cell.sides:
-        yield f"{start}Each draw calls the whole factory: {cell.called}."
-    if not cell.repeatable:
-        yield (
-            f"{start}Two calls of the factory under one seed gave different weights: it draws from "
-            "a generator that is not seeded, and the counts cannot be repeated."
-        )
-    if cell.beyond:
-        yield (
-            f"{start}In the first draw, sets of several channels freeze "
-            f"{counted(cell.beyond, 'further weight')}, which the counts leave out."
-        )
-    if cell.undecided:
-        yield f"{start}In the first draw, {counted(cell.undecided, 'weight')} could not be decided."
