@@ -140,7 +140,8 @@ class ModelAgreement(Verdict):
             yield from self._reasons()
             return
         if self.rejected:
-            yield f"DISAGREES: {self.rejected:,} of {_tests(self.tests)} contradict the exact value."
+            share = f"{self.rejected:,} of {_tests(self.tests)}"
+            yield f"DISAGREES: {share} contradict the exact value."
             chance = max(self.smallest, 1e-300)
             yield f"Were it right, counts so far off would have probability at most {chance:.2g}."
         else:
