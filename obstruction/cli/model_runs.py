@@ -27,6 +27,7 @@ from obstruction.cli.running import check_folder, check_level, signals, verdict
 from obstruction.studies import folder
 from obstruction.studies.factories import model_folder
 from obstruction.studies.factories.model_study import ModelStudy
+from obstruction.studies.factories.model_text import command
 from obstruction.tools.files import whole_file, writing_to
 from obstruction.tools.parsing import parse_axis
 
@@ -101,19 +102,18 @@ class ModelRun:
 
     def is_done(self, held: ModelStudy) -> bool:
         """Return whether a study has all that is asked for."""
-        axes = {name: tuple(values) for name, values in self.axes.items()}
-        mine = (self.networks, self.seed, self.loss, axes)
-        return held.complete and mine == (held.networks, held.seed, held.loss, dict(held.axes))
+        mine, theirs = (
+            (one.networks, one.seed, one.loss, dict(one.axes)) for one in (self.study, held)
+        )
+        return held.complete and mine == theirs
 
-    def words(self) -> list[str]:
-        """Return the options that describe the study on a command line."""
-        words = ["--model", str(self.model)]
-        for name, texts in (("--call", self.call), ("--inputs", self.inputs)):
-            words += [word for text in texts for word in (name, text)]
-        for name, values in self.axes.items():
-            words += ["--grid", f"{name}={','.join(map(_value, values))}"]
-        words += ["--loss", self.loss] if self.loss else []
-        return [*words, "--networks", str(self.networks), "--seed", str(self.seed)]
+    @property
+    def study(self) -> ModelStudy:
+        """The study that is asked for, without architectures."""
+        assert self.networks is not None
+        assert self.seed is not None
+        axes = {name: tuple(values) for name, values in self.axes.items()}
+        return ModelStudy((), axes, self.networks, self.seed, self.loss, self.origin)
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -293,12 +293,11 @@ def _interrupted(wanted: ModelRun, target: Path, out: str, signalled: KeyboardIn
     for values in wanted.axes.values():
         total *= len(values)
     if saved:
-        words = ["--resume", "--out", out]
+        again = shlex.join(["obstruction", "run", "--resume", "--out", out])
         left = "" if saved < total else ", but tables and pictures are not made yet"
         if target.name == _STAGE:
-            words = [*wanted.words(), "--overwrite", "--out", out]
+            again = command(wanted.study, "--overwrite", "--out", out)
             left += ", beside the study that they will replace"
-        again = shlex.join(["obstruction", "run", *words])
         kept = f"{saved:,} of {total:,} draws are saved in {out}{left}; go on with: {again}"
     else:
         kept = "no draw was counted yet and nothing was changed"
@@ -308,7 +307,3 @@ def _interrupted(wanted: ModelRun, target: Path, out: str, signalled: KeyboardIn
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else " ".join(value) or "not given"
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) and literal(value) == value else repr(value)

@@ -19,7 +19,8 @@ import numpy as np
 from obstruction.conservation.data_span import Span
 from obstruction.studies.factories.counting import ModelCounts
 from obstruction.studies.factories.data_sides import DataFacts
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
+from obstruction.studies.factories.model_cell import ModelCell, SideRow
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.files import whole_file, writing_to
 from obstruction.tools.version import __version__
 

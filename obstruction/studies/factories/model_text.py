@@ -2,20 +2,62 @@
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from obstruction.tools.words import columns, counted, duration
 
 if TYPE_CHECKING:
-    from obstruction.studies.factories.model_study import ModelCell, ModelStudy
+    import pandas as pd
+
+    from obstruction.studies.factories.model_cell import ModelCell
 
 _LISTED: Final = 12
 """The most rows that a summary lists."""
 
 
-def lines(study: ModelStudy) -> Iterator[str]:
+class Told(Protocol):
+    """What is told of a `obstruction.studies.factories.model_study.ModelStudy`."""
+
+    @property
+    def cells(self) -> tuple[ModelCell, ...]:
+        """The architectures."""
+
+    @property
+    def axes(self) -> Mapping[str, tuple[Any, ...]]:
+        """The axes of the grid and their values."""
+
+    @property
+    def networks(self) -> int:
+        """The number of draws that were asked for."""
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+
+    @property
+    def loss(self) -> str | None:
+        """The loss."""
+
+    @property
+    def origin(self) -> Mapping[str, Any] | None:
+        """The command that made it."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all draws were made."""
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each architecture."""
+
+    def by_law(self) -> pd.DataFrame:
+        """Return a row for each side of a balance."""
+
+
+def lines(study: Told) -> Iterator[str]:
     """Yield the lines that a study prints."""
     loss = f" under {study.loss}" if study.loss else ""
     seconds = sum(cell.seconds for cell in study.cells)
@@ -36,7 +78,7 @@ def lines(study: ModelStudy) -> Iterator[str]:
         yield from notes(cell)
 
 
-def _one(study: ModelStudy, cell: ModelCell) -> Iterator[str]:
+def _one(study: Told, cell: ModelCell) -> Iterator[str]:
     (row,) = study.table().to_dict("records")
     if not cell.sides:
         yield "No weight is alone on a side of a balance: no single balance can freeze a sign."
@@ -69,7 +111,7 @@ def _one(study: ModelStudy, cell: ModelCell) -> Iterator[str]:
         yield f"  and {len(laws) - _LISTED:,} more with smaller shares: see by_law()"
 
 
-def _grid(study: ModelStudy) -> Iterator[str]:
+def _grid(study: Told) -> Iterator[str]:
     table = study.table()
     ranks = ["rank"] if table["data_rank"].notna().any() else []
     head = (*study.axes, *ranks, "P", "95 %", "exact", "share", "largest ratio")
@@ -90,7 +132,20 @@ def _grid(study: ModelStudy) -> Iterator[str]:
         yield f"  and {len(table) - 4 * _LISTED:,} more: see table()"
 
 
-def data_lines(study: ModelStudy) -> Iterator[str]:
+def command(study: Told, *more: str) -> str:
+    """Return the command that made a study of which the origin is known, with more words."""
+    origin = study.origin or {}
+    words = ["obstruction", "run", "--model", str(origin["model"])]
+    for name in ("call", "inputs"):
+        words += [word for text in origin[name] for word in (f"--{name}", text)]
+    for name, values in study.axes.items():
+        words += ["--grid", f"{name}={','.join(map(_value, values))}"]
+    words += ["--loss", study.loss] if study.loss else []
+    words += ["--networks", str(study.networks), "--seed", str(study.seed)]
+    return shlex.join([*words, *more])
+
+
+def data_lines(study: Told) -> Iterator[str]:
     """Yield what the data are, or why they change nothing; a grid shows the ranks in its table."""
     told = {str(cell.data) for cell in study.cells if cell.data is not None}
     if len(told) == 1 and all(cell.data is not None for cell in study.cells):
@@ -138,3 +193,14 @@ def notes(cell: ModelCell) -> Iterator[str]:
         )
     if cell.undecided:
         yield f"{start}In the first draw, {counted(cell.undecided, 'weight')} could not be decided."
+
+
+def _value(value: object) -> str:
+    """Return a value as ``--grid`` reads it; a text that looks like a literal is quoted."""
+    if not isinstance(value, str):
+        return repr(value)
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return repr(value)

@@ -7,17 +7,15 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from obstruction.sampling.inference.verdict import Verdict
+from obstruction.studies.factories.model_cell import ModelCell
 from obstruction.studies.factories.model_text import where
 from obstruction.tools.json_values import json_object, json_value
 from obstruction.tools.words import counted, listed
-
-if TYPE_CHECKING:
-    from obstruction.studies.factories.model_study import ModelCell
 
 KINDS: Final = ("networks", "weights")
 """The kinds of tests: of draws with a frozen sign, and of the frozen weights of a side."""
@@ -133,9 +131,10 @@ class ModelAgreement(Verdict):
 
     def _sentences(self) -> Iterator[str]:
         if not self.tests:
+            every = listed(self._subjects(every=True))
             yield (
-                "UNTESTED: there is no exact value to hold the counts against, of "
-                f"{listed(self._subjects(counted_all=True))}."
+                f"UNTESTED: of {every}, none has an exact value, so there is nothing to hold the "
+                "counts against."
             )
             yield from self._reasons()
             return
@@ -160,10 +159,10 @@ class ModelAgreement(Verdict):
         )
         yield from self._reasons()
 
-    def _subjects(self, counted_all: bool = False) -> Iterator[str]:
+    def _subjects(self, every: bool = False) -> Iterator[str]:
         for kind in KINDS:
             tested, total = self.number(kind)
-            if number := total if counted_all else tested:
+            if number := total if every else tested:
                 yield counted(number, _SUBJECTS[kind])
 
     def _kinds(self) -> Iterator[str]:
@@ -174,15 +173,18 @@ class ModelAgreement(Verdict):
 
     def _reasons(self) -> Iterator[str]:
         """Yield why there is no test of some subjects; those with one reason stand together."""
-        found: dict[tuple[str, str], list[str]] = {}
+        found: dict[str, list[ModelTest]] = {}
         for one in self.subjects:
             if one.reason:
-                found.setdefault((one.kind, one.reason), []).append(one.place)
-        for (kind, reason), places in list(found.items())[:_UNTESTED]:
-            where = _at(places[0]) if len(places) == 1 else f" ({len(places):,} of them)"
-            yield f"Untested: {_EVENTS[kind]}{where}: {reason}."
+                found.setdefault(one.reason, []).append(one)
+        for reason, ones in list(found.items())[:_UNTESTED]:
+            numbers = {kind: sum(one.kind == kind for one in ones) for kind in KINDS}
+            told = [counted(n, _SUBJECTS[kind]) for kind, n in numbers.items() if n]
+            if len(ones) == 1:
+                told = [f"{_EVENTS[ones[0].kind]}{_at(ones[0].place)}"]
+            yield f"Untested: {listed(told)}: {reason}."
         if len(found) > _UNTESTED:
-            yield f"There are {len(found) - _UNTESTED:,} more reasons for what is untested."
+            yield f"There are {len(found) - _UNTESTED:,} more reasons why something is untested."
 
 
 def whole_test(cell: ModelCell) -> ModelTest:

@@ -17,6 +17,7 @@ from obstruction.conservation.live.inputs import short
 from obstruction.conservation.live.losses import check_loss
 from obstruction.studies.factories.architecture import Architecture, label_of
 from obstruction.studies.factories.data_sides import check_same_data
+from obstruction.studies.factories.model_cell import ModelCell
 from obstruction.studies.factories.model_folder import (
     check_axes,
     holds_study,
@@ -24,7 +25,7 @@ from obstruction.studies.factories.model_folder import (
     save,
     save_run,
 )
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.checks import check_count, check_seed
 
 MOST_CELLS: Final = 10_000
