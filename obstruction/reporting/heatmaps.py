@@ -30,8 +30,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from obstruction.reporting.panels import AXES, GREY, Panel, panels_of
-from obstruction.reporting.sources import table_and_axes
+from obstruction.reporting.panels import GREY, Panel, panels_of
+from obstruction.reporting.sources import AXES, table_and_axes
 from obstruction.tools.checks import check_choice, check_count
 from obstruction.tools.files import whole_file
 

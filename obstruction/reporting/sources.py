@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pandas as pd
-
-from obstruction.reporting.panels import AXES
 
 if TYPE_CHECKING:
     from obstruction.studies.factories.model_study import ModelStudy
     from obstruction.studies.study import Study
 
     Drawable: TypeAlias = pd.DataFrame | Study | ModelStudy | str | os.PathLike[str]
+
+AXES: Final = ("d", "l")
+"""The columns along the axes by default, to the right and upwards."""
 
 
 def table_and_axes(
