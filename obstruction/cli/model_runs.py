@@ -156,7 +156,7 @@ def run_model(wanted: ModelRun, out: str, *, mode: str, level: float, quiet: boo
             raise ValueError(f"out = {out}: holds a study of (d, l), and not of models")
         held = model_folder.load_models(out)
         wanted = wanted.resumed(held, out)
-        if wanted.is_done(held):
+        if wanted.is_done(held) and not _missing(held, out):
             if not quiet:
                 click.echo(str(held))
                 click.echo(f"{out} holds these {held.networks:,} draws already; nothing to draw.")
@@ -251,13 +251,23 @@ def _sampled(
     return done()
 
 
+def _missing(study: ModelStudy, out: str) -> bool:
+    """Return whether a folder lacks a file of its study."""
+    from obstruction.reporting.sources import can_be_drawn
+
+    pictures = folder.PICTURES if can_be_drawn(study) else ()
+    names = (model_folder.CELLS, model_folder.LAWS, *pictures)
+    return not all((Path(out) / name).exists() for name in names)
+
+
 def _draw(study: ModelStudy, target: Path) -> None:
     """Write the heatmaps of a grid that can be drawn."""
-    from obstruction.reporting import heatmaps
     from obstruction.reporting.sources import can_be_drawn
 
     if not can_be_drawn(study):
         return
+    from obstruction.reporting import heatmaps
+
     figure = heatmaps.figure(study.table(), axes=tuple(study.axes))
     with writing_to(target):
         for name in folder.PICTURES:
@@ -294,7 +304,7 @@ def _interrupted(wanted: ModelRun, target: Path, out: str, signalled: KeyboardIn
         total *= len(values)
     if saved:
         again = shlex.join(["obstruction", "run", "--resume", "--out", out])
-        left = "" if saved < total else ", but tables and pictures are not made yet"
+        left = "" if saved < total else ", but not all files are made yet"
         if target.name == _STAGE:
             again = command(wanted.study, "--overwrite", "--out", out)
             left += ", beside the study that they will replace"

@@ -24,6 +24,7 @@ def template(name: str) -> tuple[Any, Any]:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     return environment.get_template(name), Markup
 
