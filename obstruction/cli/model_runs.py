@@ -7,7 +7,7 @@ import io
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -136,11 +136,32 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
             raise ValueError(f"grid = {text!r}: must be KEY=AXIS, such as width=8,16,32")
         if name in axes:
             raise ValueError(f"grid = {text!r}: {name} is given twice")
-        if ":" in values and _RANGES.fullmatch(values):
-            axes[name] = list(parse_axis(f"grid: {name}", values))
-        else:
-            axes[name] = [literal(value) for value in values.split(",")]
+        axes[name] = _values(f"grid: {name}", values)
     return axes
+
+
+def parse_keys(option: str, texts: Iterable[str]) -> dict[str, Any]:
+    """Return the axes of a table of models with their values, None for all values.
+
+    Examples
+    --------
+    >>> parse_keys("rows", ["width=8,16", "kind"])
+    {'width': [8, 16], 'kind': None}
+    """
+    axes: dict[str, Any] = {}
+    for text in texts:
+        name, mark, values = text.partition("=")
+        if name in axes:
+            raise ValueError(f"{option}: {name} is given twice")
+        axes[name] = _values(f"{option}: {name}", values) if mark else None
+    return axes
+
+
+def _values(name: str, text: str) -> list[Any]:
+    """Return values that are given as a range, or as a list of literals and texts."""
+    if ":" in text and _RANGES.fullmatch(text):
+        return list(parse_axis(name, text))
+    return [literal(value) for value in text.split(",")]
 
 
 def run_model(wanted: ModelRun, out: str, *, mode: str, level: float, quiet: bool) -> int:

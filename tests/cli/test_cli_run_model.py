@@ -14,6 +14,7 @@ from html import unescape
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import framework
 
@@ -659,6 +660,52 @@ def test_hostile_names_are_text_in_the_report(run, tmp_path):
     assert "<img" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+
+def test_tables_of_models(grid, command, tmp_path):
+    out, study = grid
+    printed = command("table", out, "--rows", "width=8,4", "--columns", "observations").out
+    lines = printed.splitlines()
+    assert lines[0].startswith("Probability that a draw of `Sequential` by its own initialisation")
+    assert lines[2].startswith("| `width` | `observations = 2`, exact | `observations = 2`, emp")
+    assert [line.split(" | ")[0] for line in lines[4:]] == ["| 8", "| 4"]
+    first = study.table().iloc[2]
+    assert f"| 8 | {first['exact']:.4g} | {first['empirical']:.3f} [" in lines[4]
+    path = tmp_path / "table.csv"
+    command("table", out, "--rows", "width", "--rows", "observations", "--out", path)
+    rows = pd.read_csv(path)
+    for name in ("width", "observations", "networks", "obstructed"):
+        assert rows[name].tolist() == study.table()[name].tolist()
+    latex = command(
+        "table", out, "--rows", "observations", "--columns", "width", "--format", "latex"
+    )
+    assert r"\multicolumn{2}{c}{\texttt{width = 4}}" in latex.out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--rows", "d"), "rows: 'd' is none of width, observations"),
+        (("--rows", "width"), "observations: is in neither rows nor columns"),
+        (("--rows", "width", "--columns", "width"), "columns: width is among the rows already"),
+        (("--rows", "width", "--rows", "width"), "rows: width is given twice"),
+        (("--rows", "width=3", "--columns", "observations"), "the study has width = 4, 8"),
+        (("--rows", "width", "--scheme", "lecun_normal"), "is about studies of (d, l)"),
+    ],
+)
+def test_tables_of_models_refuse_other_axes(grid, refused, given, message):
+    out, _ = grid
+    assert message in refused("table", out, *given)
+
+
+def test_the_table_of_a_single_model_says_why_it_has_no_exact_value(run, command, tmp_path):
+    run(tmp_path, *words("read"))
+    printed = command("table", tmp_path, "--rows", "model").out
+    assert "| `Sequential` | — | " in printed
+    assert "— no exact value, since each draw calls the whole factory: a random number" in printed
 
 
 def test_reports_of_models_take_no_sizes(grid, refused, tmp_path):
