@@ -673,7 +673,7 @@ def test_tables_of_models(grid, command, tmp_path):
     assert lines[2].startswith("| `width` | `observations = 2`, exact | `observations = 2`, emp")
     assert [line.split(" | ")[0] for line in lines[4:]] == ["| 8", "| 4"]
     first = study.table().iloc[2]
-    assert f"| 8 | {first['exact']:.4g} | {first['empirical']:.3f} [" in lines[4]
+    assert f"| 8 | {first['exact']:.4g} | {first['empirical']:.2f} [" in lines[4]
     path = tmp_path / "table.csv"
     command("table", out, "--rows", "width", "--rows", "observations", "--out", path)
     rows = pd.read_csv(path)
