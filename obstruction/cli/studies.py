@@ -87,7 +87,7 @@ def run(
     level: float,
     quiet: bool,
 ) -> int:
-    """Sample a grid of (d, l) or, with --model, any model; check it and draw it.
+    """Sample a grid of (d, l) or a model, check it and draw it.
 
     For every scheme, number of inputs d and number of hidden neurons l (a cell), networks are
     drawn and the obstructed ones counted; the counts are held against the exact probabilities.
