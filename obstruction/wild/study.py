@@ -12,7 +12,8 @@ import numpy as np
 
 from obstruction.sampling import streams
 from obstruction.sampling.inference.verdict import Verdict
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy
+from obstruction.studies.factories.model_cell import ModelCell
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.studies.factories.sampling_models import sample_model
 from obstruction.tools.checks import check_count, check_probability, check_seed
 from obstruction.wild import ARCHITECTURES, FAMILIES, Architecture, installed_version

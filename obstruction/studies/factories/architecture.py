@@ -25,7 +25,7 @@ from obstruction.studies.factories.counting import (
 from obstruction.studies.factories.data_sides import Judged, judged
 from obstruction.studies.factories.draws import Draws
 from obstruction.studies.factories.exact_sides import ExactSides, exact_sides
-from obstruction.studies.factories.model_study import ModelCell, SideRow
+from obstruction.studies.factories.model_cell import ModelCell, SideRow
 from obstruction.studies.factories.recipes import Drawn
 from obstruction.studies.factories.single_sides import SingleSide, single_sides
 

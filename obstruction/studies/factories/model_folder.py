@@ -19,7 +19,8 @@ import numpy as np
 from obstruction.conservation.data_span import Span
 from obstruction.studies.factories.counting import ModelCounts
 from obstruction.studies.factories.data_sides import DataFacts
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
+from obstruction.studies.factories.model_cell import ModelCell, SideRow
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.files import whole_file, writing_to
 from obstruction.tools.version import __version__
 
@@ -67,6 +68,15 @@ def save_run(study: ModelStudy, path: str | os.PathLike[str]) -> None:
 def holds_study(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds a study of models or of another kind."""
     return (Path(path) / RUN).exists()
+
+
+def holds_models(path: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a study of models, as far as its ``run.json`` can be read."""
+    try:
+        entries = json.loads((Path(path) / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(entries, dict) and entries.get("kind") == KIND
 
 
 def load_models(path: str | os.PathLike[str]) -> ModelStudy:
@@ -121,6 +131,7 @@ def _entries(study: ModelStudy) -> dict[str, Any]:
         "networks_wanted": study.networks,
         "seed": study.seed,
         "loss": study.loss,
+        "origin": None if study.origin is None else dict(study.origin),
         "axes": {name: list(values) for name, values in study.axes.items()},
         "cells": [_cell_entries(cell) for cell in study.cells],
     }
@@ -179,7 +190,8 @@ def _data(entries: Mapping[str, Any] | None) -> DataFacts | None:
 def _study(entries: Mapping[str, Any]) -> ModelStudy:
     axes = {name: tuple(values) for name, values in entries["axes"].items()}
     cells = tuple(_cell(one) for one in entries["cells"])
-    return ModelStudy(cells, axes, entries["networks_wanted"], entries["seed"], entries["loss"])
+    wanted, origin = entries["networks_wanted"], entries.get("origin")
+    return ModelStudy(cells, axes, wanted, entries["seed"], entries["loss"], origin)
 
 
 def _cell(entries: Mapping[str, Any]) -> ModelCell:

@@ -5,117 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from obstruction.sampling.inference import binomial
-from obstruction.sampling.inference.verdict import Verdict
-from obstruction.sampling.runner import Range
-from obstruction.studies.factories.counting import ModelCounts
-from obstruction.studies.factories.data_sides import DataFacts
+from obstruction.studies.factories.model_cell import ModelCell
+from obstruction.studies.factories.model_text import lines
+from obstruction.studies.factories.model_verdict import ModelAgreement, side_tests, whole_test
 from obstruction.tools.checks import check_probability
-from obstruction.tools.words import columns, counted, duration
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_LISTED: Final = 12
-"""The most rows that a summary lists."""
-
-
-class SideRow(NamedTuple):
-    """A side of a balance on which single weights are alone.
-
-    Attributes
-    ----------
-    law : int
-        The number of the balance in the laws of the model.
-    side : {"read", "written", "difference", "combination"}
-        Whether the weights alone read or write their channels, or are differences of two logits, or
-        each is the one combination of incoming weights that can move on the data.
-    tensor : str
-    weights : int
-        Their number.
-    others : float
-        The mean number of scalars on the other side.
-    """
-
-    law: int
-    side: str
-    tensor: str
-    weights: int
-    others: float
-
-
-@dataclass(frozen=True, eq=False)
-class ModelCell:
-    """The draws of one architecture.
-
-    Attributes
-    ----------
-    arguments : dict
-        The values of the axes, with which the factory was called.
-    source : str
-        The type of the model.
-    framework : str
-    sides : tuple of SideRow
-        The sides of balances on which single weights are alone.
-    weights : int
-        The number of weights that are alone on a side. One that is so in several balances counts
-        once.
-    counts : ModelCounts
-    done : tuple of (int, int)
-        The ranges ``start ... stop - 1`` of draws that were counted.
-    exact : float
-        The probability of a frozen sign that the counts are held against, or NaN.
-    shares : tuple of float
-        For each side the exact mean share of its weights that are frozen, NaN if it is not known.
-    independent : tuple of bool
-        For each side whether its weights are frozen independently of each other.
-    called : str
-        Why each draw called the whole factory; empty if it drew only the weights in the balances.
-    beyond : int
-        The weights that sets of several channels freeze in the first draw, which are not counted.
-    undecided : int
-        The weights of the first draw for which this could not be decided.
-    start : str
-        A checksum of the weights in the balances in the first draw.
-    repeatable : bool
-        Whether a second call under the seed of the first draw gave the same weights.
-    seconds : float
-        The time that the draws took.
-    data : DataFacts or None
-        The data on whose span the balances were taken, if there are any.
-    """
-
-    arguments: Mapping[str, Any]
-    source: str
-    framework: str
-    sides: tuple[SideRow, ...]
-    weights: int
-    counts: ModelCounts
-    done: tuple[Range, ...]
-    exact: float
-    shares: tuple[float, ...]
-    independent: tuple[bool, ...]
-    called: str
-    beyond: int
-    undecided: int
-    start: str
-    repeatable: bool
-    seconds: float
-    data: DataFacts | None = None
-
-    @property
-    def data_rank(self) -> int | None:
-        """The dimension of the span of the data; None if they are not given or change nothing."""
-        return None if self.data is None else self.data.rank
-
-    @property
-    def largest(self) -> float:
-        """The largest ratio of the square of such a weight to its other side in any draw."""
-        return float(self.counts.largest.max(initial=0.0))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,6 +38,9 @@ class ModelStudy:
         The seed.
     loss : str or None
         The loss for which the laws hold; None if they hold for every loss.
+    origin : dict or None
+        The ``model``, ``call`` and ``inputs`` of the command ``obstruction run`` that made the
+        study; None if another program did.
     """
 
     cells: tuple[ModelCell, ...]
@@ -144,6 +48,7 @@ class ModelStudy:
     networks: int
     seed: int
     loss: str | None = None
+    origin: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
@@ -238,8 +143,8 @@ class ModelStudy:
         ]
         return pd.DataFrame(rows, columns=names)
 
-    def agreement(self, *, level: float = 1e-3) -> Verdict:
-        """Return the verdict on the exact probabilities that were given.
+    def agreement(self, *, level: float = 1e-3) -> ModelAgreement:
+        """Return the verdict on the exact probabilities.
 
         Parameters
         ----------
@@ -248,13 +153,16 @@ class ModelStudy:
 
         Returns
         -------
-        Verdict
+        ModelAgreement
             There is one exact binomial test for each architecture with an exact value, and one for
-            each side whose independent weights have one.
+            each side whose independent weights have one. Printing it tells the verdict and why; it
+            is true iff the counts agree.
         """
         check_probability("level", level)
         tests = [table["p_value"].to_numpy(np.float64) for table in (self.table(), self.by_law())]
-        return Verdict(level, np.concatenate(tests))
+        whole = [whole_test(cell) for cell in self.cells]
+        sides = [one for cell in self.cells for one in side_tests(cell)]
+        return ModelAgreement(level, np.concatenate(tests), (*whole, *sides))
 
     def _rows(self, cell: ModelCell) -> Iterator[tuple[Any, ...]]:
         n = cell.counts.networks
@@ -279,7 +187,7 @@ class ModelStudy:
             )
 
     def __str__(self) -> str:
-        return "\n".join(_lines(self))
+        return "\n".join(lines(self))
 
     __repr__ = __str__
 
@@ -290,121 +198,3 @@ def _exact_share(cell: ModelCell) -> float:
     if not numbers or sum(numbers) != cell.weights:
         return math.nan
     return math.fsum(map(math.prod, zip(numbers, cell.shares, strict=True))) / cell.weights
-
-
-def _lines(study: ModelStudy) -> Iterator[str]:
-    loss = f" under {study.loss}" if study.loss else ""
-    seconds = sum(cell.seconds for cell in study.cells)
-    first = study.cells[0]
-    many = "" if len(study.cells) == 1 else f"{counted(len(study.cells), 'architecture')}, "
-    each = "" if len(study.cells) == 1 else " each"
-    state = "" if study.complete else " (interrupted)"
-    yield (
-        f"{first.source} ({first.framework}){loss}: {many}{counted(study.networks, 'draw')}{each} "
-        f"by its own initialisation{state}, seed {study.seed}, {duration(seconds)}"
-    )
-    if len(study.cells) == 1:
-        yield from _one(study, first)
-    else:
-        yield from _grid(study)
-    yield from _data(study)
-    for cell in study.cells:
-        yield from _notes(cell)
-
-
-def _one(study: ModelStudy, cell: ModelCell) -> Iterator[str]:
-    (row,) = study.table().to_dict("records")
-    if not cell.sides:
-        yield "No weight is alone on a side of a balance: no single balance can freeze a sign."
-        return
-    exact = "" if math.isnan(cell.exact) else f"; exact {cell.exact:.4g}"
-    yield (
-        f"P(some sign frozen) = {row['empirical']:.4g} (95 %: {row['ci_low']:.3g} to "
-        f"{row['ci_high']:.3g}{exact}); of {counted(cell.weights, 'weight')} alone on a side of a "
-        f"balance, {100.0 * row['share']:.3g} % are frozen on average; largest ratio of the two "
-        f"sides {cell.largest:.3g}"
-    )
-    laws = study.by_law().sort_values("share", ascending=False, kind="stable")
-    head = ("law", "side", "weights of", "number", "P", "95 %", "share", "exact", "largest ratio")
-    rows = [
-        (
-            str(one["law"]),
-            one["side"],
-            one["tensor"],
-            f"{one['weights']:,}",
-            f"{one['empirical']:.3g}",
-            f"{one['ci_low']:.2g}-{one['ci_high']:.2g}",
-            f"{100.0 * one['share']:.3g} %",
-            "" if math.isnan(one["exact"]) else f"{100.0 * one['exact']:.3g} %",
-            f"{one['largest']:.3g}",
-        )
-        for one in laws.head(_LISTED).to_dict("records")
-    ]
-    yield from columns([head, *rows], left=3, indent=2)
-    if len(laws) > _LISTED:
-        yield f"  and {len(laws) - _LISTED:,} more with smaller shares: see by_law()"
-
-
-def _grid(study: ModelStudy) -> Iterator[str]:
-    table = study.table()
-    ranks = ["rank"] if table["data_rank"].notna().any() else []
-    head = (*study.axes, *ranks, "P", "95 %", "exact", "share", "largest ratio")
-    rows = [
-        (
-            *(str(one[name]) for name in study.axes),
-            *(str(one["data_rank"]).replace("<NA>", "") for _ in ranks),
-            f"{one['empirical']:.3g}",
-            f"{one['ci_low']:.2g}-{one['ci_high']:.2g}",
-            "" if math.isnan(one["exact"]) else f"{one['exact']:.3g}",
-            "" if math.isnan(one["share"]) else f"{100.0 * one['share']:.3g} %",
-            f"{one['largest']:.3g}",
-        )
-        for one in table.head(4 * _LISTED).to_dict("records")
-    ]
-    yield from columns([head, *rows], left=0, indent=2)
-    if len(table) > 4 * _LISTED:
-        yield f"  and {len(table) - 4 * _LISTED:,} more: see table()"
-
-
-def _data(study: ModelStudy) -> Iterator[str]:
-    """Yield what the data are, or why they change nothing; a grid shows the ranks in its table."""
-    told = {str(cell.data) for cell in study.cells if cell.data is not None}
-    if len(told) == 1 and all(cell.data is not None for cell in study.cells):
-        yield from told
-        return
-    if any(cell.data_rank is not None for cell in study.cells):
-        yield (
-            "The rank is the dimension of the span of the data, as layers that read the inputs can "
-            "see them (a bias counts as one); balances are those on this span."
-        )
-    for cell in study.cells:
-        if cell.data is not None and cell.data.reason:
-            yield f"{_where(cell)}{cell.data}"
-
-
-def _where(cell: ModelCell) -> str:
-    where = ", ".join(f"{name} = {value}" for name, value in cell.arguments.items())
-    return f"{where}: " if where else ""
-
-
-def _notes(cell: ModelCell) -> Iterator[str]:
-    start = _where(cell)
-    if cell.counts.same_start and cell.sides:
-        yield (
-            f"{start}All draws start with the same weights in these balances, whatever the seed: "
-            "the probability is 0 or 1, and no interval is needed."
-        )
-    if cell.called and cell.framework == "PyTorch" and cell.sides:
-        yield f"{start}Each draw calls the whole factory: {cell.called}."
-    if not cell.repeatable:
-        yield (
-            f"{start}Two calls of the factory under one seed gave different weights: it draws from "
-            "a generator that is not seeded, and the counts cannot be repeated."
-        )
-    if cell.beyond:
-        yield (
-            f"{start}In the first draw, sets of several channels freeze "
-            f"{counted(cell.beyond, 'further weight')}, which the counts leave out."
-        )
-    if cell.undecided:
-        yield f"{start}In the first draw, {counted(cell.undecided, 'weight')} could not be decided."

@@ -17,6 +17,7 @@ from obstruction.conservation.live.inputs import short
 from obstruction.conservation.live.losses import check_loss
 from obstruction.studies.factories.architecture import Architecture, label_of
 from obstruction.studies.factories.data_sides import check_same_data
+from obstruction.studies.factories.model_cell import ModelCell
 from obstruction.studies.factories.model_folder import (
     check_axes,
     holds_study,
@@ -24,7 +25,7 @@ from obstruction.studies.factories.model_folder import (
     save,
     save_run,
 )
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.checks import check_count, check_seed
 
 MOST_CELLS: Final = 10_000
@@ -130,6 +131,35 @@ def sample_model(
     >>> study.agreement().verdict  # doctest: +SKIP
     'agrees'
     """
+    return sampled(
+        factory,
+        inputs=inputs,
+        networks=networks,
+        seed=seed,
+        grid=grid,
+        loss=loss,
+        data=data,
+        exact=exact,
+        out=out,
+        progress=progress,
+    )
+
+
+def sampled(
+    factory: Callable[..., Any],
+    *,
+    inputs: Any,
+    networks: Any,
+    seed: Any,
+    grid: Mapping[str, Iterable[Any]] | None,
+    loss: str | None,
+    out: str | os.PathLike[str] | None,
+    progress: bool,
+    data: Any = None,
+    exact: float | Callable[..., float] | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> ModelStudy:
+    """Do what `sample_model` does, and keep the ``origin`` of the factory in the study."""
     if not callable(factory) or (_is_model(factory) and not isinstance(factory, type)):
         raise ValueError(
             f"factory = {short(factory)}: must be a function that returns a new model each time, "
@@ -145,8 +175,11 @@ def sample_model(
         if _is_function(function):
             _check_call(name, function, axes)
     known = [_probability(exact, cell) for cell in cells]
-    wanted = ModelStudy((), axes, number, chosen, loss)
-    before = {} if out is None else _prior(out, wanted)
+    wanted = ModelStudy((), axes, number, chosen, loss, origin)
+    held = None if out is None else _held(out, wanted)
+    before = {} if held is None else {label_of(cell.arguments): cell for cell in held.cells}
+    if held is not None and origin is None:
+        wanted = replace(wanted, origin=held.origin)
     found: list[ModelCell] = []
 
     def keep(cell: ModelCell) -> None:
@@ -180,11 +213,11 @@ def sample_model(
     return study
 
 
-def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCell]:
-    """Return the cells of the study in a folder by their labels; it must be the same study."""
+def _held(out: str | os.PathLike[str], wanted: ModelStudy) -> ModelStudy | None:
+    """Return the study in a folder, which must be the same one, or None if there is none."""
     check_axes(wanted.axes)
     if not holds_study(out):
-        return {}
+        return None
     held = load_models(out)
     for name in ("seed", "loss"):
         mine, theirs = getattr(wanted, name), getattr(held, name)
@@ -205,7 +238,7 @@ def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCe
             f"networks = {wanted.networks}: {out} holds {most:,} networks already; ask for as many "
             "or more"
         )
-    return {label_of(cell.arguments): cell for cell in held.cells}
+    return held
 
 
 def _axes(grid: Any) -> dict[str, tuple[Any, ...]]:
