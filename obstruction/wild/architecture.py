@@ -56,6 +56,8 @@ class Architecture:
     exact : callable or None
         Returns the exact probability that a fresh network has a frozen sign, where it is known from
         the sizes of the layers.
+    most : int or None
+        The most draws of it in a study, since each takes long; None for any number.
     exact_share : callable or None
         Returns the exact mean share of frozen weights where the weights depend on each other, so
         that their laws do not tell it.
@@ -70,6 +72,7 @@ class Architecture:
     loss: str | None = None
     note: str = ""
     exact: Exact | None = None
+    most: int | None = None
     exact_share: Exact | None = None
 
     @property
@@ -125,6 +128,7 @@ class Zoo(dict[str, Architecture]):
         *,
         loss: str | None = None,
         exact: Exact | None = None,
+        most: int | None = None,
         exact_share: Exact | None = None,
     ) -> Callable[[Factory], Factory]:
         """Return a decorator that adds a factory.
@@ -149,6 +153,7 @@ class Zoo(dict[str, Architecture]):
                 loss,
                 note,
                 exact,
+                most,
                 exact_share,
             )
             return factory

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from obstruction.tools.words import counted
+from obstruction.tools.words import counted, listed
 from obstruction.wild.remedies import RISK
 from obstruction.wild.study import OFTEN, WildStudy
 
@@ -30,7 +30,7 @@ def page(study: WildStudy, picture: str) -> str:
         "",
         f"From `{_command(study)}`. {counted(len(table), 'architecture')} of "
         f"{counted(packages, 'package')}, each built and initialised by the code of its package: "
-        f"{study.networks:,} draws of each, seed "
+        f"{study.networks:,} draws of each{_fewer(study)}, seed "
         f"{study.seed}. In {some} of them some draw has a weight whose sign gradient flow can "
         "never change.",
         "",
@@ -94,6 +94,16 @@ def _what_to_do(study: WildStudy) -> Iterator[str]:
             f"| {name} | {first} | {one.factor:.3g} | {_number(one.exact)} | "
             f"{one.obstructed:,} of {one.networks:,} | {one.bound:.2g} |"
         )
+
+
+def _fewer(study: WildStudy) -> str:
+    fewer = {
+        name: one.networks for name, one in study.studies.items() if one.networks < study.networks
+    }
+    if not fewer:
+        return ""
+    most = max(fewer.values())
+    return f" ({most:,} of the large {listed([f'`{name}`' for name in fewer])})"
 
 
 def _command(study: WildStudy) -> str:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from obstruction.sampling import streams
-from obstruction.sampling.inference.verdict import Verdict
 from obstruction.studies.factories.model_cell import ModelCell
 from obstruction.studies.factories.model_study import ModelStudy
+from obstruction.studies.factories.model_verdict import ModelAgreement, ModelTest
 from obstruction.studies.factories.sampling_models import sample_model
 from obstruction.tools.checks import check_count, check_probability, check_seed
 from obstruction.wild import ARCHITECTURES, FAMILIES, Architecture, installed_version
@@ -108,7 +108,7 @@ class WildStudy:
         index = order.sort_values(["p", "share", "largest"], ascending=False, kind="stable").index
         return table.loc[index].reset_index(drop=True)
 
-    def agreement(self, *, level: float = 1e-3) -> Verdict:
+    def agreement(self, *, level: float = 1e-3) -> ModelAgreement:
         """Return the verdict on all exact values of all architectures together, by Holm's method.
 
         Parameters
@@ -117,8 +117,13 @@ class WildStudy:
             The probability, between 0 and 1, of the verdict "disagrees" if they are all right.
         """
         check_probability("level", level)
-        parts = [study.agreement(level=level).p_values for study in self.studies.values()]
-        return Verdict(level, np.concatenate([np.ravel(one) for one in parts]))
+        p_values: list[Any] = []
+        subjects: list[ModelTest] = []
+        for name, study in self.studies.items():
+            one = study.agreement(level=level)
+            p_values.append(np.ravel(one.p_values))
+            subjects += [replace(test, place=f"{test.place} of {name}") for test in one.subjects]
+        return ModelAgreement(level, np.concatenate(p_values), tuple(subjects))
 
 
 def chosen(zoo: str) -> list[str]:
@@ -271,7 +276,7 @@ def _one(
         study = sample_model(
             one.factory,
             inputs=one.inputs(),
-            networks=networks,
+            networks=networks if one.most is None else min(networks, one.most),
             seed=streams.model_seed(seed, one.name, 0),  # independent of other architectures
             loss=one.loss,
             out=place,

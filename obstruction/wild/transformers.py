@@ -129,6 +129,7 @@ for _name, _class, _note, _options, _exact in _SCORES:
         _tokens(),
         f"one score, {_note}, a vocabulary of 64",
         exact=_exact,
+        most=200 if _options in (_SMOL, _QWEN2, _QWEN3) else None,  # millions of weights each
     )(
         lambda made=_class, options=_options: configured(
             f"{made}ForSequenceClassification", f"{made}Config", options

@@ -235,6 +235,15 @@ def test_wrong_arguments(monkeypatch, tmp_path):
         study_wild(["torch/often"])
 
 
+def test_large_architectures_have_fewer_draws(monkeypatch):
+    one = replace(ARCHITECTURES["torch/often"], most=30)
+    monkeypatch.setitem(ARCHITECTURES, "torch/often", one)
+    study = study_wild(["torch/often", "torch/never"], networks=100)
+    assert row(study, "often")["networks"] == 30
+    assert "100 draws of each (30 of the large `torch/often`), seed 0" in page(study, "wild.png")
+    assert row(study_wild(["torch/often"], networks=20), "often")["networks"] == 20
+
+
 def test_an_architecture_that_fails_is_named(monkeypatch):
     def broken():
         raise RuntimeError("no such width")
