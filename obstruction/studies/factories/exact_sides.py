@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -105,7 +106,7 @@ def frozen_probabilities(
             if number:
                 others.append((laws[term.tensor], int(number), abs(term.coefficient)))
         if own is not None and all(law is not None for law, _, _ in others):
-            found[k] = _exceeds(_scaled(own, coefficient), _merged(others))
+            found[k] = _exceeds(_scaled(own, coefficient), tuple(_merged(others)))
     return found[which.reshape(-1)]
 
 
@@ -146,7 +147,8 @@ def _merged(others: Iterable[tuple[Drawn | None, int, float]]) -> list[tuple[Dra
     return found
 
 
-def _exceeds(own: Drawn, others: Sequence[tuple[Drawn, int]]) -> float:
+@lru_cache(maxsize=4096)
+def _exceeds(own: Drawn, others: tuple[tuple[Drawn, int], ...]) -> float:
     """Return the probability that the square of a weight exceeds the sum of squares of others."""
     constant = sum(n * one.scale**2 for one, n in others if one.law is CONSTANT)
     random = [(one, n) for one, n in others if one.law is not CONSTANT]
