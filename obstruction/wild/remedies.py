@@ -182,9 +182,11 @@ def _probability(
 
 def _from_draws(opened: OpenedModel, way: Way, risk: float) -> tuple[tuple[str, ...], float]:
     """Return the parameters and the factor for which few of the ratios in draws exceed 1."""
-    draws = [dict(way.parameters(number)) for number in range(_TRIED)]
+    draws = [dict(way.parameters(number)) for number in (0, 1)]
     if all(np.array_equal(draws[0][name], draws[1][name]) for name in draws[0]):
-        draws = draws[:1]  # they start with the same weights
+        draws = draws[:1]  # all start with the same weights
+    else:
+        draws += [dict(way.parameters(number)) for number in range(2, _TRIED)]
     certain = np.array(
         [np.mean([side.ratios(draw).frozen.any() for draw in draws]) for side in opened.sides]
     )

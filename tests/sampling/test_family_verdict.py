@@ -60,3 +60,12 @@ def test_false_alarms_are_as_rare_as_stated_however_the_tests_depend_on_each_oth
     same = sum(Verdict(0.1, np.full(4, p)).rejected > 0 for p in rng.random(20_000))
     assert stats.binom.ppf(1e-4, 20_000, 0.0963) <= apart <= stats.binom.isf(1e-4, 20_000, 0.1)
     assert same <= stats.binom.isf(1e-4, 20_000, 0.025)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "verdict"), [([0.5], "agrees"), ([1e-9], "disagrees"), ([np.nan], "untested")]
+)
+def test_only_agreement_is_true(p_values, verdict):
+    found = Verdict(1e-3, np.array(p_values))
+    assert found.verdict == verdict
+    assert bool(found) == (verdict == "agrees")

@@ -15,6 +15,8 @@ from obstruction.sampling.inference.binomial import FloatArray, holm
 class Verdict:
     """What a family of tests says about stated probabilities, by Holm's method.
 
+    It is true iff the verdict is "agrees".
+
     Holm's method holds however the tests depend on each other, so they may share random numbers.
 
     Attributes
@@ -67,6 +69,9 @@ class Verdict:
     def agrees(self) -> bool:
         """Whether the verdict is "agrees"."""
         return self.verdict == "agrees"
+
+    def __bool__(self) -> bool:
+        return self.agrees
 
     def __repr__(self) -> str:
         numbers = (f"{name}={getattr(self, name)!r}" for name in self._shown)

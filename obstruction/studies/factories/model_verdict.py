@@ -57,7 +57,7 @@ class ModelTest:
 class ModelAgreement(Verdict):
     """The verdict on exact probabilities of models, as `ModelStudy.agreement` returns it.
 
-    It is true iff the verdict is "agrees". Printing it tells what was tested and what was not. The
+    Printing it tells what was tested and what was not. The
     subjects of the verdict are its tests, so ``rejected`` is the number of tests that reject.
 
     Attributes
@@ -70,9 +70,6 @@ class ModelAgreement(Verdict):
     subjects: tuple[ModelTest, ...]
 
     _shown = ("level", "tests", "untested", "rejected", "smallest")
-
-    def __bool__(self) -> bool:
-        return self.agrees
 
     @property
     def untested(self) -> int:
