@@ -63,6 +63,7 @@ OTHERS = {
     "repair_demo.py": ("repair_demo.png",),
     "tilted_coverage.py": ("coverage.md",),
     "unreachable.py": ("unreachable.pdf", "unreachable.png"),
+    "wild.py": ("wild.csv", "wild.md", "wild.pdf", "wild.png"),
     "zoo.py": ("zoo_of_laws.csv", "zoo_of_laws.md"),
 }
 """Scripts that `scripts/reproduce.py` does not run, and the files they write."""

@@ -177,7 +177,8 @@ def _probability(
     if not math.isnan(found.probability):
         return found.probability
     numbers = [side.channels.size for side in opened.sides]
-    return min(1.0, math.fsum(map(math.prod, zip(numbers, found.shares, strict=True))))
+    bound = math.fsum(map(math.prod, zip(numbers, found.shares, strict=True)))
+    return bound if math.isnan(bound) else min(1.0, bound)
 
 
 def _from_draws(opened: OpenedModel, way: Way, risk: float) -> tuple[tuple[str, ...], float]:
