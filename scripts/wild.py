@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from obstruction.wild.study import chosen, study_wild
-from obstruction.wild.writing import write
+from obstruction.reporting.wild.writing import write
+from obstruction.studies.wild.study import chosen, study_wild
 
 QUICK = (
     "stable-baselines3/sac_critic-one_layer",
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         networks=given.networks or (100 if given.quick else 1000),
         out=given.kept,
         remedies=True,
-        progress=True,
+        tell=lambda line: print(line, flush=True),
     )
     write(study, given.out)
     verdict = study.agreement()

@@ -49,10 +49,10 @@ def wild(
     balances tell which signs are frozen. Counts are held against exact probabilities where there
     are any. Exits with 1 if they disagree. Needs pip install 'obstruction[wild]'.
     """
+    from obstruction.studies.wild import ARCHITECTURES
+    from obstruction.studies.wild.study import chosen
     from obstruction.tools.checks import LARGEST_SEED
     from obstruction.tools.parsing import parse_count
-    from obstruction.wild import ARCHITECTURES
-    from obstruction.wild.study import chosen
 
     names = chosen(zoo)
     if listing:
@@ -61,8 +61,8 @@ def wild(
             click.echo(f"{one.family:<12} {name:<45} {one.version:<8} {one.note}".rstrip())
         return 0
     from obstruction.cli.running import check_level
-    from obstruction.wild.study import study_wild
-    from obstruction.wild.writing import write
+    from obstruction.reporting.wild.writing import write
+    from obstruction.studies.wild.study import study_wild
 
     check_level(level)
     study = study_wild(
@@ -71,7 +71,7 @@ def wild(
         seed=parse_count("seed", seed, least=0, most=LARGEST_SEED),
         out=out,
         remedies=remedies,
-        progress=not quiet,
+        tell=None if quiet else click.echo,
     )
     files = write(study, out)
     agreement = study.agreement(level=level)

@@ -24,7 +24,7 @@ from obstruction.studies import folder, table
 SCHEMES = Path(__file__).parents[2] / "docs" / "schemes.md"
 COMMANDS = (
     *("run", "exact", "design", "check", "plot", "schemes"),
-    *("audit", "repair", "inspect", "laws", "table", "report", "dag"),
+    *("audit", "repair", "inspect", "laws", "table", "report", "dag", "wild"),
 )
 
 

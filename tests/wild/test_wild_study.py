@@ -11,12 +11,12 @@ import pytest
 from conftest import framework
 
 import obstruction as ob
-from obstruction.wild import ARCHITECTURES, Architecture
-from obstruction.wild.figure import figure
-from obstruction.wild.page import page
-from obstruction.wild.remedies import kept, remedy, scaled
-from obstruction.wild.study import chosen, study_wild
-from obstruction.wild.writing import write
+from obstruction.reporting.wild.figure import figure
+from obstruction.reporting.wild.page import page
+from obstruction.reporting.wild.writing import write
+from obstruction.studies.wild import ARCHITECTURES, Architecture
+from obstruction.studies.wild.remedies import kept, remedy, scaled
+from obstruction.studies.wild.study import chosen, study_wild
 
 torch = framework("torch")
 nn = torch.nn
@@ -80,7 +80,7 @@ ENTRIES = {
 
 def set_up(patched):
     """Put the toys into the zoo."""
-    patched.setattr("obstruction.wild.study.installed_version", lambda package: "9.9")
+    patched.setattr("obstruction.studies.wild.study.installed_version", lambda package: "9.9")
     for name, (factory, inputs, exact) in ENTRIES.items():
         one = Architecture(name, "torch", "9.9", "dense", factory, inputs, note="toy", exact=exact)
         patched.setitem(ARCHITECTURES, name, one)
@@ -173,7 +173,7 @@ def test_what_is_kept_is_not_done_again(made, monkeypatch):
     def refused(*arguments, **options):
         raise AssertionError("sought again")
 
-    monkeypatch.setattr("obstruction.wild.study.remedy", refused)
+    monkeypatch.setattr("obstruction.studies.wild.study.remedy", refused)
     monkeypatch.setattr("obstruction.studies.factories.sampling_models.Architecture", refused)
     again = study_wild(ENTRIES, networks=400, seed=1, out=place, remedies=True)
     columns = ["architecture", "obstructed", "exact", "share", "factor", "obstructed_after"]
@@ -238,7 +238,7 @@ def test_wrong_arguments(monkeypatch, tmp_path):
         study_wild(["torch/often"], networks=0)
     with pytest.raises(ValueError, match=r"^seed = -1"):
         study_wild(["torch/often"], seed=-1)
-    monkeypatch.setattr("obstruction.wild.study.installed_version", lambda package: None)
+    monkeypatch.setattr("obstruction.studies.wild.study.installed_version", lambda package: None)
     with pytest.raises(ValueError, match=r"^torch: not installed; pip install 'obstruction\[wild"):
         study_wild(["torch/often"])
 
@@ -286,7 +286,7 @@ def test_the_command(command, tmp_path):
     options = ("wild", "--zoo", "torch/often,torch/never", "--networks", "200", "--out", str(out))
     done = command(*options)
     assert (done.code, done.err) == (0, "")
-    assert "torch/often ... " in done.out
+    assert "torch/often: " in done.out
     assert "Written: " in done.out
     assert (out / "wild.md").exists()
     quiet = command(*options, "--quiet", "--no-remedies")

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import obstruction as ob
-from obstruction.wild import ARCHITECTURES, architecture, libraries
-from obstruction.wild.architecture import FAMILIES, Zoo, installed_version
-from obstruction.wild.examples import behind_gains, head
-from obstruction.wild.versions import VERSIONS
+from obstruction.studies.wild import ARCHITECTURES, architecture, libraries
+from obstruction.studies.wild.architecture import FAMILIES, Zoo, installed_version
+from obstruction.studies.wild.examples import behind_gains, head
+from obstruction.studies.wild.versions import VERSIONS
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -35,7 +35,9 @@ def test_there_are_sixty_architectures_of_twelve_packages():
 
 def test_names_say_the_package_and_nothing_else_has_them():
     lists = [
-        part for part in vars(sys.modules["obstruction.wild"]).values() if hasattr(part, "ZOO")
+        part
+        for part in vars(sys.modules["obstruction.studies.wild"]).values()
+        if hasattr(part, "ZOO")
     ]
     zoos = [zoo for part in lists for zoo in vars(part).values() if isinstance(zoo, Zoo)]
     assert sum(map(len, zoos)) == len(ARCHITECTURES)
@@ -89,10 +91,10 @@ def test_the_label_of_a_build_is_no_part_of_the_version(monkeypatch):
 
 
 def test_importing_the_zoo_imports_no_framework():
-    code = "import sys, obstruction.wild\nprint(*sorted(sys.modules))"
+    code = "import sys, obstruction.studies.wild\nprint(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "obstruction.wild.vision" in loaded
+    assert "obstruction.studies.wild.vision" in loaded
     assert not loaded & {"torch", "torchvision", "transformers", "keras", "jax", "sklearn"}
 
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import head, rows
-from obstruction.wild.libraries import library
+from obstruction.studies.wild.architecture import Zoo
+from obstruction.studies.wild.examples import head, rows
+from obstruction.studies.wild.libraries import library
 
 ZOO: Final = Zoo("dense")
 

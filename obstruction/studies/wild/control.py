@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from obstruction import exact
-from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import behind_norm, head, noise, rows
-from obstruction.wild.libraries import library
+from obstruction.studies.wild.architecture import Zoo
+from obstruction.studies.wild.examples import behind_norm, head, noise, rows
+from obstruction.studies.wild.libraries import library
 
 ZOO: Final = Zoo("rl")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import behind_norm, head, noise, numbers, rows
-from obstruction.wild.libraries import library
+from obstruction.studies.wild.architecture import Zoo
+from obstruction.studies.wild.examples import behind_norm, head, noise, numbers, rows
+from obstruction.studies.wild.libraries import library
 
 ZOO: Final = Zoo("tabular")
 SURVIVAL: Final = Zoo("survival")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Final, TypeAlias
 
-from obstruction.wild.versions import VERSIONS
+from obstruction.studies.wild.versions import VERSIONS
 
 Factory: TypeAlias = Callable[..., Any]
 Exact: TypeAlias = Callable[[], float]

@@ -29,8 +29,8 @@ from obstruction.studies.factories.exact_sides import exact_sides
 from obstruction.studies.factories.recipes import Drawn
 from obstruction.studies.factories.sampling_models import sample_model
 from obstruction.studies.factories.single_sides import SingleSide
+from obstruction.studies.wild.architecture import Architecture
 from obstruction.tools.files import whole_file, writing_to
-from obstruction.wild.architecture import Architecture
 
 RISK: Final = 1e-3
 """The probability of a draw with a frozen sign after the change."""

@@ -8,7 +8,7 @@ Modules of families import `architecture` and `examples`, and libraries only ins
 `library`.
 """
 
-from obstruction.wild import (
+from obstruction.studies.wild import (
     control,
     dense,
     generative,
@@ -18,7 +18,7 @@ from obstruction.wild import (
     transformers,
     vision,
 )
-from obstruction.wild.architecture import FAMILIES, Architecture, installed_version
+from obstruction.studies.wild.architecture import FAMILIES, Architecture, installed_version
 
 __all__ = ["ARCHITECTURES", "FAMILIES", "Architecture", "installed_version"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from obstruction.wild.architecture import Exact, Zoo
-from obstruction.wild.examples import behind_gains, behind_norm, head, images, numbers
-from obstruction.wild.libraries import library
+from obstruction.studies.wild.architecture import Exact, Zoo
+from obstruction.studies.wild.examples import behind_gains, behind_norm, head, images, numbers
+from obstruction.studies.wild.libraries import library
 
 ZOO: Final = Zoo("transformers")
 LANGUAGE: Final = Zoo("language")

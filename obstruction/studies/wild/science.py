@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import head, noise
-from obstruction.wild.libraries import library
+from obstruction.studies.wild.architecture import Zoo
+from obstruction.studies.wild.examples import head, noise
+from obstruction.studies.wild.libraries import library
 
 ZOO: Final = Zoo("science")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from obstruction.studies.wild.remedies import RISK
+from obstruction.studies.wild.study import OFTEN, WildStudy
 from obstruction.tools.words import counted, listed
-from obstruction.wild.remedies import RISK
-from obstruction.wild.study import OFTEN, WildStudy
 
 
 def page(study: WildStudy, picture: str) -> str:

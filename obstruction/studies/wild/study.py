@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +16,10 @@ from obstruction.studies.factories.model_cell import ModelCell
 from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.studies.factories.model_verdict import ModelAgreement, ModelTest
 from obstruction.studies.factories.sampling_models import sample_model
+from obstruction.studies.wild import ARCHITECTURES, FAMILIES, Architecture, installed_version
+from obstruction.studies.wild.remedies import Remedy, keep, kept, remedy
 from obstruction.tools.checks import check_count, check_probability, check_seed
-from obstruction.wild import ARCHITECTURES, FAMILIES, Architecture, installed_version
-from obstruction.wild.remedies import Remedy, keep, kept, remedy
+from obstruction.tools.words import duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +160,7 @@ def study_wild(
     seed: Any = 0,
     out: str | os.PathLike[str] | None = None,
     remedies: bool = False,
-    progress: bool = False,
+    tell: Callable[[str], object] | None = None,
 ) -> WildStudy:
     """Sample architectures of the zoo by `sample_model`, one after another.
 
@@ -176,8 +178,8 @@ def study_wild(
     remedies : bool
         Whether to seek the smallest change of each architecture that has a frozen sign in more than
         1 % of its draws.
-    progress : bool
-        Whether to show which architecture is sampled.
+    tell : callable, optional
+        Called with a line for each architecture, as soon as it is sampled.
 
     Returns
     -------
@@ -193,15 +195,16 @@ def study_wild(
     if not architectures:
         raise ValueError("names: must hold at least one architecture")
     number, first = check_count("networks", networks), check_seed(seed)
+    told = tell or (lambda line: None)
     versions = _versions(architectures)
     studies = {}
     for one in architectures:
         place = None if out is None else Path(out) / STUDIES / one.name.replace("/", "+")
-        studies[one.name] = _one(one, number, first, place, progress)
+        studies[one.name] = _one(one, number, first, place, told)
     study = WildStudy(studies, versions, number, first)
     if not remedies:
         return study
-    return replace(study, remedies=_remedies(architectures, studies, number, first, out, progress))
+    return replace(study, remedies=_remedies(architectures, studies, number, first, out, told))
 
 
 def _remedies(
@@ -210,7 +213,7 @@ def _remedies(
     networks: int,
     seed: int,
     out: str | os.PathLike[str] | None,
-    progress: bool,
+    tell: Callable[[str], object],
 ) -> dict[str, Remedy]:
     """Return the changes of architectures that are often obstructed, and keep them in a folder."""
     before = {} if out is None else kept(out)
@@ -222,9 +225,8 @@ def _remedies(
             continue
         held = before.get(one.name)
         if held is None or (held.networks_asked, held.seed) != (asked, seed):
-            if progress:
-                print(f"{one.name}: smallest change ...", flush=True)
             before[one.name] = held = remedy(one, networks=asked, seed=seed)
+            tell(f"{one.name}: {_change(held)}")
             if out is not None:
                 keep(before, out)
         found[one.name] = held
@@ -234,6 +236,15 @@ def _remedies(
 def _share(one: Architecture, found: float) -> float:
     """Return the exact share that was found, or the one of the zoo."""
     return one.exact_share() if one.exact_share is not None and np.isnan(found) else found
+
+
+def _change(one: Remedy) -> str:
+    if math.isnan(one.factor):
+        return "no factor helps"
+    return (
+        f"with its weights times {one.factor:.3g}, {one.obstructed:,} of {one.networks:,} draws "
+        "have a frozen sign"
+    )
 
 
 def _changed(one: Remedy | None) -> dict[str, Any]:
@@ -268,10 +279,8 @@ def _versions(architectures: Iterable[Architecture]) -> dict[str, str]:
 
 
 def _one(
-    one: Architecture, networks: int, seed: int, place: Path | None, progress: bool
+    one: Architecture, networks: int, seed: int, place: Path | None, tell: Callable[[str], object]
 ) -> ModelStudy:
-    if progress:
-        print(one.name, end=" ... ", flush=True)
     try:
         study = sample_model(
             one.factory,
@@ -286,9 +295,8 @@ def _one(
     (cell,) = study.cells
     if one.exact is not None and np.isnan(cell.exact):
         study = replace(study, cells=(replace(cell, exact=one.exact()),))
-    if progress:
-        n, some = cell.counts.networks, cell.counts.obstructed
-        print(f"{some:,} of {n:,} with a frozen sign, {cell.seconds:.1f} s", flush=True)
+    some, n = cell.counts.obstructed, cell.counts.networks
+    tell(f"{one.name}: {some:,} of {n:,} draws with a frozen sign, {duration(cell.seconds)}")
     return study
 
 

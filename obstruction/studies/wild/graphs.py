@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from obstruction.wild.architecture import Exact, Zoo
-from obstruction.wild.examples import head, noise, numbers
-from obstruction.wild.libraries import library
+from obstruction.studies.wild.architecture import Exact, Zoo
+from obstruction.studies.wild.examples import head, noise, numbers
+from obstruction.studies.wild.libraries import library
 
 ZOO: Final = Zoo("graphs")
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from obstruction.exact import obstruction_probability
-from obstruction.wild.architecture import Exact
-from obstruction.wild.libraries import library
+from obstruction.studies.wild.architecture import Exact
+from obstruction.studies.wild.libraries import library
 
 
 def noise(*shape: int, seed: int = 0) -> Any:

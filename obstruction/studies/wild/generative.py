@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from obstruction.wild.architecture import Zoo
-from obstruction.wild.examples import behind_norm, images
-from obstruction.wild.libraries import library
+from obstruction.studies.wild.architecture import Zoo
+from obstruction.studies.wild.examples import behind_norm, images
+from obstruction.studies.wild.libraries import library
 
 ZOO: Final = Zoo("generative")
 SEGMENTERS: Final = Zoo("vision")

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from obstruction.reporting import heatmaps
+from obstruction.reporting.wild.figure import figure
+from obstruction.reporting.wild.page import page
+from obstruction.studies.wild.study import WildStudy
 from obstruction.tools.files import whole_file, writing_to
-from obstruction.wild.figure import figure
-from obstruction.wild.page import page
-from obstruction.wild.study import WildStudy
 
 NAME = "wild"
 
