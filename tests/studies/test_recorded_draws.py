@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -94,12 +95,20 @@ def test_laws_follow_from_the_steps(factory, law, scale):
         lambda: cut(std=0.5, a=-0.7, b=0.7),  # another cut
         lambda: cut(std=0.5, a=-1.0, b=2.0),
         lambda: Made(w=torch.randn(8).clamp_(-1.0, 1.0)),
+        lambda: Made(w=torch.randn(8, dtype=torch.bfloat16).float()),
+        lambda: Made(w=torch.empty(8).uniform_(-1, 1).erfinv_().clamp_(-1, 1).mul_(0.1)),
     ],
 )
 def test_other_laws_are_drawn_but_have_no_exact_values(factory):
     found = recipes(factory)
     assert found["w"].random
     assert found["w"].drawn() is None
+
+
+@pytest.mark.parametrize(("value", "known"), [(1.0, True), (0.0, True), (0.3, False)])
+def test_constants_of_few_digits_are_known_if_they_are_exact(value, known):
+    found = recipes(lambda: Made(w=torch.full((2,), value, dtype=torch.bfloat16)))
+    assert (found["w"].drawn() is not None) == known
 
 
 def orthogonal():
@@ -112,9 +121,12 @@ def seeded():
 
 
 def forked():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return nn.Linear(3, 4)
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(1)
+    model = nn.Linear(3, 4)
+    generator.set_state(state)
+    return model
 
 
 def own_generator():
@@ -123,7 +135,7 @@ def own_generator():
 
 
 def set_back():
-    state = torch.get_rng_state()
+    state = torch.default_generator.get_state()
     first = nn.Linear(3, 3)
     torch.set_rng_state(state)
     return nn.Sequential(first, nn.Linear(3, 3))
@@ -141,6 +153,61 @@ def listed():
     if model.weight.detach().tolist()[0][0] > 0.0:
         nn.init.normal_(model.bias)
     return model
+
+
+def asked(read):
+    """Return a factory that reads something random, which might decide what it does."""
+
+    def factory():
+        model = nn.Linear(3, 3)
+        read(model.weight.detach())
+        return model
+
+    factory.__name__ = f"asked{id(read)}"
+    return factory
+
+
+READS = {
+    "size of nonzero": lambda w: (w > 0.0).nonzero().shape,
+    "size of a mask": lambda w: w[w > 0.0].numel(),
+    "where": lambda w: torch.where(w > 0.0),
+    "unique": torch.unique,
+    "repr": repr,
+    "as_tensor": lambda w: torch.as_tensor([w[0, 0], w[0, 1]]),
+    "item": lambda w: w[0, 0].item(),
+    "format": lambda w: f"{w[0, 0]:.2f}",
+    "equal": lambda w: torch.equal(w, w + 1.0),
+    "initial seed": lambda w: np.random.default_rng(torch.initial_seed() % 2**32).random(),
+    "state of PyTorch": lambda w: torch.get_rng_state(),
+    "state of Python": lambda w: random.getstate(),
+    "state of NumPy": lambda w: np.random.get_state(),  # noqa: NPY002
+    "fork": lambda w: torch.random.fork_rng(devices=[]).__enter__(),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=list(READS))
+def test_what_is_read_is_seen(read):
+    assert recipes(asked(read)).startswith("a random number or the state of a generator was read")
+
+
+def test_what_is_not_random_may_be_read():
+    def factory():
+        rates = [x.item() for x in torch.linspace(0.0, 0.5, 3)]
+        model = nn.Linear(3, 3)
+        assert repr((torch.ones(2) > 0.0).nonzero())
+        assert rates
+        return model
+
+    assert recipes(factory)["weight"].drawn().law is UNIFORM
+
+
+def test_a_seed_of_its_own_is_not_recorded():
+    def factory(seed):
+        assert np.random.default_rng(seed).random() < 1.0
+        return nn.Linear(3, 3)
+
+    found = Draws(factory, {}, None, 0, "").recipes({"weight": (3, 3)}, {"weight"})
+    assert found == "it has a seed of its own"
 
 
 def from_numpy():
@@ -185,8 +252,8 @@ def transposed():
         (forked, "bias has the same random numbers in two draws"),
         (own_generator, "w was not filled entry by entry"),
         (set_back, "the generator was set back to an earlier state"),
-        (depends, "a random number was read"),
-        (listed, "a random number was read"),
+        (depends, "a random number or the state"),
+        (listed, "a random number or the state"),
         (from_numpy, "the generators of Python or NumPy were used"),
         (normalised, "w was not filled entry by entry"),
         (partly, "w was not filled entry by entry"),
@@ -227,6 +294,29 @@ def test_the_repeated_steps_have_the_law_of_the_factory():
         assert stats.ks_2samp(one, other).pvalue > 1e-4
         assert not np.array_equal(alone(0)[name], alone(1)[name])
         assert np.array_equal(alone(7)[name], draws.redraws(found)(7)[name])
+
+
+def masked():
+    model = Made(w=torch.randn(4, 3), v=torch.randn(1, 4))
+    model.register_buffer("mask", (torch.rand(4, 3) < 0.5).float())
+    model.forward = lambda x: torch.relu(x @ (model.w * model.mask).T) @ model.v.T
+    return model
+
+
+def of_chance():
+    activation = [nn.ReLU, nn.Tanh][int(torch.randint(2, ()))]
+    return nn.Sequential(nn.Linear(3, 4), activation(), nn.Linear(4, 1))
+
+
+def test_draws_are_of_one_model():
+    """Its laws are found once."""
+    x = torch.randn(8, 3)
+    with pytest.raises(ValueError, match=r"^factory: draw 1 has another buffer mask than draw 0"):
+        ob.sample_model(masked, inputs=x, networks=3)
+    with pytest.raises(
+        ValueError, match=r"^factory: draw \d+ has 1 = \w+\(\) where draw 0 has 1 ="
+    ):
+        ob.sample_model(of_chance, inputs=x, networks=60)
 
 
 # --- exact values ------------------------------------------------------------------------------

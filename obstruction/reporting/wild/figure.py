@@ -41,8 +41,10 @@ def figure(table: pd.DataFrame) -> Figure:
     -------
     matplotlib.figure.Figure
         It is as wide as a column of text, with a logarithmic axis for the probabilities and a
-        linear one for the shares.
+        linear one for the shares. Architectures without a weight that is alone on a side of a
+        balance are left out.
     """
+    table = table[table["weights"] > 0]
     rows = len(table)
     with mpl.rc_context(_STYLE):
         fig = Figure((_WIDTH, 0.85 + _ROW * rows))
@@ -89,8 +91,7 @@ def _probabilities(ax: Axes, table: pd.DataFrame, y: np.ndarray) -> None:
     rate = table["empirical"].to_numpy()
     ax.hlines(y[seen], low[seen], high[seen], color=_BLUE, linewidth=1.0, zorder=2)
     ax.plot(rate[seen], y[seen], "o", color=_BLUE, markersize=2.4, zorder=3)
-    possible = ~seen & (table["weights"].to_numpy() > 0)
-    ax.plot(high[possible], y[possible], "<", color=_GREY, markersize=2.2, mew=0, zorder=2)
+    ax.plot(high[~seen], y[~seen], "<", color=_GREY, markersize=2.2, mew=0, zorder=2)
     exact = table["exact"].to_numpy(np.float64)
     known = ~np.isnan(exact)
     ax.plot(

@@ -9,10 +9,12 @@ states back afterwards. Keras seeds its initialisers from that of Python. A fact
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from obstruction.conservation.law import FloatArray
@@ -45,6 +47,45 @@ class Draws:
     seed: int
     label: str
 
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """The modules of the first draw in words; none if it is not of PyTorch."""
+        return modules_of(self.model(0))
+
+    def check_alike(self, first: Any) -> None:
+        """Raise a ValueError if the second draw is not of the same model as the first one.
+
+        Its laws are found once. So the modules and the buffers, such as masks, must not depend on
+        the seed.
+        """
+        self.__dict__["modules"] = modules_of(first)
+        second = self.model(1)
+        self._check_modules(second, 1)
+        if not self.modules:
+            return
+        others = dict(second.named_buffers())
+        for name, buffer in first.named_buffers():
+            other = others.get(name)
+            if other is None or other.shape != buffer.shape or not bool((other == buffer).all()):
+                raise ValueError(
+                    f"factory: draw 1{self._where} has another buffer {name} than draw 0; the laws "
+                    "are found once, so only parameters may differ"
+                )
+
+    def _check_modules(self, model: Any, number: int) -> None:
+        found = modules_of(model)
+        if found != self.modules:
+            pairs = itertools.zip_longest(found, self.modules, fillvalue="no module")
+            one, other = next(pair for pair in pairs if pair[0] != pair[1])
+            raise ValueError(
+                f"factory: draw {number}{self._where} has {one} where draw 0 has {other}; the laws "
+                "are found once, so only the values of parameters may differ"
+            )
+
+    @property
+    def _where(self) -> str:
+        return f" in the cell {self.label}" if self.label else ""
+
     def model(self, number: int) -> Any:
         """Return the model of a draw. The generators are those of the caller again."""
         with self._generators(number):
@@ -61,14 +102,15 @@ class Draws:
             If the model of this draw has other parameters than that of the first one.
         """
         with self._generators(number):
+            model = self._made(number)
+            self._check_modules(model, number)
             try:
-                return same_parameters(self._made(number), self.inputs, shapes, needed)
+                return same_parameters(model, self.inputs, shapes, needed)
             except ValueError as error:
-                where = f" in the cell {self.label}" if self.label else ""
                 reason = str(error).removeprefix("other_parameters: ")
                 raise ValueError(
-                    f"factory: draw {number}{where} differs from draw 0 in more than the values "
-                    f"of its parameters: {reason}"
+                    f"factory: draw {number}{self._where} differs from draw 0 in more than the "
+                    f"values of its parameters: {reason}"
                 ) from error
 
     def recipes(
@@ -76,17 +118,23 @@ class Draws:
     ) -> dict[str, Recipe] | str:
         """Return how each draw of a PyTorch model fills some parameters, or why it is not known."""
         torch: Any = sys.modules.get("torch")
-        if torch is None or not needed:
+        if not needed:
+            return ""
+        if torch is None:
             return "only factories of PyTorch are recorded"
+        if takes_seed(self.factory):
+            return "it has a seed of its own"
+        from obstruction.studies.factories.torch_origins import recording
         from obstruction.studies.factories.torch_recording import recorded, untouched
 
-        def make(number: int) -> tuple[Any, bool]:
+        def make(number: int) -> Any:
             with self._generators(number):
                 same = untouched(self._seed(number))
-                model = self._made(number)
-                if isinstance(model, torch.nn.Module):
-                    same_parameters(model, self.inputs, shapes, ())  # fills lazy ones
-                return model, same()
+                with recording() as recorder:
+                    model = self._made(number)
+                    if isinstance(model, torch.nn.Module):
+                        same_parameters(model, self.inputs, shapes, ())  # fills lazy ones
+                return recorder, model, same()
 
         try:
             return recorded(make, needed)
@@ -123,6 +171,19 @@ class Draws:
                 else:  # the same, without traces of the stack that are kept for devices
                     torch.default_generator.manual_seed(seed)
                 yield
+
+
+def modules_of(model: Any) -> tuple[str, ...]:
+    """Return the modules of a module of PyTorch in words; none of another model."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return ()
+    if hasattr(model, "trainable_variables"):  # of Keras, which gives new names to each model
+        return ()
+    return tuple(
+        f"{name or 'the model'} = {type(one).__name__}({' '.join(one.extra_repr().split())})"
+        for name, one in model.named_modules()
+    )
 
 
 def takes_seed(factory: Callable[..., Any]) -> bool:

@@ -20,6 +20,9 @@ from obstruction.schemes.laws import TRUNCATED as TRUNCATED_NORMAL
 RANDOM: Final = ("uniform", "normal", "cut_normal")
 """The steps that fill a parameter with random numbers."""
 
+_FINE: Final = frozenset({"float32", "float64"})
+"""The types in which a continuous law stays one but for rounding."""
+
 _UNCUT: Final = 8.0
 """A normal law that is cut at so many standard deviations or more counts as uncut."""
 
@@ -83,7 +86,10 @@ class Recipe:
         """Return the law of the entries, or None if it is none of those with exact values."""
         first, *rest = self.steps
         if first.operation == "fill":
-            return _constant(float(first.arguments[0]), rest)
+            types = [self.dtype, *(str(s.arguments[0]) for s in rest if s.operation == "cast")]
+            return _constant(float(first.arguments[0]), rest, set(types) <= _FINE)
+        if self.dtype not in _FINE:
+            return None  # entries are rounded too much for a continuous law
         if first.operation == "cut_normal":
             mean, std, low, high = map(float, first.arguments)
             return _cut(mean, std, low, high, rest)
@@ -95,7 +101,8 @@ class Recipe:
         return _moved(UNIFORM, (one + two) / 2.0, (two - one) / math.sqrt(12.0), rest)
 
 
-def _constant(value: float, steps: list[Step]) -> Drawn | None:
+def _constant(value: float, steps: list[Step], fine: bool) -> Drawn | None:
+    """Return the constant; None if a type of few digits may have rounded it."""
     for step in steps:
         if step.operation == "clamp":
             low, high = map(float, step.arguments)
@@ -104,7 +111,8 @@ def _constant(value: float, steps: list[Step]) -> Drawn | None:
             value = float(special.erfinv(value))
         elif step.operation != "cast":
             value = _affine(step)[0] * value + _affine(step)[1]
-    return Drawn(CONSTANT, abs(value)) if math.isfinite(value) else None
+    exact = fine or value in (0.0, 1.0, -1.0)
+    return Drawn(CONSTANT, abs(value)) if exact and math.isfinite(value) else None
 
 
 def _cut(mean: float, std: float, low: float, high: float, steps: list[Step]) -> Drawn | None:
@@ -126,30 +134,33 @@ def _from_inverse(low: float, high: float, steps: list[Step]) -> Drawn | None:
     if abs(low + high) > _CENTRED * (high - low):
         return None
     cut = math.sqrt(2.0) * float(special.erfinv(min(high, 1.0)))
-    clamped = [step for step in steps if step.operation == "clamp"]
-    others = [step for step in steps if step.operation != "clamp"]
     if cut >= _UNCUT:
-        found = _moved(NORMAL, 0.0, math.sqrt(0.5), others)
+        law, scale = NORMAL, math.sqrt(0.5)
     elif _is_cut(cut):
-        found = _moved(TRUNCATED_NORMAL, 0.0, math.sqrt(0.5) * CUT_STD, others)
+        law, scale = TRUNCATED_NORMAL, math.sqrt(0.5) * CUT_STD
     else:
         return None
-    if found is None:
-        return None
-    normal = found.scale if found.law is NORMAL else found.scale / CUT_STD
-    for step in clamped:  # the cut once more, against rounding
-        if min(-float(step.arguments[0]), float(step.arguments[1])) < normal * min(cut, _UNCUT) * (
-            1 - 1e-4
-        ):
+    moved: list[Step] = []
+    for step in steps:
+        if step.operation != "clamp":
+            moved.append(step)
+            continue
+        # the cut once more, against rounding
+        so_far = _moved(law, 0.0, scale, moved)
+        least, most = map(float, step.arguments)
+        if so_far is None or so_far.law is not law:
             return None
-    return found
+        normal = so_far.scale / (1.0 if law is NORMAL else CUT_STD)
+        if min(-least, most) < normal * min(cut, _UNCUT) * (1.0 - 1e-4):
+            return None
+    return _moved(law, 0.0, scale, moved)
 
 
 def _moved(law: Law, mean: float, scale: float, steps: list[Step]) -> Drawn | None:
     for step in steps:
         if step.operation == "cast":
-            if step.arguments[0] not in ("float32", "float64"):
-                return None  # entries are rounded too much for a continuous law
+            if step.arguments[0] not in _FINE:
+                return None
         elif step.operation in ("multiply", "divide", "add"):
             factor, shift = _affine(step)
             mean, scale = factor * mean + shift, abs(factor) * scale

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from unittest import mock
 
+import numpy as np
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
@@ -63,8 +65,14 @@ _ENTRIES: Final[dict[str, Callable[[Mapping[str, Any]], Step | None]]] = {
 }
 """Operations on each entry alone, by their names without the underscore of those in place."""
 
-_READS: Final = {"numpy", "tolist", "__array__", "__dlpack__"}
-"""Methods that let numbers out of a tensor, besides operations that return numbers."""
+_STATE: Final = torch.get_rng_state
+"""The function itself, as others are told apart that factories call."""
+
+_READS: Final = {
+    *("numpy", "tolist", "__array__", "__dlpack__", "__repr__", "__reduce_ex__"),
+    *("tensor", "as_tensor", "asarray"),
+}
+"""Functions that let numbers out of a tensor, besides operations that return numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +122,9 @@ class _Escapes(TorchFunctionMode):  # type: ignore[misc]
         return func(*args, **(kwargs or {}))
 
 
+_SHAPED: Final = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
+"""Tags of operations of which numbers decide the size of the result."""
+
 _CUT_NORMAL: Final[Any] = getattr(torch.nn.init, "_no_grad_trunc_normal_", None)
 """The function behind `torch.nn.init.trunc_normal_`, which other modules import by its own name."""
 
@@ -149,7 +160,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self, tensor: torch.Tensor, mean: float, std: float, a: float, b: float, generator: Any
     ) -> torch.Tensor:
         """Draw from a normal law between two ends by PyTorch's code, which is one step."""
-        state = torch.get_rng_state()
+        state = _STATE()
         self._inside = True
         try:
             result: torch.Tensor = _CUT_NORMAL(tensor, mean, std, a, b, generator)
@@ -168,17 +179,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         if self._inside:
             return func(*args, **kwargs)
         drawing = torch.Tag.nondeterministic_seeded in func.tags
-        state = torch.get_rng_state() if drawing else None
+        state = _STATE() if drawing else None
         result = func(*args, **kwargs)
         given = _given(func._schema, args, kwargs)
         inputs = _tensors((args, kwargs))
         if drawing:
             self._saw(state)
         tainted = drawing or any(self.origin(one).tainted for one in inputs)
-        if tainted and any(
-            not isinstance(one, torch.Tensor) and one is not None for one in tree_leaves(result)
+        if any(self.origin(one).tainted for one in inputs) and (
+            _SHAPED & set(func.tags)
+            or any(
+                not isinstance(one, torch.Tensor) and one is not None for one in tree_leaves(result)
+            )
         ):
-            self.escaped = True
+            self.escaped = True  # as numbers, or by the size of a result
         written = _tensors(
             [
                 given[one.name]
@@ -274,8 +288,34 @@ def _cut_in_one_step(recorder: Recorder) -> Iterator[None]:
 def recording() -> Iterator[Recorder]:
     """Record what happens to tensors in a block."""
     recorder = Recorder()
-    with recorder, _Escapes(recorder), _cut_in_one_step(recorder):
+    with ExitStack() as stack:
+        for place, name in _STATES:
+            stack.enter_context(mock.patch.object(place, name, _asked(recorder, place, name)))
+        for one in (recorder, _Escapes(recorder), _cut_in_one_step(recorder)):
+            stack.enter_context(one)
         yield recorder
+
+
+def _asked(recorder: Recorder, place: Any, name: str) -> Callable[..., Any]:
+    """Return a function in place of another one that tells the state of a generator."""
+    original = getattr(place, name)
+
+    def asked(*args: Any, **kwargs: Any) -> Any:
+        recorder.escaped = True
+        return original(*args, **kwargs)
+
+    return asked
+
+
+_STATES: Final[tuple[tuple[Any, str], ...]] = (
+    (torch, "initial_seed"),
+    (torch.random, "initial_seed"),
+    (torch, "get_rng_state"),
+    (torch.random, "get_rng_state"),
+    (random, "getstate"),
+    (np.random, "get_state"),
+)
+"""Functions that tell the seed or the state of a generator."""
 
 
 def _given(schema: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ by the same operations, with the same law. This is trusted only if
 
 - the recipe, repeated from the recorded state of the generator, gives the parameter bit by bit,
 - no two parameters share random numbers, and no state of the generator occurred twice,
-- nobody seeded a generator again, drew from those of Python or NumPy, or read a random number,
-  on which later steps might depend,
+- nobody seeded a generator again, drew from those of Python or NumPy, or was seen to read a random
+  number or the state of a generator, on which later steps might depend,
 - three draws have the same steps, with different random numbers.
 
 Otherwise the reason is given, and the whole factory is called for each draw.
@@ -19,14 +19,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
 
 from obstruction.conservation.law import FloatArray
 from obstruction.studies.factories.recipes import Recipe
-from obstruction.studies.factories.torch_origins import recording, whole
+from obstruction.studies.factories.torch_origins import Recorder, whole
+
+Make: TypeAlias = Callable[[int], tuple[Recorder, Any, bool]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +46,16 @@ class _Recording:
     values: dict[str, FloatArray]
 
 
-def recorded(make: Callable[[int], Any], needed: Iterable[str]) -> dict[str, Recipe] | str:
+def recorded(
+    make: Callable[[int], tuple[Recorder, Any, bool]], needed: Iterable[str]
+) -> dict[str, Recipe] | str:
     """Return the recipes of some parameters, or the reason why there are none.
 
     Parameters
     ----------
     make : callable
-        Returns the finished model of the draw of a number, under the generators that are seeded
-        for it.
+        Returns what was recorded, the finished model of the draw of a number, and whether the other
+        generators were left alone (`untouched`).
     needed : iterable of str
         The names of the parameters.
     """
@@ -72,13 +76,14 @@ def recorded(make: Callable[[int], Any], needed: Iterable[str]) -> dict[str, Rec
     return first.recipes
 
 
-def _recording(make: Callable[[int], Any], number: int, names: list[str]) -> _Recording | str:
-    with recording() as recorder:
-        model, untouched = make(number)
+def _recording(
+    make: Callable[[int], tuple[Recorder, Any, bool]], number: int, names: list[str]
+) -> _Recording | str:
+    recorder, model, untouched = make(number)
     if not untouched:
         return "the generators of Python or NumPy were used, or a generator was seeded again"
     if recorder.escaped:
-        return "a random number was read, on which others may depend"
+        return "a random number or the state of a generator was read, on which others may depend"
     if recorder.repeated:
         return "the generator was set back to an earlier state"
     parameters = dict(model.named_parameters())

@@ -13,6 +13,7 @@ import numpy as np
 
 from obstruction.sampling import streams
 from obstruction.studies.factories.model_cell import ModelCell
+from obstruction.studies.factories.model_folder import holds_study, load_models
 from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.studies.factories.model_verdict import ModelAgreement, ModelTest
 from obstruction.studies.factories.sampling_models import sample_model
@@ -281,12 +282,15 @@ def _versions(architectures: Iterable[Architecture]) -> dict[str, str]:
 def _one(
     one: Architecture, networks: int, seed: int, place: Path | None, tell: Callable[[str], object]
 ) -> ModelStudy:
+    chosen_seed = streams.model_seed(seed, one.name, 0)  # independent of other architectures
+    if place is not None and holds_study(place) and load_models(place).seed != chosen_seed:
+        raise ValueError(f"seed = {seed}: {place} holds draws of another seed")
     try:
         study = sample_model(
             one.factory,
             inputs=one.inputs(),
             networks=networks if one.most is None else min(networks, one.most),
-            seed=streams.model_seed(seed, one.name, 0),  # independent of other architectures
+            seed=chosen_seed,
             loss=one.loss,
             out=place,
         )
