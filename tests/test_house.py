@@ -116,14 +116,14 @@ def test_the_contract_sees_a_wrong_import(place, line, complaint, wrapped, skele
 
 
 def test_the_house_is_small_enough_to_remember():
-    """At most 17 rooms at the root and 7 levels; nothing inside imports the package's root."""
+    """At most 18 rooms at the root and 7 levels; nothing inside imports the package's root."""
     graph = {room(one): set[str]() for one in modules()}
     for one in modules():
         for other in house().find_modules_directly_imported_by(one):
             if other.split(".")[0] == "obstruction" and room(one) not in ("__init__", room(other)):
                 assert other != "obstruction", f"{one} imports the package's root"
                 graph[room(one)].add(room(other))
-    assert len(graph) <= 17
+    assert len(graph) <= 18
     assert graph.keys() >= DOORS
 
     def level(name: str) -> int:

@@ -5,7 +5,18 @@ this wing prints and exits, and only its commands show progress without being as
 compute a result that Python users cannot get.
 """
 
-from obstruction.cli import dag, laws, networks, reports, schemes, studies, tables
+from obstruction.cli import dag, laws, networks, reports, schemes, studies, tables, wild
 from obstruction.cli.base import cli, main
 
-__all__ = ["cli", "dag", "laws", "main", "networks", "reports", "schemes", "studies", "tables"]
+__all__ = [
+    "cli",
+    "dag",
+    "laws",
+    "main",
+    "networks",
+    "reports",
+    "schemes",
+    "studies",
+    "tables",
+    "wild",
+]

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,10 +62,33 @@ _OPTIONS: Final = (
     ),
 )
 
+_DRAW_OPTIONS: Final = (
+    click.option(
+        "--model",
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="Sample this model by its own initialisation, in place of a grid of (d, l): your own "
+        "code is run, and called afresh in each draw.",
+    ),
+    click.option(
+        "--grid",
+        multiple=True,
+        metavar="KEY=AXIS",
+        help="With --model: call the factory with each of these values, such as width=8,16,32. "
+        "Repeat for several keys. {width} in --inputs stands for the value.",
+    ),
+)
+
 
 def factory_options(command: Any) -> Any:
     """Add the options about models that are made by a factory."""
     for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def model_options(command: Any) -> Any:
+    """Add the options about the draws of a model that a factory makes."""
+    for option in (*reversed(_DRAW_OPTIONS), *reversed(_OPTIONS[:-1])):
         command = option(command)
     return command
 
@@ -96,6 +120,49 @@ def made(path: str, call: Sequence[str], *, seed: int) -> Any:
     """
     from obstruction.conservation.live.inputs import short
 
+    found, arguments = imported(path, call)
+    if _is_model(found):
+        if arguments:
+            raise ValueError(f"call: {path} is a model and not a factory, it takes no arguments")
+        return found
+    _seed(seed)
+    with _told(f"{path}: calling it"):
+        model = found(**arguments)
+    if not _is_model(model):
+        raise ValueError(
+            f"{path}: returns {short(model)} of type {type(model).__name__}; a factory must return "
+            "a torch.nn.Module, a Keras model, a pair (apply, params) of JAX, or a module of "
+            "Equinox or nnx"
+        )
+    return model
+
+
+def factory_of(path: str, call: Sequence[str]) -> partial[Any]:
+    """Import the factory that a path names, and bind arguments to it.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be imported, is no factory, or is given a seed; the message has one line.
+    """
+    if not is_import_path(path):
+        raise ValueError(f"model = {path!r}: must be package.module:factory")
+    found, arguments = imported(path, call)
+    if _is_model(found):
+        raise ValueError(
+            f"{path}: is a model already; each draw needs a new one, so name a function or a class "
+            "that makes it"
+        )
+    if "seed" in arguments:
+        raise ValueError(
+            f"call = 'seed={arguments['seed']}': each draw has a seed of its own, which follows "
+            "from --seed"
+        )
+    return partial(found, **arguments)
+
+
+def imported(path: str, call: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """Import what a path names, a factory or a model, and return it with the arguments for it."""
     module_name, _, name = path.partition(":")
     arguments: dict[str, Any] = {}
     for text in call:
@@ -111,22 +178,9 @@ def made(path: str, call: Sequence[str], *, seed: int) -> Any:
             where = f"; it was imported from {origin}" if origin else ""
             raise ValueError(f"{path}: {module_name} has no {name}{where}")
         found = getattr(found, part)
-    if _is_model(found):
-        if arguments:
-            raise ValueError(f"call: {path} is a model and not a factory, it takes no arguments")
-        return found
-    if not callable(found):
+    if not (_is_model(found) or callable(found)):
         raise ValueError(f"{path}: is a {type(found).__name__}, and no factory or model")
-    _seed(seed)
-    with _told(f"{path}: calling it"):
-        model = found(**arguments)
-    if not _is_model(model):
-        raise ValueError(
-            f"{path}: returns {short(model)} of type {type(model).__name__}; a factory must return "
-            "a torch.nn.Module, a Keras model, a pair (apply, params) of JAX, or a module of "
-            "Equinox or nnx"
-        )
-    return model
+    return found, arguments
 
 
 def example_inputs(
@@ -235,15 +289,21 @@ def _argument(text: str) -> tuple[str, Any]:
     key, mark, value = text.partition("=")
     if not mark or not key.isidentifier():
         raise ValueError(f"call = {text!r}: must be KEY=VALUE")
+    found = literal(value)
+    if found == value and _SEVERAL.search(value):
+        raise ValueError(
+            f"call = {text!r}: must be one KEY=VALUE; repeat --call for every argument, "
+            "and put a text with commas and = in quotes"
+        )
+    return key, found
+
+
+def literal(text: str) -> Any:
+    """Return the value of a Python literal, or else the text itself."""
     try:
-        return key, ast.literal_eval(value)
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        if _SEVERAL.search(value):
-            raise ValueError(
-                f"call = {text!r}: must be one KEY=VALUE; repeat --call for every argument, "
-                "and put a text with commas and = in quotes"
-            ) from None
-        return key, value
+        return text
 
 
 def _is_model(found: Any) -> bool:

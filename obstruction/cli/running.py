@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,6 +21,9 @@ from obstruction.studies.run import StudyRun
 from obstruction.studies.study import Study
 from obstruction.tools.checks import check_probability
 from obstruction.tools.words import counted, duration
+
+if TYPE_CHECKING:
+    from obstruction.studies.factories.model_study import ModelStudy
 
 CHECKPOINT_SECONDS: Final = 30.0
 """The least time between checkpoints, in seconds."""
@@ -51,7 +54,7 @@ def run_study(
     function raises ValueError and touches nothing.
     """
     check_level(level)
-    _check_folder(out, mode)
+    check_folder(out, mode)
     asked = {"networks": networks, "threads": threads, "estimator": estimator, "samples": samples}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if mode == "resume":
@@ -73,7 +76,7 @@ def run_study(
     again = _again(out, estimator, samples)
     checkpoints = _Checkpoints(run, place, replace=mode == "overwrite")
     before, seconds_before = run.counted, run.seconds
-    with _signals():
+    with signals():
         try:
             run.count(checkpoints.save_if_due, progress=not quiet)
         except KeyboardInterrupt as signalled:
@@ -108,7 +111,7 @@ def check_level(level: float) -> None:
     check_probability("level", level, below=_POWER)
 
 
-def _check_folder(out: str, mode: str) -> None:
+def check_folder(out: str, mode: str) -> None:
     """Raise ValueError if a folder has no study to resume, or files that a run may not replace."""
     there = folder.holds_study(out)
     if mode == "resume" and not there:
@@ -146,7 +149,7 @@ class _Checkpoints:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def signals() -> Iterator[None]:
     """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, and ignore all later signals of both."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -211,7 +214,7 @@ def _speed(study: Study, drawn: int, seconds: float, weighing: float) -> Iterato
         )
 
 
-def verdict(study: Study, level: float, quiet: bool = False) -> int:
+def verdict(study: Study | ModelStudy, level: float, quiet: bool = False) -> int:
     """Print whether the counts of a study agree with the exact values, and return the exit code."""
     agreement = study.agreement(level=level)
     if not quiet:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from obstruction.cli.base import cli, level_option, scheme_option
+from obstruction.cli.factories import model_options
 
 DEFAULT_SCHEMES = ("xavier_normal", "kaiming_normal")
 DEFAULT_AXIS = "1:100"
 DEFAULT_NETWORKS = "1e6"
+DEFAULT_DRAWS = "1e4"
 DEFAULT_OUT = "results"
 
 
@@ -24,7 +27,8 @@ DEFAULT_OUT = "results"
 @click.option(
     "--networks",
     metavar="COUNT",
-    help=f"Networks to draw per cell, say 50000 or 1e6. [default: {DEFAULT_NETWORKS}]",
+    help="Networks to draw per cell, say 50000 or 1e6. "
+    f"[default: {DEFAULT_NETWORKS}; {DEFAULT_DRAWS} with --model]",
 )
 @click.option("--seed", metavar="N", help="Seed of the random numbers. [default: 0]")
 @click.option(
@@ -47,6 +51,7 @@ DEFAULT_OUT = "results"
     metavar="COUNT",
     help="Weighted samples per cell that is not counted. [default: 20000]",
 )
+@model_options
 @click.option(
     "--out",
     default=DEFAULT_OUT,
@@ -71,13 +76,18 @@ def run(
     threads: str | None,
     estimator: str | None,
     samples: str | None,
+    model: str | None,
+    grid: tuple[str, ...],
+    call: tuple[str, ...],
+    inputs: tuple[str, ...],
+    loss: str | None,
     out: str,
     overwrite: bool,
     resume: bool,
     level: float,
     quiet: bool,
 ) -> int:
-    """Sample a grid of (d, l), check it and draw it.
+    """Sample a grid of (d, l) or a model, check it and draw it.
 
     For every scheme, number of inputs d and number of hidden neurons l (a cell), networks are
     drawn and the obstructed ones counted; the counts are held against the exact probabilities.
@@ -85,13 +95,32 @@ def run(
 
     An AXIS is a list 2,3,5 or a range 1:100 or 1:100:5 (stop included) or geom:2:4096:20, which is
     20 sizes spaced evenly in their logarithm.
+
+    With --model, each draw calls your factory, and the signs are counted that its balances freeze.
     """
     from obstruction.cli.running import run_study
+    from obstruction.studies.factories.model_folder import holds_models
     from obstruction.tools.checks import LARGEST_SEED
     from obstruction.tools.parsing import parse_axis, parse_count
 
     if overwrite and resume:
         raise click.UsageError("--overwrite and --resume exclude each other")
+    mode = "overwrite" if overwrite else "resume" if resume else "new"
+    sizes = {"scheme": schemes, "d": d, "l": l, "plan": plan, "threads": threads}
+    sizes |= {"estimator": estimator, "samples": samples}
+    models = {"grid": grid, "call": call, "inputs": inputs, "loss": loss}
+    if model is not None or (resume and holds_models(out)):
+        _refuse(sizes, "is about a grid of (d, l), and not about a model")
+        number = None if seed is None else parse_count("seed", seed, least=0, most=LARGEST_SEED)
+        drawn = None if networks is None else parse_count("networks", networks)
+        from obstruction.cli.model_runs import ModelRun, parse_grid, run_model
+
+        if not resume:
+            number = 0 if number is None else number
+            drawn = drawn or parse_count("networks", DEFAULT_DRAWS)
+        asked = ModelRun(model, call, inputs, loss, parse_grid(grid), drawn, number)
+        return run_model(asked, out, mode=mode, level=level, quiet=quiet)
+    _refuse(models, "needs --model package.module:factory")
     given: dict[str, Any] = {"schemes": schemes or None, "plan": plan}
     given["d"] = None if d is None else parse_axis("d", d)
     given["l"] = None if l is None else parse_axis("l", l)
@@ -112,10 +141,17 @@ def run(
         threads=None if threads is None else parse_count("threads", threads),
         estimator=estimator,
         samples=None if samples is None else parse_count("samples", samples, least=2),
-        mode="overwrite" if overwrite else "resume" if resume else "new",
+        mode=mode,
         level=level,
         quiet=quiet,
     )
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    """Raise a UsageError about the first option that is given but makes no sense."""
+    for name, value in options.items():
+        if value is not None and value != ():
+            raise click.UsageError(f"--{name} {why}")
 
 
 @cli.command()
@@ -127,11 +163,12 @@ def check(folder: str, level: float) -> int:
     Holds them against the exact probabilities. Exits with 1 if they disagree.
     """
     from obstruction.cli.running import check_level, verdict
-    from obstruction.studies.folder import load
+    from obstruction.studies.loading import load
+    from obstruction.studies.study import Study
 
     check_level(level)
     study = load(folder)
-    click.echo(study.describe())
+    click.echo(study.describe() if isinstance(study, Study) else str(study))
     return verdict(study, level)
 
 
@@ -149,9 +186,9 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
     """Draw the heatmaps of a saved study again.
 
     They go into its folder, as heatmap.png and heatmap.pdf or, with --value, heatmap-VALUE.png and
-    heatmap-VALUE.pdf.
+    heatmap-VALUE.pdf. A study of models has a grid with two axes of whole numbers, or no heatmap.
     """
-    from obstruction.studies.folder import load
+    from obstruction.studies.loading import load
     from obstruction.tools.checks import check_choice
     from obstruction.tools.files import writing_to
 
@@ -165,10 +202,14 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
             raise ValueError(f"out = {out!r}: names no file")
     study = load(folder)
     from obstruction.reporting import heatmaps
+    from obstruction.reporting.sources import axes_of
 
     whole = value == "log10"  # empirical beside exact
     figure = heatmaps.figure(
-        study.table(), value=None if whole else value, scale="log10" if whole else "linear"
+        study.table(),
+        value=None if whole else value,
+        scale="log10" if whole else "linear",
+        axes=axes_of(study),
     )
     with writing_to(stem):
         paths = heatmaps.save(figure, stem)

@@ -17,7 +17,8 @@ from obstruction.cli.base import cli, scheme_option
     required=True,
     metavar="AXIS[=KEYS]",
     help="What runs along the rows: d=2,5,10 or l=1:100:5 or scheme=NAME,...; d, l or scheme alone "
-    "for all that the study has. Repeat to group, outer first.",
+    "for all that the study has; of a study of models, the axes of its grid, or model. Repeat to "
+    "group, outer first.",
 )
 @click.option("--columns", multiple=True, metavar="AXIS[=KEYS]", help="The same for the columns.")
 @click.option(
@@ -76,12 +77,16 @@ def table(
         raise click.UsageError("--exact and --value exclude each other")
     chosen = _format(format_, out)
     shown = None if digits is None else parse_count("digits", digits)
-    axes = {"rows": parse_axes("rows", rows), "columns": parse_axes("columns", columns)}
-    study = None
+    study, parse = None, parse_axes
     if folder is not None:
-        from obstruction.studies.folder import load
+        from obstruction.cli.model_runs import parse_keys
+        from obstruction.studies.factories.model_study import ModelStudy
+        from obstruction.studies.loading import load
 
         study = load(folder)
+        if isinstance(study, ModelStudy):
+            parse = parse_keys
+    axes = {"rows": parse("rows", rows), "columns": parse("columns", columns)}
     made = probability_table(
         study,
         rows=axes["rows"],

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 import numpy as np
@@ -30,9 +30,13 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from obstruction.reporting.panels import AXES, GREY, Panel, panels_of
+from obstruction.reporting.panels import GREY, Panel, panels_of
+from obstruction.reporting.sources import AXES, table_and_axes
 from obstruction.tools.checks import check_choice, check_count
 from obstruction.tools.files import whole_file
+
+if TYPE_CHECKING:
+    from obstruction.reporting.sources import Drawable
 
 CONTOURS: Final = (0.01, 0.05, 0.5)
 
@@ -49,11 +53,11 @@ _STYLE: Final[Any] = {
 
 
 def heatmap(
-    table: pd.DataFrame,
+    table: Drawable,
     value: str = "empirical",
     *,
     scheme: object = None,
-    axes: Sequence[str] = AXES,
+    axes: Sequence[str] | None = None,
     ax: Axes | None = None,
     scale: str = "linear",
     levels: Sequence[float] = CONTOURS,
@@ -61,22 +65,24 @@ def heatmap(
 ) -> Axes | NDArray[np.object_]:
     """Draw one quantity over ``(d, l)``, with ``d`` to the right and ``l`` upwards.
 
-    Other axes can be given, such as those of the grid of `sample_model`.
+    The grid of a study of models has axes of its own, the first to the right.
 
     Parameters
     ----------
-    table : DataFrame
-        One row for each cell, in any order, with columns ``scheme``, ``d``, ``l``, ``networks``,
-        ``empirical``, ``ci_high``, ``exact`` and ``z``. The last two are NaN if there is no exact
-        value. The column ``model`` can take the place of ``scheme``.
+    table : DataFrame, Study, ModelStudy or path-like
+        A study, the folder of a study, or a table with one row for each cell, in any order, with
+        columns ``scheme``, ``d``, ``l``, ``networks``, ``empirical``, ``ci_high``, ``exact`` and
+        ``z``. The last two are NaN if there is no exact value. The column ``model`` can take the
+        place of ``scheme``.
     value : {"empirical", "exact", "zscore", "log10"}
         The quantity. ``"log10"`` draws the exact probability on the logarithmic scale, and the
         empirical one of schemes that have no exact values.
     scheme : str or InitScheme, optional
         The scheme to draw. By default, all schemes are drawn side by side. It is required if `ax`
         is given and the table has several schemes.
-    axes : (str, str)
-        The columns to the right and upwards, which hold whole numbers of at least 1.
+    axes : (str, str), optional
+        The columns to the right and upwards, which hold whole numbers of at least 1. By default,
+        they are ``d`` and ``l``, or the axes of a study of models.
     ax : Axes, optional
         The Axes to draw on, whose style is kept. By default, a new figure is made.
     scale : {"linear", "log10"}
@@ -98,9 +104,10 @@ def heatmap(
     ------
     ValueError
         If `value`, `scheme`, `axes`, `scale` or one of `levels` is not allowed, if the table lacks
-        a column or rows, or if a cell occurs twice.
+        a column or rows, if a cell occurs twice, or if a study has no grid of two axes.
     """
-    panels = [row[0] for row in panels_of(table, scheme, (value,), scale, levels, axes)]
+    cells, axes = table_and_axes(table, axes)
+    panels = [row[0] for row in panels_of(cells, scheme, (value,), scale, levels, axes)]
     if ax is None:
         width = 3.4 if len(panels) == 1 else min(7.0, 2.6 * len(panels))
         fig = _draw_figure([panels], levels, width, rows=False, bars=colorbar)

@@ -16,15 +16,13 @@ import seaborn as sns
 from matplotlib.colors import Colormap, Normalize
 from numpy.typing import NDArray
 
+from obstruction.reporting.sources import AXES
 from obstruction.tools.checks import check_choice, check_probability
 
 VALUES: Final = ("empirical", "exact", "zscore", "log10")
 SCALES: Final = ("linear", "log10")
 GREY: Final = "0.78"
 """The colour of cells without a value."""
-
-AXES: Final = ("d", "l")
-"""The columns along the axes by default, to the right and upwards."""
 
 _LABELS: Final = {"d": "inputs $d$", "l": "hidden neurons $l$"}
 _VALUES: Final = ("networks", "empirical", "ci_high", "exact", "z")

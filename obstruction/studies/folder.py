@@ -39,6 +39,9 @@ RUN: Final = "run.json"
 CHECKPOINT: Final = "checkpoint.npz"
 PICTURES: Final = ("heatmap.png", "heatmap.pdf")
 
+_OTHERS: Final = ("laws.csv",)
+"""Files of a study of models, which have no meaning beside a study of (d, l)."""
+
 _STAGE: Final = ".obstruction-new"
 _MARKER: Final = ".obstruction-commit"
 
@@ -117,7 +120,7 @@ def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool
                 obstructed=study.counts.obstructed,
                 pathological=study.counts.pathological,
             )
-        for name in (RUN, CELLS, *PICTURES) if replace else ():
+        for name in (RUN, CELLS, *PICTURES, *_OTHERS) if replace else ():
             (folder / name).unlink(missing_ok=True)
 
 
@@ -144,7 +147,8 @@ def _finish(folder: Path) -> None:
     stage = folder / _STAGE
     for file in sorted(stage.iterdir()) if stage.exists() else []:
         file.replace(folder / file.name)
-    for file in (folder / CHECKPOINT, *unfinished(folder / CHECKPOINT)):
+    others = (folder / name for name in _OTHERS)
+    for file in (folder / CHECKPOINT, *unfinished(folder / CHECKPOINT), *others):
         file.unlink(missing_ok=True)
     flush_folder(folder)
     shutil.rmtree(stage, ignore_errors=True)
@@ -202,6 +206,8 @@ def _load_finished(folder: Path) -> Study:
 
     path = _place(folder, RUN)
     entries, text = read_run(path)
+    if isinstance(entries, dict) and entries.get("kind", "") == "models":
+        raise ValueError(f"{path}: is a study of models, and not of (d, l)")
     try:
         return described_study(entries, partial(read_cells, _place(folder, CELLS)))
     except Damage as damage:

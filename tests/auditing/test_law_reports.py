@@ -344,6 +344,17 @@ def test_data_of_full_rank_change_nothing():
     assert set(report.frozen["cause"]) == {"balances"}
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_of_one_input_that_do_not_read_the_data_are_not_on_their_span(bias):
+    """The second layer has as many inputs as the model, but reads a hidden neuron."""
+    net = nn.Sequential(
+        nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 5, bias=bias), nn.ReLU(), nn.Linear(5, 1)
+    ).double()
+    report = ob.audit(net, inputs=inputs(1), data=torch.full((4, 1), 0.5, dtype=torch.float64))
+    (span,) = report.spans
+    assert (span.layers, span.width, span.rank) == (("0",), 2, 1)
+
+
 @pytest.mark.parametrize("first", [nn.BatchNorm1d(3), nn.LayerNorm(3)])
 def test_data_need_a_dense_layer_that_reads_the_inputs(first):
     net = nn.Sequential(first, *relu_net()).double()

@@ -284,8 +284,8 @@ def test_plot(saved, command, tmp_path, monkeypatch):
         for path, magic in zip(outcome.out.splitlines(), (b"\x89PNG", b"%PDF"), strict=True):
             with open(path, "rb") as stream:
                 assert stream.read(4) == magic
-    plain = [(value, "linear") for value in (None, "exact", "zscore")]
-    assert drawn == [plain[0], (None, "log10"), *plain[1:]]
+    plain = [(value, "linear", ("d", "l")) for value in (None, "exact", "zscore")]
+    assert drawn == [plain[0], (None, "log10", ("d", "l")), *plain[1:]]
 
 
 @pytest.mark.parametrize("value", ["exact", "empirical", "zscore", "log10"])
@@ -295,7 +295,8 @@ def test_plot_values(value, saved, command, monkeypatch):
     monkeypatch.setattr(heatmaps, "save", lambda figure, stem: [stem])
     assert command("plot", saved, "--value", value).out == f"{saved / f'heatmap-{value}'}\n"
     every = {"value": None, "scale": "log10"}
-    assert drawn == [every if value == "log10" else {"value": value, "scale": "linear"}]
+    wanted = every if value == "log10" else {"value": value, "scale": "linear"}
+    assert drawn == [{**wanted, "axes": ("d", "l")}]
 
 
 def test_plot_refuses(saved, refused, tmp_path):

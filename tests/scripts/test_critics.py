@@ -51,7 +51,7 @@ def test_the_files_it_writes(critics, tmp_path, capsys):
     assert critics.main(["--networks", "300", "--out", str(tmp_path)]) == 0
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["critics.csv", "critics.md", "critics.pdf", "critics.png"]
-    assert "The verdict is **agrees**: 4 tests" in (tmp_path / "critics.md").read_text("utf-8")
+    assert "The verdict is **agrees**: 12 tests" in (tmp_path / "critics.md").read_text("utf-8")
     table = pd.read_csv(tmp_path / "critics.csv")
     assert table["weights"].tolist() == [8, 8, 16, 16]
     assert "rejected=0" in capsys.readouterr().out

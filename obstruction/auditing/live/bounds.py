@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.auditing.live.linear import Combination
-from obstruction.auditing.live.rows import Rows
-from obstruction.auditing.live.systems import Balances, Replacement
+from obstruction.auditing.live.systems import Balances
+from obstruction.conservation.coordinates import Replacement
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.laws import Laws
+from obstruction.conservation.rows import Rows
 from obstruction.topology.systems import FrozenScalar
 
 _SPELT: Final = 4

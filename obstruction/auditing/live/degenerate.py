@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.auditing.live.rows import channels
 from obstruction.auditing.live.runs import Runs, actual_probe
 from obstruction.conservation.law import FloatArray, Law, Term, slices, summed
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.base import LiveModel
 from obstruction.conservation.probing import Prober, gradients_at
+from obstruction.conservation.rows import channels
 
 STEPS: Final = 4
 """The number of steps after which the outputs must depend on the inputs."""

@@ -13,7 +13,7 @@ from obstruction.auditing.live.bounds import Bound
 from obstruction.auditing.live.degenerate import Degenerate
 from obstruction.auditing.live.margins import Margins
 from obstruction.auditing.live.signs import Signs, signs_of
-from obstruction.auditing.live.span import Span
+from obstruction.conservation.data_span import Span
 from obstruction.conservation.laws import Laws
 from obstruction.tools.checks import check_count
 from obstruction.tools.words import listed

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from obstruction.auditing.live.bounds import Bound
-from obstruction.auditing.live.rows import channels
 from obstruction.conservation.law import Law
+from obstruction.conservation.rows import channels
 from obstruction.tools.words import columns, counted, listed, plural, power_of_two
 
 if TYPE_CHECKING:
@@ -276,13 +276,8 @@ def _data(report: LawFindings) -> str:
         )
     one = report.spans[0]
     besides = sum(b.status == "frozen" and b.cause == "data" for b in report.bounds)
-    seeing = f"{plural(len(one.layers), 'layer')} {listed(one.layers)}"
-    return (
-        f"The {counted(one.samples, 'sample')} {'spans' if one.samples == 1 else 'span'} "
-        f"{one.rank:,} of {counted(one.width, 'dimension')} that {seeing} can see "
-        f"(a bias counts as one), which freezes "
-        f"{counted(besides, 'further weight') if besides else 'no further weight'}."
-    )
+    more = counted(besides, "further weight") if besides else "no further weight"
+    return f"{one}, which freezes {more}."
 
 
 def _bound_lines(bounds: Iterable[Bound]) -> Iterator[str]:

@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import scipy
 
-from obstruction.auditing.live.rows import channels
-from obstruction.auditing.live.systems import Replacement
+from obstruction.conservation.coordinates import Replacement
 from obstruction.conservation.law import FloatArray, Law, slices
 from obstruction.conservation.laws import Laws
+from obstruction.conservation.rows import channels
 
 LARGEST: Final = 3_000
 """Blocks with a larger side are not decided."""

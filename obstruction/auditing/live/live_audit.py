@@ -18,8 +18,9 @@ from obstruction.auditing.live.readout import (
     two_logits,
 )
 from obstruction.auditing.live.runs import runs_of
-from obstruction.auditing.live.span import Span, checked_data, spanned
-from obstruction.auditing.live.systems import Balances, Replacement
+from obstruction.auditing.live.systems import Balances
+from obstruction.conservation.coordinates import Replacement
+from obstruction.conservation.data_span import Span, checked_data, spanned
 from obstruction.conservation.finding import laws_of, prober_of
 from obstruction.conservation.laws import Laws
 
@@ -42,7 +43,7 @@ def audit_live(
     bounds, undecided = _bounds(laws, known, rtol)
     spans: tuple[Span, ...] = ()
     if samples is not None:
-        more, found = spanned(laws, runs, samples)
+        more, found = spanned(laws, prober, samples)
         spans = tuple(found)
         together, undecided = _bounds(laws, [*known, *more], rtol)
         bounds = _marked(bounds, together)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from obstruction.auditing.live.rows import Positions
-from obstruction.auditing.live.systems import Replacement
+from obstruction.conservation.coordinates import Replacement
 from obstruction.conservation.law import FloatArray, Law
 from obstruction.conservation.laws import Laws
+from obstruction.conservation.rows import Positions
 
 
 class Margins(NamedTuple):

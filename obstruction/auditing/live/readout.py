@@ -13,12 +13,12 @@ from typing import Final
 
 import numpy as np
 
-from obstruction.auditing.live.rows import Rows, channels, rows_of
 from obstruction.auditing.live.runs import Runs, actual_probe
-from obstruction.auditing.live.systems import Replacement, fits
+from obstruction.conservation.coordinates import Replacement, fits
 from obstruction.conservation.law import FloatArray, Term
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.probing import outputs_at
+from obstruction.conservation.rows import Rows, channels, rows_of
 from obstruction.conservation.verification import largest_change
 
 PARALLEL: Final = 1e-8

@@ -1,21 +1,20 @@
 """What balances freeze, where some parameters are replaced by the combinations that can move.
 
-If the gradient of every row of a parameter lies in a space with the orthonormal basis ``U``, the
-components of the row across this space are constant. So the balances hold with the coordinates
-``row @ U`` in place of the scalars, and the theorem about cuts judges the coordinates.
+The balances hold with coordinates in place of the scalars (`obstruction.conservation.coordinates`),
+and the theorem about cuts judges the coordinates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.auditing.live.rows import Positions, Rows, channels, labels_of_rows
+from obstruction.conservation.coordinates import Replacement, memberships
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.laws import Laws
+from obstruction.conservation.rows import channels
 from obstruction.topology.systems import (
     FrozenScalar,
     FrozenScalars,
@@ -26,66 +25,6 @@ from obstruction.topology.systems import (
 )
 
 NONE = FrozenScalars((), (), {})
-
-
-@dataclass(frozen=True, eq=False)
-class Replacement:
-    """Coordinates in place of the scalars of one or several parameters.
-
-    Attributes
-    ----------
-    rows : tuple of Rows
-        The rows of the parameters, which are placed side by side; all are of one law.
-    basis : ndarray of float64, shape (scalars, dimensions)
-        Orthonormal columns.
-    cause : {"outputs", "data"}
-        Why the rows move in a space only.
-    """
-
-    rows: tuple[Rows, ...]
-    basis: FloatArray
-    cause: str
-
-    @property
-    def name(self) -> str:
-        """The name that the coordinates have in the system."""
-        return self.rows[0].tensor
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """The names of the parameters that are replaced."""
-        return tuple(one.tensor for one in self.rows)
-
-    def coordinates(self, parameters: Mapping[str, FloatArray]) -> FloatArray:
-        """Return the coordinates of all rows, shape ``(labels, dimensions)``."""
-        whole = np.concatenate([one.of(parameters[one.tensor]) for one in self.rows], axis=1)
-        unit = float(np.abs(whole).max()) or 1.0
-        product: FloatArray = ((whole / unit) @ self.basis) * unit
-        return product
-
-
-def fits(laws: Laws, replacement: Replacement) -> bool:
-    """Return whether the other laws of the parameters treat all scalars of a row alike."""
-    return all(
-        _memberships(laws, one) is not None
-        and one.term.coefficient == replacement.rows[0].term.coefficient
-        for one in replacement.rows
-    )
-
-
-def _memberships(laws: Laws, rows: Rows) -> list[tuple[int, Positions, int]] | None:
-    """Return for each balance of a parameter the labels of its rows, and the coefficient."""
-    found = []
-    for number, law in channels(laws):
-        for term in law.terms:
-            if term.tensor != rows.tensor:
-                continue
-            labels = labels_of_rows(rows, term.labels, laws.shapes[rows.tensor])
-            if labels is None:
-                return None
-            if law.kind == "balance":
-                found.append((number, labels, term.coefficient))
-    return found
 
 
 def _constant(laws: Laws) -> dict[str, NDArray[np.bool_]]:
@@ -143,7 +82,7 @@ class Balances:
             coordinates = replacement.coordinates(laws.parameters)
             entries = [
                 Membership(self._first[number], labels[:, None], coefficient)
-                for number, labels, coefficient in _memberships(laws, replacement.rows[0]) or []
+                for number, labels, coefficient in memberships(laws, replacement.rows[0]) or []
             ]
             if entries:
                 tensors.append(Tensor(replacement.name, coordinates.shape, tuple(entries)))

@@ -40,9 +40,9 @@ def cell_texts(
     pairs = [cells for group in layout.groups for _, cells in group.rows]
     estimates = [estimate for _, estimate in pairs]
     texts = {
-        "exact": [_text(exact) for exact, _ in pairs],
-        "empirical": list(map(_text, estimates)),
-        "interval": list(map(_interval, estimates)),
+        "exact": [number_text(exact) for exact, _ in pairs],
+        "empirical": list(map(number_text, estimates)),
+        "interval": list(map(interval_text, estimates)),
         "z": list(map(z_text, rows["z"].tolist())),
     }
     return texts, layout.notes
@@ -73,11 +73,12 @@ def z_text(z: float) -> str:
     return text.replace("-", "−").replace("inf", "∞")
 
 
-def _text(cell: Cell) -> str:
+def number_text(cell: Cell) -> str:
+    """Return the number of a cell with its mark, or a dash."""
     return DASH if cell.number is None else UNICODE.number(cell.number) + cell.mark
 
 
-def _interval(cell: Cell) -> str:
+def interval_text(cell: Cell) -> str:
     """Return the confidence interval of an estimate.
 
     An estimate that is only known to lie below or above a bound has no interval of its own. It

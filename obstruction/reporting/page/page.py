@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +14,8 @@ import pandas as pd
 from obstruction.reporting.page import provenance
 from obstruction.reporting.page.cells import HEADS, cell_texts
 from obstruction.reporting.page.maps import make_maps
+from obstruction.reporting.page.models import models_page, recorded_models
+from obstruction.reporting.page.parts import as_json, part, policy, script, template
 from obstruction.reporting.page.pictures import MapStyle, base64_text, draw_pictures
 from obstruction.reporting.page.selection import Selection, select
 from obstruction.reporting.page.summary import SchemeSummary, summarise, verdict_sentences
@@ -24,6 +23,7 @@ from obstruction.reporting.tables.cells import table_rows
 from obstruction.reporting.tables.citing import bibtex
 from obstruction.reporting.tables.html import HTML
 from obstruction.schemes import SchemeLike
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.files import replacing
 from obstruction.tools.version import __version__
 from obstruction.tools.words import listed
@@ -36,7 +36,7 @@ ROWS: Final = 25
 
 
 def write_report(
-    study: Study | str | os.PathLike[str],
+    study: Study | ModelStudy | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     schemes: SchemeLike | Iterable[SchemeLike] | None = None,
@@ -48,7 +48,7 @@ def write_report(
 
     Parameters
     ----------
-    study : Study or path-like
+    study : Study, ModelStudy or path-like
         A study, or the folder of a study. From a folder, the report also states when the study was
         made, and its checksum.
     out : path-like
@@ -57,7 +57,8 @@ def write_report(
     schemes : str, InitScheme, or several of them, optional
         The schemes of the study to show; all by default.
     d, l : int or iterable of int, optional
-        The sizes of the study to show; all by default. The verdict is always that of all cells.
+        The sizes of the study to show; all by default. The verdict is always that of all cells. The
+        page about a study of models shows all of it, and takes none of these.
     level : float
         The probability that the verdict is a false alarm, between 0 and 0.9.
 
@@ -83,13 +84,20 @@ def write_report(
     path = Path(out)
     if path.suffix.lower() not in (".html", ".htm"):  # this also protects the files of the study
         raise ValueError(f"out = {os.fspath(out)!r}: must end in .html")
-    run = None
+    folder = None
     if isinstance(study, (str, os.PathLike)):
-        from obstruction.studies.folder import load
+        from obstruction.studies.loading import load
 
         folder, study = study, load(study)
-        run = provenance.recorded(study, folder)
-    text = report_page(study, schemes=schemes, d=d, l=l, level=level, run=run)
+    if isinstance(study, ModelStudy):
+        for name, given in (("schemes", schemes), ("d", d), ("l", l)):
+            if given is not None:
+                raise ValueError(f"{name} = {given!r}: is about a study of (d, l), not of models")
+        run = None if folder is None else recorded_models(folder)
+        text = models_page(study, level=level, run=run)
+    else:
+        run = None if folder is None else provenance.recorded(study, folder)
+        text = report_page(study, schemes=schemes, d=d, l=l, level=level, run=run)
     if path.is_dir():
         raise ValueError(f"out = {path}: is a folder, name a file in it")
     with replacing(path) as stream:
@@ -118,17 +126,17 @@ def report_page(
     pictures, style = draw_pictures(rows, summaries)
     library, maps = make_maps(style, len(selection.schemes))
     names = listed([scheme.label for scheme in selection.schemes])
-    template, markup = _template()
-    programs = [markup(_script(text)) for text in (library, _part("page.js"))]
+    page, markup = template("page.html")
+    programs = [markup(script(text)) for text in (library, part("page.js"))]
     return str(
-        template.render(
+        page.render(
             title=f"Obstruction at initialisation: {names}",
             names=[scheme.label for scheme in selection.schemes],
             describe=[line.strip() for line in study.describe().splitlines()[1:]],
-            policy=_policy(programs),
-            style=markup(_part("page.css")),
+            policy=policy(programs),
+            style=markup(part("page.css")),
             programs=programs,
-            data=markup(_as_json(_data(selection, rows, texts, summaries, style, maps))),
+            data=markup(as_json(_data(selection, rows, texts, summaries, style, maps))),
             verdict=agreement.verdict,
             sentences=verdict_sentences(agreement),
             left_out=_left_out(study, selection),
@@ -145,47 +153,6 @@ def report_page(
             any_exact=any(one.exact for one in summaries),
         )
     )
-
-
-def _template() -> tuple[Any, Any]:
-    """Return the template, which escapes all values, and the type of text that is not escaped."""
-    try:
-        from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
-    except ImportError:
-        raise ValueError("a report needs jinja2: pip install 'obstruction[report]'") from None
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_part("page.html")), Markup
-
-
-def _part(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _script(text: str) -> str:
-    """Return a program as it stands in the page, so that its checksum is the browser's."""
-    text = "\n" + text.replace("\r\n", "\n").strip() + "\n"
-    if "</script" in text.lower() or "<!--" in text:
-        raise ValueError("a program of the report holds the end of a script")
-    return text
-
-
-def _policy(programs: Iterable[str]) -> str:
-    """Return a content security policy: the page loads nothing and runs only its own programs."""
-    hashes = [base64_text(hashlib.sha256(str(text).encode()).digest()) for text in programs]
-    scripts = " ".join(f"'sha256-{text}'" for text in hashes)
-    return (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _as_json(value: Any) -> str:
-    """Return JSON without characters that could end the script in which it stands."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _data(

@@ -36,9 +36,14 @@ class Arrangement:
     columns: tuple[TableAxis, ...]
     fixed: tuple[TableAxis, ...]
 
+    @property
+    def axes(self) -> tuple[TableAxis, ...]:
+        """All of them."""
+        return (*self.rows, *self.columns, *self.fixed)
+
     def keys(self, name: str) -> tuple[Any, ...]:
         """Return the keys of the axis d, l or scheme."""
-        (axis,) = [a for a in (*self.rows, *self.columns, *self.fixed) if a.name == name]
+        (axis,) = [a for a in self.axes if a.name == name]
         return axis.keys
 
 

@@ -24,6 +24,9 @@ MOST_CELLS: Final = 10_000
 MOST_DIGITS: Final = 11
 """The number of significant digits of the most accurate method."""
 
+RECORDED: Final = "laws of recorded draws"
+"""The method of exact values of models, of which scales in single precision are known."""
+
 _EXACT: Final = ("exact", "log10_exact", "method")
 _EMPIRICAL: Final = (
     *("networks", "obstructed", "empirical", "ci_low", "ci_high"),
@@ -115,6 +118,8 @@ def accurate_digits(method: str, log10: float) -> int:
     if method == "certain" or log10 == -math.inf:
         return MOST_DIGITS
     error, share = (1e-12, 1e-14) if method == "F distribution" else (1e-10, 1e-13)
+    if method == RECORDED:
+        error = 1e-6
     error = max(error, share * -log10 * math.log(10.0))
     return max(1, min(MOST_DIGITS, math.floor(math.log10(0.5 / error))))
 

@@ -89,7 +89,8 @@ def lay_out(
     The ``values`` "exact" and "empirical" stand side by side, in this order. Exact values have
     ``digits`` significant digits, or fewer if fewer are accurate.
     """
-    records = {(row["scheme"], row["d"], row["l"]): row for row in frame.to_dict("records")}
+    names = [axis.name for axis in arrangement.axes]
+    records = {tuple(row[name] for name in names): row for row in frame.to_dict("records")}
     columns = list(_points(arrangement.columns))
     ((fixed, _),) = _points(arrangement.fixed)
     *outer, stub = arrangement.rows
@@ -98,7 +99,7 @@ def lay_out(
     def line(place: dict[str, Any]) -> tuple[Cell, ...]:
         cells = []
         for point, _ in columns:
-            row = records[tuple((place | point)[name] for name in ("scheme", "d", "l"))]
+            row = records[tuple((place | point)[name] for name in names)]
             for value in values:
                 cell, notes = _CELLS[value](row, digits)
                 cells.append(cell)
@@ -109,7 +110,7 @@ def lay_out(
     for place, keys in _points(outer):
         rows = tuple(
             (
-                text if stub.name == "scheme" else str(point[stub.name]),
+                text if stub.name == "scheme" else _stub(stub.name, point[stub.name]),
                 line(fixed | place | point),
             )
             for point, (text,) in _points([stub])
@@ -118,7 +119,7 @@ def lay_out(
     width = len(columns) * len(values)
     return TableLayout(
         tuple(
-            axis.name if axis.name == "scheme" else f"${axis.name}$" for axis in arrangement.rows
+            axis.name if axis.name == "scheme" else _marked(axis.name) for axis in arrangement.rows
         ),
         tuple(_heads(arrangement.columns, values, width)),
         tuple(groups),
@@ -132,9 +133,29 @@ def _points(axes: Sequence[TableAxis]) -> Iterator[tuple[dict[str, Any], tuple[s
     for keys in product(*(axis.keys for axis in axes)):
         named = list(zip((axis.name for axis in axes), keys, strict=True))
         yield (
-            {name: key.label if name == "scheme" else key for name, key in named},
-            tuple(f"`{k.label}`" if name == "scheme" else f"${name} = {k}$" for name, k in named),
+            {name: getattr(key, "label", key) for name, key in named},
+            tuple(_title(name, key) for name, key in named),
         )
+
+
+def _title(name: str, key: Any) -> str:
+    """Return a key with the name of its axis; those of models are names of code."""
+    if hasattr(key, "label"):
+        return f"`{key.label}`"
+    return f"${name} = {key}$" if name in ("d", "l") else _code(f"{name} = {key}")
+
+
+def _marked(name: str) -> str:
+    return f"${name}$" if name in ("d", "l") else _code(name)
+
+
+def _stub(name: str, key: Any) -> str:
+    return _code(key) if isinstance(key, str) else str(key)
+
+
+def _code(text: str) -> str:
+    plain = text.replace("`", "'")
+    return f"`{plain}`"
 
 
 def _heads(
@@ -164,6 +185,9 @@ def _exact(row: Mapping[str, Any], digits: int) -> tuple[Cell, tuple[Note, ...]]
     value, log10, method = row["exact"], row["log10_exact"], row["method"]
     if math.isnan(value):
         reason = f"its method ({method}) does not reach so many inputs"
+        if "reason" in row:
+            told, begin = str(row["reason"]), "no exact value"
+            return Cell(None), (Note(DASH, told if begin in told else f"{begin}: {told}"),)
         if method.startswith("none"):
             reason = "its " + method.removeprefix("none: ")  # weights depend on each other
         return Cell(None), (Note(DASH, f"no exact value for `{row['scheme']}`: {reason}"),)

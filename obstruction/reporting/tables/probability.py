@@ -19,7 +19,13 @@ from obstruction.reporting.tables.cells import (
     study_cells,
 )
 from obstruction.reporting.tables.layout import TableLayout, lay_out
+from obstruction.reporting.tables.models import (
+    models_arrangement,
+    models_caption,
+    models_frame,
+)
 from obstruction.schemes import InitScheme, SchemeLike, scheme_origin
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.checks import check_choice, check_count
 from obstruction.tools.version import __version__
 from obstruction.tools.words import counted, listed
@@ -143,7 +149,7 @@ class ProbabilityTable:
 
 
 def probability_table(
-    study: Study | None = None,
+    study: Study | ModelStudy | None = None,
     *,
     rows: AxesLike,
     columns: AxesLike = {},  # noqa: B006  (never changed)
@@ -155,13 +161,14 @@ def probability_table(
 
     Parameters
     ----------
-    study : Study, optional
+    study : Study or ModelStudy, optional
         The study whose values are shown. Without it, there are only exact values, for any sizes.
     rows, columns : str or mapping
         The axes ``"d"``, ``"l"`` and ``"scheme"`` along rows and columns, outer ones first, with
         their keys. Examples are ``{"d": [2, 5, 10]}`` and ``{"scheme": None, "d": [2, 5]}``. None,
         or a name instead of a mapping, stands for all keys of the study. If there are several
-        schemes and they are in neither rows nor columns, they become the outermost rows.
+        schemes and they are in neither rows nor columns, they become the outermost rows. The axes
+        of a study of models are those of its grid, or ``"model"`` without a grid.
     schemes : str, InitScheme, or several of them, optional
         The schemes of a table without a study, or a choice among those of the study.
     values : {"exact", "empirical"} or several of them, optional
@@ -197,6 +204,16 @@ def probability_table(
     if digits is not None and "exact" not in wanted:
         raise ValueError(f"digits = {digits!r}: is about exact values, which values does not name")
     shown = DEFAULT_DIGITS if digits is None else check_count("digits", digits, most=MOST_DIGITS)
+    if isinstance(study, ModelStudy):
+        if schemes is not None:
+            raise ValueError(f"schemes = {schemes!r}: is about studies of (d, l), not of models")
+        arrangement = models_arrangement(study, rows, columns)
+        frame = models_frame(study, arrangement, wanted)
+        caption, origin = models_caption(study, arrangement, wanted)
+        layout = lay_out(arrangement, wanted, frame, shown)
+        return ProbabilityTable(
+            frame.drop(columns="reason", errors="ignore"), caption, origin, layout
+        )
     arrangement = arrange(rows, columns, schemes, None if study is None else study.config)
     cells = math.prod(len(arrangement.keys(name)) for name in ("scheme", "d", "l"))
     if cells > MOST_CELLS:
@@ -213,7 +230,9 @@ def probability_table(
     )
 
 
-def _values(values: str | Iterable[str] | None, study: Study | None) -> tuple[str, ...]:
+def _values(
+    values: str | Iterable[str] | None, study: Study | ModelStudy | None
+) -> tuple[str, ...]:
     """Return the checked values, or the default ones."""
     if values is None:
         return VALUES if study is not None else ("exact",)

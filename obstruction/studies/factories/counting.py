@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from obstruction.conservation.law import FloatArray
 from obstruction.sampling.interface import Sampler
-from obstruction.studies.factories.draws import Draws
 from obstruction.studies.factories.single_sides import SingleSide
 
 IntArray: TypeAlias = NDArray[np.int64]
@@ -85,20 +84,24 @@ class ModelSampler(Sampler[ModelTally, ModelCounts]):
 
     Attributes
     ----------
-    draws : Draws
+    parameters : callable
+        Returns the parameters in the balances, in the draw of a number.
     sides : tuple of SingleSide
     shapes : dict of str to tuple of int
         The shapes of all trained parameters.
+    differ : bool
+        Whether all draws are known to differ, so that no checksum tells.
     """
 
-    draws: Draws
+    parameters: Callable[[int], Mapping[str, FloatArray]]
     sides: tuple[SingleSide, ...]
     shapes: dict[str, tuple[int, ...]]
+    differ: bool = False
 
     @cached_property
     def needed(self) -> set[str]:
         """The names of the parameters in the balances."""
-        return set().union(*(side.names for side in self.sides))
+        return needed_for(self.sides)
 
     def tally(self) -> ModelTally:
         """Return an empty tally."""
@@ -118,7 +121,7 @@ class ModelSampler(Sampler[ModelTally, ModelCounts]):
 
     def one(self, number: int) -> ModelCounts:
         """Return the counts of a single draw."""
-        parameters = self.draws.parameters(number, self.shapes, self.needed)
+        parameters = self.parameters(number)
         sizes = {side.tensor: _size(self.shapes[side.tensor]) for side in self.sides}
         frozen = {name: np.zeros(size, np.bool_) for name, size in sizes.items()}
         weights, largest = np.zeros(len(self.sides), np.int64), np.zeros(len(self.sides))
@@ -129,9 +132,14 @@ class ModelSampler(Sampler[ModelTally, ModelCounts]):
             first = side.places if side.places.ndim == 1 else side.places[:, 0]
             frozen[side.tensor][first[found.frozen]] = True
         total = sum(int(np.count_nonzero(mask)) for mask in frozen.values())
-        start = frozenset([checksum(parameters, self.needed)])
+        start = frozenset([str(number) if self.differ else checksum(parameters, self.needed)])
         some = (weights > 0).astype(np.int64)
         return ModelCounts(1, int(total > 0), total, some, weights, largest, start)
+
+
+def needed_for(sides: Iterable[SingleSide]) -> set[str]:
+    """Return the names of the parameters in the balances of some sides."""
+    return set().union(*(side.names for side in sides))
 
 
 def checksum(parameters: Mapping[str, FloatArray], names: Iterable[str]) -> str:

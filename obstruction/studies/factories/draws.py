@@ -19,6 +19,7 @@ from obstruction.conservation.law import FloatArray
 from obstruction.conservation.live.randomness import seeded
 from obstruction.conservation.reading import same_parameters
 from obstruction.sampling import streams
+from obstruction.studies.factories.recipes import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,34 @@ class Draws:
                     f"factory: draw {number}{where} differs from draw 0 in more than the values "
                     f"of its parameters: {reason}"
                 ) from error
+
+    def recipes(
+        self, shapes: Mapping[str, tuple[int, ...]], needed: set[str]
+    ) -> dict[str, Recipe] | str:
+        """Return how each draw of a PyTorch model fills some parameters, or why it is not known."""
+        torch: Any = sys.modules.get("torch")
+        if torch is None or not needed:
+            return "only factories of PyTorch are recorded"
+        from obstruction.studies.factories.torch_recording import recorded, untouched
+
+        def make(number: int) -> tuple[Any, bool]:
+            with self._generators(number):
+                same = untouched(self._seed(number))
+                model = self._made(number)
+                if isinstance(model, torch.nn.Module):
+                    same_parameters(model, self.inputs, shapes, ())  # fills lazy ones
+                return model, same()
+
+        try:
+            return recorded(make, needed)
+        except Exception as error:  # operations that cannot be recorded; the factory itself can run
+            return f"its operations could not be recorded ({type(error).__name__})"
+
+    def redraws(self, recipes: Mapping[str, Recipe]) -> Callable[[int], dict[str, FloatArray]]:
+        """Return a function that draws parameters by their recipes."""
+        from obstruction.studies.factories.torch_recording import Redraws
+
+        return Redraws(recipes, self._seed).parameters
 
     def _made(self, number: int) -> Any:
         arguments = dict(self.arguments)

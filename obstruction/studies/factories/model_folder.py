@@ -16,8 +16,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from obstruction.conservation.data_span import Span
 from obstruction.studies.factories.counting import ModelCounts
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
+from obstruction.studies.factories.data_sides import DataFacts
+from obstruction.studies.factories.model_cell import ModelCell, SideRow
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.files import whole_file, writing_to
 from obstruction.tools.version import __version__
 
@@ -28,7 +31,7 @@ LAWS: Final = "laws.csv"
 KIND: Final = "models"
 """What tells the file of such a study from others of the same name."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The version of the file's format."""
 
 
@@ -65,6 +68,15 @@ def save_run(study: ModelStudy, path: str | os.PathLike[str]) -> None:
 def holds_study(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds a study of models or of another kind."""
     return (Path(path) / RUN).exists()
+
+
+def holds_models(path: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a study of models, as far as its ``run.json`` can be read."""
+    try:
+        entries = json.loads((Path(path) / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(entries, dict) and entries.get("kind") == KIND
 
 
 def load_models(path: str | os.PathLike[str]) -> ModelStudy:
@@ -119,6 +131,7 @@ def _entries(study: ModelStudy) -> dict[str, Any]:
         "networks_wanted": study.networks,
         "seed": study.seed,
         "loss": study.loss,
+        "origin": None if study.origin is None else dict(study.origin),
         "axes": {name: list(values) for name, values in study.axes.items()},
         "cells": [_cell_entries(cell) for cell in study.cells],
     }
@@ -131,12 +144,14 @@ def _cell_entries(cell: ModelCell) -> dict[str, Any]:
         "source": cell.source,
         "framework": cell.framework,
         "weights": cell.weights,
-        "exact": None if math.isnan(cell.exact) else cell.exact,
+        "exact": _number(cell.exact),
+        "called": cell.called,
         "beyond": cell.beyond,
         "undecided": cell.undecided,
         "start": cell.start,
         "repeatable": cell.repeatable,
         "seconds": round(cell.seconds, 3),
+        "data": None if cell.data is None else _data_entries(cell.data),
         "done": [list(piece) for piece in cell.done],
         "networks": counts.networks,
         "obstructed": counts.obstructed,
@@ -147,6 +162,8 @@ def _cell_entries(cell: ModelCell) -> dict[str, Any]:
                 **side._asdict(),
                 "obstructed": int(counts.some[k]),
                 "frozen": int(counts.weights[k]),
+                "exact": _number(cell.shares[k]),
+                "independent": cell.independent[k],
                 "largest": repr(float(counts.largest[k])),  # infinity is no number in JSON
             }
             for k, side in enumerate(cell.sides)
@@ -154,10 +171,27 @@ def _cell_entries(cell: ModelCell) -> dict[str, Any]:
     }
 
 
+def _data_entries(data: DataFacts) -> dict[str, Any]:
+    return {
+        "digest": data.digest,
+        "rank": data.rank,
+        "spans": [{**vars(span), "layers": list(span.layers)} for span in data.spans],
+        "reason": data.reason,
+    }
+
+
+def _data(entries: Mapping[str, Any] | None) -> DataFacts | None:
+    if entries is None:
+        return None
+    spans = (Span(**{**one, "layers": tuple(one["layers"])}) for one in entries["spans"])
+    return DataFacts(entries["digest"], tuple(spans), entries["reason"])
+
+
 def _study(entries: Mapping[str, Any]) -> ModelStudy:
     axes = {name: tuple(values) for name, values in entries["axes"].items()}
     cells = tuple(_cell(one) for one in entries["cells"])
-    return ModelStudy(cells, axes, entries["networks_wanted"], entries["seed"], entries["loss"])
+    wanted, origin = entries["networks_wanted"], entries.get("origin")
+    return ModelStudy(cells, axes, wanted, entries["seed"], entries["loss"], origin)
 
 
 def _cell(entries: Mapping[str, Any]) -> ModelCell:
@@ -176,7 +210,6 @@ def _cell(entries: Mapping[str, Any]) -> ModelCell:
         raise ValueError(f"networks = {counts.networks} does not fit done = {done}")
     if not 0 <= counts.obstructed <= counts.networks:
         raise ValueError(f"obstructed = {counts.obstructed} of {counts.networks} networks")
-    exact = entries["exact"]
     return ModelCell(
         entries["arguments"],
         entries["source"],
@@ -185,10 +218,23 @@ def _cell(entries: Mapping[str, Any]) -> ModelCell:
         entries["weights"],
         counts,
         done,
-        math.nan if exact is None else float(exact),
+        _value(entries["exact"]),
+        tuple(_value(one["exact"]) for one in sides),
+        tuple(bool(one["independent"]) for one in sides),
+        entries["called"],
         entries["beyond"],
         entries["undecided"],
         entries["start"],
         entries["repeatable"],
         entries["seconds"],
+        _data(entries.get("data")),
     )
+
+
+def _number(value: float) -> float | None:
+    """Return a number for JSON, which has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _value(entry: float | None) -> float:
+    return math.nan if entry is None else float(entry)

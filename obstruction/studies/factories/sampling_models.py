@@ -6,26 +6,18 @@ import inspect
 import itertools
 import math
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
-from obstruction.conservation.finding import conservation_laws
-from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.inputs import short
 from obstruction.conservation.live.losses import check_loss
-from obstruction.sampling.runner import Runner
-from obstruction.studies.factories.counting import (
-    ModelCounts,
-    ModelSampler,
-    checksum,
-    distinct_weights,
-)
-from obstruction.studies.factories.draws import Draws
+from obstruction.studies.factories.architecture import Architecture, label_of
+from obstruction.studies.factories.data_sides import check_same_data
+from obstruction.studies.factories.model_cell import ModelCell
 from obstruction.studies.factories.model_folder import (
     check_axes,
     holds_study,
@@ -33,15 +25,11 @@ from obstruction.studies.factories.model_folder import (
     save,
     save_run,
 )
-from obstruction.studies.factories.model_study import ModelCell, ModelStudy, SideRow
-from obstruction.studies.factories.single_sides import SingleSide, single_sides
+from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.checks import check_count, check_seed
 
 MOST_CELLS: Final = 10_000
 """The largest number of architectures in a grid."""
-
-_SAVE_SECONDS: Final = 30.0
-"""The time after which the counts of an unfinished architecture are kept."""
 
 
 def sample_model(
@@ -52,6 +40,7 @@ def sample_model(
     seed: Any = 0,
     grid: Mapping[str, Iterable[Any]] | None = None,
     loss: str | None = None,
+    data: Any = None,
     exact: float | Callable[..., float] | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: bool = False,
@@ -81,10 +70,16 @@ def sample_model(
     loss : {"cross_entropy"}, optional
         The loss for which laws are sought, by default any loss. Two logits under cross-entropy have
         frozen signs of their difference.
+    data : array or callable, optional
+        The training inputs, samples along the first axis, as in `audit`. Weights of a dense layer
+        that reads the inputs move in the span of the data only, and balances are those on this
+        span. The result says so if the model begins with no such layer, and the data change
+        nothing. With a grid, a function is called with the same keywords as the factory.
     exact : float or callable, optional
         The probability, from 0 to 1, that a draw has a frozen sign, if it is known. The verdict
         holds the counts against it. With a grid, a function is called with the same keywords as the
-        factory; NaN says that there is none.
+        factory; NaN says that there is none. By default it is computed where the laws of the
+        weights are known and have an exact value, see the notes.
     out : path-like, optional
         A folder in which the study is kept during the run and afterwards, and from which
         `load_models` reads it. Besides, it has the tables ``cells.csv`` and ``laws.csv``. If it
@@ -111,7 +106,14 @@ def sample_model(
     The counts are exact for what one balance alone decides (Nurisso et al. 2024, Prop. 3). Sets of
     several channels can freeze more weights. The first draw is also judged by all balances
     together, and the result says how many further weights are frozen in it. Combinations of linear
-    neurons are not looked at. The time is that of the factory's calls, which run one after another.
+    neurons are not looked at.
+
+    Three calls of a factory of PyTorch are recorded: every operation that fills a parameter. If the
+    entries of all parameters in these balances were filled independently, by the same operations
+    each time, then only these parameters are drawn, by the same operations. Besides, their laws are
+    known, and exact probabilities follow for normal, uniform, truncated normal and constant entries
+    (`obstruction.exact`). Otherwise each draw calls the factory, the result says why, and the time
+    is that of the calls, which run one after another.
     A model is drawn only once if no weight is alone on a side of a balance, since no single balance
     can freeze a sign in any draw.
 
@@ -129,6 +131,35 @@ def sample_model(
     >>> study.agreement().verdict  # doctest: +SKIP
     'agrees'
     """
+    return sampled(
+        factory,
+        inputs=inputs,
+        networks=networks,
+        seed=seed,
+        grid=grid,
+        loss=loss,
+        data=data,
+        exact=exact,
+        out=out,
+        progress=progress,
+    )
+
+
+def sampled(
+    factory: Callable[..., Any],
+    *,
+    inputs: Any,
+    networks: Any,
+    seed: Any,
+    grid: Mapping[str, Iterable[Any]] | None,
+    loss: str | None,
+    out: str | os.PathLike[str] | None,
+    progress: bool,
+    data: Any = None,
+    exact: float | Callable[..., float] | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> ModelStudy:
+    """Do what `sample_model` does, and keep the ``origin`` of the factory in the study."""
     if not callable(factory) or (_is_model(factory) and not isinstance(factory, type)):
         raise ValueError(
             f"factory = {short(factory)}: must be a function that returns a new model each time, "
@@ -139,28 +170,42 @@ def sample_model(
     axes = _axes(grid)
     cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     _check_call("factory", factory, axes)
-    functions: dict[str, Any] = {"inputs": inputs, "exact": exact}
+    functions: dict[str, Any] = {"inputs": inputs, "data": data, "exact": exact}
     for name, function in functions.items():
         if _is_function(function):
             _check_call(name, function, axes)
     known = [_probability(exact, cell) for cell in cells]
-    wanted = ModelStudy((), axes, number, chosen, loss)
-    before = {} if out is None else _prior(out, wanted)
+    wanted = ModelStudy((), axes, number, chosen, loss, origin)
+    held = None if out is None else _held(out, wanted)
+    before = {} if held is None else {label_of(cell.arguments): cell for cell in held.cells}
+    if held is not None and origin is None:
+        wanted = replace(wanted, origin=held.origin)
     found: list[ModelCell] = []
 
     def keep(cell: ModelCell) -> None:
         if out is not None:
-            before[_label(cell.arguments)] = cell
+            before[label_of(cell.arguments)] = cell
             save_run(replace(wanted, cells=tuple(before.values())), out)
 
     with _bar(progress, number * len(cells)) as move:
         for k, cell in enumerate(cells):
-            prior = before.get(_label(cell))
+            prior, samples = before.get(label_of(cell)), _given(data, cell)
+            if prior is not None:
+                check_same_data(prior.data, samples, out=out, at=label_of(cell))
             if prior is not None and prior.counts.networks >= number:
-                found.append(replace(prior, exact=known[k]))
+                found.append(prior if exact is None else replace(prior, exact=known[k]))
                 continue
             watch = _after(move, k * number)
-            model = _Architecture(factory, cell, inputs, chosen, loss, known[k])
+            model = Architecture(
+                factory,
+                cell,
+                _given(inputs, cell),
+                chosen,
+                loss,
+                samples,
+                known[k],
+                exact is not None,
+            )
             found.append(model.drawn(number, prior, watch, keep))
     study = replace(wanted, cells=tuple(found))
     if out is not None:
@@ -168,91 +213,11 @@ def sample_model(
     return study
 
 
-@dataclass(frozen=True)
-class _Architecture:
-    """One cell of a grid: the factory with the values of the axes."""
-
-    factory: Callable[..., Any]
-    arguments: Mapping[str, Any]
-    inputs: Any
-    seed: int
-    loss: str | None
-    exact: float
-
-    def drawn(
-        self,
-        networks: int,
-        prior: ModelCell | None,
-        watch: Callable[[int], None],
-        keep: Callable[[ModelCell], None],
-    ) -> ModelCell:
-        """Return the cell with so many draws, and keep what is counted from time to time."""
-        begun, label = time.perf_counter(), _label(self.arguments)
-        at = f" at {label}" if label else ""
-        given = self.inputs(**self.arguments) if _is_function(self.inputs) else self.inputs
-        draws = Draws(self.factory, self.arguments, given, self.seed, label)
-        laws = conservation_laws(draws.model(0), given, loss=self.loss)
-        sides = tuple(single_sides(laws))
-        rows = tuple(
-            SideRow(one.number, one.side, one.tensor, one.channels.size, one.others)
-            for one in sides
-        )
-        if prior is not None and prior.sides != rows:
-            raise ValueError(
-                f"factory: its model{at} has other balances than the one in the folder out"
-            )
-        beyond, undecided = _beyond(laws, sides)
-        sampler = ModelSampler(draws, sides, laws.shapes)
-        start = checksum(laws.parameters, sampler.needed)
-        again = checksum(draws.parameters(0, laws.shapes, sampler.needed), sampler.needed)
-        if prior is not None and prior.repeatable and prior.start != again:
-            raise ValueError(
-                f"factory: draw 0{at} has other weights than the one in the folder out"
-            )
-        runner = Runner(sampler) if prior is None else Runner(sampler, prior.done, prior.counts)
-        earlier, saved = 0.0 if prior is None else prior.seconds, begun
-
-        def cell() -> ModelCell:
-            done, counts = runner.snapshot()
-            if not sides:  # no single balance can freeze a sign in any draw, so none is made
-                counts = replace(ModelCounts.zero(0), networks=networks)
-            return ModelCell(
-                self.arguments,
-                laws.source,
-                laws.framework,
-                rows,
-                distinct_weights(sides),
-                counts,
-                done,
-                self.exact,
-                beyond,
-                undecided,
-                again,
-                start == again,
-                earlier + time.perf_counter() - begun,
-            )
-
-        def look(number: int) -> None:
-            nonlocal saved
-            watch(number)
-            if time.perf_counter() - saved > _SAVE_SECONDS:
-                keep(cell())
-                saved = time.perf_counter()
-
-        try:
-            if sides:
-                runner.run(networks, threads=1, watch=look)
-        finally:
-            if runner.counted:
-                keep(cell())
-        return cell()
-
-
-def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCell]:
-    """Return the cells of the study in a folder by their labels; it must be the same study."""
+def _held(out: str | os.PathLike[str], wanted: ModelStudy) -> ModelStudy | None:
+    """Return the study in a folder, which must be the same one, or None if there is none."""
     check_axes(wanted.axes)
     if not holds_study(out):
-        return {}
+        return None
     held = load_models(out)
     for name in ("seed", "loss"):
         mine, theirs = getattr(wanted, name), getattr(held, name)
@@ -273,26 +238,7 @@ def _prior(out: str | os.PathLike[str], wanted: ModelStudy) -> dict[str, ModelCe
             f"networks = {wanted.networks}: {out} holds {most:,} networks already; ask for as many "
             "or more"
         )
-    return {_label(cell.arguments): cell for cell in held.cells}
-
-
-def _label(arguments: Mapping[str, Any]) -> str:
-    return ",".join(f"{name}={value!r}" for name, value in arguments.items())
-
-
-def _beyond(laws: Laws, sides: Sequence[SingleSide]) -> tuple[int, int]:
-    """Return how many weights all balances freeze in the first draw but no single one does."""
-    single = set()
-    for side in sides:
-        frozen = side.ratios(laws.parameters).frozen
-        for place in side.places[frozen].reshape(-1).tolist():
-            single.add((side.tensor, place))
-    found = laws.frozen_scalars
-    places = {
-        (one.tensor, int(np.ravel_multi_index(one.position, laws.shapes[one.tensor])))
-        for one in found.frozen
-    }
-    return len(places - single), sum(found.undecided.values())
+    return held
 
 
 def _axes(grid: Any) -> dict[str, tuple[Any, ...]]:
@@ -354,6 +300,11 @@ def _probability(exact: Any, arguments: Mapping[str, Any]) -> float:
 def _is_model(one: Any) -> bool:
     """Return whether an object is a model already, which is callable as a factory is."""
     return any(hasattr(one, name) for name in ("named_parameters", "trainable_variables"))
+
+
+def _given(inputs: Any, arguments: Mapping[str, Any]) -> Any:
+    """Return inputs or data, which may be given as a function of the values of the axes."""
+    return inputs(**arguments) if _is_function(inputs) else inputs
 
 
 def _is_function(inputs: Any) -> bool:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.auditing.live.rows import Rows, channels, rows_of
-from obstruction.auditing.live.runs import Runs
-from obstruction.auditing.live.systems import Replacement, fits
+from obstruction.conservation.coordinates import Replacement, fits
 from obstruction.conservation.law import FloatArray
 from obstruction.conservation.laws import Laws
 from obstruction.conservation.live.names import owner
-from obstruction.conservation.probing import gradients_at
+from obstruction.conservation.probing import Prober, gradients_at
+from obstruction.conservation.rows import Rows, channels, rows_of
+from obstruction.tools.words import counted, listed, plural
 
 RANK: Final = 1e-7
 """Singular values below this share of the largest count as zero: inputs are often float32."""
 
 INSIDE: Final = 1e-9
 """Gradients lie in a span if what is outside is below this share of their length."""
+
+_TRIES: Final = 12
+"""So many random parameters are tried on layers with a single input."""
+
+
+class NoSpan(ValueError):
+    """The error for a model of which the span of its inputs says nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,27 @@ class Span:
     rank: int
     layers: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return (
+            f"The {counted(self.samples, 'sample')} {'spans' if self.samples == 1 else 'span'} "
+            f"{self.rank:,} of {counted(self.width, 'dimension')} that "
+            f"{plural(len(self.layers), 'layer')} {listed(self.layers)} can see (a bias counts as "
+            "one)"
+        )
+
 
 def checked_data(data: Any, inputs: tuple[NDArray[Any], ...]) -> FloatArray:
-    """Return samples of the inputs as float64, in the shape in which the model takes them."""
+    """Return samples of the inputs as float64, in the shape in which the model takes them.
+
+    Raises
+    ------
+    NoSpan
+        If the model has several inputs, or one that is not real.
+    ValueError
+        If the data are no samples of its inputs.
+    """
     if len(inputs) != 1 or inputs[0].dtype.kind != "f" or inputs[0].ndim < 2:
-        raise ValueError(
+        raise NoSpan(
             "data: is judged for models with one array of real inputs, samples along its first axis"
         )
     if hasattr(data, "detach"):
@@ -66,12 +90,12 @@ def checked_data(data: Any, inputs: tuple[NDArray[Any], ...]) -> FloatArray:
     return array
 
 
-def spanned(laws: Laws, runs: Runs, data: FloatArray) -> tuple[list[Replacement], list[Span]]:
+def spanned(laws: Laws, prober: Prober, data: FloatArray) -> tuple[list[Replacement], list[Span]]:
     """Return the rows of all dense layers that read the inputs, on the span of the data.
 
     Raises
     ------
-    ValueError
+    NoSpan
         If no balance has a dense layer that reads the inputs.
     """
     shape = data.shape[1:]
@@ -88,7 +112,7 @@ def spanned(laws: Laws, runs: Runs, data: FloatArray) -> tuple[list[Replacement]
             if any(rows.tensor in one.tensors for one in found):
                 continue
             bias = _bias(laws, rows)
-            if not _reads(runs, rows, bias):
+            if not _reads(prober, rows, bias):
                 continue
             width = rows.places.shape[1]
             basis, span = _basis(data.reshape(-1, width), bias is not None)
@@ -102,7 +126,7 @@ def spanned(laws: Laws, runs: Runs, data: FloatArray) -> tuple[list[Replacement]
             layers = (name,) if old is None else (*old.layers, name)
             spans[width, bias is not None] = Span(len(data), *span, layers)
     if not found:
-        raise ValueError(
+        raise NoSpan(
             "data: is judged for models whose first parameters are a dense layer that reads the "
             "inputs and has a balance; none was found"
         )
@@ -132,39 +156,71 @@ def _basis(data: FloatArray, bias: bool) -> tuple[FloatArray, tuple[int, int]]:
     return directions[:rank].T, (matrix.shape[1], rank)
 
 
-def _reads(runs: Runs, rows: Rows, bias: Rows | None) -> bool:
+def _reads(prober: Prober, rows: Rows, bias: Rows | None) -> bool:
     """Return whether gradients of rows lie in the span of the inputs, whatever these are.
 
     The inputs are moved into a random subspace of half of the dimensions, away from zero if there
     is a bias: samples that are scaled span the same, but not together with a one.
     """
     width = rows.places.shape[1]
-    probe = runs.prober.probe(0)
-    leaf = np.asarray(probe.inputs[0], dtype=np.float64)
-    flat = leaf.reshape(-1, width)
-    few = max(1, min(width // 2, len(flat)))
+    shape = prober.probe(0).inputs[0].shape
+    flat = np.asarray(prober.probe(0).inputs[0], dtype=np.float64).reshape(-1, width)
     generator = np.random.default_rng(width)
-    subspace = np.linalg.qr(generator.standard_normal((width, few)))[0] if width > 1 else None
-    if subspace is not None:
-        flat = (flat @ subspace) @ subspace.T
-        if bias is not None:
-            flat = flat + generator.standard_normal(width)
-    at = replace(probe, inputs=(flat.reshape(leaf.shape),))
-    gradients = gradients_at(runs.live, at)
     parts = [rows] if bias is None else [rows, bias]
-    found = [gradients[one.tensor] for one in parts]
-    if any(one is None for one in found):
+    if width == 1:
+        return _reads_one(prober, parts, shape)
+    few = max(1, min(width // 2, len(flat)))
+    subspace = np.linalg.qr(generator.standard_normal((width, few)))[0]
+    flat = (flat @ subspace) @ subspace.T
+    if bias is not None:
+        flat = flat + generator.standard_normal(width)
+    whole = _gradients(prober, parts, flat.reshape(shape))
+    if whole is None or not whole.any():
         return False
-    whole = np.concatenate(
-        [one.of(part) for one, part in zip(parts, found, strict=True) if part is not None], axis=1
-    )
     basis, (_, rank) = _basis(flat, bias is not None)
-    if not whole.any():
-        return False
-    if rank == whole.shape[1]:
-        return bool(
-            width == 1
-        )  # one input: the span says nothing, but there is nothing else to read
-    outside = whole - (whole @ basis) @ basis.T
-    size = np.linalg.norm(whole, axis=1)
+    return rank < whole.shape[1] and _lies_in(basis, whole)
+
+
+def _reads_one(prober: Prober, parts: Sequence[Rows], shape: tuple[int, ...]) -> bool:
+    """Return the same for rows of one weight, with or without a bias.
+
+    All inputs are one number, or zero if there is no bias, so that gradients of rows vanish. One
+    neuron is often dead, and several parameters are tried.
+    """
+    awake = False
+    for number in range(_TRIES):
+        value = 0.0 if len(parts) == 1 else 1.0 + number / _TRIES
+        whole = _gradients(prober, parts, np.full(shape, value), number)
+        if whole is None:
+            return False
+        if len(parts) == 1:
+            other = _gradients(prober, parts, np.ones(shape), number)
+            awake |= other is not None and bool(other.any())
+            if whole.any():
+                return False
+        else:
+            awake |= bool(whole.any())
+            if not _lies_in(_basis(np.full((1, 1), value), True)[0], whole):
+                return False
+    return awake
+
+
+def _lies_in(basis: FloatArray, rows: FloatArray) -> bool:
+    """Return whether rows are combinations of orthonormal columns, to rounding."""
+    outside = rows - (rows @ basis) @ basis.T
+    size = np.linalg.norm(rows, axis=1)
     return bool((np.linalg.norm(outside, axis=1) <= INSIDE * size + 1e-13 * size.max()).all())
+
+
+def _gradients(
+    prober: Prober, parts: Sequence[Rows], inputs: FloatArray, number: int = 0
+) -> FloatArray | None:
+    """Return gradients of rows side by side; None if the outputs do not depend on one of them."""
+    found = gradients_at(prober.live, replace(prober.probe(number), inputs=(inputs,)))
+    values = [found[one.tensor] for one in parts]
+    if any(value is None for value in values):
+        return None
+    return np.concatenate(
+        [one.of(value) for one, value in zip(parts, values, strict=True) if value is not None],
+        axis=1,
+    )

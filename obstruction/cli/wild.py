@@ -1,0 +1,81 @@
+"""The command ``wild``, which studies real architectures."""
+
+from __future__ import annotations
+
+import click
+
+from obstruction.cli.base import cli, exit_code, level_option
+
+DEFAULT_OUT = "results/wild"
+
+
+@cli.command()
+@click.option(
+    "--zoo",
+    default="all",
+    metavar="NAMES",
+    help="Families or architectures, separated by commas. [default: all]",
+)
+@click.option("--list", "listing", is_flag=True, help="Show the architectures and draw nothing.")
+@click.option("--networks", default="1000", metavar="COUNT", help="Draws of each. [default: 1000]")
+@click.option("--seed", default="0", metavar="N", help="Seed of the random numbers. [default: 0]")
+@click.option(
+    "--out",
+    default=DEFAULT_OUT,
+    metavar="FOLDER",
+    help="Where wild.csv, wild.md, the figure and the studies go. What the folder holds already "
+    f"is not drawn again. [default: {DEFAULT_OUT}]",
+)
+@click.option(
+    "--remedies/--no-remedies",
+    default=True,
+    help="Whether to seek the smallest change of those that are often obstructed.",
+)
+@level_option
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+def wild(
+    zoo: str,
+    listing: bool,
+    networks: str,
+    seed: str,
+    out: str,
+    remedies: bool,
+    level: float,
+    quiet: bool,
+) -> int:
+    """Study how often real architectures start with a frozen sign.
+
+    Models of public packages are built and initialised by their packages' own code. Their
+    balances tell which signs are frozen. Counts are held against exact probabilities where there
+    are any. Exits with 1 if they disagree. Needs pip install 'obstruction[wild]'.
+    """
+    from obstruction.tools.checks import LARGEST_SEED
+    from obstruction.tools.parsing import parse_count
+    from obstruction.wild import ARCHITECTURES
+    from obstruction.wild.study import chosen
+
+    names = chosen(zoo)
+    if listing:
+        for name in names:
+            one = ARCHITECTURES[name]
+            click.echo(f"{one.family:<12} {name:<45} {one.version:<8} {one.note}".rstrip())
+        return 0
+    from obstruction.cli.running import check_level
+    from obstruction.wild.study import study_wild
+    from obstruction.wild.writing import write
+
+    check_level(level)
+    study = study_wild(
+        names,
+        networks=parse_count("networks", networks),
+        seed=parse_count("seed", seed, least=0, most=LARGEST_SEED),
+        out=out,
+        remedies=remedies,
+        progress=not quiet,
+    )
+    files = write(study, out)
+    agreement = study.agreement(level=level)
+    if not quiet:
+        click.echo(str(agreement))
+        click.echo("Written: " + ", ".join(map(str, files)))
+    return exit_code(agreement)
