@@ -88,7 +88,7 @@ def factory_options(command: Any) -> Any:
 
 def model_options(command: Any) -> Any:
     """Add the options about the draws of a model that a factory makes."""
-    for option in (*reversed(_DRAW_OPTIONS), *reversed(_OPTIONS[:-1])):
+    for option in (*reversed(_OPTIONS[:-1]), *reversed(_DRAW_OPTIONS)):
         command = option(command)
     return command
 

@@ -74,7 +74,7 @@ def holds_models(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds a study of models, as far as its ``run.json`` can be read."""
     try:
         entries = json.loads((Path(path) / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(entries, dict) and entries.get("kind") == KIND
 
