@@ -24,6 +24,7 @@ from obstruction.auditing.live.arguments import (
 from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.report import Report
 from obstruction.models import (
+    AdapterFound,
     Model,
     NoChain,
     NothingAuditable,
@@ -163,7 +164,8 @@ def audit(
     Raises
     ------
     NothingAuditable
-        If no hidden layer of a source that is read keeps a balance; the message gives the reasons.
+        If no hidden layer of a source that is read keeps a balance, or if it holds an adapter (such
+        as LoRA) and no network; the message gives the reasons.
     UnreadableModel, ValueError
         If the source cannot be read safely, an argument is out of its range, or the source lacks
         a fact that an option must give; the message names the option.
@@ -205,6 +207,8 @@ def audit(
         if may_run(source) and not told and layout is None and scheme in ("auto", None):
             _check_complete(model)
             _check_whole(model)
+    except AdapterFound:
+        raise
     except (NoChain, NothingAuditable) as error:
         if may_run(source):
             found = _tried(source, error, model, tolerance)
@@ -236,7 +240,7 @@ def audit(
     flagged = hidden[-1].count("pathological")
     assessed = luck.assess(model, flagged, scheme=scheme)
     path = isinstance(source, (str, os.PathLike))
-    name = Path(source).name if path else type(source).__name__
+    name = Path(os.fsdecode(source)).absolute().name if path else type(source).__name__
     return Report(name, model, tuple(hidden), components, effective, assessed, tolerance)
 
 

@@ -245,7 +245,7 @@ def inspect(file: str, **said: Any) -> int:
 
     If the file does not say all that is needed, the missing option is named.
     """
-    from obstruction.models import ReadOptions, read_contents, resolve
+    from obstruction.models import NothingAuditable, ReadOptions, read_contents, resolve
 
     found = read_contents(file)
     click.echo(f"{file}: {found.format}, {len(found.tensors):,} tensors")
@@ -258,6 +258,9 @@ def inspect(file: str, **said: Any) -> int:
     click.echo()
     try:
         model = resolve(found, ReadOptions(**said))
+    except NothingAuditable as error:
+        click.echo(str(error))
+        return 0
     except ValueError as error:
         click.echo(f"Layers cannot be told yet: {error}")
         return 0
