@@ -124,7 +124,8 @@ def audit(
     ----------
     source : path, arrays or model
         A weight file (.safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5, .h5; read
-        without its framework and without executing anything in it), a ``torch.nn.Module`` or
+        without its framework and without executing anything in it), the index of a model in several
+        files (``*.index.json``) or the folder that holds it, a ``torch.nn.Module`` or
         state dict, a Keras model, a Flax or Haiku tree of parameters, a scikit-learn MLP, a
         sequence ``(W1, W2)`` or ``[W1, b1, W2, b2]`` of arrays, or the result of
         `obstruction.replay`.
