@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import framework
+from keras_onnx_files import damaged
 from model_files import (
     module,
     network,
@@ -296,6 +297,21 @@ def test_damaged_indices(tmp_path, text, match):
     index.write_bytes(text.encode("utf-16") if text == "\ufffe" else text.encode())
     with pytest.raises(UnreadableModel, match=match):
         read_contents(index)
+
+
+def test_changed_indices_are_refused_or_read_rightly(tmp_path):
+    index, _ = split(tmp_path)
+    whole = {name: array.tobytes() for name, array in HELD.items()}
+    read = 0
+    for data in damaged(index.read_bytes(), 400):
+        index.write_bytes(data)
+        try:
+            found = read_contents(index)
+        except UnreadableModel:
+            continue
+        read += 1
+        assert {name: one.array.tobytes() for name, one in found.tensors.items()} == whole
+    assert 0 < read < 400  # the notes of an index may change
 
 
 def test_a_damaged_part_is_named(tmp_path):
