@@ -43,6 +43,11 @@ collect_ignore_glob = [
     ),
 ]
 
+# Each worker computes on one core: PyTorch's threads in several workers wait for each other, which
+# makes tests of models five times slower. It is imported later than this file.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Shells start jobs in the background with Ctrl-C ignored, and tests of Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

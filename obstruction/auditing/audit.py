@@ -24,6 +24,7 @@ from obstruction.auditing.live.arguments import (
 from obstruction.auditing.live.law_report import LawReport
 from obstruction.auditing.report import Report
 from obstruction.models import (
+    AdapterFound,
     Model,
     NoChain,
     NothingAuditable,
@@ -123,7 +124,8 @@ def audit(
     ----------
     source : path, arrays or model
         A weight file (.safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5, .h5; read
-        without its framework and without executing anything in it), a ``torch.nn.Module`` or
+        without its framework and without executing anything in it), the index of a model in several
+        files (``*.index.json``) or the folder that holds it, a ``torch.nn.Module`` or
         state dict, a Keras model, a Flax or Haiku tree of parameters, a scikit-learn MLP, a
         sequence ``(W1, W2)`` or ``[W1, b1, W2, b2]`` of arrays, or the result of
         `obstruction.replay`.
@@ -163,7 +165,8 @@ def audit(
     Raises
     ------
     NothingAuditable
-        If no hidden layer of a source that is read keeps a balance; the message gives the reasons.
+        If no hidden layer of a source that is read keeps a balance, or if it holds an adapter (such
+        as LoRA) and no network; the message gives the reasons.
     UnreadableModel, ValueError
         If the source cannot be read safely, an argument is out of its range, or the source lacks
         a fact that an option must give; the message names the option.
@@ -205,6 +208,8 @@ def audit(
         if may_run(source) and not told and layout is None and scheme in ("auto", None):
             _check_complete(model)
             _check_whole(model)
+    except AdapterFound:
+        raise
     except (NoChain, NothingAuditable) as error:
         if may_run(source):
             found = _tried(source, error, model, tolerance)
@@ -236,7 +241,7 @@ def audit(
     flagged = hidden[-1].count("pathological")
     assessed = luck.assess(model, flagged, scheme=scheme)
     path = isinstance(source, (str, os.PathLike))
-    name = Path(source).name if path else type(source).__name__
+    name = Path(os.fsdecode(source)).absolute().name if path else type(source).__name__
     return Report(name, model, tuple(hidden), components, effective, assessed, tolerance)
 
 

@@ -96,7 +96,8 @@ def audit(
     """Tell which weights of a network are frozen.
 
     Reads .safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5 and .h5 files without
-    their frameworks and without executing anything in them.
+    their frameworks and without executing anything in them. A model in several files is given by
+    its index (*.index.json) or by the folder that holds it.
 
     With package.module:factory and --inputs, your own code is run: the module is imported (also
     from the current folder), the factory is called, and the model that it returns is run, so that
@@ -245,7 +246,7 @@ def inspect(file: str, **said: Any) -> int:
 
     If the file does not say all that is needed, the missing option is named.
     """
-    from obstruction.models import ReadOptions, read_contents, resolve
+    from obstruction.models import NothingAuditable, ReadOptions, read_contents, resolve
 
     found = read_contents(file)
     click.echo(f"{file}: {found.format}, {len(found.tensors):,} tensors")
@@ -258,6 +259,9 @@ def inspect(file: str, **said: Any) -> int:
     click.echo()
     try:
         model = resolve(found, ReadOptions(**said))
+    except NothingAuditable as error:
+        click.echo(str(error))
+        return 0
     except ValueError as error:
         click.echo(f"Layers cannot be told yet: {error}")
         return 0

@@ -8,6 +8,7 @@ never execute anything that a file holds.
 """
 
 from obstruction.models.contents import (
+    AdapterFound,
     Contents,
     NoChain,
     NothingAuditable,
@@ -15,12 +16,14 @@ from obstruction.models.contents import (
     Tensor,
     UnreadableModel,
 )
+from obstruction.models.layers.adapters import check_is_network
 from obstruction.models.layers.resolving import resolve
 from obstruction.models.model import Layer, Link, Model
 from obstruction.models.options import ReadOptions
 from obstruction.models.reading import check_target, read, read_contents, write
 
 __all__ = [
+    "AdapterFound",
     "Contents",
     "Layer",
     "Link",
@@ -31,6 +34,7 @@ __all__ = [
     "ReadOptions",
     "Tensor",
     "UnreadableModel",
+    "check_is_network",
     "check_target",
     "read",
     "read_contents",

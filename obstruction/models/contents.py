@@ -35,6 +35,10 @@ class NothingAuditable(ValueError):
     """No hidden layer of a model keeps a balance; the message gives the reasons."""
 
 
+class AdapterFound(NothingAuditable):
+    """A source holds an adapter, which is added to the weights of another network."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """An array of a model, as it is stored.
@@ -225,6 +229,8 @@ class Contents:
     run : callable or None
         Returns the graph of a model that can be run, given the activation and the layers that a
         user tells, both perhaps None. It raises `NoChain` if the model is no chain of layers.
+    part : str or None
+        What to do with a file whose content shows that it is only a part of a model, else None.
     """
 
     format: str
@@ -234,6 +240,7 @@ class Contents:
     shared: tuple[frozenset[str], ...] = ()
     notes: tuple[str, ...] = ()
     run: Callable[[str | None, Sequence[str] | None], OperationGraph] | None = None
+    part: str | None = None
 
     def with_graph(self, activation: str | None, layers: Sequence[str] | None) -> Contents:
         """Return the contents with the graph that a run shows, if the model can be run.

@@ -15,6 +15,8 @@ from obstruction.models.model import Model
 from obstruction.models.options import NO_OPTIONS, ReadOptions
 from obstruction.models.readers.base import FileReader, ObjectReader
 from obstruction.models.readers.files import mapped, told_as
+from obstruction.models.split.indices import index_in, read_index
+from obstruction.models.split.parts import is_numbered, refuse_part
 
 _HEAD: Final = 4096
 _ORBAX: Final = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
@@ -27,7 +29,8 @@ def read(source: Any, options: ReadOptions = NO_OPTIONS) -> Model:
     Parameters
     ----------
     source : path or object
-        A file or an object that matches one of the readers.
+        A file or an object that matches one of the readers, or the index of a model in parts, or
+        a folder with one index.
     options : ReadOptions, optional
         What the source does not say.
 
@@ -51,8 +54,28 @@ def read_contents(source: Any) -> Contents:
     """
     if isinstance(source, (str, os.PathLike)):
         path = _path(source)
-        return _file_reader(path).read(path)
+        with told_as(UnreadableModel, path):
+            index = _index(path)
+        if index is not None:
+            return read_index(index, _read_file)
+        if path.is_file():
+            refuse_part(path, _read_file)
+        found = _read_file(path)
+        if found.part is not None:
+            raise UnreadableModel(f"{path}: is only a part of a model: {found.part}")
+        return found
     return _object_reader(source).read(source)
+
+
+def _read_file(path: Path) -> Contents:
+    return _file_reader(path).read(path)
+
+
+def _index(path: Path) -> Path | None:
+    """Return the index of a model in parts that a path names, or that is in its folder, or None."""
+    if path.is_dir():
+        return index_in(path)
+    return path if path.suffix == ".json" and path.exists() else None
 
 
 def write(
@@ -104,7 +127,8 @@ def check_target(
     ------
     ValueError
         If `out` is given for an object; or if for a file `inplace` is True, or `out` is None, has
-        another suffix than the file, is no ordinary file, or is in a folder that does not exist.
+        another suffix than the file, is no ordinary file, or is in a folder that does not exist; or
+        if the model is in parts.
     """
     if not isinstance(source, (str, os.PathLike)):
         if out is not None:
@@ -115,6 +139,11 @@ def check_target(
     if inplace:
         raise ValueError("inplace = True: must be False for a file, whose path can be out")
     path, target = _path(source), _path(out)
+    if path.is_dir() or _index(path) is not None:
+        raise ValueError(
+            f"out = {str(target)!r}: a model in parts is read but not written; join its parts into "
+            "one file and give that"
+        )
     if target.suffix.lower() != path.suffix.lower():
         raise ValueError(
             f"out = {str(target)!r}: must end with {path.suffix or 'no suffix'!r}, as the format "
@@ -179,7 +208,12 @@ def _refusal_of_folder(path: Path) -> str:
     if any((path / name).exists() for name in _ORBAX):
         return "an Orbax checkpoint cannot be read: restore it yourself and pass the parameters"
     suffixes = tuple(suffix for reader in FILE_READERS for suffix in reader.SUFFIXES)
-    inside = sorted(one.name for one in path.iterdir() if one.name.endswith(suffixes))
+    names = sorted(one.name for one in path.iterdir() if one.name.endswith(suffixes))
+    inside = [name for name in names if not is_numbered(name)]
+    if names and not inside:
+        return (
+            f"is a folder with parts of a model, such as {names[0]}, and no index that lists them"
+        )
     return "is a folder: give a file" + (f" in it, such as {inside[0]}" if inside else "")
 
 

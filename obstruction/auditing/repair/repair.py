@@ -159,6 +159,8 @@ def repair(
 
     Raises
     ------
+    NothingAuditable
+        If nothing in the model can be repaired, or if it holds an adapter and no network.
     ValueError
         If a neuron without incoming weights or with shared weights would have to be rescaled, if
         the stored precision does not suffice for the margin or the function, if the report belongs
@@ -294,8 +296,10 @@ def _reread(source: Any, report: Report) -> Model:
 
     The function raises ValueError if the report is not an audit of this source as it is now.
     """
+    contents = models.read_contents(source)
+    models.check_is_network(contents)
     try:
-        model = model_with(report.model, models.read_contents(source).tensors)
+        model = model_with(report.model, contents.tensors)
     except ValueError as error:
         raise ValueError(f"report: must be an audit of this model, but {error}") from None
     table = report.to_dataframe()

@@ -78,6 +78,7 @@ def from_model(
 def read_model(source: Any, options: ReadOptions = NO_OPTIONS) -> ModelNetwork:
     """Return what `from_model` does, with the source's format, its layers and remarks."""
     contents = models.read_contents(source)
+    models.check_is_network(contents)
     try:
         contents = contents.with_graph(options.activation, options.layers)
     except NoChain as reason:

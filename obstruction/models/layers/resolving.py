@@ -28,6 +28,7 @@ from obstruction.models.contents import (
     UnreadableModel,
 )
 from obstruction.models.layers import ordering, orientations
+from obstruction.models.layers.adapters import check_is_network
 from obstruction.models.layers.arranging import UNKNOWN, arranged, ask_for_layout, no_chain
 from obstruction.models.layers.naming import Matrix, bag_of
 from obstruction.models.model import Layer, Link, Model
@@ -57,12 +58,15 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
 
     Raises
     ------
+    AdapterFound
+        If the source holds an adapter.
     UnreadableModel
         If weights are not finite floating-point numbers, or if shapes contradict each other. If a
         model was run and is no chain of layers, the error is `NoChain`.
     ValueError
         If an option contradicts the source, or must be given.
     """
+    check_is_network(contents)
     contents = contents.with_graph(options.activation, options.layers)
     steps = None if contents.graph is None else steps_of(contents.graph)
     uses = _uses(steps or ())

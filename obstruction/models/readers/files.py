@@ -7,6 +7,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeAlias
 
@@ -18,6 +19,8 @@ from obstruction.models.contents import Tensor, decode_bfloat16, encode_bfloat16
 SMALL: Final = 64 * 2**20
 """The number of bytes to which every file may expand, however small it is."""
 
+_LEFT: Final[ContextVar[int | None]] = ContextVar("left", default=None)
+
 Bytes: TypeAlias = NDArray[np.uint8]
 
 Splice: TypeAlias = tuple[int, int, Any]
@@ -28,9 +31,21 @@ def most_expanded(size: int) -> int:
     """Return the number of bytes to which a file of ``size`` bytes may expand.
 
     That is 3 times its size, or `SMALL` if that is more. Together with the file itself, memory then
-    stays within 4 times the size of a large file.
+    stays within 4 times the size of a large file. Of a part of a model, it is at most what
+    `expanding_to` leaves to it.
     """
-    return max(3 * size, SMALL)
+    most, left = max(3 * size, SMALL), _LEFT.get()
+    return most if left is None else min(most, left)
+
+
+@contextlib.contextmanager
+def expanding_to(left: int) -> Iterator[None]:
+    """Let the files that are read meanwhile expand to no more than ``left`` bytes."""
+    token = _LEFT.set(left)
+    try:
+        yield
+    finally:
+        _LEFT.reset(token)
 
 
 def shown(name: str) -> str:

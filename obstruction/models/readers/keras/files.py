@@ -6,9 +6,11 @@ A damaged file can crash the HDF5 library, so `datasets` starts a process that c
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +29,7 @@ FORMAT: Final = "Keras"
 SUFFIXES: Final = (".keras", ".weights.h5", ".h5")
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_WEIGHTED: Final = re.compile(r"(?:^|/)(?:dense|einsum_dense|conv\dd)(?:_\d+)?/vars$")
 _MOST_CONFIG: Final = 2**26
 
 
@@ -60,7 +63,21 @@ def read(path: Path) -> Contents:
             except (ValueError, RecursionError) as problem:
                 notes.append(f"the description of the model is not followed: {problem}")
     name = "Keras .keras" if archive is not None else "Keras HDF5"
-    return Contents(name, found.tensors, "in_out", graph, (), tuple(notes))
+    contents = Contents(name, found.tensors, "in_out", graph, (), tuple(notes))
+    return replace(contents, part=None if archive is not None else _part(found))
+
+
+def _part(found: Found) -> str | None:
+    """Return what to give instead of a part of sharded weights, or None for whole ones.
+
+    Only the first part has a root. The layer with which a part ends may be empty in it.
+    """
+    named = {group for group, held in found.attributes.items() if "name" in held}
+    layers = {group for group in named if group.endswith("/vars")}
+    empty = layers - {name.rpartition("/")[0] for name in found.tensors}
+    if (layers and "vars" not in named) or any(map(_WEIGHTED.search, empty)):
+        return "give the index of these sharded weights (.weights.json), with all parts beside it"
+    return None
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:

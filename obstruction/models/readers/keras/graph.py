@@ -206,7 +206,7 @@ class _Reading:
         """Return the steps of a fully connected layer."""
         name = "/".join(place)
         if config.get("lora_rank"):
-            return [Barrier(name, "low-rank adaptation (LoRA) trains other weights than these")]
+            return [Barrier(name, "an adapter (LoRA) is trained in place of these weights")]
         if config.get("quantization_config") or "Quantized" in class_of(config.get("dtype")):
             return [Barrier(name, "the weights are quantised")]
         names = self.find(place)

@@ -107,7 +107,15 @@ class _Reading:
             graph=graph,
             shared=_shared(self.views, tensors),
             notes=tuple(self.notes),
+            part=self._share(),
         )
+
+    def _share(self) -> str | None:
+        """Return what shows that the file holds a share of every matrix, as DeepSpeed says."""
+        ranks = (_entries(self.file.value) or {}).get("mp_world_size")
+        if type(ranks) is not int or ranks < 2:
+            return None
+        return f"one of {ranks} ranks (mp_world_size) wrote it; join the files of all ranks first"
 
     def _count(self, depth: int) -> None:
         self._parts += 1
