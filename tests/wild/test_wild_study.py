@@ -189,7 +189,7 @@ def test_page_and_figure_tell_the_same(made, tmp_path):
     assert "7 architectures of 1 package, each" in text
     assert "is **agrees**" in text
     assert "all draws of these have the same weights in their balances: `torch/fixed`" in text
-    assert "one of the two is frozen in any case: `torch/always`" in text
+    assert "of which one is frozen in any case: `torch/always`" in text
     assert "## What to do about it" in text
     assert "no weight is alone on a side of a balance" in text
     files = write(study, tmp_path)
