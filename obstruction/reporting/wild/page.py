@@ -82,8 +82,8 @@ def _what_to_do(study: WildStudy) -> Iterator[str]:
     )
     if rest:
         yield from (
-            "No common factor of the weights that freeze helps, as where both sides of a balance are "
-            f"single weights, of which one is frozen in any case: {', '.join(rest)}.",
+            "No common factor of the weights that freeze helps, as where both sides of a balance "
+            f"are single weights, of which one is frozen in any case: {', '.join(rest)}.",
             "",
         )
     yield "| architecture | weights | factor | exact P | frozen in fresh draws | P below (95 %) |"
