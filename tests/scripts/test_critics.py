@@ -54,7 +54,7 @@ def test_the_files_it_writes(critics, tmp_path, capsys):
     assert "The verdict is **agrees**: 12 tests" in (tmp_path / "critics.md").read_text("utf-8")
     table = pd.read_csv(tmp_path / "critics.csv")
     assert table["weights"].tolist() == [8, 8, 16, 16]
-    assert "rejected=0" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("AGREES")
 
 
 def test_a_wrong_exact_value_is_noticed(critics, monkeypatch, tmp_path):
