@@ -459,21 +459,27 @@ def test_of_two_single_weights_exactly_one_is_frozen():
     assert study.agreement().agrees
 
 
-def test_channels_that_share_random_weights_have_a_share_but_no_product():
-    class Shared(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first = nn.Linear(3, 5, bias=False)
-            self.one, self.two = nn.Linear(5, 1), nn.Linear(5, 1)
+class Scaled(nn.Module):
+    """One neuron, whose output weight is a parameter without axes."""
 
-        def forward(self, x):
-            hidden = torch.relu(self.first(x))
-            return self.one(hidden) * self.two(hidden)
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(2, 1)
+        self.scale = nn.Parameter(torch.ones(()))
 
-    study = ob.sample_model(Shared, inputs=torch.randn(8, 3), networks=20)
-    table = study.by_law()
-    for value, independent in zip(table["exact"], study.cells[0].independent, strict=True):
-        assert math.isnan(value) or independent
+    def forward(self, x):
+        return self.scale * torch.relu(self.first(x))
+
+
+def test_a_parameter_without_axes():
+    """The neuron is pathological if the squares of three uniform numbers sum to less than 1."""
+    study = ob.sample_model(Scaled, inputs=torch.randn(8, 2), networks=3000)
+    (row,) = study.table().to_dict("records")
+    torch.manual_seed(0)
+    draws = torch.empty(200_000, 3).uniform_(-(2**-0.5), 2**-0.5).square().sum(1)
+    assert row["exact"] == pytest.approx(float((draws < 1.0).double().mean()), abs=0.005)
+    assert study.agreement().agrees
+    assert study.agreement().tests == 2
 
 
 def test_dependent_sides_are_not_tested():

@@ -176,7 +176,7 @@ class OpenedModel:
         """Make the first draw of a factory, and find its laws."""
         draws = Draws(factory, arguments, inputs, seed, label)
         first = draws.model(0)
-        draws.check_alike(first)
+        draws = draws.like(first)
         prober = prober_of(first, inputs, loss=loss, training=True, seed=0)
         laws = laws_of(prober, first, loss=loss)
         on_data = judged(laws, prober, data)

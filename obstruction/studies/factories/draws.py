@@ -13,8 +13,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 from obstruction.conservation.law import FloatArray
@@ -39,6 +38,9 @@ class Draws:
         The seed of the study.
     label : str
         The cell in words, on which the seeds of its draws depend.
+    modules : tuple of str or None
+        The modules that every draw must have, in words, none if they are not of PyTorch; None if
+        this is not checked.
     """
 
     factory: Callable[..., Any]
@@ -46,35 +48,35 @@ class Draws:
     inputs: Any
     seed: int
     label: str
+    modules: tuple[str, ...] | None = None
 
-    @cached_property
-    def modules(self) -> tuple[str, ...]:
-        """The modules of the first draw in words; none if it is not of PyTorch."""
-        return modules_of(self.model(0))
+    def like(self, first: Any) -> Draws:
+        """Return the draws, each of which must have the modules of the first one.
 
-    def check_alike(self, first: Any) -> None:
-        """Raise a ValueError if the second draw is not of the same model as the first one.
+        The laws of a model are found once. So its modules and its buffers, such as masks, must not
+        depend on the seed.
 
-        Its laws are found once. So the modules and the buffers, such as masks, must not depend on
-        the seed.
+        Raises
+        ------
+        ValueError
+            If the second draw has other modules or buffers.
         """
-        self.__dict__["modules"] = modules_of(first)
-        second = self.model(1)
-        self._check_modules(second, 1)
-        if not self.modules:
-            return
-        others = dict(second.named_buffers())
-        for name, buffer in first.named_buffers():
+        draws = replace(self, modules=modules_of(first))
+        second = draws.model(1)
+        draws._check_modules(second, 1)
+        others = dict(second.named_buffers()) if draws.modules else {}
+        for name, buffer in first.named_buffers() if draws.modules else ():
             other = others.get(name)
             if other is None or other.shape != buffer.shape or not bool((other == buffer).all()):
                 raise ValueError(
                     f"factory: draw 1{self._where} has another buffer {name} than draw 0; the laws "
                     "are found once, so only parameters may differ"
                 )
+        return draws
 
     def _check_modules(self, model: Any, number: int) -> None:
         found = modules_of(model)
-        if found != self.modules:
+        if self.modules is not None and found != self.modules:
             pairs = itertools.zip_longest(found, self.modules, fillvalue="no module")
             one, other = next(pair for pair in pairs if pair[0] != pair[1])
             raise ValueError(

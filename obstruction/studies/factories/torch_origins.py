@@ -224,7 +224,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         opaque = Origin(tainted=tainted)
         name = func._schema.name.removeprefix("aten::")
         if not whole(tensor) or given.get("generator") is not None:
-            return opaque if not inputs else Origin(tainted=tainted or self.tainted([tensor]))
+            return Origin(tainted=tainted or self.tainted([tensor]))
         if name in _ROOTS:
             step = _ROOTS[name](given)
             if not all(isinstance(one, int | float) for one in step.arguments):

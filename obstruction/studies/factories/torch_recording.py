@@ -19,6 +19,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -46,9 +47,7 @@ class _Recording:
     values: dict[str, FloatArray]
 
 
-def recorded(
-    make: Callable[[int], tuple[Recorder, Any, bool]], needed: Iterable[str]
-) -> dict[str, Recipe] | str:
+def recorded(make: Make, needed: Iterable[str]) -> dict[str, Recipe] | str:
     """Return the recipes of some parameters, or the reason why there are none.
 
     Parameters
@@ -76,9 +75,7 @@ def recorded(
     return first.recipes
 
 
-def _recording(
-    make: Callable[[int], tuple[Recorder, Any, bool]], number: int, names: list[str]
-) -> _Recording | str:
+def _recording(make: Make, number: int, names: list[str]) -> _Recording | str:
     recorder, model, untouched = make(number)
     if not untouched:
         return "the generators of Python or NumPy were used, or a generator was seeded again"
@@ -122,23 +119,22 @@ class Redraws:
     recipes: Mapping[str, Recipe]
     seeds: Callable[[int], int]
 
-    def __post_init__(self) -> None:
-        generator = torch.Generator()
-        constant = {
-            name: _array(_repeat(recipe, generator), recipe.shape)
-            for name, recipe in self.recipes.items()
-            if not recipe.random
-        }
-        object.__setattr__(self, "_constant", constant)
+    @cached_property
+    def constant(self) -> dict[str, FloatArray]:
+        """The parameters without random entries, which are the same in all draws."""
+        return self._filled(torch.Generator(), random=False)
 
     def parameters(self, number: int) -> dict[str, FloatArray]:
         """Return the parameters of a draw."""
         generator = torch.Generator().manual_seed(self.seeds(number))
-        values: dict[str, FloatArray] = dict(self._constant)  # type: ignore[attr-defined]
-        for name, recipe in sorted(self.recipes.items()):
-            if recipe.random:
-                values[name] = _array(_repeat(recipe, generator), recipe.shape)
-        return values
+        return {**self.constant, **self._filled(generator, random=True)}
+
+    def _filled(self, generator: torch.Generator, *, random: bool) -> dict[str, FloatArray]:
+        return {
+            name: np.atleast_1d(_repeat(recipe, generator).double().numpy())
+            for name, recipe in sorted(self.recipes.items())
+            if recipe.random == random
+        }
 
 
 def untouched(seed: int) -> Callable[[], bool]:
@@ -185,8 +181,3 @@ _STEPS: Final[dict[str, Callable[..., torch.Tensor]]] = {
     "clamp": torch.Tensor.clamp_,
     "cast": lambda tensor, dtype: tensor.to(getattr(torch, dtype)),
 }
-
-
-def _array(tensor: torch.Tensor, shape: tuple[int, ...]) -> FloatArray:
-    found: FloatArray = tensor.double().numpy().reshape(shape)
-    return found
