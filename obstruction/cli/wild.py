@@ -60,20 +60,30 @@ def wild(
             one = ARCHITECTURES[name]
             click.echo(f"{one.family:<12} {name:<45} {one.version:<8} {one.note}".rstrip())
         return 0
-    from obstruction.cli.running import check_level
+    from obstruction.cli.running import check_level, signals
     from obstruction.reporting.wild.writing import write
     from obstruction.studies.wild.study import study_wild
 
     check_level(level)
-    study = study_wild(
-        names,
-        networks=parse_count("networks", networks),
-        seed=parse_count("seed", seed, least=0, most=LARGEST_SEED),
-        out=out,
-        remedies=remedies,
-        tell=None if quiet else click.echo,
-    )
-    files = write(study, out)
+    number = parse_count("networks", networks)
+    chosen_seed = parse_count("seed", seed, least=0, most=LARGEST_SEED)
+    try:
+        with signals():
+            study = study_wild(
+                names,
+                networks=number,
+                seed=chosen_seed,
+                out=out,
+                remedies=remedies,
+                tell=None if quiet else click.echo,
+            )
+            files = write(study, out)
+    except KeyboardInterrupt as signalled:
+        click.echo(
+            f"obstruction: interrupted; draws are kept in {out}, and the same command goes on",
+            err=True,
+        )
+        return int(signalled.args[0])
     agreement = study.agreement(level=level)
     if not quiet:
         click.echo(str(agreement))

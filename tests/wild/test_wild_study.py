@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -133,6 +135,7 @@ def test_the_verdict_holds_all_counts_together(made):
     assert not planted.agreement().agrees
     worst = planted.by_hand()["torch/often"]
     assert worst[0] == pytest.approx(4.0 * worst[1], rel=1e-4)
+    assert "torch/read" not in study.by_hand()  # there is the value from the sizes alone
 
 
 def test_architectures_are_independent_of_each_other(made):
@@ -167,8 +170,8 @@ def test_changes_bring_the_probability_to_the_risk(made):
 
 def test_what_is_kept_is_not_done_again(made, monkeypatch):
     study, place = made
-    assert set(kept(place)) == set(study.remedies)
-    assert kept(place)["torch/often"] == study.remedies["torch/often"]
+    assert len(kept(place)) == len(study.remedies)
+    assert kept(place)["torch+often@9.9"] == study.remedies["torch/often"]
 
     def refused(*arguments, **options):
         raise AssertionError("sought again")
@@ -178,6 +181,10 @@ def test_what_is_kept_is_not_done_again(made, monkeypatch):
     again = study_wild(ENTRIES, networks=400, seed=1, out=place, remedies=True)
     columns = ["architecture", "obstructed", "exact", "share", "factor", "obstructed_after"]
     pd.testing.assert_frame_equal(again.table()[columns], study.table()[columns])
+    monkeypatch.setattr("obstruction.studies.wild.study.installed_version", lambda package: "10")
+    with pytest.raises(AssertionError, match="sought again"):  # another version draws afresh
+        study_wild(["torch/often"], networks=400, seed=1, out=place)
+    monkeypatch.setattr("obstruction.studies.wild.study.installed_version", lambda package: "9.9")
     (place / "remedies.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"remedies\.json: damaged"):
         study_wild(ENTRIES, networks=400, seed=1, out=place, remedies=True)
@@ -275,6 +282,19 @@ def test_the_smallest_change_needs_no_study():
     gain = ob.design.max_output_gain("torch_linear", 3, 16, risk=0.01)
     assert found.factor == pytest.approx(gain, rel=1e-5)
     assert found.networks == 50
+
+
+def test_an_interruption_is_told_in_one_line(command, monkeypatch, tmp_path):
+    def stopped():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return often()
+
+    one = replace(ARCHITECTURES["torch/often"], factory=stopped)
+    monkeypatch.setitem(ARCHITECTURES, "torch/often", one)
+    done = command("wild", "--zoo", "torch/often", "--out", str(tmp_path))
+    assert done.code == 128 + signal.SIGTERM
+    assert done.err.count("\n") == 1
+    assert "the same command goes on" in done.err
 
 
 def test_the_command(command, tmp_path):

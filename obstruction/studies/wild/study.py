@@ -42,7 +42,8 @@ class WildStudy:
     Attributes
     ----------
     studies : dict of str to ModelStudy
-        The study of each architecture by its name in the zoo.
+        The study of each architecture by its name in the zoo. Exact values in them are those that
+        were found from the draws.
     versions : dict of str to str
         The versions of their packages that made the draws.
     networks : int
@@ -63,9 +64,17 @@ class WildStudy:
         found = {}
         for name, study in self.studies.items():
             derived, (cell,) = ARCHITECTURES[name].exact, study.cells
-            if derived is not None and any(cell.independent):
+            if derived is not None and not math.isnan(cell.exact):
                 found[name] = cell.exact, derived()
         return found
+
+    def judged(self, name: str) -> ModelStudy:
+        """Return the study of an architecture with the zoo's exact value where none was found."""
+        study, derived = self.studies[name], ARCHITECTURES[name].exact
+        (cell,) = study.cells
+        if derived is None or not math.isnan(cell.exact):
+            return study
+        return replace(study, cells=(replace(cell, exact=derived()),))
 
     def table(self) -> pd.DataFrame:
         """Return a table with a row for each architecture.
@@ -85,8 +94,8 @@ class WildStudy:
         import pandas as pd
 
         rows = []
-        for name, study in self.studies.items():
-            one = ARCHITECTURES[name]
+        for name in self.studies:
+            one, study = ARCHITECTURES[name], self.judged(name)
             (cell,) = study.cells
             (row,) = study.table().drop(columns="model").to_dict("records")
             rows.append(
@@ -122,8 +131,8 @@ class WildStudy:
         check_probability("level", level)
         p_values: list[Any] = []
         subjects: list[ModelTest] = []
-        for name, study in self.studies.items():
-            one = study.agreement(level=level)
+        for name in self.studies:
+            one = self.judged(name).agreement(level=level)
             p_values.append(np.ravel(one.p_values))
             subjects += [replace(test, place=f"{test.place} of {name}") for test in one.subjects]
         return ModelAgreement(level, np.concatenate(p_values), tuple(subjects))
@@ -174,8 +183,8 @@ def study_wild(
     seed : int
         The seed, >= 0.
     out : path-like, optional
-        A folder with a folder for each architecture, as `sample_model` writes them. What it holds
-        already is not drawn again.
+        A folder with a folder for each architecture and version of its package, as `sample_model`
+        writes them. What it holds already is not drawn again.
     remedies : bool
         Whether to seek the smallest change of each architecture that has a frozen sign in more than
         1 % of its draws.
@@ -200,38 +209,42 @@ def study_wild(
     versions = _versions(architectures)
     studies = {}
     for one in architectures:
-        place = None if out is None else Path(out) / STUDIES / one.name.replace("/", "+")
+        place = None if out is None else Path(out) / STUDIES / _label(one, versions)
         studies[one.name] = _one(one, number, first, place, told)
     study = WildStudy(studies, versions, number, first)
     if not remedies:
         return study
-    return replace(study, remedies=_remedies(architectures, studies, number, first, out, told))
+    return replace(study, remedies=_remedies(architectures, study, out, told))
 
 
 def _remedies(
     architectures: Iterable[Architecture],
-    studies: Mapping[str, ModelStudy],
-    networks: int,
-    seed: int,
+    study: WildStudy,
     out: str | os.PathLike[str] | None,
     tell: Callable[[str], object],
 ) -> dict[str, Remedy]:
     """Return the changes of architectures that are often obstructed, and keep them in a folder."""
     before = {} if out is None else kept(out)
     found: dict[str, Remedy] = {}
-    asked = _VERIFIED * networks
+    asked = _VERIFIED * study.networks
     for one in architectures:
-        (cell,) = studies[one.name].cells
+        (cell,) = study.studies[one.name].cells
         if cell.counts.obstructed <= OFTEN * cell.counts.networks:
             continue
-        held = before.get(one.name)
-        if held is None or (held.networks_asked, held.seed) != (asked, seed):
-            before[one.name] = held = remedy(one, networks=asked, seed=seed)
+        label = _label(one, study.versions)
+        held = before.get(label)
+        if held is None or (held.networks_asked, held.seed) != (asked, study.seed):
+            before[label] = held = remedy(one, networks=asked, seed=study.seed)
             tell(f"{one.name}: {_change(held)}")
             if out is not None:
                 keep(before, out)
         found[one.name] = held
     return found
+
+
+def _label(one: Architecture, versions: Mapping[str, str]) -> str:
+    """Return under what the draws of an architecture are kept: another version draws afresh."""
+    return f"{one.name.replace('/', '+')}@{versions[one.package]}"
 
 
 def _share(one: Architecture, found: float) -> float:
@@ -297,8 +310,6 @@ def _one(
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
         raise ValueError(f"{one.name}: {error}") from error
     (cell,) = study.cells
-    if one.exact is not None and np.isnan(cell.exact):
-        study = replace(study, cells=(replace(cell, exact=one.exact()),))
     some, n = cell.counts.obstructed, cell.counts.networks
     tell(f"{one.name}: {some:,} of {n:,} draws with a frozen sign, {duration(cell.seconds)}")
     return study
