@@ -65,8 +65,9 @@ class ModelStudy:
         DataFrame
             The columns are ``model`` and the axes of the grid; ``networks`` and ``obstructed``, the
             numbers of draws and of those with a frozen sign; the rate ``empirical`` with its 95 %
-            Clopper-Pearson interval ``ci_low, ci_high``; the ``exact`` probability that was given,
-            with the z-score ``z`` and the exact two-sided ``p_value`` of the rate, NaN without one;
+            Clopper-Pearson interval ``ci_low, ci_high``; the ``exact`` probability that was given or
+            found, with the z-score ``z`` and the exact two-sided ``p_value`` of the rate, NaN
+            without one;
             ``weights``, the number of weights that are alone on a side of a balance;
             ``share``, the mean share of these that are frozen, NaN if there are none, and
             ``exact_share``, its exact value, NaN where it is not known; ``largest``,
@@ -122,8 +123,8 @@ class ModelStudy:
             ``obstructed``, ``empirical``, ``ci_low`` and ``ci_high``, as in `table`, of the draws
             in which one of them is frozen; ``share``, the mean share of them that is frozen, with
             its ``exact`` value, NaN where it is not known, and the exact two-sided ``p_value`` of
-            the number of frozen weights, NaN besides if they depend on each other; and ``largest``,
-            as in `table`.
+            the number of frozen weights, which is also NaN if they depend on each other; and
+            ``largest``, as in `table`.
         """
         import pandas as pd
 
