@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     study = study_wild(
         QUICK if given.quick else chosen("all"),
-        networks=given.networks or (100 if given.quick else 1000),
+        networks=(100 if given.quick else 1000) if given.networks is None else given.networks,
         out=given.kept,
         remedies=True,
         tell=lambda line: print(line, flush=True),
