@@ -5,6 +5,7 @@ neuron must stay, whatever the module does. What cannot be seen must not be clai
 """
 
 import random
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -427,3 +428,30 @@ def test_many_threads_read_at_once():
         found = [told.weights for told in pool.map(read_model, modules * 4)]
     for weights, expected in zip(found, alone * 4, strict=True):
         np.testing.assert_array_equal(weights, expected)
+
+
+def test_a_search_for_laws_waits_for_a_run_in_another_thread():
+    """It sets the default type and the random generators of the process, which a run may use."""
+    from obstruction.conservation.live.running_torch import running
+
+    searches, seen = [], []
+
+    def search():
+        with running(0):
+            random.random()
+
+    def forward(s, x):
+        searches.append(threading.Thread(target=search))
+        searches[-1].start()
+        before = random.getstate()
+        searches[-1].join(0.05)
+        seen.append((searches[-1].is_alive(), random.getstate() == before))
+        return s.b(relu(s.a(x)))
+
+    kind = torch.get_default_dtype()
+    read_model(Made(forward, a=linear(4, 5), b=linear(5, 2)))
+    for thread in searches:
+        thread.join()
+    assert seen
+    assert set(seen) == {(True, True)}
+    assert torch.get_default_dtype() == kind

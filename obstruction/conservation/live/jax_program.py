@@ -11,8 +11,8 @@ from jax import numpy as jnp
 
 from obstruction.conservation.live.base import FloatArray, Leaves, cotangents
 from obstruction.conservation.live.float64_jax import depending, evaluate, in_float64, widen
-from obstruction.conservation.live.randomness import seeded, word
 from obstruction.conservation.live.trees import arrays_of
+from obstruction.tools.randomness import seeded, word
 
 Function: TypeAlias = Callable[[list[Any], list[Any], Any], Any]
 _Shapes: TypeAlias = tuple[tuple[int, ...], ...]

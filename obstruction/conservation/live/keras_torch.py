@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from obstruction.conservation.live.base import FloatArray, Leaves, cotangents
-from obstruction.conservation.live.randomness import word
 from obstruction.conservation.live.running_torch import running
 from obstruction.conservation.live.trees import arrays_of
+from obstruction.tools.randomness import word
 
 
 class TorchProgram:

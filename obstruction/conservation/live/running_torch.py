@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from obstruction.conservation.live.randomness import seeded, word
+from obstruction.tools.randomness import seeded, word
 
 WIDER: Final = {
     torch.float32: torch.float64,
@@ -34,20 +34,20 @@ _CASTS: Final = {
 @contextmanager
 def running(seed: int) -> Iterator[None]:
     """Run code in float64 from a given state of all random generators, and restore the rest."""
-    kind = torch.get_default_dtype()
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
-    try:
-        with (
-            torch.random.fork_rng(devices=devices),
-            torch.inference_mode(mode=False),
-            seeded(seed),
-            _Double(),
-        ):
-            torch.set_default_dtype(torch.float64)
-            torch.manual_seed(word(seed))
+    with (
+        seeded(seed),
+        torch.random.fork_rng(devices=devices),
+        torch.inference_mode(mode=False),
+        _Double(),
+    ):
+        kind = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        torch.manual_seed(word(seed))
+        try:
             yield
-    finally:
-        torch.set_default_dtype(kind)
+        finally:
+            torch.set_default_dtype(kind)
 
 
 class _Double(TorchFunctionMode):  # type: ignore[misc]

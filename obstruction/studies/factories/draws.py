@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from obstruction.conservation.law import FloatArray
-from obstruction.conservation.live.randomness import seeded
 from obstruction.conservation.reading import same_parameters
 from obstruction.sampling import streams
 from obstruction.studies.factories.recipes import Recipe
+from obstruction.tools.randomness import seeded
 
 
 @dataclass(frozen=True, eq=False)

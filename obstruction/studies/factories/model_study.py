@@ -65,8 +65,8 @@ class ModelStudy:
         DataFrame
             The columns are ``model`` and the axes of the grid; ``networks`` and ``obstructed``, the
             numbers of draws and of those with a frozen sign; the rate ``empirical`` with its 95 %
-            Clopper-Pearson interval ``ci_low, ci_high``; the ``exact`` probability that was given or
-            found, with the z-score ``z`` and the exact two-sided ``p_value`` of the rate, NaN
+            Clopper-Pearson interval ``ci_low, ci_high``; the ``exact`` probability that was given
+            or found, with the z-score ``z`` and the exact two-sided ``p_value`` of the rate, NaN
             without one;
             ``weights``, the number of weights that are alone on a side of a balance;
             ``share``, the mean share of these that are frozen, NaN if there are none, and

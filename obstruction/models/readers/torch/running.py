@@ -6,7 +6,6 @@ import contextlib
 import copy
 import random
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -15,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.readers.memory.tensors import is_torch
+from obstruction.tools.randomness import ONE_AT_A_TIME, seeded
 
 FloatArray = NDArray[np.float64]
-
-_ONE_AT_A_TIME: Final = threading.RLock()
-"""A lock that is held during a run, which sets the state of random generators and restores it."""
 
 _REPEATS: Final = 5
 
@@ -49,7 +46,7 @@ class Copy:
 
     def __init__(self, module: Any, *, exact: bool = True) -> None:
         self.module = copied(module)
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
+        with ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # which TorchScript gives for tensors of older kinds
             self.module.to("cpu", sys.modules["torch"].float64 if exact else None)
         self.parameters = {
@@ -133,23 +130,17 @@ class Copy:
     @contextlib.contextmanager
     def _running(self, *, training: bool) -> Iterator[None]:
         torch = sys.modules["torch"]
-        with _ONE_AT_A_TIME, warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        with ONE_AT_A_TIME, warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
-            python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
             self._runs += 1
             torch.default_generator.manual_seed(self._runs)
-            random.seed(self._runs)
-            np.random.seed(self._runs)  # noqa: NPY002 - forward may use it
             self.module.train(training)
             with torch.no_grad():
                 for buffer, start in self._buffers:
                     if buffer.shape == start.shape:
                         buffer.copy_(start)
-            try:
+            with seeded(self._runs):
                 yield
-            finally:
-                random.setstate(python)
-                np.random.set_state(numpy)  # noqa: NPY002
 
 
 def held(module: Any) -> dict[str, Any]:
@@ -177,7 +168,7 @@ def copied(module: Any) -> Any:
                 # PyTorch does not copy such tensors, which the older weight normalisation makes
                 memo[id(value)] = value.detach().clone()
     try:
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
+        with ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return copy.deepcopy(module, memo)
     except Exception as problem:  # copying may run code of the user
