@@ -218,6 +218,7 @@ def repair(
 
     from obstruction.auditing.repair.repair import find_repair, write_repair
     from obstruction.models import NothingAuditable, ReadOptions, check_target
+    from obstruction.tools.progress import Bar
 
     if out is None and not dry_run:
         raise click.UsageError("give --out FILE, or --dry-run to write nothing")
@@ -225,8 +226,10 @@ def repair(
         raise ValueError(f"out = {out}: is there already; --overwrite replaces it")
     if out is not None:
         check_target(file, out)
+    told = ReadOptions(**said)
     try:
-        found = find_repair(file, options=ReadOptions(**said), margin=margin, scope=scope)
+        with Bar(None, unit=" iterations") as bar:
+            found = find_repair(file, options=told, margin=margin, scope=scope, told=bar)
     except NothingAuditable as error:
         complain(str(error))
         return EXIT_NOTHING

@@ -8,9 +8,12 @@ from tqdm import tqdm
 
 
 class Bar:
-    """A bar that shows how much of ``total`` is done, at what rate, and how much time is left."""
+    """A bar that shows how much of ``total`` is done, at what rate, and how much time is left.
 
-    def __init__(self, total: int, start: int = 0, unit: str = " networks") -> None:
+    Without a total it shows the number and the rate.
+    """
+
+    def __init__(self, total: int | None, start: int = 0, unit: str = " networks") -> None:
         self._bar = tqdm(
             total=total,
             initial=start,

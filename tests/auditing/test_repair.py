@@ -206,6 +206,37 @@ def test_deep_he_networks_converge_quickly_with_moderate_factors():
     assert long.largest_scale > 1e10  # grows like (1 + margin) ** (depth ** 2 / 16)
 
 
+@pytest.mark.parametrize(
+    ("width", "dtype", "bias", "margin"),
+    [
+        (4, "float64", 0.0, 1e-4),
+        pytest.param(16, "float32", 0.1, 0.1, marks=pytest.mark.slow),
+        pytest.param(1, "float64", 0.1, 0.01, marks=pytest.mark.slow),
+        pytest.param(16, "float16", 0.1, 0.1, marks=pytest.mark.slow),
+        pytest.param(16, "float64", 0.0, 1e-3, marks=pytest.mark.slow),
+        pytest.param(64, "float32", 0.1, 0.1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_thousand_layers_take_a_few_steps(width, dtype, bias, margin):
+    """The iteration alone takes 9,000 steps for 150 layers, and more than 100,000 for these."""
+    seen = []
+    model = he(*[width] * 1000, 1, dtype=dtype, bias=bias)
+    found = find_repair(model, margin=margin, told=seen.append)
+    assert found.iterations <= 100
+    assert seen[-1] <= found.iterations  # of the last pass, the earlier ones leave nothing
+    assert found.changed > 500 * width
+    again = find_repair(with_changes(model, found.changes), margin=margin)
+    assert again.changed == 0
+
+
+@pytest.mark.parametrize("margin", [0.1, pytest.param(10.0, marks=pytest.mark.slow)])
+def test_a_thousand_layers_without_biases_have_no_factors_that_numbers_can_hold(margin):
+    seen = []
+    with pytest.raises(ValueError, match=r": would need a factor larger than 1e\+100"):
+        find_repair(he(*[16] * 1000, 1, dtype="float32"), margin=margin, told=seen.append)
+    assert len(seen) < 100
+
+
 def test_the_frozen_scope_leaves_other_layers_alone():
     model = he(3, 12, 12, 1, seed=3, gain=5.0)
     found = find_repair(model, scope="frozen")

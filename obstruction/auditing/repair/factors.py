@@ -12,35 +12,29 @@ changes by at most ``t / 2``, and by less if there are biases, which do not chan
 ``N`` matrices the map ``max(0, F)`` is therefore a contraction with the factor ``cos(pi / N)`` in
 the norm ``max over h, k of |x_hk| / sin(pi h / N)``, ``h = 1..N-1``. So it has exactly one fixed
 point. Iteration converges to it from every start, and it is the least ``x >= 0`` that meets all
-demands. They can be met unless a neuron is dead: its in-norm is 0 and its out-norm is not.
+demands. In deep chains iteration takes very long, even if it is accelerated, and Newton's method
+takes a few steps. The demands can be met unless a neuron is dead: its in-norm is 0 and its out-norm
+is not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.linalg import solve_banded
 
+from obstruction.auditing.repair.demands import Demands, FloatArray, Masks, Norms
 from obstruction.models.model import Model
-from obstruction.models.norms import NeuronNorms, sums_of_squares
-from obstruction.models.updating import epsilon, stored_types
 from obstruction.tools.checks import check_choice
-
-FloatArray: TypeAlias = NDArray[np.float64]
-Norms: TypeAlias = Sequence[NeuronNorms | None]
-Masks: TypeAlias = list[NDArray[np.bool_]]
 
 SCOPES: Final = ("all", "frozen")
 
-_FLOOR: Final = 2.0**-43  # a bound on the relative error of sums of squares
 _RANGE: Final = (1e-140, 1e140)  # norms whose scaled squares neither overflow nor underflow
-_LARGEST_SCALE: Final = 1e100
-_MOST_PASSES: Final = 100_000
+_MOST_PASSES: Final = 1_000
+_FEW_PASSES: Final = 24  # after which four times as many steps of Newton's follow if cheap
 _PATIENCE: Final = 8  # accelerated steps without progress before a plain step
 _MEMORY: Final = 10  # points that the acceleration looks back on
 _LOG2: Final = math.log(2.0)
@@ -113,6 +107,7 @@ def solve(
     margin: float,
     active: Masks,
     extra: float = 1.0,
+    told: Callable[[int], None] = lambda passes: None,
 ) -> tuple[list[FloatArray], int]:
     """Return the least factors >= 1 that leave every neuron with the margin.
 
@@ -121,29 +116,29 @@ def solve(
     second result is the number of evaluations of the map.
 
     ``inside`` marks the links that are looked after, and ``active`` the neurons that are known to
-    lack the margin. ``extra`` is a factor of the usual allowance for rounding.
+    lack the margin. ``extra`` is a factor of the usual allowance for rounding. ``told`` is called
+    with the number of evaluations so far.
     """
-    demands = _Demands(model, norms, inside, margin, active, extra)
+    demands = Demands(model, norms, inside, margin, active, extra)
     x = [np.zeros(layer.outputs) for layer in model.layers[:-1]]
-    image, passes = demands(x), 1
     # An error of x changes the ratio of the norms by twice as much, which is within the slack.
     enough = min(demands.slack, default=1.0) / 8.0
-    residual, error = _residual(image, x)
+    search = _Search(demands, x, told)
     if not any(a and b for a, b in pairwise(inside)):
-        x, error = image, 0.0  # no demand depends on x, so its first image is the fixed point
-    history, tries, good = _History(), 0, (x, image, error)
-    while error > max(enough, 2.0**-50 * max(a.max(initial=0.0) for a in image)):
-        x = history.leap(x, demands.shift(residual), demands.active)
-        if tries == _PATIENCE or any(np.any(a > math.log(_LARGEST_SCALE)) for a in x):
-            history, tries, x = _History(), 0, good[1]  # a plain step always makes progress
-            _check_size(model, x, demands.limits)
-            good = (x, x, math.inf)
-        image, passes, tries = demands(x), passes + 1, tries + 1
-        residual, error = _residual(image, x)
-        if error <= 0.7 * good[2]:
-            tries, good = 0, (x, image, error)
-        if passes > _MOST_PASSES:
-            raise ValueError(f"margin = {margin!r}: no factors were found in {passes:,} iterations")
+        search.x, search.rest = search.image, 0.0  # no demand depends on x
+    cheap = demands.newton_is_cheap
+    while search.rest > max(enough, 2.0**-50 * max(a.max(initial=0.0) for a in search.image)):
+        if cheap and _FEW_PASSES < search.passes <= 5 * _FEW_PASSES:
+            search.newton()
+        else:
+            search.leap()
+        if search.is_below:
+            _check_size(model, search.x, demands.limits)
+        if search.passes > _MOST_PASSES:
+            raise ValueError(
+                f"margin = {margin!r}: no factors were found in {search.passes:,} iterations"
+            )
+    x, passes = search.x, search.passes
     _check_size(model, x, demands.limits)
     if any(half and wanted for half, wanted in zip(demands.halves, inside, strict=True)):
         x, more = _to_powers_of_two(model, demands, x, enough)
@@ -154,98 +149,69 @@ def solve(
     ], passes
 
 
-def _residual(image: list[FloatArray], x: list[FloatArray]) -> tuple[list[FloatArray], float]:
-    """Return the step of the map from a point, and its size in the norm of the contraction."""
-    found = [new - old for new, old in zip(image, x, strict=True)]
-    weights = np.sin(np.pi * np.arange(1, len(x) + 1) / (len(x) + 1))
-    sizes = [np.abs(r).max(initial=0.0) for r in found]
-    return found, float(max(sizes / weights))
+class _Search:
+    """The search for the fixed point of a map.
 
+    Attributes
+    ----------
+    x, image : list of ndarray
+        The present point, and what the map makes of it.
+    rest : float
+        The largest difference of an entry of the two, by which the demand of a neuron is missed.
+    error : float
+        Their distance in the norm in which the map is a contraction.
+    passes : int
+        The number of evaluations of the map.
+    """
 
-class _Demands:
-    """The map ``max(0, F)``, which reads only the matrices beside layers that have moved."""
+    def __init__(self, demands: Demands, x: list[FloatArray], told: Callable[[int], None]) -> None:
+        self.demands, self.told = demands, told
+        self.norm = np.sin(np.pi * np.arange(1, len(x) + 1) / (len(x) + 1))
+        self.passes = self.tries = 0
+        self.good: tuple[list[FloatArray], list[FloatArray], float]
+        self._go(x)
+        self._restart(x, self.image, self.error)
 
-    def __init__(
-        self,
-        model: Model,
-        norms: Norms,
-        inside: list[bool],
-        margin: float,
-        active: Masks,
-        extra: float,
-    ) -> None:
-        self.model, self.inside = model, inside
-        self.incoming = [np.ones(0) if n is None else n.incoming**2 for n in norms]
-        self.outgoing = [np.ones(0) if n is None else n.outgoing**2 for n in norms]
-        self.at = [np.zeros(layer.outputs) for layer in model.layers[:-1]]
-        self.active = [np.zeros(len(x), dtype=bool) for x in self.at]
-        for mask, known in zip(self.active, active, strict=True):
-            mask[: len(known)] = known  # links that are not looked after have empty masks
-        self.plain = 2.0 * math.log1p(margin)
-        self.halves: list[bool] = []
-        self.slack: list[float] = []
-        self.limits: list[float] = []
-        for h in range(len(inside)):
-            touched = stored_types(model.layers[h : h + 2])
-            half = bool(touched & {"float16", "bfloat16"})
-            # Rounding changes a norm by at most half an epsilon; powers of two cause no rounding.
-            ulps = 0.0 if half else 4.0 * max(map(epsilon, touched))
-            self.halves.append(half)
-            self.slack.append(extra * (ulps + _FLOOR))
-            self.limits.append(2.0**15 if "float16" in touched else _LARGEST_SCALE)
+    @property
+    def is_below(self) -> bool:
+        """Whether the present point is a lower bound of the fixed point.
 
-    def __call__(self, x: list[FloatArray]) -> list[FloatArray]:
-        """Return the image of ``x``, which is 0 for neurons that have always had the margin."""
-        self._move(x)
-        found = []
-        for h, wanted in enumerate(self.inside):
-            if not wanted:
-                found.append(np.zeros_like(x[h]))
-                continue
-            with np.errstate(divide="ignore", invalid="ignore"):
-                least = self.plain + np.log(self.outgoing[h]) - np.log(self.incoming[h])
-            self.active[h] |= least > 4.0 * x[h]
-            needed = np.maximum(0.0, (least + 2.0 * self.slack[h]) / 4.0)
-            found.append(np.where(self.active[h], needed, 0.0))
-        return found
-
-    def _move(self, x: list[FloatArray]) -> None:
-        """Update the sums of squares."""
-        moved = [bool(np.any(new != old)) for new, old in zip(x, self.at, strict=True)]
-        last = len(self.model.layers) - 1
-        for i, layer in enumerate(self.model.layers):
-            below = 0 < i < last and moved[i - 1] and self.inside[i]
-            above = 0 < i < last and moved[i] and self.inside[i - 1]
-            if below or above:  # both sums cost no more than one: reading weights takes the time
-                factors = np.exp(-2.0 * x[i - 1]), np.exp(2.0 * x[i])
-                across, down = sums_of_squares(layer.weight, *factors)
-            if below:
-                bias = 0.0 if layer.bias is None else layer.bias.astype(np.float64) ** 2
-                self.incoming[i] = across + bias
-            if above:
-                self.outgoing[i - 1] = down
-        self.at = x
-
-    def shift(self, residual: list[FloatArray]) -> list[FloatArray]:
-        """Return Newton's step for a simpler map, in which neurons depend on means of layers.
-
-        In wide layers this is nearly so. The step then gains several digits, and a plain step one
-        bit.
+        The map is monotone, so that iteration from a point that it raises only goes up.
         """
-        share = np.array([mask.mean() if mask.size else 0.0 for mask in self.active])
-        mean = np.array(
-            [
-                r[mask].mean() if mask.any() else 0.0
-                for r, mask in zip(residual, self.active, strict=True)
-            ]
-        )
-        bands = np.ones((3, len(share)))
-        bands[0, 1:], bands[2, :-1] = -0.5 * share[1:], -0.5 * share[:-1]
-        further = solve_banded((1, 1), bands, mean) - mean
-        return [
-            np.where(mask, r + move, 0.0)
-            for r, mask, move in zip(residual, self.active, further, strict=True)
-        ]
+        return all((r >= 0.0).all() for r in self.residual)
+
+    def leap(self) -> None:
+        """Take an accelerated step, or a plain one after many without progress."""
+        x = self.history.leap(self.x, self.demands.shift(self.residual), self.demands.active)
+        if self.tries == _PATIENCE or not all(np.isfinite(a).all() for a in x):
+            x = self.good[1]  # a plain step always makes progress
+            self._restart(x, x, math.inf)
+        self._go(x)
+        self.tries += 1
+        if self.error <= 0.7 * self.good[2]:
+            self.tries, self.good = 0, (self.x, self.image, self.error)
+
+    def newton(self) -> None:
+        """Take Newton's step.
+
+        Far from the fixed point it may lead further away at first. So it is not held back, which
+        was seen to take far longer in deep chains.
+        """
+        step = self.demands.newton(self.image, self.residual)
+        x = [np.maximum(0.0, a + b) for a, b in zip(self.x, step, strict=True)]
+        self._go(x if all(np.isfinite(a).all() for a in x) else self.image)
+
+    def _restart(self, x: list[FloatArray], image: list[FloatArray], error: float) -> None:
+        self.history, self.tries, self.good = _History(), 0, (x, image, error)
+
+    def _go(self, x: list[FloatArray]) -> None:
+        self.x, self.image = x, self.demands(x)
+        self.residual = [new - old for new, old in zip(self.image, x, strict=True)]
+        sizes = [np.abs(r).max(initial=0.0) for r in self.residual]
+        self.rest = float(max(sizes, default=0.0))
+        self.error = float(max(sizes / self.norm, default=0.0))
+        self.passes += 1
+        self.told(self.passes)
 
 
 class _History:
@@ -272,7 +238,7 @@ class _History:
 
 
 def _to_powers_of_two(
-    model: Model, demands: _Demands, x: list[FloatArray], enough: float
+    model: Model, demands: Demands, x: list[FloatArray], enough: float
 ) -> tuple[list[FloatArray], int]:
     """Return the least point with powers of two in 16-bit layers, and the number of passes.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -202,11 +202,13 @@ def find_repair(
     *,
     margin: float = 0.1,
     scope: str = "all",
+    told: Callable[[int], None] = lambda passes: None,
 ) -> Repair:
     """Find a repair and check that it keeps the function, without changing the model.
 
     The arguments and errors are those of `repair`, where ``options`` holds its last three. The
-    source may also be a `Model`. `write_repair` carries out the repair.
+    source may also be a `Model`. ``told`` is called with the number of iterations as they go on.
+    `write_repair` carries out the repair.
     """
     check(margin, scope)
     for name, value in vars(options).items():
@@ -237,7 +239,7 @@ def find_repair(
     while any(mask.any() for mask in left):  # repeated if rounding exceeds the expected error
         if extra > 1e4:
             raise ValueError(f"margin = {margin!r}: cannot be held in the stored precision")
-        factors, more = solve(model, norms, inside, margin, active, extra)
+        factors, more = solve(model, norms, inside, margin, active, extra, told)
         passes, extra = passes + more, 8.0 * extra
         changes = rescaled_tensors(model, factors)
         after = tuple(layer.with_values(changes) for layer in model.layers)
