@@ -89,6 +89,7 @@ def skeleton(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @from_a_checkout
 @pytest.mark.parametrize(
     ("place", "line", "complaint"),

@@ -126,7 +126,14 @@ SIZES = [(2, 3), (3, 40), (40, 3), (30, 64)]
 
 @pytest.mark.parametrize("size", [*SIZES, (20, 30, 25, 1)], ids=str)
 @pytest.mark.parametrize(
-    "label", ["torch_linear", "xavier_normal", "keras_he_normal", "sklearn_mlp", "zero_output"]
+    "label",
+    [
+        "torch_linear",
+        *(
+            pytest.param(label, marks=pytest.mark.slow)
+            for label in ("xavier_normal", "keras_he_normal", "sklearn_mlp", "zero_output")
+        ),
+    ],
 )
 def test_the_true_scheme_is_excluded_no_oftener_than_the_level_says(label, size):
     level, count = 0.2, 150
@@ -259,6 +266,7 @@ def test_trained_weights_fit_nothing(label):
     assert recognise(trained(label, 60)) == ()
 
 
+@pytest.mark.slow
 def test_normal_weights_without_biases_must_have_moved():
     """These steps move large weights by less than a tenth: nothing tells them from fresh ones."""
     assert labels(trained("kaiming_normal", 60))[0][0] == "kaiming_normal"

@@ -172,6 +172,7 @@ class Everything:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "wrong", "balances"),
     [

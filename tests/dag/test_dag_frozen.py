@@ -256,6 +256,7 @@ def shallow_agrees(rng):
     return len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_two_layers_are_a_special_case(part):
     """10,000 random networks with one or more inputs and outputs, biases, and ties."""

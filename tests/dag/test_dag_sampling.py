@@ -118,6 +118,7 @@ def test_complete_layers_need_few_arcs():
 # --- counts --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_counts_are_those_of_replayed_networks(kind):
     rng = np.random.default_rng(len(kind))

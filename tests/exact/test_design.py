@@ -162,8 +162,8 @@ def test_a_jump_of_the_probability(below, monkeypatch):
     "label",
     [
         "kaiming_normal",
-        "xavier_normal",
-        "kaiming_normal:output_gain=3",
+        pytest.param("xavier_normal", marks=pytest.mark.slow),
+        pytest.param("kaiming_normal:output_gain=3", marks=pytest.mark.slow),
         "xavier_normal:output_gain=0.2",
     ],
 )

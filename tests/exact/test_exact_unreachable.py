@@ -49,7 +49,13 @@ def test_agrees_with_the_trinomial_sum(l):
 
 @pytest.mark.parametrize(
     ("l", "m", "n"),
-    [(200, 60, 90), (1000, 500, 500), (1000, 1, 0), (3000, 10, 2900), (777, 0, 700)],
+    [
+        (200, 60, 90),
+        pytest.param(1000, 500, 500, marks=pytest.mark.slow),
+        (1000, 1, 0),
+        pytest.param(3000, 10, 2900, marks=pytest.mark.slow),
+        (777, 0, 700),
+    ],
 )
 @pytest.mark.parametrize("std", [0.05, 0.5, 3.0, 100.0])
 def test_agrees_with_60_digits(l, m, n, std):

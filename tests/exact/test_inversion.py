@@ -169,7 +169,15 @@ def test_certain_and_impossible_cells_are_exact():
 
 @pytest.mark.parametrize(
     ("output", "hidden"),
-    list(itertools.product((*BOUNDED, "constant"), (*BOUNDED, "normal"))),
+    [
+        ("constant", "normal"),
+        ("uniform", "normal"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in itertools.product((*BOUNDED, "constant"), (*BOUNDED, "normal"))
+            if pair not in (("constant", "normal"), ("uniform", "normal"))
+        ),
+    ],
 )
 def test_contour_and_real_integrals_agree(output, hidden, monkeypatch):
     cases = [(None, 13, 0.0), (None, 16, 0.0), ("constant", 12, 0.7), ("uniform", 9, 0.3)]
@@ -216,7 +224,9 @@ def test_small_biases_vanish_and_large_ones_rule(bias):
         ("normal", "uniform", "uniform"),
     ],
 )
-@pytest.mark.parametrize("d", [1, 2, 5, 7, 8, 16, 17, 100, 10**5])
+@pytest.mark.parametrize(
+    "d", [1, *(pytest.param(d, marks=pytest.mark.slow) for d in (2, 5, 7, 16, 17, 10**5)), 8, 100]
+)
 def test_p_rises_with_the_ratio_and_never_jumps(output, hidden, bias, d):
     a = np.concatenate([np.logspace(-12, 12, 60), d * np.linspace(0.2, 1.5, 60)])
     a = np.sort(np.concatenate([a, a * (1 + 1e-9)]))

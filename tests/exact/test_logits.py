@@ -105,7 +105,7 @@ def test_a_ball_inside_the_cube(d):
 
 @pytest.mark.parametrize("hidden", [UNIFORM, NORMAL, TRUNCATED])
 @pytest.mark.parametrize(("bias", "beta"), [(None, 0.0), (UNIFORM, 0.4), (NORMAL, 2.0)])
-@pytest.mark.parametrize("d", [18.0, 200.0])
+@pytest.mark.parametrize("d", [pytest.param(18.0, marks=pytest.mark.slow), 200.0])
 def test_it_is_a_mean_over_uniform_laws(hidden, bias, beta, d):
     """A triangular variable is a uniform one times the root of another: ``2 s`` is the density."""
     nodes, weights = np.polynomial.legendre.leggauss(20)

@@ -155,13 +155,16 @@ def heads():
     [
         (line, None),
         (backwards, "no layer follows another"),
-        (
+        pytest.param(
             lambda: wide(SUM),
             "values are added without weights of their own",
+            marks=pytest.mark.slow,
         ),
-        (lambda: wide(CAT), "the model returns its values as they are"),
+        pytest.param(
+            lambda: wide(CAT), "the model returns its values as they are", marks=pytest.mark.slow
+        ),
         (doubled, "the concatenated values have more than 10,000,000 parts"),
-        (heads, "norm: normalises"),
+        pytest.param(heads, "norm: normalises", marks=pytest.mark.slow),
     ],
 )
 def test_large_graphs_are_read_in_time_that_grows_with_their_size(make, told):

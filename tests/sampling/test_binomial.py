@@ -168,6 +168,7 @@ def mp_mirror(k, n, p):
     return beyond
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0.25, 1e-3, 0.75])
 @pytest.mark.parametrize("z", [-5.0, -0.5, 1e-4, 4.0])
 def test_p_value_of_ten_trillion_trials(p, z):
@@ -273,6 +274,7 @@ def slow_rejections(n, p, alpha):
     return (k[down].max() if down.any() else None), (k[up].min() if up.any() else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 6, 25, 70, 160])
 @pytest.mark.parametrize("p", [1e-6, 0.004, 0.03, 0.2, 0.5, 0.86, 0.997])
 @pytest.mark.parametrize("alpha", [0.05, 1e-4])

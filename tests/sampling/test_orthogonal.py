@@ -95,6 +95,7 @@ def test_the_integral_is_right_where_the_answer_is_known():
     assert marginal(1, 2, 0.36) == pytest.approx(rate, abs=0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 def test_neurons_are_pathological_as_often_as_beta_laws_say(plan):
     """The mean over networks of a share within [0, 1] varies at most like a coin's.

@@ -227,6 +227,7 @@ def test_the_committed_counts_come_again(scripts, written):
 # --- the script -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_everything(scripts, tmp_path, monkeypatch, capsys):
     figure5, module = scripts
     monkeypatch.setattr(figure5, "SIZES", [1, 2, 3, 10, 100])

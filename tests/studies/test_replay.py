@@ -43,7 +43,7 @@ def pathological(weights):
 # --- the counts are those of the weights ---------------------------------------------------
 
 
-@pytest.mark.parametrize(("d", "l"), [(2, 3), (7, 12)])
+@pytest.mark.parametrize(("d", "l"), [(2, 3), pytest.param(7, 12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scheme", LABELS)
 def test_counting_replayed_networks_gives_the_counts(study, scheme, d, l):
     found = [
