@@ -8,6 +8,10 @@ new one.
 
 During a run, ``checkpoint.npz`` holds the counts so far. If the folder also holds a finished study,
 the checkpoint either continues that study or belongs to a run that will replace it.
+
+Whatever writes to the folder holds its lock (`obstruction.tools.folder_lock`), and a run holds it
+from the beginning to the end. Unfinished files that the next holder finds are those of a killed
+process, and it removes them.
 """
 
 from __future__ import annotations
@@ -18,10 +22,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
@@ -30,6 +34,7 @@ from obstruction.sampling.counts import Counts
 from obstruction.studies.run_file import Damage, describe, described_study, read_run
 from obstruction.studies.study import Study
 from obstruction.tools.files import flush_folder, unfinished, whole_file, writing_to
+from obstruction.tools.folder_lock import only_writer
 
 if TYPE_CHECKING:
     from obstruction.studies.verdict import Agreement
@@ -47,16 +52,27 @@ _MARKER: Final = ".obstruction-commit"
 
 
 def prepare(path: str | os.PathLike[str]) -> Path:
-    """Make sure that a folder exists and can be written to, and complete an interrupted commit."""
+    """Make sure that a folder can be written to, and clear up what a killed process left there.
+
+    A commit that it began is completed, and unfinished files are removed. Who needs the folder to
+    exist afterwards holds its lock.
+    """
     folder = _folder(path)
-    with writing_to(path):
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"out = {path}: exists and is not a folder")
-        folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(path), writing_to(path):
         with tempfile.TemporaryFile(dir=folder):
             pass
         _finish(folder)
+        _clear(folder)
     return folder
+
+
+def _clear(folder: Path) -> None:
+    """Remove the unfinished files of a process that was killed."""
+    for name in (RUN, CELLS, CHECKPOINT, *PICTURES, *_OTHERS):
+        for file in unfinished(folder / name):
+            file.unlink(missing_ok=True)
+    if (folder / _STAGE).exists():
+        shutil.rmtree(folder / _STAGE)
 
 
 def holds_study(path: str | os.PathLike[str]) -> bool:
@@ -95,24 +111,25 @@ def save(
     """
     from obstruction.studies.cells_file import write_cells
 
-    folder = prepare(path)
-    pictures = pictures or {}
-    with writing_to(path), _commit(folder) as stage:
-        with whole_file(stage / CELLS) as stream:
-            write_cells(study.table(), stream)
-        for name, data in (*pictures.items(), (RUN, describe(study, agreement))):
-            with whole_file(stage / name) as stream:
-                stream.write(data)
+    folder, pictures = _folder(path), pictures or {}
+    with only_writer(path), writing_to(path):
+        prepare(path)
+        with _commit(folder) as stage:
+            with whole_file(stage / CELLS) as stream:
+                write_cells(study.table(), stream)
+            for name, data in (*pictures.items(), (RUN, describe(study, agreement))):
+                with whole_file(stage / name) as stream:
+                    stream.write(data)
     return [folder / name for name in (CELLS, *pictures, RUN)]
 
 
 def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool = False) -> None:
-    """Write the counts of an unfinished study, but no estimates, to a folder that is prepared.
+    """Write the counts of an unfinished study, but no estimates, to a folder.
 
     With ``replace``, the finished study that the folder holds is deleted.
     """
     folder, counted = Path(path), dataclasses.replace(study, rare=None)
-    with writing_to(path):
+    with only_writer(path), writing_to(path):
         with whole_file(folder / CHECKPOINT) as stream:
             np.savez(
                 stream,
@@ -122,6 +139,40 @@ def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool
             )
         for name in (RUN, CELLS, *PICTURES, *_OTHERS) if replace else ():
             (folder / name).unlink(missing_ok=True)
+
+
+Written = TypeVar("Written")
+
+
+def rescued(
+    out: str | os.PathLike[str], write: Callable[[Path], Written]
+) -> tuple[Path, Written] | None:
+    """Write what cannot be written to the folder ``out`` to a new folder elsewhere.
+
+    That is made beside it or else in the folder for temporary files, the current one or the user's.
+
+    Returns
+    -------
+    tuple or None
+        The new folder and what ``write`` returned for it. None if nothing can be written anywhere.
+    """
+    name = Path(os.path.realpath(out)).name or "study"
+    for parent in (os.path.dirname(os.path.realpath(out)), *_elsewhere()):
+        try:
+            place = Path(tempfile.mkdtemp(prefix=f"{name}-rescued-", dir=parent))
+        except OSError:
+            continue
+        try:
+            return place, write(place)
+        except (ValueError, OSError):
+            shutil.rmtree(place, ignore_errors=True)
+    return None
+
+
+def _elsewhere() -> Iterator[str]:
+    for find in (tempfile.gettempdir, os.getcwd, lambda: os.path.expanduser("~")):
+        with contextlib.suppress(OSError):
+            yield find()
 
 
 @contextlib.contextmanager

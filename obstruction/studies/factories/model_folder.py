@@ -22,6 +22,7 @@ from obstruction.studies.factories.data_sides import DataFacts
 from obstruction.studies.factories.model_cell import ModelCell, SideRow
 from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.files import whole_file, writing_to
+from obstruction.tools.folder_lock import only_writer
 from obstruction.tools.version import __version__
 
 RUN: Final = "run.json"
@@ -48,21 +49,18 @@ def save(study: ModelStudy, path: str | os.PathLike[str]) -> None:
     """
     check_axes(study.axes)
     folder = Path(path)
-    with writing_to(path):
-        folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(path), writing_to(path):
         for name, table in ((CELLS, study.table()), (LAWS, study.by_law())):
             with whole_file(folder / name) as stream:
                 stream.write(table.to_csv(index=False).encode())
-    save_run(study, path)
+        save_run(study, path)
 
 
 def save_run(study: ModelStudy, path: str | os.PathLike[str]) -> None:
     """Write ``run.json`` alone."""
     text = json.dumps(_entries(study), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with writing_to(path):
-        Path(path).mkdir(parents=True, exist_ok=True)
-        with whole_file(Path(path) / RUN) as stream:
-            stream.write(text.encode())
+    with only_writer(path), writing_to(path), whole_file(Path(path) / RUN) as stream:
+        stream.write(text.encode())
 
 
 def holds_study(path: str | os.PathLike[str]) -> bool:
