@@ -217,12 +217,12 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
         stem = Path(out.removesuffix(".png").removesuffix(".pdf"))
         if not stem.name:
             raise ValueError(f"out = {out!r}: names no file")
-    load(folder)  # which says what is wrong with it before anything is locked
     from obstruction.reporting import heatmaps
     from obstruction.reporting.sources import axes_of
 
     whole = value == "log10"  # empirical beside exact
-    with only_writer(folder) if out is None else nullcontext():  # or it may be replaced meanwhile
+    inside = out is None and Path(folder).is_dir()
+    with only_writer(folder) if inside else nullcontext():  # or the study may be replaced meanwhile
         study = load(folder)
         figure = heatmaps.figure(
             study.table(),

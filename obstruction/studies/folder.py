@@ -25,9 +25,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.sampling.config import StudyConfig
 from obstruction.sampling.counts import Counts
@@ -265,15 +266,27 @@ def _load_finished(folder: Path) -> Study:
         raise ValueError(f"{path}{damage.line(text)}: damaged ({damage})") from None
 
 
+def _member(archive: Mapping[str, Any], name: str) -> NDArray[Any]:
+    """Return an array of an archive, in which NumPy returns the bytes of what is none."""
+    member = archive[name]
+    if not isinstance(member, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return member
+
+
 def _load_checkpoint(folder: Path) -> Study:
     path = folder / CHECKPOINT
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            entries = json.loads(data["about"].tobytes())
-            obstructed = data["obstructed"].astype(np.int64, casting="safe")
-            pathological = data["pathological"].astype(np.int64, casting="safe")
+            entries = json.loads(_member(data, "about").tobytes())
+            obstructed, pathological = (
+                _member(data, name).astype(np.int64, casting="safe")
+                for name in ("obstructed", "pathological")
+            )
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # there are many ways in which NumPy fails to read a damaged file
-        why = str(error).partition(". If you trust")[0]
+        why = " ".join(str(error).partition(". If you trust")[0].split()) or type(error).__name__
         raise ValueError(f"{path}: damaged ({why})") from None
 
     def counts(config: StudyConfig, networks: int) -> tuple[Counts, None]:
