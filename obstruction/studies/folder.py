@@ -48,6 +48,9 @@ PICTURES: Final = ("heatmap.png", "heatmap.pdf")
 _OTHERS: Final = ("laws.csv",)
 """Files of a study of models, which have no meaning beside a study of (d, l)."""
 
+_READINGS: Final = 5
+"""How often a study is read again that a run replaced meanwhile."""
+
 _STAGE: Final = ".obstruction-new"
 _MARKER: Final = ".obstruction-commit"
 
@@ -230,6 +233,29 @@ def load(path: str | os.PathLike[str]) -> Study:
         If the folder holds no study or a damaged one. The message names the file and, where
         possible, the line.
     """
+    for _ in range(_READINGS):
+        before = _state(path)
+        try:
+            return _loaded(path)
+        except ValueError:
+            if _state(path) == before:
+                raise
+    return _loaded(path)
+
+
+def _state(path: str | os.PathLike[str]) -> list[tuple[int, ...] | None]:
+    """Return what changes when a run replaces the files of a study, which may be in between."""
+    found: list[tuple[int, ...] | None] = []
+    for name in (RUN, CELLS, CHECKPOINT, _MARKER, _STAGE):
+        try:
+            status = os.stat(Path(path) / name)
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except (OSError, ValueError):
+            found.append(None)
+    return found
+
+
+def _loaded(path: str | os.PathLike[str]) -> Study:
     found = holds_study(path)
     folder = Path(path)
     if not folder.is_dir():
@@ -283,8 +309,6 @@ def _load_checkpoint(folder: Path) -> Study:
                 _member(data, name).astype(np.int64, casting="safe")
                 for name in ("obstructed", "pathological")
             )
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # there are many ways in which NumPy fails to read a damaged file
         why = " ".join(str(error).partition(". If you trust")[0].split()) or type(error).__name__
         raise ValueError(f"{path}: damaged ({why})") from None
