@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from obstruction.cli.base import EXIT_INTERRUPTED, exit_code
+from obstruction.cli.base import complain, exit_code, need_output
 from obstruction.cli.factories import (
     current_folder,
     example_inputs,
@@ -23,13 +23,18 @@ from obstruction.cli.factories import (
     literal,
     running,
 )
-from obstruction.cli.running import check_folder, check_level, signals, verdict
+from obstruction.cli.running import check_folder, check_level, echo_predecessor, verdict
+from obstruction.cli.signals import code_of, signals
 from obstruction.studies import folder
 from obstruction.studies.factories import model_folder
+from obstruction.studies.factories.architecture import SAVE_SECONDS
+from obstruction.studies.factories.keeping import WrittenElsewhere
 from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.studies.factories.model_text import command
 from obstruction.tools.files import whole_file, writing_to
+from obstruction.tools.folder_lock import only_writer
 from obstruction.tools.parsing import parse_axis
+from obstruction.tools.progress import tell
 
 _STAGE: Final = ".obstruction-overwrite"
 """Where a study is made that replaces another one once it is complete."""
@@ -164,7 +169,15 @@ def _values(name: str, text: str) -> list[Any]:
     return [literal(value) for value in text.split(",")]
 
 
-def run_model(wanted: ModelRun, out: str, *, mode: str, level: float, quiet: bool) -> int:
+def run_model(
+    wanted: ModelRun,
+    out: str,
+    *,
+    mode: str,
+    level: float,
+    quiet: bool,
+    checkpoint_seconds: float | None = None,
+) -> int:
     """Run the command ``obstruction run --model`` and return its exit code.
 
     ``mode`` is "new", "overwrite" or "resume". If an argument or the folder is wrong, the function
@@ -172,42 +185,59 @@ def run_model(wanted: ModelRun, out: str, *, mode: str, level: float, quiet: boo
     """
     check_level(level)
     check_folder(out, mode)
+    if not quiet:
+        need_output()
     if mode == "resume":
         if not model_folder.holds_models(out):
             raise ValueError(f"out = {out}: holds a study of (d, l), and not of models")
-        held = model_folder.load_models(out)
-        wanted = wanted.resumed(held, out)
-        if wanted.is_done(held) and not _missing(held, out):
-            if not quiet:
-                click.echo(str(held))
-                click.echo(f"{out} holds these {held.networks:,} draws already; nothing to draw.")
-            return verdict(held, level, quiet)
-    if not wanted.inputs:
-        raise click.UsageError(
-            f"{wanted.model} is code to run: give the shape of its inputs, such as --inputs 3,64,64"
-        )
-    inputs = _inputs(wanted)
-    made = not Path(out).exists()
-    place = folder.prepare(out)
-    target = place / _STAGE if mode == "overwrite" and folder.holds_study(out) else place
-    with signals(), current_folder():
+    else:
+        _need_inputs(wanted)
+    with signals(), only_writer(out) as lock, current_folder():
+        check_folder(out, mode)  # another run may have ended since
+        if mode == "resume":
+            held = model_folder.load_models(out)
+            wanted = wanted.resumed(held, out)
+            if wanted.is_done(held) and not _missing(held, out):
+                if not quiet:
+                    click.echo(str(held))
+                    already = f"{out} holds these {held.networks:,} draws already"
+                    click.echo(f"{already}; nothing to draw.")
+                return verdict(held, level, quiet)
+        _need_inputs(wanted)
+        inputs = _inputs(wanted)
+        if not quiet:
+            echo_predecessor(lock, out)
+        place = folder.prepare(out)
+        replaced = mode == "overwrite" and folder.holds_study(out)
+        target = place / _STAGE if replaced else place
+        run = _Drawing(wanted, inputs, target, quiet, checkpoint_seconds)
+        files: list[Path] = []
+        complaint = ""
         try:
-            factory = _factory(wanted)
-            study = _sampled(wanted, factory, inputs, target, quiet)
-            _draw(study, target)
-            files = _finish(target, place)
+            try:
+                study = run.study()
+                _draw(study, target)
+                files = _finish(target, place)
+            except WrittenElsewhere as error:
+                study, complaint = error.study, str(error)
         except KeyboardInterrupt as signalled:
-            return _interrupted(wanted, target, out, signalled)
-        finally:
-            if made:
-                with contextlib.suppress(OSError):  # only if it is empty
-                    place.rmdir()
+            return _interrupted(wanted, target, out, signalled, rescued=run.told)
     agreement = study.agreement(level=level)
     if not quiet:
         click.echo(str(study))
         click.echo(str(agreement))
-        click.echo("Written: " + ", ".join(map(str, files)))
+        if files:
+            click.echo("Written: " + ", ".join(map(str, files)))
+    if complaint:
+        raise ValueError(complaint)
     return exit_code(agreement)
+
+
+def _need_inputs(wanted: ModelRun) -> None:
+    if not wanted.inputs:
+        raise click.UsageError(
+            f"{wanted.model} is code to run: give the shape of its inputs, such as --inputs 3,64,64"
+        )
 
 
 def _factory(wanted: ModelRun) -> partial[Any]:
@@ -238,38 +268,56 @@ def _inputs(wanted: ModelRun) -> Any:
     return of_cell
 
 
-def _sampled(
-    wanted: ModelRun, factory: Callable[..., Any], inputs: Any, target: Path, quiet: bool
-) -> ModelStudy:
-    """Return the study, which is continued in its folder.
+class _Drawing:
+    """The drawing of a study in its folder, which it continues.
 
     A study that shall replace another one is begun again if it cannot be continued.
     """
-    from obstruction.studies.factories.sampling_models import sampled
 
-    def sample() -> ModelStudy:
-        return sampled(
-            factory,
-            inputs=inputs,
-            networks=wanted.networks,
-            seed=wanted.seed,
-            grid=wanted.axes or None,
-            loss=wanted.loss,
-            out=target,
-            progress=not quiet,
-            origin=wanted.origin,
-        )
+    def __init__(
+        self, wanted: ModelRun, inputs: Any, target: Path, quiet: bool, seconds: float | None
+    ) -> None:
+        self._wanted, self._inputs, self._target = wanted, inputs, target
+        self._quiet = quiet
+        self._seconds = SAVE_SECONDS if seconds is None else seconds
+        self.told = False
 
-    def done() -> ModelStudy:
+    def study(self) -> ModelStudy:
+        """Return the study."""
+        target, factory = self._target, _factory(self._wanted)
+        if target.name == _STAGE and target.exists():
+            with contextlib.suppress(ValueError):
+                if model_folder.load_models(target).origin == self._wanted.origin:
+                    return self._drawn(factory)
+            shutil.rmtree(target)
+        return self._drawn(factory)
+
+    def _drawn(self, factory: Callable[..., Any]) -> ModelStudy:
+        from obstruction.studies.factories.sampling_models import sampled
+
+        wanted = self._wanted
+
+        def sample() -> ModelStudy:
+            return sampled(
+                factory,
+                inputs=self._inputs,
+                networks=wanted.networks,
+                seed=wanted.seed,
+                grid=wanted.axes or None,
+                loss=wanted.loss,
+                out=self._target,
+                progress=not self._quiet,
+                origin=wanted.origin,
+                tell=self._tell,
+                keep_seconds=self._seconds,
+            )
+
         study: ModelStudy = running(sample)
         return study
 
-    if target.name == _STAGE and target.exists():
-        with contextlib.suppress(ValueError):
-            if model_folder.load_models(target).origin == wanted.origin:
-                return done()
-        shutil.rmtree(target)
-    return done()
+    def _tell(self, line: str) -> None:
+        self.told = True
+        tell(f"obstruction: {line}")
 
 
 def _missing(study: ModelStudy, out: str) -> bool:
@@ -314,8 +362,13 @@ def _finish(target: Path, place: Path) -> list[Path]:
     return [place / name for name in names if (place / name).exists()]
 
 
-def _interrupted(wanted: ModelRun, target: Path, out: str, signalled: KeyboardInterrupt) -> int:
-    """Print what was saved before an interruption, and return the exit code."""
+def _interrupted(
+    wanted: ModelRun, target: Path, out: str, signalled: KeyboardInterrupt, *, rescued: bool
+) -> int:
+    """Print what was saved before an interruption, and return the exit code.
+
+    With ``rescued``, what is not saved here was told before.
+    """
     saved = 0
     with contextlib.suppress(ValueError):
         cells = model_folder.load_models(target).cells
@@ -330,10 +383,12 @@ def _interrupted(wanted: ModelRun, target: Path, out: str, signalled: KeyboardIn
             again = command(wanted.study, "--overwrite", "--out", out)
             left += ", beside the study that they will replace"
         kept = f"{saved:,} of {total:,} draws are saved in {out}{left}; go on with: {again}"
+    elif rescued:
+        kept = f"no draw is saved in {out}"
     else:
         kept = "no draw was counted yet and nothing was changed"
-    click.echo(f"obstruction: interrupted; {kept}", err=True)
-    return int(signalled.args[0]) if signalled.args else EXIT_INTERRUPTED
+    complain(f"interrupted; {kept}")
+    return code_of(signalled)
 
 
 def _text(value: Any) -> str:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import shlex
-import signal
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from types import FrameType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from obstruction.cli.base import exit_code
+from obstruction.cli.base import complain, exit_code, need_output
+from obstruction.cli.keeping import Keeper
+from obstruction.cli.signals import code_of, signals
 from obstruction.sampling.config import StudyConfig
 from obstruction.studies import folder
 from obstruction.studies.run import StudyRun
 from obstruction.studies.study import Study
 from obstruction.tools.checks import check_probability
+from obstruction.tools.folder_lock import FolderLock, only_writer
+from obstruction.tools.progress import tell
 from obstruction.tools.words import counted, duration
 
 if TYPE_CHECKING:
     from obstruction.studies.factories.model_study import ModelStudy
 
 CHECKPOINT_SECONDS: Final = 30.0
-"""The least time between checkpoints, in seconds."""
+"""The least time between checkpoints, in seconds, if the user does not say."""
 
 _POWER: Final = 0.9
 """The power at which `obstruction.studies.verdict` states which deviations a run detects."""
@@ -45,6 +46,7 @@ def run_study(
     mode: str,
     level: float,
     quiet: bool,
+    checkpoint_seconds: float | None = None,
 ) -> int:
     """Run the command ``obstruction run`` and return its exit code.
 
@@ -55,47 +57,79 @@ def run_study(
     """
     check_level(level)
     check_folder(out, mode)
+    if not quiet:
+        need_output()
     asked = {"networks": networks, "threads": threads, "estimator": estimator, "samples": samples}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if mode == "resume":
-        run = StudyRun.resume(out, folder.load(out), given, **options)
-    else:
+    run = None
+    if mode != "resume":
         config = StudyConfig.of(**{**defaults, **given})
         run = StudyRun(config, **{"networks": default_networks, "estimator": "auto", **options})
-    if threads is not None and threads > run.threads and not quiet:
-        present = f"this process may use {counted(run.threads, 'core')}, so it does"
-        click.echo(f"obstruction: threads = {threads}: {present}", err=True)
-    made = not Path(out).exists()
-    place = folder.prepare(out)
-    if run.prior is not None and run.finished and not (place / folder.CHECKPOINT).exists():
+    with signals(), only_writer(out) as lock:
+        check_folder(out, mode)  # another run may have ended since
+        if run is None:
+            run = StudyRun.resume(out, folder.load(out), given, **options)
         if not quiet:
-            click.echo(run.prior.describe())
-            click.echo(f"{out} holds these {run.counted:,} networks already; nothing to draw.")
-        return verdict(run.prior, level, quiet)
+            echo_predecessor(lock, out)
+            if threads is not None and threads > run.threads:
+                present = f"this process may use {counted(run.threads, 'core')}, so it does"
+                tell(f"obstruction: threads = {threads}: {present}")
+        place = folder.prepare(out)
+        if run.prior is not None and run.finished and not (place / folder.CHECKPOINT).exists():
+            if not quiet:
+                click.echo(run.prior.describe())
+                click.echo(f"{out} holds these {run.counted:,} networks already; nothing to draw.")
+            return verdict(run.prior, level, quiet)
+        seconds = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+        keeper = Keeper(run, out, lock, seconds, replace=mode == "overwrite")
+        return _kept_run(run, keeper, _Request(out, estimator, samples, level, quiet))
 
-    again = _again(out, estimator, samples)
-    checkpoints = _Checkpoints(run, place, replace=mode == "overwrite")
+
+def echo_predecessor(lock: FolderLock, out: str) -> None:
+    """Say that a run takes over a folder from one that was killed."""
+    if lock.left_by is not None:
+        click.echo(f"{out} is taken over from {lock.left_by}, which was killed.")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a run needs to know besides its networks; the names are those of `run_study`."""
+
+    out: str
+    estimator: str | None
+    samples: int | None
+    level: float
+    quiet: bool
+
+    def again(self, out: str) -> str:
+        """Return the command that resumes the run in a folder, with its estimator and samples."""
+        given = {"out": out, "estimator": self.estimator, "samples": self.samples}
+        words = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value]
+        return " ".join(["obstruction run --resume", *words])
+
+
+def _kept_run(run: StudyRun, keeper: Keeper, request: _Request) -> int:
+    """Count, save, judge and draw; whatever happens, what was counted is kept."""
+    quiet = request.quiet
     before, seconds_before = run.counted, run.seconds
-    with signals():
-        try:
-            run.count(checkpoints.save_if_due, progress=not quiet)
-        except KeyboardInterrupt as signalled:
-            checkpoints.save()
-            if made and run.counted == 0:
-                with contextlib.suppress(OSError):
-                    place.rmdir()
-            return _interrupted(run.counted, run.target, out, again, signalled)
-        checkpoints.save()
-        try:
-            begun = time.perf_counter()
-            study = run.weigh(progress=not quiet)
-            weighing = time.perf_counter() - begun
-            # On a large grid each of these steps takes much memory, so none overlaps another.
-            pictures = _draw(study)
-            agreement = study.agreement(level=level)
-            files = folder.save(study, place, pictures, agreement)
-        except KeyboardInterrupt as signalled:
-            return _interrupted(run.counted, run.target, out, again, signalled)
+    try:
+        run.count(keeper.save_if_due, progress=not quiet)
+        keeper.save()
+        begun = time.perf_counter()
+        study = run.weigh(progress=not quiet)
+        weighing = time.perf_counter() - begun
+        # On a large grid each of these steps takes much memory, so none overlaps another.
+        pictures = _draw(study)
+        agreement = study.agreement(level=request.level)
+        files, complaint = keeper.finish(study, pictures, agreement)
+    except KeyboardInterrupt as signalled:
+        return _interrupted(run, keeper, request, signalled)
+    except Exception as error:
+        kept = _what_is_kept(run, keeper, request)
+        if isinstance(error, ValueError):
+            raise ValueError(f"{error}; {kept}") from error
+        tell(f"obstruction: {kept}")
+        raise
     if not quiet:
         click.echo(study.describe())
         drawn, seconds = run.counted - before, run.seconds - seconds_before
@@ -103,6 +137,8 @@ def run_study(
             click.echo(line)
         click.echo(str(agreement))
         click.echo("Written: " + ", ".join(str(file) for file in files))
+    if complaint:
+        raise ValueError(complaint)
     return exit_code(agreement)
 
 
@@ -127,64 +163,34 @@ def check_folder(out: str, mode: str) -> None:
         )
 
 
-class _Checkpoints:
-    """The checkpoints of a run, which save its counts."""
-
-    def __init__(self, run: StudyRun, place: Path, *, replace: bool) -> None:
-        self._run, self._place, self._replace = run, place, replace
-        self._saved = time.perf_counter()
-
-    def save_if_due(self, networks: int) -> None:
-        """Save if the last checkpoint is more than `CHECKPOINT_SECONDS` ago."""
-        if time.perf_counter() - self._saved > CHECKPOINT_SECONDS:
-            self.save()
-
-    def save(self) -> None:
-        """Save if anything has been counted."""
-        if self._run.counted == 0:
-            return
-        folder.save_checkpoint(self._run.study(), self._place, replace=self._replace)
-        self._replace = False
-        self._saved = time.perf_counter()
-
-
-@contextlib.contextmanager
-def signals() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt as Ctrl-C does, and ignore all later signals of both."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for one in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt(128 + number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _again(out: str, estimator: str | None, samples: int | None) -> str:
-    """Return the command that resumes this run with the same estimator and samples."""
-    given = {"out": out, "estimator": estimator, "samples": samples}
-    words = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value]
-    return " ".join(["obstruction run --resume", *words])
-
-
 def _interrupted(
-    networks: int, target: int, out: str, again: str, signalled: KeyboardInterrupt
+    run: StudyRun, keeper: Keeper, request: _Request, signalled: KeyboardInterrupt
 ) -> int:
-    """Print what was saved before an interruption, and return the exit code."""
-    if networks:
-        left = "" if networks < target else ", but table and pictures are not made yet"
-        kept = f"{networks:,} of {target:,} networks are saved in {out}{left}; go on with: {again}"
-    else:
-        kept = "no network was counted yet and nothing was changed"
-    click.echo(f"obstruction: interrupted; {kept}", err=True)
-    return int(signalled.args[0])
+    """Save what was counted before an interruption, say so, and return the exit code."""
+    complain(f"interrupted; {_what_is_kept(run, keeper, request)}")
+    return code_of(signalled)
+
+
+def _what_is_kept(run: StudyRun, keeper: Keeper, request: _Request) -> str:
+    """Save what was counted, elsewhere if need be, and return in words where it is."""
+    networks, target, out = run.counted, run.target, request.out
+    if not networks:
+        return "no network was counted yet and nothing was changed"
+    if keeper.kept < networks:
+        keeper.save()
+    if keeper.kept < networks:
+        place = keeper.rescue()
+        if place is not None:
+            out = str(place)
+        elif keeper.kept:
+            networks = keeper.kept
+        else:
+            return f"{networks:,} networks are lost: {keeper.failed}, nor can another folder"
+    left = "" if networks < target else ", but table and pictures are not made yet"
+    return (
+        f"{networks:,} of {target:,} networks are saved in {out}{left}; go on with: "
+        f"{request.again(out)}"
+    )
 
 
 def _draw(study: Study) -> dict[str, bytes]:

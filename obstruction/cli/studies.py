@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,12 @@ DEFAULT_OUT = "results"
     is_flag=True,
     help="Go on with the study that the folder holds, after an interruption or to more --networks.",
 )
+@click.option(
+    "--checkpoint-seconds",
+    type=float,
+    metavar="SECONDS",
+    help="Save what is counted this often during the run. [default: 30]",
+)
 @level_option
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def run(
@@ -84,6 +92,7 @@ def run(
     out: str,
     overwrite: bool,
     resume: bool,
+    checkpoint_seconds: float | None,
     level: float,
     quiet: bool,
 ) -> int:
@@ -105,7 +114,16 @@ def run(
 
     if overwrite and resume:
         raise click.UsageError("--overwrite and --resume exclude each other")
-    mode = "overwrite" if overwrite else "resume" if resume else "new"
+    if checkpoint_seconds is not None and not 0.0 <= checkpoint_seconds < math.inf:
+        raise ValueError(
+            f"checkpoint-seconds = {checkpoint_seconds}: must be a finite number of at least 0"
+        )
+    how: dict[str, Any] = {
+        "mode": "overwrite" if overwrite else "resume" if resume else "new",
+        "level": level,
+        "quiet": quiet,
+        "checkpoint_seconds": checkpoint_seconds,
+    }
     sizes = {"scheme": schemes, "d": d, "l": l, "plan": plan, "threads": threads}
     sizes |= {"estimator": estimator, "samples": samples}
     models = {"grid": grid, "call": call, "inputs": inputs, "loss": loss}
@@ -119,7 +137,7 @@ def run(
             number = 0 if number is None else number
             drawn = drawn or parse_count("networks", DEFAULT_DRAWS)
         asked = ModelRun(model, call, inputs, loss, parse_grid(grid), drawn, number)
-        return run_model(asked, out, mode=mode, level=level, quiet=quiet)
+        return run_model(asked, out, **how)
     _refuse(models, "needs --model package.module:factory")
     given: dict[str, Any] = {"schemes": schemes or None, "plan": plan}
     given["d"] = None if d is None else parse_axis("d", d)
@@ -141,9 +159,7 @@ def run(
         threads=None if threads is None else parse_count("threads", threads),
         estimator=estimator,
         samples=None if samples is None else parse_count("samples", samples, least=2),
-        mode=mode,
-        level=level,
-        quiet=quiet,
+        **how,
     )
 
 
@@ -191,6 +207,7 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
     from obstruction.studies.loading import load
     from obstruction.tools.checks import check_choice
     from obstruction.tools.files import writing_to
+    from obstruction.tools.folder_lock import only_writer
 
     if value is not None:
         check_choice("value", value, ("exact", "empirical", "zscore", "log10"))
@@ -200,19 +217,21 @@ def plot(folder: str, value: str | None, out: str | None) -> int:
         stem = Path(out.removesuffix(".png").removesuffix(".pdf"))
         if not stem.name:
             raise ValueError(f"out = {out!r}: names no file")
-    study = load(folder)
     from obstruction.reporting import heatmaps
     from obstruction.reporting.sources import axes_of
 
     whole = value == "log10"  # empirical beside exact
-    figure = heatmaps.figure(
-        study.table(),
-        value=None if whole else value,
-        scale="log10" if whole else "linear",
-        axes=axes_of(study),
-    )
-    with writing_to(stem):
-        paths = heatmaps.save(figure, stem)
+    inside = out is None and Path(folder).is_dir()
+    with only_writer(folder) if inside else nullcontext():  # or the study may be replaced meanwhile
+        study = load(folder)
+        figure = heatmaps.figure(
+            study.table(),
+            value=None if whole else value,
+            scale="log10" if whole else "linear",
+            axes=axes_of(study),
+        )
+        with writing_to(stem):
+            paths = heatmaps.save(figure, stem)
     for path in paths:
         click.echo(path)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from obstruction.cli.base import cli, exit_code, level_option
+from obstruction.cli.base import cli, complain, exit_code, level_option, need_output
 
 DEFAULT_OUT = "results/wild"
 
@@ -52,6 +52,7 @@ def wild(
     from obstruction.studies.wild import ARCHITECTURES
     from obstruction.studies.wild.study import chosen
     from obstruction.tools.checks import LARGEST_SEED
+    from obstruction.tools.folder_lock import only_writer
     from obstruction.tools.parsing import parse_count
 
     names = chosen(zoo)
@@ -60,15 +61,18 @@ def wild(
             one = ARCHITECTURES[name]
             click.echo(f"{one.family:<12} {name:<45} {one.version:<8} {one.note}".rstrip())
         return 0
-    from obstruction.cli.running import check_level, signals
+    from obstruction.cli.running import check_level
+    from obstruction.cli.signals import code_of, signals
     from obstruction.reporting.wild.writing import write
     from obstruction.studies.wild.study import study_wild
 
     check_level(level)
+    if not quiet:
+        need_output()
     number = parse_count("networks", networks)
     chosen_seed = parse_count("seed", seed, least=0, most=LARGEST_SEED)
     try:
-        with signals():
+        with signals(), only_writer(out):
             study = study_wild(
                 names,
                 networks=number,
@@ -79,11 +83,8 @@ def wild(
             )
             files = write(study, out)
     except KeyboardInterrupt as signalled:
-        click.echo(
-            f"obstruction: interrupted; draws are kept in {out}, and the same command goes on",
-            err=True,
-        )
-        return int(signalled.args[0])
+        complain(f"interrupted; draws are kept in {out}, and the same command goes on")
+        return code_of(signalled)
     agreement = study.agreement(level=level)
     if not quiet:
         click.echo(str(agreement))

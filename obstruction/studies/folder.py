@@ -8,6 +8,10 @@ new one.
 
 During a run, ``checkpoint.npz`` holds the counts so far. If the folder also holds a finished study,
 the checkpoint either continues that study or belongs to a run that will replace it.
+
+Whatever writes to the folder holds its lock (`obstruction.tools.folder_lock`), and a run holds it
+from the beginning to the end. Unfinished files that the next holder finds are those of a killed
+process, and it removes them.
 """
 
 from __future__ import annotations
@@ -18,18 +22,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from obstruction.sampling.config import StudyConfig
 from obstruction.sampling.counts import Counts
 from obstruction.studies.run_file import Damage, describe, described_study, read_run
 from obstruction.studies.study import Study
 from obstruction.tools.files import flush_folder, unfinished, whole_file, writing_to
+from obstruction.tools.folder_lock import only_writer
 
 if TYPE_CHECKING:
     from obstruction.studies.verdict import Agreement
@@ -42,21 +48,35 @@ PICTURES: Final = ("heatmap.png", "heatmap.pdf")
 _OTHERS: Final = ("laws.csv",)
 """Files of a study of models, which have no meaning beside a study of (d, l)."""
 
+_READINGS: Final = 5
+"""How often a study is read again that a run replaced meanwhile."""
+
 _STAGE: Final = ".obstruction-new"
 _MARKER: Final = ".obstruction-commit"
 
 
 def prepare(path: str | os.PathLike[str]) -> Path:
-    """Make sure that a folder exists and can be written to, and complete an interrupted commit."""
+    """Make sure that a folder can be written to, and clear up what a killed process left there.
+
+    A commit that it began is completed, and unfinished files are removed. Who needs the folder to
+    exist afterwards holds its lock.
+    """
     folder = _folder(path)
-    with writing_to(path):
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"out = {path}: exists and is not a folder")
-        folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(path), writing_to(path):
         with tempfile.TemporaryFile(dir=folder):
             pass
         _finish(folder)
+        _clear(folder)
     return folder
+
+
+def _clear(folder: Path) -> None:
+    """Remove the unfinished files of a process that was killed."""
+    for name in (RUN, CELLS, CHECKPOINT, *PICTURES, *_OTHERS):
+        for file in unfinished(folder / name):
+            file.unlink(missing_ok=True)
+    if (folder / _STAGE).exists():
+        shutil.rmtree(folder / _STAGE)
 
 
 def holds_study(path: str | os.PathLike[str]) -> bool:
@@ -95,24 +115,25 @@ def save(
     """
     from obstruction.studies.cells_file import write_cells
 
-    folder = prepare(path)
-    pictures = pictures or {}
-    with writing_to(path), _commit(folder) as stage:
-        with whole_file(stage / CELLS) as stream:
-            write_cells(study.table(), stream)
-        for name, data in (*pictures.items(), (RUN, describe(study, agreement))):
-            with whole_file(stage / name) as stream:
-                stream.write(data)
+    folder, pictures = _folder(path), pictures or {}
+    with only_writer(path), writing_to(path):
+        prepare(path)
+        with _commit(folder) as stage:
+            with whole_file(stage / CELLS) as stream:
+                write_cells(study.table(), stream)
+            for name, data in (*pictures.items(), (RUN, describe(study, agreement))):
+                with whole_file(stage / name) as stream:
+                    stream.write(data)
     return [folder / name for name in (CELLS, *pictures, RUN)]
 
 
 def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool = False) -> None:
-    """Write the counts of an unfinished study, but no estimates, to a folder that is prepared.
+    """Write the counts of an unfinished study, but no estimates, to a folder.
 
     With ``replace``, the finished study that the folder holds is deleted.
     """
     folder, counted = Path(path), dataclasses.replace(study, rare=None)
-    with writing_to(path):
+    with only_writer(path), writing_to(path):
         with whole_file(folder / CHECKPOINT) as stream:
             np.savez(
                 stream,
@@ -122,6 +143,40 @@ def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool
             )
         for name in (RUN, CELLS, *PICTURES, *_OTHERS) if replace else ():
             (folder / name).unlink(missing_ok=True)
+
+
+Written = TypeVar("Written")
+
+
+def rescued(
+    out: str | os.PathLike[str], write: Callable[[Path], Written]
+) -> tuple[Path, Written] | None:
+    """Write what cannot be written to the folder ``out`` to a new folder elsewhere.
+
+    That is made beside it or else in the folder for temporary files, the current one or the user's.
+
+    Returns
+    -------
+    tuple or None
+        The new folder and what ``write`` returned for it. None if nothing can be written anywhere.
+    """
+    name = Path(os.path.realpath(out)).name or "study"
+    for parent in (os.path.dirname(os.path.realpath(out)), *_elsewhere()):
+        try:
+            place = Path(tempfile.mkdtemp(prefix=f"{name}-rescued-", dir=parent))
+        except OSError:
+            continue
+        try:
+            return place, write(place)
+        except (ValueError, OSError):
+            shutil.rmtree(place, ignore_errors=True)
+    return None
+
+
+def _elsewhere() -> Iterator[str]:
+    for find in (tempfile.gettempdir, os.getcwd, lambda: os.path.expanduser("~")):
+        with contextlib.suppress(OSError):
+            yield find()
 
 
 @contextlib.contextmanager
@@ -178,6 +233,29 @@ def load(path: str | os.PathLike[str]) -> Study:
         If the folder holds no study or a damaged one. The message names the file and, where
         possible, the line.
     """
+    for _ in range(_READINGS):
+        before = _state(path)
+        try:
+            return _loaded(path)
+        except ValueError:
+            if _state(path) == before:
+                raise
+    return _loaded(path)
+
+
+def _state(path: str | os.PathLike[str]) -> list[tuple[int, ...] | None]:
+    """Return what changes when a run replaces the files of a study, which may be in between."""
+    found: list[tuple[int, ...] | None] = []
+    for name in (RUN, CELLS, CHECKPOINT, _MARKER, _STAGE):
+        try:
+            status = os.stat(Path(path) / name)
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except (OSError, ValueError):
+            found.append(None)
+    return found
+
+
+def _loaded(path: str | os.PathLike[str]) -> Study:
     found = holds_study(path)
     folder = Path(path)
     if not folder.is_dir():
@@ -214,15 +292,25 @@ def _load_finished(folder: Path) -> Study:
         raise ValueError(f"{path}{damage.line(text)}: damaged ({damage})") from None
 
 
+def _member(archive: Mapping[str, Any], name: str) -> NDArray[Any]:
+    """Return an array of an archive, in which NumPy returns the bytes of what is none."""
+    member = archive[name]
+    if not isinstance(member, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return member
+
+
 def _load_checkpoint(folder: Path) -> Study:
     path = folder / CHECKPOINT
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            entries = json.loads(data["about"].tobytes())
-            obstructed = data["obstructed"].astype(np.int64, casting="safe")
-            pathological = data["pathological"].astype(np.int64, casting="safe")
+            entries = json.loads(_member(data, "about").tobytes())
+            obstructed, pathological = (
+                _member(data, name).astype(np.int64, casting="safe")
+                for name in ("obstructed", "pathological")
+            )
     except Exception as error:  # there are many ways in which NumPy fails to read a damaged file
-        why = str(error).partition(". If you trust")[0]
+        why = " ".join(str(error).partition(". If you trust")[0].split()) or type(error).__name__
         raise ValueError(f"{path}: damaged ({why})") from None
 
     def counts(config: StudyConfig, networks: int) -> tuple[Counts, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from tqdm import tqdm
@@ -22,7 +23,7 @@ class Bar:
             dynamic_ncols=True,
             leave=False,
             file=sys.stderr,
-            disable=not sys.stderr.isatty(),
+            disable=sys.stderr is None or not sys.stderr.isatty(),
         )
 
     def __call__(self, number: int) -> None:
@@ -34,3 +35,9 @@ class Bar:
 
     def __exit__(self, *error: object) -> None:
         self._bar.close()
+
+
+def tell(line: str) -> None:
+    """Print a line on standard error, above a bar if there is one; nothing if that is closed."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        tqdm.write(line, file=sys.stderr)

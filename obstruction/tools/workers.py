@@ -66,6 +66,8 @@ def run_on_threads(
     The function ``watch`` is called from the caller's thread every ``watch_seconds`` and once when
     all tasks are done.
 
+    If the system does not let the process start a thread, a `ValueError` says so.
+
     An exception in a worker or in ``watch``, or a `KeyboardInterrupt`, ends the work: no further
     task is begun, ``stop.asked`` is set, and ``stop.flag`` is set ``grace_seconds`` later. When all
     workers have returned, the exception is raised again.
@@ -75,7 +77,13 @@ def run_on_threads(
     workers: list[Future[None]] = []
     try:
         for task in tasks:
-            workers.append(pool.submit(work, task))
+            try:
+                workers.append(pool.submit(work, task))
+            except RuntimeError as error:
+                raise ValueError(
+                    f"threads = {threads}: the system let this process start only {len(workers)} "
+                    f"({error})"
+                ) from error
         pending = set(workers)
         while pending:
             finished, pending = wait(pending, watch_seconds, FIRST_EXCEPTION)

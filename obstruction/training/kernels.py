@@ -24,8 +24,9 @@ import math
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from obstruction.sampling.kernels.compiling import compiled
 
 _Array: TypeAlias = NDArray[Any]
 
@@ -100,10 +101,7 @@ def _compile(*fastmath):
     fast = set(fastmath)
 
     def decorate(function):
-        try:
-            return njit(nogil=True, error_model="numpy", fastmath=fast, cache=True)(function)
-        except RuntimeError:  # numba finds no folder for its cache
-            return njit(nogil=True, error_model="numpy", fastmath=fast)(function)
+        return compiled(function, fastmath=fast)
 
     return decorate
 

@@ -47,9 +47,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from obstruction.sampling.kernels.compiling import compiled
 from obstruction.sampling.kernels.packing import LANES, pack, prefer_wide
 from obstruction.sampling.thresholds import ANY, FALLING_WITH_BIAS, NO_BIAS, RISING
 from obstruction.schemes.laws import CONSTANT, NORMAL, TRUNCATED, UNIFORM
@@ -134,18 +134,9 @@ class _Workspace(NamedTuple):
     stamp: _Array  # uint32[schemes, 4, nl]
 
 
-def _compiled(function, **options):
-    """Compile without the interpreter lock, with a cache on disk if possible."""
-    options = {"nogil": True, "error_model": "numpy", **options}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # numba finds no folder for its cache
-        return njit(**options)(function)
-
-
 def _jit(function):
     """Compile a function that may allocate arrays."""
-    return _compiled(function)
+    return compiled(function)
 
 
 def _lean(function):
@@ -154,7 +145,7 @@ def _lean(function):
     The arrays that it is given outlive the call, so it needs no reference counts. These take two
     atomic operations for every view of an array, which were a sixth of the running time.
     """
-    return _compiled(function, _nrt=False)
+    return compiled(function, _nrt=False)
 
 
 def _inner(function):
@@ -163,7 +154,7 @@ def _inner(function):
     It has no wrapper for Python, which saves compile time. A call from Python would crash, so the
     names of these functions start with ``_``.
     """
-    return _compiled(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return compiled(function, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @_jit

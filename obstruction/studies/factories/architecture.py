@@ -29,7 +29,7 @@ from obstruction.studies.factories.model_cell import ModelCell, SideRow
 from obstruction.studies.factories.recipes import Drawn
 from obstruction.studies.factories.single_sides import SingleSide, single_sides
 
-_SAVE_SECONDS: Final = 30.0
+SAVE_SECONDS: Final = 30.0
 """The time after which the counts of an unfinished architecture are kept."""
 
 
@@ -69,6 +69,7 @@ class Architecture:
         prior: ModelCell | None,
         watch: Callable[[int], None],
         keep: Callable[[ModelCell], None],
+        keep_seconds: float = SAVE_SECONDS,
     ) -> ModelCell:
         """Return the cell with so many draws, and keep what is counted from time to time."""
         begun, label = time.perf_counter(), label_of(self.arguments)
@@ -130,7 +131,7 @@ class Architecture:
         def look(number: int) -> None:
             nonlocal saved
             watch(number)
-            if time.perf_counter() - saved > _SAVE_SECONDS:
+            if time.perf_counter() - saved > keep_seconds:
                 keep(cell())
                 saved = time.perf_counter()
 

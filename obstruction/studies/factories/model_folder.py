@@ -7,6 +7,7 @@ all, and everything is read from ``run.json`` alone.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from obstruction.studies.factories.data_sides import DataFacts
 from obstruction.studies.factories.model_cell import ModelCell, SideRow
 from obstruction.studies.factories.model_study import ModelStudy
 from obstruction.tools.files import whole_file, writing_to
+from obstruction.tools.folder_lock import only_writer
 from obstruction.tools.version import __version__
 
 RUN: Final = "run.json"
@@ -48,21 +50,20 @@ def save(study: ModelStudy, path: str | os.PathLike[str]) -> None:
     """
     check_axes(study.axes)
     folder = Path(path)
-    with writing_to(path):
-        folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(path), writing_to(path):
         for name, table in ((CELLS, study.table()), (LAWS, study.by_law())):
             with whole_file(folder / name) as stream:
                 stream.write(table.to_csv(index=False).encode())
-    save_run(study, path)
+        save_run(study, path)
 
 
 def save_run(study: ModelStudy, path: str | os.PathLike[str]) -> None:
     """Write ``run.json`` alone."""
-    text = json.dumps(_entries(study), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with writing_to(path):
-        Path(path).mkdir(parents=True, exist_ok=True)
-        with whole_file(Path(path) / RUN) as stream:
-            stream.write(text.encode())
+    entries = _entries(study)
+    entries["digest"] = _digest(entries)
+    text = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with only_writer(path), writing_to(path), whole_file(Path(path) / RUN) as stream:
+        stream.write(text.encode())
 
 
 def holds_study(path: str | os.PathLike[str]) -> bool:
@@ -98,16 +99,28 @@ def load_models(path: str | os.PathLike[str]) -> ModelStudy:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: damaged ({error})") from None
     if not isinstance(entries, dict) or entries.get("kind") != KIND:
         raise ValueError(f"{file}: is of another kind of study; obstruction.load reads those")
     if entries.get("format") != FORMAT:
         raise ValueError(f"{file}: format = {entries.get('format')!r}: must be {FORMAT}")
     try:
-        return _study(entries)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        study = _study(entries)
+        unknown = set(entries) - set(_entries(study)) - {"digest"}
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: damaged ({type(error).__name__}: {error})") from None
+    if unknown:
+        raise ValueError(f"{file}: damaged (what is {min(unknown)!r:.40}?)")
+    if "digest" in entries and entries["digest"] != _digest(entries):  # older ones have none
+        raise ValueError(f"{file}: damaged (its checksum does not fit: something was changed)")
+    return study
+
+
+def _digest(entries: Mapping[str, Any]) -> str:
+    """Return a checksum of all other entries."""
+    rest = {name: value for name, value in entries.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def check_axes(axes: Mapping[str, tuple[Any, ...]]) -> None:

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,18 +16,15 @@ import numpy as np
 
 from obstruction.conservation.live.inputs import short
 from obstruction.conservation.live.losses import check_loss
-from obstruction.studies.factories.architecture import Architecture, label_of
+from obstruction.studies.factories.architecture import SAVE_SECONDS, Architecture, label_of
 from obstruction.studies.factories.data_sides import check_same_data
+from obstruction.studies.factories.keeping import ModelKeeper, Tell, WrittenElsewhere
 from obstruction.studies.factories.model_cell import ModelCell
-from obstruction.studies.factories.model_folder import (
-    check_axes,
-    holds_study,
-    load_models,
-    save,
-    save_run,
-)
+from obstruction.studies.factories.model_folder import check_axes, holds_study, load_models
 from obstruction.studies.factories.model_study import ModelStudy
+from obstruction.studies.folder import prepare
 from obstruction.tools.checks import check_count, check_seed
+from obstruction.tools.folder_lock import only_writer
 
 MOST_CELLS: Final = 10_000
 """The largest number of architectures in a grid."""
@@ -131,18 +129,26 @@ def sample_model(
     >>> study.agreement().verdict  # doctest: +SKIP
     'agrees'
     """
-    return sampled(
-        factory,
-        inputs=inputs,
-        networks=networks,
-        seed=seed,
-        grid=grid,
-        loss=loss,
-        data=data,
-        exact=exact,
-        out=out,
-        progress=progress,
-    )
+    try:
+        return sampled(
+            factory,
+            inputs=inputs,
+            networks=networks,
+            seed=seed,
+            grid=grid,
+            loss=loss,
+            data=data,
+            exact=exact,
+            out=out,
+            progress=progress,
+        )
+    except WrittenElsewhere as error:
+        warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+        return error.study
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, RuntimeWarning, stacklevel=2)
 
 
 def sampled(
@@ -158,8 +164,18 @@ def sampled(
     data: Any = None,
     exact: float | Callable[..., float] | None = None,
     origin: Mapping[str, Any] | None = None,
+    tell: Tell = _warn,
+    keep_seconds: float = SAVE_SECONDS,
 ) -> ModelStudy:
-    """Do what `sample_model` does, and keep the ``origin`` of the factory in the study."""
+    """Do what `sample_model` does, and keep the ``origin`` of the factory in the study.
+
+    Unfinished studies are written every ``keep_seconds``. What cannot be written is told.
+
+    Raises
+    ------
+    WrittenElsewhere
+        If the study is complete and cannot be written to its folder.
+    """
     if not callable(factory) or (_is_model(factory) and not isinstance(factory, type)):
         raise ValueError(
             f"factory = {short(factory)}: must be a function that returns a new model each time, "
@@ -176,40 +192,39 @@ def sampled(
             _check_call(name, function, axes)
     known = [_probability(exact, cell) for cell in cells]
     wanted = ModelStudy((), axes, number, chosen, loss, origin)
-    held = None if out is None else _held(out, wanted)
-    before = {} if held is None else {label_of(cell.arguments): cell for cell in held.cells}
-    if held is not None and origin is None:
-        wanted = replace(wanted, origin=held.origin)
-    found: list[ModelCell] = []
-
-    def keep(cell: ModelCell) -> None:
+    with nullcontext() if out is None else only_writer(out) as lock:
+        held = None if out is None else _held(out, wanted)
         if out is not None:
-            before[label_of(cell.arguments)] = cell
-            save_run(replace(wanted, cells=tuple(before.values())), out)
+            prepare(out)
+        before = {} if held is None else {label_of(cell.arguments): cell for cell in held.cells}
+        if held is not None and origin is None:
+            wanted = replace(wanted, origin=held.origin)
+        keeper = ModelKeeper(out, lock, tell)
 
-    with _bar(progress, number * len(cells)) as move:
-        for k, cell in enumerate(cells):
+        def keep(cell: ModelCell) -> None:
+            before[label_of(cell.arguments)] = cell
+            keeper.keep(replace(wanted, cells=tuple(before.values())))
+
+        def drawn(cell: dict[str, Any], k: int, watch: Callable[[int], None]) -> ModelCell:
             prior, samples = before.get(label_of(cell)), _given(data, cell)
             if prior is not None:
                 check_same_data(prior.data, samples, out=out, at=label_of(cell))
             if prior is not None and prior.counts.networks >= number:
-                found.append(prior if exact is None else replace(prior, exact=known[k]))
-                continue
-            watch = _after(move, k * number)
+                return prior if exact is None else replace(prior, exact=known[k])
+            example = _given(inputs, cell)
             model = Architecture(
-                factory,
-                cell,
-                _given(inputs, cell),
-                chosen,
-                loss,
-                samples,
-                known[k],
-                exact is not None,
+                factory, cell, example, chosen, loss, samples, known[k], exact is not None
             )
-            found.append(model.drawn(number, prior, watch, keep))
-    study = replace(wanted, cells=tuple(found))
-    if out is not None:
-        save(study, out)
+            return model.drawn(number, prior, watch, keep, keep_seconds)
+
+        try:
+            with _bar(progress, number * len(cells)) as move:
+                found = [drawn(cell, k, _after(move, k * number)) for k, cell in enumerate(cells)]
+            study = replace(wanted, cells=tuple(found))
+            keeper.finish(study)
+        except BaseException:
+            keeper.rescue()
+            raise
     return study
 
 

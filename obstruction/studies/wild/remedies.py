@@ -145,12 +145,25 @@ def kept(path: str | os.PathLike[str]) -> dict[str, Remedy]:
         return {}
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
-        return {
-            name: Remedy(**{**one, "tensors": tuple(one["tensors"])})
-            for name, one in entries.items()
-        }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return {name: _remedy(**one) for name, one in entries.items()}
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{file}: damaged ({error})") from None
+
+
+def _remedy(
+    networks_asked: int,
+    seed: int,
+    tensors: Sequence[str],
+    factor: float,
+    exact: float,
+    networks: int,
+    obstructed: int,
+) -> Remedy:
+    """Return a change with values of the right types, as the file may have others."""
+    if not all(isinstance(name, str) for name in tensors):
+        raise TypeError(f"tensors = {tensors!r:.80}")
+    asked, drawn = (int(networks_asked), int(seed)), (int(networks), int(obstructed))
+    return Remedy(*asked, tuple(tensors), float(factor), float(exact), *drawn)
 
 
 def _from_laws(opened: OpenedModel, way: Way, risk: float) -> tuple[tuple[str, ...], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ from obstruction.studies.factories.sampling_models import sample_model
 from obstruction.studies.wild import ARCHITECTURES, FAMILIES, Architecture, installed_version
 from obstruction.studies.wild.remedies import Remedy, keep, kept, remedy
 from obstruction.tools.checks import check_count, check_probability, check_seed
+from obstruction.tools.folder_lock import only_writer
 from obstruction.tools.words import duration
 
 if TYPE_CHECKING:
@@ -208,13 +210,14 @@ def study_wild(
     told = tell or (lambda line: None)
     versions = _versions(architectures)
     studies = {}
-    for one in architectures:
-        place = None if out is None else Path(out) / STUDIES / _label(one, versions)
-        studies[one.name] = _one(one, number, first, place, told)
-    study = WildStudy(studies, versions, number, first)
-    if not remedies:
-        return study
-    return replace(study, remedies=_remedies(architectures, study, out, told))
+    with nullcontext() if out is None else only_writer(out):
+        for one in architectures:
+            place = None if out is None else Path(out) / STUDIES / _label(one, versions)
+            studies[one.name] = _one(one, number, first, place, told)
+        study = WildStudy(studies, versions, number, first)
+        if not remedies:
+            return study
+        return replace(study, remedies=_remedies(architectures, study, out, told))
 
 
 def _remedies(
