@@ -22,6 +22,7 @@ from .studies.factories.model_folder import load_models as load_models
 from .studies.factories.model_study import ModelStudy as ModelStudy
 from .studies.factories.sampling_models import sample_model as sample_model
 from .studies.loading import load as load
+from .studies.merging import merge as merge
 from .studies.replay import replay as replay
 from .studies.run import sample as sample
 from .studies.study import Study as Study

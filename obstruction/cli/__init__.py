@@ -5,7 +5,7 @@ this wing prints and exits, and only its commands show progress without being as
 compute a result that Python users cannot get.
 """
 
-from obstruction.cli import dag, laws, networks, reports, schemes, studies, tables, wild
+from obstruction.cli import dag, laws, merging, networks, reports, schemes, studies, tables, wild
 from obstruction.cli.base import cli, main
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "dag",
     "laws",
     "main",
+    "merging",
     "networks",
     "reports",
     "schemes",

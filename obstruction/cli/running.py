@@ -40,6 +40,7 @@ def run_study(
     *,
     networks: int | None,
     default_networks: int,
+    first: int | None,
     threads: int | None,
     estimator: str | None,
     samples: int | None,
@@ -51,9 +52,9 @@ def run_study(
     """Run the command ``obstruction run`` and return its exit code.
 
     ``given`` holds the arguments of `StudyConfig.of` that the user gave, and ``defaults`` all of
-    them for a new study. ``mode`` is "new", "overwrite" or "resume". A resumed study keeps the
-    configuration, estimator and samples that it has. If an argument or the folder is wrong, the
-    function raises ValueError and touches nothing.
+    them for a new study. ``first`` is the number of the first network of a part. ``mode`` is "new",
+    "overwrite" or "resume". A resumed study keeps the configuration, estimator and samples that it
+    has. If an argument or the folder is wrong, the function raises ValueError and touches nothing.
     """
     check_level(level)
     check_folder(out, mode)
@@ -62,6 +63,8 @@ def run_study(
     asked = {"networks": networks, "threads": threads, "estimator": estimator, "samples": samples}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     run = None
+    if first is not None:
+        options["first"] = first
     if mode != "resume":
         config = StudyConfig.of(**{**defaults, **given})
         run = StudyRun(config, **{"networks": default_networks, "estimator": "auto", **options})
@@ -119,7 +122,7 @@ def _kept_run(run: StudyRun, keeper: Keeper, request: _Request) -> int:
         study = run.weigh(progress=not quiet)
         weighing = time.perf_counter() - begun
         # On a large grid each of these steps takes much memory, so none overlaps another.
-        pictures = _draw(study)
+        pictures = draw(study)
         agreement = study.agreement(level=request.level)
         files, complaint = keeper.finish(study, pictures, agreement)
     except KeyboardInterrupt as signalled:
@@ -132,6 +135,8 @@ def _kept_run(run: StudyRun, keeper: Keeper, request: _Request) -> int:
         raise
     if not quiet:
         click.echo(study.describe())
+        if study.first is not None and study.estimator != "direct":
+            click.echo("  a part of a study: weighted samples are drawn when parts are merged")
         drawn, seconds = run.counted - before, run.seconds - seconds_before
         for line in _speed(study, drawn, seconds, weighing):
             click.echo(line)
@@ -193,7 +198,8 @@ def _what_is_kept(run: StudyRun, keeper: Keeper, request: _Request) -> str:
     )
 
 
-def _draw(study: Study) -> dict[str, bytes]:
+def draw(study: Study) -> dict[str, bytes]:
+    """Return the names and contents of the pictures of a study."""
     from obstruction.reporting import heatmaps
 
     figure = heatmaps.figure(study.table())

@@ -53,6 +53,16 @@ DEFAULT_OUT = "results"
     metavar="COUNT",
     help="Weighted samples per cell that is not counted. [default: 20000]",
 )
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Draw the I-th of N parts of the networks, to be put together by obstruction merge.",
+)
+@click.option(
+    "--networks-from",
+    metavar="NUMBER",
+    help="Draw a part whose first network has this number, to be merged with others.",
+)
 @model_options
 @click.option(
     "--out",
@@ -84,6 +94,8 @@ def run(
     threads: str | None,
     estimator: str | None,
     samples: str | None,
+    shard: str | None,
+    networks_from: str | None,
     model: str | None,
     grid: tuple[str, ...],
     call: tuple[str, ...],
@@ -126,6 +138,7 @@ def run(
     }
     sizes = {"scheme": schemes, "d": d, "l": l, "plan": plan, "threads": threads}
     sizes |= {"estimator": estimator, "samples": samples}
+    sizes |= {"shard": shard, "networks-from": networks_from}
     models = {"grid": grid, "call": call, "inputs": inputs, "loss": loss}
     if model is not None or (resume and holds_models(out)):
         _refuse(sizes, "is about a grid of (d, l), and not about a model")
@@ -150,17 +163,42 @@ def run(
         "seed": 0,
         "plan": "nested",
     }
+    drawn = None if networks is None else parse_count("networks", networks)
+    if resume:
+        _refuse({"shard": shard, "networks-from": networks_from}, "cannot be changed by --resume")
+    first, drawn = _part(shard, networks_from, drawn)
     return run_study(
         {name: value for name, value in given.items() if value is not None},
         defaults,
         out,
-        networks=None if networks is None else parse_count("networks", networks),
+        networks=drawn,
+        first=first,
         default_networks=parse_count("networks", DEFAULT_NETWORKS),
         threads=None if threads is None else parse_count("threads", threads),
         estimator=estimator,
         samples=None if samples is None else parse_count("samples", samples, least=2),
         **how,
     )
+
+
+def _part(
+    shard: str | None, networks_from: str | None, networks: int | None
+) -> tuple[int | None, int | None]:
+    """Return the number of the first network of a part, and of its networks; None if not asked."""
+    from obstruction.tools.parsing import parse_count, parse_share
+
+    if shard is None:
+        if networks_from is None:
+            return None, networks
+        return parse_count("networks-from", networks_from, least=0), networks
+    if networks_from is not None:
+        raise click.UsageError("--shard and --networks-from exclude each other")
+    number, parts = parse_share("shard", shard)
+    whole = parse_count("networks", DEFAULT_NETWORKS) if networks is None else networks
+    first, stop = ((number - 1) * whole // parts, number * whole // parts)
+    if first == stop:
+        raise ValueError(f"shard = {shard}: {whole:,} networks are too few for {parts:,} parts")
+    return first, stop - first
 
 
 def _refuse(options: Mapping[str, Any], why: str) -> None:

@@ -17,7 +17,7 @@ from obstruction.sampling.runner import Runner
 from obstruction.schemes import SchemeLike
 from obstruction.studies.rare_cells import DEFAULT_SAMPLES, check_estimator
 from obstruction.studies.study import Study
-from obstruction.tools.checks import check_count
+from obstruction.tools.checks import LARGEST_COUNT, check_count
 from obstruction.tools.workers import resolve_threads
 
 
@@ -30,6 +30,8 @@ class StudyRun:
         A study of the same configuration that is continued.
     target : int
         The number of networks to reach in every cell.
+    first : int or None
+        The number of the first network of a part of a study, as in `Study`.
     threads : int
         The number of workers, which is at most the number of cores.
     seconds : float
@@ -45,8 +47,10 @@ class StudyRun:
         estimator: str = "direct",
         samples: Any = DEFAULT_SAMPLES,
         prior: Study | None = None,
+        first: Any = None,
     ) -> None:
         self.target = check_count("networks", networks)
+        self.first = None if first is None else check_first(first, self.target)
         self.threads = resolve_threads(threads)
         self.prior = prior
         self._config = config
@@ -68,17 +72,23 @@ class StudyRun:
         are arguments of `StudyRun`. The number of networks, the estimator and the number of samples
         are by default those of the study. The number of networks must not be less than was counted.
         """
+        if prior.others:
+            raise ValueError(
+                f"out = {out}: is merged from studies of several seeds and cannot go on; draw "
+                "other networks in another folder and merge them with it"
+            )
         mine = prior.config
         own = {name: getattr(mine, name) for name in ("schemes", "d", "l", "seed", "plan")}
         difference = StudyConfig.of(**{**own, **given}).difference(mine)
         if difference:
             raise ValueError(f"out = {out}: cannot resume another study: {difference}")
         kept = {"networks": prior.target, "estimator": prior.estimator, "samples": prior.samples}
+        kept["first"] = prior.first
         run = cls(mine, prior=prior, **{**kept, **options})
         wanted, held = f"networks = {run.target:,}: {out}", f"{prior.networks:,}"
         if run.target < prior.networks:
             raise ValueError(f"{wanted} holds {held} networks already")
-        last = max((stop for _, stop in prior.done), default=0)
+        last = max((stop for _, stop in prior.done), default=0) - (prior.first or 0)
         if run.target < last:  # an interruption leaves gaps, and what is counted is kept
             raise ValueError(
                 f"{wanted} holds {held} of the first {last:,} networks already; "
@@ -104,7 +114,7 @@ class StudyRun:
         """Return the study with the counts so far and without estimates of rare cells."""
         done, counts = self._runner.snapshot()
         made = (self.target, self.seconds, self.threads, self._estimator, self._samples)
-        return Study(self._config, counts, done, *made)
+        return Study(self._config, counts, done, *made, first=self.first)
 
     def count(
         self, watch: Callable[[int], None] = lambda networks: None, *, progress: bool = False
@@ -122,21 +132,28 @@ class StudyRun:
             move(networks)
             watch(networks)
 
-        with _bar(progress, self.target, self.counted) as move:
+        with progress_bar(progress, self.target, self.counted) as move:
             try:
-                self._runner.run(self.target, threads=self.threads, watch=look)
+                start = self.first or 0
+                stop = start + self.target
+                self._runner.run(stop, start=start, threads=self.threads, watch=look)
             finally:
                 self.seconds = before + time.perf_counter() - begun
 
     def weigh(self, *, progress: bool = False) -> Study:
         """Return the counted study with estimates of its rare cells."""
-        with _bar(progress, 100, unit="%") as move:
+        with progress_bar(progress, 100, unit="%") as move:
             return self.study().with_rare(
                 threads=self.threads, watch=lambda share: move(int(100 * share))
             )
 
 
-def _bar(
+def check_first(first: Any, networks: int) -> int:
+    """Return the number of the first network of a part, which leaves numbers for all networks."""
+    return check_count("networks-from", first, least=0, most=LARGEST_COUNT - networks)
+
+
+def progress_bar(
     shown: bool, total: int, start: int = 0, unit: str = " networks"
 ) -> AbstractContextManager[Callable[[int], None]]:
     """Return a progress bar, or a substitute that does nothing if no bar is to be shown."""

@@ -30,8 +30,11 @@ from obstruction.tools.version import __version__
 if TYPE_CHECKING:
     from obstruction.studies.verdict import Agreement
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """The version of the description's format."""
+
+_WITHOUT_RANGES: Final = 2
+"""The format before, which is read, too: ranges of networks were no part of its checksum."""
 
 
 def describe(study: Study, agreement: Agreement | None = None) -> bytes:
@@ -54,7 +57,11 @@ def describe(study: Study, agreement: Agreement | None = None) -> bytes:
         "samples": study.samples,
         "networks": study.networks,
         "networks_wanted": study.target,
+        "networks_from": study.first,
         "done": [list(piece) for piece in study.done],
+        "merged": [
+            {"seed": seed, "done": [list(piece) for piece in done]} for seed, done in study.others
+        ],
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(study.seconds, 3),
         "networks_per_second": None if rate is None else round(rate, 1),
@@ -71,11 +78,13 @@ def describe(study: Study, agreement: Agreement | None = None) -> bytes:
     return (json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def digest(study: Study) -> str:
+def digest(study: Study, *, version: Any = FORMAT) -> str:
     """Return a checksum of a study, which tells whether counts belong to a description."""
     config, counts, rare = study.config, study.counts, study.rare
     axes = [[scheme.label for scheme in config.schemes], config.d, config.l]
     rest = [config.seed, config.plan, counts.networks, study.estimator, study.samples]
+    if version != _WITHOUT_RANGES:
+        rest += [study.first, study.done, study.others]
     checksum = hashlib.sha256(json.dumps([*axes, *rest]).encode())
     for array in (counts.obstructed, counts.pathological):
         checksum.update(np.ascontiguousarray(array, "<i8").tobytes())
@@ -148,8 +157,8 @@ def described_study(entries: Any, read_counts: CountsReader) -> Study:
             why = str(error)
             raise Damage(name, why if name in why else f"{name}: {why}") from None
 
-    entry("format", _known, FORMAT, "reads format")
-    entry("block", _known, BLOCK, "draws blocks of")
+    version = entry("format", _known, (FORMAT, _WITHOUT_RANGES), "reads format")
+    entry("block", _known, (BLOCK,), "draws blocks of")
     config = StudyConfig(
         entry("schemes", _schemes),
         entry("d", check_axis),
@@ -158,9 +167,24 @@ def described_study(entries: Any, read_counts: CountsReader) -> Study:
         entry("plan", check_choice, PLANS),
     )
     networks = entry("networks", check_count)
+    done, first, others = entry("done", _ranges, networks), None, ()
+    if version != _WITHOUT_RANGES:
+        first = entry(
+            "networks_from", lambda n, v: None if v is None else check_count(n, v, least=0)
+        )
+        others = entry("merged", _merged, config.seed, networks)
+    counted = sum(
+        stop - start for ranges in (done, *dict(others).values()) for start, stop in ranges
+    )
+    if counted != networks:
+        raise Damage(
+            "done", f"done = {entries['done']}: must be ascending ranges of {networks:,} networks"
+        )
     settings = {
         "target": entry("networks_wanted", check_count),
-        "done": entry("done", _ranges, networks),
+        "done": done,
+        "first": first,
+        "others": others,
         "seconds": entry("seconds", _seconds),
         "threads": entry("threads", check_count),
         "estimator": entry("estimator", check_choice, ESTIMATORS),
@@ -169,14 +193,15 @@ def described_study(entries: Any, read_counts: CountsReader) -> Study:
     expected = entry("digest", lambda name, text: text)
     counts, rare = read_counts(config, networks)
     study = Study(config, counts, rare=rare, **settings)
-    if digest(study) != expected:
+    if digest(study, version=version) != expected:
         raise Damage("digest", "its checksum does not fit: configuration or counts changed")
     return study
 
 
-def _known(name: str, value: Any, known: int, verb: str) -> None:
-    if value != known:
-        raise ValueError(f"{name} = {value!r}: this version of obstruction {verb} {known}")
+def _known(name: str, value: Any, known: tuple[int, ...], verb: str) -> int:
+    if isinstance(value, bool) or value not in known:
+        raise ValueError(f"{name} = {value!r}: this version of obstruction {verb} {known[0]}")
+    return int(value)
 
 
 def _schemes(name: str, entries: Any) -> tuple[InitScheme, ...]:
@@ -193,10 +218,22 @@ def _ranges(name: str, entries: Any, networks: int) -> tuple[tuple[int, int], ..
         (check_count(name, start, least=0), check_count(name, stop)) for start, stop in entries
     )
     ends = [end for one in ranges for end in one]
-    counted = sum(stop - start for start, stop in ranges)
-    if ends != sorted(ends) or counted != networks:
+    if ends != sorted(ends) or any(start == stop for start, stop in ranges):
         raise ValueError(f"{name} = {entries}: must be ascending ranges of {networks:,} networks")
     return ranges
+
+
+def _merged(
+    name: str, entries: Any, seed: int, networks: int
+) -> tuple[tuple[int, tuple[tuple[int, int], ...]], ...]:
+    """Return further seeds and their ranges, in ascending order of the seeds."""
+    found = tuple(
+        (check_seed(one["seed"]), _ranges(name, one["done"], networks)) for one in entries
+    )
+    seeds = [seed, *(one for one, _ in found)]
+    if seeds != sorted(set(seeds)):
+        raise ValueError(f"{name}: must have ascending seeds above {seed}")
+    return found
 
 
 def _seconds(name: str, value: Any) -> float:

@@ -16,7 +16,7 @@ from obstruction.studies.rare_cells import (
     estimate_rare,
     rare_cells,
 )
-from obstruction.tools.words import plural
+from obstruction.tools.words import listed, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +49,13 @@ class Study:
         The number of weighted samples in such a cell.
     rare : RareEstimates, optional
         The estimates of these cells, or None if they are not made yet or there is no such cell.
+    first : int, optional
+        The number of the first network of a part of a study, which is to be merged with others
+        (`obstruction.merge`), and None for a study of its own. Cells of a part have no weighted
+        samples.
+    others : tuple of (int, tuple of (int, int))
+        Further seeds, with the ranges of networks that were counted under each, if studies of
+        several seeds were merged.
     """
 
     config: StudyConfig
@@ -60,6 +67,18 @@ class Study:
     estimator: str = "direct"
     samples: int = DEFAULT_SAMPLES
     rare: RareEstimates | None = None
+    first: int | None = None
+    others: tuple[tuple[int, tuple[Range, ...]], ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the networks, which are several if studies were merged."""
+        return self.config.seed, *(seed for seed, _ in self.others)
+
+    @property
+    def seeds_in_words(self) -> str:
+        """The seeds in words, as ``"seed 0"`` or ``"seeds 0, 1 and 2"``."""
+        return f"{'seeds' if self.others else 'seed'} {listed(self.seeds)}"
 
     @property
     def networks(self) -> int:
@@ -111,6 +130,8 @@ class Study:
 
         The arguments are those of `obstruction.studies.rare_cells.estimate_rare`.
         """
+        if self.first is not None:
+            return self
         where = rare_cells(self.config, self.networks, self.estimator)
         rare = estimate_rare(self.config, where, samples=self.samples, threads=threads, watch=watch)
         return replace(self, rare=rare)
@@ -127,12 +148,13 @@ class Study:
         """Return two lines that name the schemes, the grid, the networks, the plan and the seed."""
         config = self.config
         state = "" if self.complete else f" of {self.target:,} (interrupted)"
+        part = "" if self.first is None else f" from number {self.first:,}"
         _, nd, nl = config.shape
         return (
             f"{', '.join(scheme.label for scheme in config.schemes)}\n"
             f"  d {_span(config.d)}, l {_span(config.l)}: {nd:,} x {nl:,} cells, "
-            f"{self.networks:,}{state} {plural(self.networks, 'network')} each, "
-            f"{config.plan} plan, seed {config.seed}"
+            f"{self.networks:,}{state} {plural(self.networks, 'network')} each{part}, "
+            f"{config.plan} plan, {self.seeds_in_words}"
         )
 
     def __repr__(self) -> str:
@@ -140,7 +162,7 @@ class Study:
         _, nd, nl = self.config.shape
         return (
             f"<Study of {schemes}: {nd} x {nl} cells (d, l), {self.networks:,} networks each, "
-            f"{self.config.plan}, seed {self.config.seed}>"
+            f"{self.config.plan}, {self.seeds_in_words}>"
         )
 
 

@@ -31,6 +31,21 @@ def parse_count(name: str, text: str, *, least: int = 1, most: int = LARGEST_COU
     return check_count(name, number, least=least, most=most)
 
 
+def parse_share(name: str, text: str) -> tuple[int, int]:
+    """Return the number of a part, from 1, and the number of parts in a text such as ``2/8``.
+
+    Examples
+    --------
+    >>> parse_share("shard", "2/8")
+    (2, 8)
+    """
+    number, slash, parts = text.partition("/")
+    found = _whole(number), _whole(parts) if slash else None
+    if found[0] is None or found[1] is None or not 1 <= found[0] <= found[1]:
+        raise ValueError(f"{name} = {text!r}: must be I/N with whole numbers 1 <= I <= N, say 2/8")
+    return found[0], found[1]
+
+
 def parse_axis(name: str, text: str) -> Sequence[int]:
     """Return the sizes >= 1 along one axis, in the order given.
 

@@ -24,7 +24,7 @@ from obstruction.studies import folder, table
 SCHEMES = Path(__file__).parents[2] / "docs" / "schemes.md"
 COMMANDS = (
     *("run", "exact", "design", "check", "plot", "schemes"),
-    *("audit", "repair", "inspect", "laws", "table", "report", "dag", "wild"),
+    *("audit", "repair", "inspect", "laws", "merge", "table", "report", "dag", "wild"),
 )
 
 
@@ -217,8 +217,8 @@ DAMAGES = {
     "missing key": ("run.json", replace(b'"seed"', b'"seeds"'), "damaged ('seed' is missing)"),
     "format": (
         "run.json",
-        replace(b'"format": 2', b'"format": 9'),
-        "run.json, line 2: damaged (format = 9: this version of obstruction reads format 2)",
+        replace(b'"format": 3', b'"format": 9'),
+        "run.json, line 2: damaged (format = 9: this version of obstruction reads format 3)",
     ),
 }
 

@@ -481,7 +481,7 @@ ENTRIES = [
     *((changed(key, None), key, "") for key in KEYS),
     *((changed(key, {"a": []}), key, "") for key in KEYS),
     *((changed(key, "word"), key, "") for key in KEYS),
-    (changed("format", 1), "format", "format = 1: this version of obstruction reads format 2"),
+    (changed("format", 1), "format", "format = 1: this version of obstruction reads format 3"),
     (changed("block", 512), "block", "block = 512"),
     (changed("schemes", []), "schemes", "at least one"),
     (changed("schemes", ["xavier_normal"]), "schemes", ""),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from obstruction.tools.parsing import axis_text
 from obstruction.tools.version import __version__
-from obstruction.tools.words import counted
+from obstruction.tools.words import counted, listed
 
 if TYPE_CHECKING:
+    from obstruction.sampling.runner import Range
     from obstruction.studies.study import Study
 
 
@@ -27,7 +28,9 @@ def recorded(study: Study, folder: str | os.PathLike[str]) -> dict[str, Any] | N
         entries, _ = read_run(Path(folder) / RUN)
     except ValueError:
         return None
-    same = isinstance(entries, dict) and entries.get("digest") == digest(study)
+    same = isinstance(entries, dict) and entries.get("digest") == digest(
+        study, version=entries.get("format")
+    )
     return entries if same else None
 
 
@@ -48,7 +51,7 @@ def origin(study: Study, run: dict[str, Any] | None) -> list[tuple[str, str]]:
         ("Grid", f"{nd:,} × {nl:,} cells for each of {counted(len(config.schemes), 'scheme')}"),
         ("Networks per cell", number),
         ("Plan", f"{config.plan}: {_PLANS[config.plan]}"),
-        ("Seed", str(config.seed)),
+        ("Seeds" if study.others else "Seed", listed(study.seeds)),
         ("Estimator", _estimator(study)),
     ]
     if study.seconds > 0.0:
@@ -74,17 +77,33 @@ def origin(study: Study, run: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def command(study: Study) -> str:
-    """Return the command that samples a study again."""
+    """Return the command that samples a study again, or those of its parts and their merging."""
+    drawn = ((study.config.seed, study.done), *study.others)
+    every = [(seed, one) for seed, ranges in drawn for one in ranges]
+    if len(every) == 1:
+        return shlex.join(_sampling(study, *every[0]))
+    lines = [
+        shlex.join([*_sampling(study, *one), "--out", f"part-{number}"])
+        for number, one in enumerate(every, start=1)
+    ]
+    parts = [f"part-{number}" for number in range(1, len(every) + 1)]
+    return "\n".join([*lines, shlex.join(["obstruction", "merge", *parts])])
+
+
+def _sampling(study: Study, seed: int, drawn: Range) -> list[str]:
+    """Return the words of the command that samples a range of networks of one seed."""
     config = study.config
     words = ["obstruction", "run"]
     for scheme in config.schemes:
         words += ["--scheme", scheme.label]
     words += ["--d", axis_text(config.d), "--l", axis_text(config.l)]
-    words += ["--networks", str(study.networks), "--seed", str(config.seed)]
+    words += ["--networks", str(drawn[1] - drawn[0]), "--seed", str(seed)]
+    if drawn[0] or study.first is not None:
+        words += ["--networks-from", str(drawn[0])]
     words += ["--plan", config.plan, "--estimator", study.estimator]
     if study.estimator != "direct":
         words += ["--samples", str(study.samples)]
-    return shlex.join(words)
+    return words
 
 
 _PLANS = {

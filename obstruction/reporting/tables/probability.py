@@ -259,10 +259,11 @@ def _caption(
     )
     if "empirical" in values and study is not None:
         level = 100.0 * frame["interval_level"].iloc[0]
+        seeds = study.seeds_in_words.replace(" ", "\u00a0", 1)
         text += (
             f": {'exact, and ' if 'exact' in values else ''}empirical from "
             f"{counted(study.networks, 'network')} per cell ({study.config.plan} plan, "
-            f"seed\u00a0{study.config.seed}), with {level:g}\u00a0% confidence intervals in "
+            f"{seeds}), with {level:g}\u00a0% confidence intervals in "
             "brackets"
         )
     return text + "."
