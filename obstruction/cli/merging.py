@@ -32,8 +32,8 @@ def merge(
     """Merge parts of a study.
 
     The parts are those of obstruction run --shard, runs with other seeds, or runs of the same
-    networks whose cells together fill a grid. Weighted samples are drawn for the whole. Exits with 1 if the counts
-    disagree with the exact probabilities.
+    networks whose cells together fill a grid. Weighted samples are drawn for the whole. Exits with
+    1 if the counts disagree with the exact probabilities.
     """
     from obstruction.cli.running import check_folder, check_level, draw, echo_predecessor
     from obstruction.studies import folder

@@ -310,7 +310,8 @@ def _load_checkpoint(folder: Path) -> Study:
                 for name in ("obstructed", "pathological")
             )
     except Exception as error:  # there are many ways in which NumPy fails to read a damaged file
-        why = " ".join(str(error).partition(". If you trust")[0].split()) or type(error).__name__
+        said = str(error).partition(". If you trust")[0].partition(": <ast.")[0]
+        why = " ".join(said.split()) or type(error).__name__
         raise ValueError(f"{path}: damaged ({why})") from None
 
     def counts(config: StudyConfig, networks: int) -> tuple[Counts, None]:

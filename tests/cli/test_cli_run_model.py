@@ -432,7 +432,7 @@ def files_of(path):
 # --- interruption ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_an_interrupted_run_goes_on_to_the_same_end(name, command, run, tmp_path, nets):
     run(tmp_path / "whole", *words("read", "--grid", "width=4,6"))
     number, out = signal.Signals[name], tmp_path / "my results"

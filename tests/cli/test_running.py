@@ -395,7 +395,7 @@ def interrupt(monkeypatch, number, after):
     monkeypatch.setattr(Runner, "run", run)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_an_interrupted_run_goes_on_to_the_same_end(name, command, run, tmp_path, monkeypatch):
     whole = run(tmp_path / "whole", *SMALL)
     number = signal.Signals[name]
@@ -627,7 +627,7 @@ def wait_for(path, process) -> None:
     raise AssertionError(f"{path} did not appear")
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_signals_stop_a_long_run_within_a_second_or_so(name, command, run, tmp_path):
     out = tmp_path / "a"
     number = signal.Signals[name]

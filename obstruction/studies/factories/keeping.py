@@ -50,7 +50,7 @@ class ModelKeeper:
 
     def keep(self, study: ModelStudy) -> None:
         """Write a study that is not complete; a failure is told, and the next call tries again."""
-        if self._out is None:
+        if self._out is None or not _number(study):
             return
         self._unsaved = study
         try:
@@ -118,5 +118,9 @@ class ModelKeeper:
             raise ValueError(self._lost)
 
 
+def _number(study: ModelStudy) -> int:
+    return sum(cell.counts.networks for cell in study.cells)
+
+
 def _draws(study: ModelStudy) -> str:
-    return f"{sum(cell.counts.networks for cell in study.cells):,} draws"
+    return f"{_number(study):,} draws"
