@@ -243,7 +243,7 @@ def audit(
     lucky = luck.assess(model, flagged, scheme=scheme)
     path = isinstance(source, (str, os.PathLike))
     name = Path(os.fsdecode(source)).absolute().name if path else type(source).__name__
-    assessed = None if stuck else lucky
+    assessed = None if stuck and scheme == "auto" else lucky
     return Report(name, model, tuple(hidden), components, effective, assessed, tolerance, stuck)
 
 

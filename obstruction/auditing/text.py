@@ -37,7 +37,7 @@ def report_text(report: Findings, *, most: int | None = None) -> str:
     """Return the report as text that lists at most ``most`` neurons, worst first."""
     lines = [_title(report), "", *_layer_lines(report), ""]
     lines += _wrapped(f"{_HEADS[report.verdict]}: {finding(report)}")
-    if report.luck is not None:
+    if report.luck is not None and report.learns:
         lines += ["", *_wrapped(report.luck.verdict)]
     lines += _neuron_lines(report, LISTED if most is None else most)
     for name, reason in report.model.skipped:
@@ -200,7 +200,7 @@ def report_html(report: Findings, *, most: int = LISTED) -> str:
     parts.append(report.layers.to_html(index=False, na_rep="", float_format="{:.4g}".format))
     found = html.escape(finding(report))
     parts.append(f"<p><strong>{_HEADS[report.verdict]}</strong>: {found}</p>")
-    if report.luck is not None:
+    if report.luck is not None and report.learns:
         parts.append(f"<p>{html.escape(report.luck.verdict)}</p>")
     table = report.worst(most)
     if len(table):
