@@ -324,7 +324,7 @@ def _check_auditable(model: Model) -> None:
     ]
     if len(model.layers) < 2:
         count = len(model.layers)
-        reasons.insert(0, f"{counted(count, 'fully connected layer')}, two are needed")
+        reasons.insert(0, f"{counted(count, 'fully connected layer')} in a chain, two are needed")
     raise NothingAuditable(
         f"nothing in this model ({model.format}) can be audited: " + "; ".join(reasons)
     )
