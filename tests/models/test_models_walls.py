@@ -189,6 +189,16 @@ def test_walls_that_names_show_to_be_elsewhere():
     assert "GPTQ" in dict(report.model.skipped)["encoder.2"]
 
 
+@pytest.mark.parametrize("names", NAMES[:1] + NAMES[3:], ids=lambda names: "-".join(names))
+@pytest.mark.parametrize("part", ["blob", "lut", "assignments"])
+def test_parts_of_any_name_in_a_place_of_their_own(names, part):
+    held = around(names, {part: whole(40, dtype="uint8"), "table": floats(16)})
+    for order in (held, dict(sorted(held.items()))):
+        assert names[1] in refused(order)
+    outside = {"net.a.weight": floats(6, 3), "net.b.weight": floats(1, 6), f"x.{part}": whole(40)}
+    assert len(ob.audit(outside, "relu", layout="out_in").audited) == 1
+
+
 # --- what is no wall --------------------------------------------------------------------------
 
 

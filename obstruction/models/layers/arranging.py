@@ -237,7 +237,13 @@ def _order_found(
     if len(found) > 1 and known is None:
         found = _customary(contents, bag, found)
     if len(found) > 1:
-        raise ask_for_layout(contents)
+        readings = [", ".join(names[i] for i in order) for _, order in found]
+        told = "; ".join(
+            f"stored {one[0][0]} their order is {reading}"
+            for one, reading in zip(found, readings, strict=True)
+            if len(set(readings)) > 1 and len(names) <= _LONGEST_SUGGESTION
+        )
+        raise ask_for_layout(contents, told)
     settled, order = found[0]
     run = _Run([matrices[i] for i in order], tuple(settled[i] for i in order))
     return run, [] if bag.ordered else _remarks(contents, run, layout)
@@ -315,12 +321,12 @@ def _chaining(
 # --- errors that ask for an option ----------------------------------------------------------
 
 
-def ask_for_layout(contents: Contents) -> ValueError:
-    """Return the error that asks for the layout."""
+def ask_for_layout(contents: Contents, told: str = "") -> ValueError:
+    """Return the error that asks for the layout, with what depends on it."""
     return ValueError(
         f"layout = None: {contents.format} does not say how weights are stored and both ways fit "
         "their shapes: give layout='out_in' as PyTorch stores them or layout='in_out' as Keras, "
-        "Flax and scikit-learn do (--layout out_in)"
+        "Flax and scikit-learn do (--layout out_in)" + (f"; {told}" if told else "")
     )
 
 

@@ -293,10 +293,7 @@ def _wall(name: str, parts: list[_Part], label: str, layers: Sequence[Matrix]) -
     path = re.split(r"[./]", name)
     if any(_ATTENTION.fullmatch(one) or _EMBEDDING.fullmatch(one) for one in path):
         return Wall(label, reason, certain=False)
-    numbered = re.sub(r"\d+", "#", label)
-    alike = "#" in numbered and any(
-        numbered == re.sub(r"\d+", "#", one.dense.name) for one in layers
-    )
+    alike = _is_like_a_layer(label, [one.dense.name for one in layers])
     shapes = [part.member.shape for part in parts]
     named = any(part.role in (*_WEIGHTS, "packed") for part in parts)
     if named or alike or any(shape is not None and len(shape) > 1 for shape in shapes):
@@ -304,6 +301,22 @@ def _wall(name: str, parts: list[_Part], label: str, layers: Sequence[Matrix]) -
     if None in shapes or () in shapes:
         return Wall(label, reason, certain=False)
     return None
+
+
+def _is_like_a_layer(label: str, layers: Sequence[str]) -> bool:
+    """Return whether something has the name of a layer, or is alone in what may be a layer.
+
+    It has such a name if it differs from a layer in nothing but numbers.
+    """
+    path = re.split(r"[./]", label)
+    paths = [re.split(r"[./]", name) for name in layers]
+    heads = [path[:i] for i in range(1, len(path) + 1)]
+    shapes = [re.sub(r"\d+", "#", "/".join(head)) for head in heads]
+    known = {re.sub(r"\d+", "#", "/".join(one)) for one in paths}
+    if any("#" in shape and shape in known for shape in shapes):
+        return True
+    inside = any(one[: len(path) - 1] == path[:-1] for one in paths)
+    return len(path) > 1 and not inside and len(path) - 1 in map(len, paths)
 
 
 def _role(name: str) -> tuple[tuple[str, str], str]:

@@ -31,7 +31,7 @@ _PACKED: Final = re.compile(
 """The names of tensors that, together with others, hold the weights of a layer."""
 
 _HARMLESS: Final = re.compile(
-    r"(?:.*[_-])?(?:num_batches_tracked|position_ids|token_type_ids|steps?|counters?|counts?"
+    r"(?:.*[_-])?(?:num_batches_tracked|position_ids|token_type_ids|(?:time)?steps?|counters?|counts?"
     r"|iterations?|iters?|epochs?|seeds?|version|_extra_state|n_averaged|num_updates|shape|size"
     r"|fake_quant_enabled|observer_enabled|seed_generator_state|tokens?|vocab(?:ulary)?)",
     re.IGNORECASE,
