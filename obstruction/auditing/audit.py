@@ -12,6 +12,7 @@ import numpy as np
 
 from obstruction import models
 from obstruction.auditing.hidden_layers import STATUSES, HiddenLayer
+from obstruction.auditing.learning import stuck_segments
 from obstruction.auditing.live.arguments import (
     inputs_for,
     is_live,
@@ -43,7 +44,6 @@ REPAIR_MARGIN: Final = 0.1
 """The margin that a neuron has after it is multiplied by the factor in the report."""
 
 FREE, PATHOLOGICAL, BOUNDARY, DEAD = range(len(STATUSES))
-
 
 LOSSES: Final = ("cross_entropy",)
 """The losses under which conservation laws are sought."""
@@ -239,10 +239,12 @@ def audit(
                 facts = replace(facts, out_bottleneck=facts.out_bottleneck * unit * unit)
             hidden[i] = _judged(*triples[i], norm, facts)
     flagged = hidden[-1].count("pathological")
-    assessed = luck.assess(model, flagged, scheme=scheme)
+    stuck = stuck_segments(model, norms)
+    lucky = luck.assess(model, flagged, scheme=scheme)
     path = isinstance(source, (str, os.PathLike))
     name = Path(os.fsdecode(source)).absolute().name if path else type(source).__name__
-    return Report(name, model, tuple(hidden), components, effective, assessed, tolerance)
+    assessed = None if stuck and scheme == "auto" else lucky
+    return Report(name, model, tuple(hidden), components, effective, assessed, tolerance, stuck)
 
 
 def _run(model: Any, inputs: Any, loss: Any, data: Any, rtol: float, seed: Any) -> LawReport:
@@ -322,7 +324,7 @@ def _check_auditable(model: Model) -> None:
     ]
     if len(model.layers) < 2:
         count = len(model.layers)
-        reasons.insert(0, f"{counted(count, 'fully connected layer')}, two are needed")
+        reasons.insert(0, f"{counted(count, 'fully connected layer')} in a chain, two are needed")
     raise NothingAuditable(
         f"nothing in this model ({model.format}) can be audited: " + "; ".join(reasons)
     )

@@ -39,6 +39,7 @@ class Findings:
     effective_components: int
     luck: Luck | None
     rtol: float
+    stuck: tuple[range, ...] = ()
 
     @property
     def audited(self) -> tuple[HiddenLayer, ...]:
@@ -58,13 +59,22 @@ class Findings:
 
     @property
     def verdict(self) -> str:
-        """``"obstructed"`` if a weight is frozen, else ``"boundary"`` or ``"clear"``.
+        """What was found, the gravest first.
 
-        It is ``"boundary"`` if a balance is so near to zero that rounding decides its sign.
+        ``"degenerate"`` if nothing can be learned, ``"obstructed"`` if a weight is frozen,
+        ``"boundary"`` if a balance is so near to zero that rounding decides its sign, else
+        ``"clear"``.
         """
+        if not self.learns:
+            return "degenerate"
         if self.frozen_weights:
             return "obstructed"
         return "boundary" if self._total("boundary") else "clear"
+
+    @property
+    def learns(self) -> bool:
+        """Whether gradients may make the outputs of all audited layers depend on their inputs."""
+        return not self.stuck
 
     @property
     def reachable_signs(self) -> tuple[int, int] | None:
@@ -169,6 +179,7 @@ class Findings:
             "max_positive": None if signs is None else signs[0],
             "max_negative": None if signs is None else signs[1],
             "both_signs_reachable": None if signs is None else min(signs) > 0,
+            "learns": self.learns,
             "smallest_margin": float(smallest) if math.isfinite(smallest) else None,
             "rtol": self.rtol,
         }

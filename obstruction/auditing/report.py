@@ -36,9 +36,13 @@ class Report(Findings):
     effective_components : int
         The number of components up to rescaling and permutation of neurons (Thm. 2, Cor. 3).
     luck : Luck or None
-        How usual the findings are for the initialisation; None if there was no comparison.
+        How usual the findings are for the initialisation; None if there was no comparison, as for
+        a network in which nothing can learn and whose scheme was not given.
     rtol : float
         The relative tolerance within which a balance counts as zero ("boundary").
+    stuck : tuple of range
+        The runs of audited layers, by their indices in the model, in which nothing can learn as too
+        many weights are zero: their outputs never depend on their inputs.
 
     Examples
     --------

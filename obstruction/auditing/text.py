@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from obstruction.auditing.hidden_layers import STATUSES
-from obstruction.tools.words import columns, counted, power_of_two
+from obstruction.tools.words import columns, counted, listed, power_of_two
 
 if TYPE_CHECKING:
     from obstruction.auditing.findings import Findings
@@ -25,14 +25,19 @@ LISTED: Final = 10
 NEAREST: Final = 3
 """The number of free neurons after all others, those nearest to the frontier."""
 
-_HEADS: Final = {"clear": "CLEAR", "obstructed": "OBSTRUCTED", "boundary": "UNDECIDED"}
+_HEADS: Final = {
+    "clear": "CLEAR",
+    "obstructed": "OBSTRUCTED",
+    "boundary": "UNDECIDED",
+    "degenerate": "DEGENERATE",
+}
 
 
 def report_text(report: Findings, *, most: int | None = None) -> str:
     """Return the report as text that lists at most ``most`` neurons, worst first."""
     lines = [_title(report), "", *_layer_lines(report), ""]
     lines += _wrapped(f"{_HEADS[report.verdict]}: {finding(report)}")
-    if report.luck is not None:
+    if report.luck is not None and report.learns:
         lines += ["", *_wrapped(report.luck.verdict)]
     lines += _neuron_lines(report, LISTED if most is None else most)
     for name, reason in report.model.skipped:
@@ -53,7 +58,9 @@ def _sentences(report: Findings) -> Iterator[str]:
     last = report.output_neurons
     inside = facts["frozen_inputs"]
     outgoing = sum(int(layer.out_frozen.sum()) for layer in report.audited)
-    if frozen == 0 and boundary == 0:
+    for segment in report.stuck:
+        yield _stuck(report, segment)
+    if frozen == 0 and boundary == 0 and report.learns:
         if any(layer.outputs == 1 for layer in report.audited):
             yield "no output weight is frozen, what training can reach is in one piece."
         else:
@@ -104,6 +111,23 @@ def _sentences(report: Findings) -> Iterator[str]:
             "ob.repair (obstruction repair) rescales such neurons without changing what the "
             "network computes."
         )
+
+
+def _stuck(report: Findings, segment: range) -> str:
+    """Return why nothing can learn in a run of audited layers."""
+    layers = report.model.layers
+    whole = len(segment) == len(layers)
+    where = "it" if whole else f"{layers[segment[0]].name} to {layers[segment[-1]].name}"
+    inside = [report.hidden[i] for i in list(segment)[:-1]]
+    zero = [layer.name for layer in inside if not layer.in_norm.any()]
+    cause = "too many weights are zero"
+    if zero:
+        more = f" and {len(zero) - 2:,} more" if len(zero) > 2 else ""
+        cause = f"all weights and biases into the neurons of {listed(zero[:2])}{more} are zero"
+    return (
+        f"nothing in {where} can learn: {cause}, and no gradient ever makes the outputs "
+        "depend on the inputs, whatever the loss and the data."
+    )
 
 
 def _title(report: Findings) -> str:
@@ -176,7 +200,7 @@ def report_html(report: Findings, *, most: int = LISTED) -> str:
     parts.append(report.layers.to_html(index=False, na_rep="", float_format="{:.4g}".format))
     found = html.escape(finding(report))
     parts.append(f"<p><strong>{_HEADS[report.verdict]}</strong>: {found}</p>")
-    if report.luck is not None:
+    if report.luck is not None and report.learns:
         parts.append(f"<p>{html.escape(report.luck.verdict)}</p>")
     table = report.worst(most)
     if len(table):

@@ -164,9 +164,11 @@ def audit(
             wanted = listed(f"{count} {sign}" for sign, count in needed.items() if count)
             word = "within" if reached else "OUT OF"
             click.echo(f"A target with at least {wanted} output weights is {word} reach.")
-    bad = {"pathological": ("obstructed",), "boundary": ("obstructed", "boundary"), "never": ()}
+    bad = {"pathological": ("obstructed",), "boundary": ("obstructed", "boundary")}
     bad["degenerate"] = bad["boundary"]
-    found = report.verdict in bad[fail_on] or (not reached and fail_on != "never")
+    found = fail_on != "never" and (
+        report.verdict in bad[fail_on] or not report.learns or not reached
+    )
     return EXIT_FINDINGS if found else 0
 
 

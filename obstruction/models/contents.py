@@ -74,6 +74,22 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A member of a source that no array of numbers stands for.
+
+    Attributes
+    ----------
+    what : str
+        What it is, in words that follow "it holds": ``"text"``, ``"a sparse tensor"``.
+    shape : tuple of int or None
+        Its shape, None if that is not known.
+    """
+
+    what: str
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Dense:
     """A fully connected layer, by the names of its tensors in `Contents`.
 
@@ -231,6 +247,12 @@ class Contents:
         user tells, both perhaps None. It raises `NoChain` if the model is no chain of layers.
     part : str or None
         What to do with a file whose content shows that it is only a part of a model, else None.
+    unread : mapping of str to Unread
+        The members that are not among `tensors`, as they hold no plain numbers. One that may be a
+        layer must not be left out, as those around it would seem to follow each other.
+    customary : {"out_in", "in_out"} or None
+        How weights are usually stored in such a source, although it does not say so. It counts only
+        if the layers then form a chain in the order of their names, and only then.
     """
 
     format: str
@@ -241,6 +263,8 @@ class Contents:
     notes: tuple[str, ...] = ()
     run: Callable[[str | None, Sequence[str] | None], OperationGraph] | None = None
     part: str | None = None
+    unread: Mapping[str, Unread] = field(default_factory=dict)
+    customary: Orientation | None = None
 
     def with_graph(self, activation: str | None, layers: Sequence[str] | None) -> Contents:
         """Return the contents with the graph that a run shows, if the model can be run.

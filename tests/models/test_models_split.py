@@ -424,7 +424,8 @@ def test_a_part_that_is_a_module_gives_its_tensors(tmp_path):
     found = read_contents(index)
     assert found.graph is None
     assert list(found.tensors) == ["0.weight", "2.weight"]
-    assert (found.format, found.layout) == ("PyTorch file in 2 parts", "out_in")
+    assert (found.format, found.layout) == ("PyTorch file in 2 parts", None)
+    assert found.customary == "out_in"
 
 
 # --- Keras --------------------------------------------------------------------------------------

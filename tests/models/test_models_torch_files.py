@@ -61,7 +61,8 @@ def test_a_state_dict(write, tmp_path):
     path = put(tmp_path, write(state_dict(ARRAYS), storages(ARRAYS)))
     contents = reader.read(path)
     same(contents.tensors, ARRAYS)
-    assert (contents.format, contents.layout) == ("PyTorch file", "out_in")
+    assert (contents.format, contents.layout) == ("PyTorch file", None)
+    assert contents.customary == "out_in"
     assert (contents.graph, contents.shared, contents.notes) == (None, (), ())
     with pytest.raises(ValueError, match="read-only"):
         contents.tensors["0.weight"].array[0, 0] = 1.0
@@ -248,7 +249,7 @@ def test_shared_memory_is_told(tmp_path):
 def test_gpt2_names_leave_the_layout_open(tmp_path):
     arrays = {"h.0.mlp.c_fc.weight": np.ones((2, 3), np.float32)}
     contents = reader.read(put(tmp_path, torch_zip(state_dict(arrays), storages(arrays))))
-    assert contents.layout is None
+    assert (contents.layout, contents.customary) == (None, None)
     assert "GPT-2" in contents.notes[0]
 
 

@@ -227,8 +227,10 @@ def find_repair(
         model = _reread(source, report)
     inside = looked_after(model, scope)
     if all(link.reason is not None for link in model.links):
-        reasons = "; ".join(dict.fromkeys(str(link.reason) for link in model.links))
-        raise NothingAuditable(f"no hidden layer can be repaired: {reasons or 'there is none'}")
+        why = [str(link.reason) for link in model.links]
+        why = why or [f"{name}: {reason}" for name, reason in model.skipped]
+        reasons = "; ".join(dict.fromkeys(why)) or "there is none"
+        raise NothingAuditable(f"no hidden layer can be repaired: {reasons}")
     norms = hidden_norms(model)
     check_neurons(model, norms, inside)
     active = left = lacking(norms, inside, margin)

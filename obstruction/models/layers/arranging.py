@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from obstruction.models.contents import Activation, Barrier, Contents, Dense, Orientation, Step
-from obstruction.models.layers import ordering, orientations
+from obstruction.models.contents import (
+    ORIENTATIONS,
+    Activation,
+    Barrier,
+    Contents,
+    Dense,
+    Orientation,
+    Step,
+)
+from obstruction.models.layers import ordering, orientations, walls
 from obstruction.models.layers.naming import Bag, Matrix
+from obstruction.models.layers.walls import Wall
 from obstruction.models.options import ReadOptions
 
 UNKNOWN: Final = Activation("")
@@ -19,10 +29,31 @@ UNKNOWN: Final = Activation("")
 _LONGEST_SUGGESTION: Final = 40
 
 
-def arranged(
-    contents: Contents, bag: Bag, options: ReadOptions
-) -> tuple[tuple[Step, ...], list[tuple[str, str]]]:
-    """Return layers as steps in forward order, and the names and reasons of what is left out.
+@dataclass(frozen=True)
+class Arranged:
+    """Layers as steps in forward order, with the names and reasons of what is left out."""
+
+    steps: tuple[Step, ...]
+    skipped: list[tuple[str, str]]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Layers that follow each other, and how they are stored if that is known."""
+
+    matrices: list[Matrix]
+    settled: tuple[Orientation, ...] | None
+
+    @property
+    def names(self) -> list[str]:
+        return [one.dense.name for one in self.matrices]
+
+
+def arranged(contents: Contents, bag: Bag, options: ReadOptions) -> Arranged:
+    """Return layers as steps in forward order.
+
+    Layers around something that cannot be read are apart, and one that is alone then is left out.
 
     Raises
     ------
@@ -30,44 +61,115 @@ def arranged(
         If an option contradicts the source, or must be given.
     """
     skipped = [*bag.skipped, *((m.dense.name, what) for m, what in bag.others)]
-    settled: tuple[Orientation, ...] | None
+    skipped += [(wall.name, wall.reason) for wall in bag.walls]
+    notes: list[str] = []
     if options.layers is not None:
         matrices, unnamed = _named(bag, options.layers)
         skipped += [(m.dense.name, "not named in layers") for m in unnamed]
-        settled = _order_given(contents, matrices, options.layout, options.layers)
+        runs = [_Run(matrices, _order_given(contents, matrices, options.layout, options.layers))]
+        doubtful: list[Wall] = []
+        notes += _taken_apart(runs[0].names, bag.walls)
     else:
-        matrices, settled = _order_found(contents, bag, options.layout)
+        parts = _parts(bag)
+        if len(parts) > 1:
+            alone = [part[0].dense.name for part in parts if len(part) == 1]
+            skipped += [(name, "no layer beside it is read") for name in alone]
+            parts = [part for part in parts if len(part) > 1]
+        found = [
+            _order_found(contents, replace(bag, layers=tuple(part)), options.layout)
+            for part in parts
+        ]
+        runs = [run for run, _ in found]
+        notes += [note for _, said in found for note in said]
+        doubtful = [Wall(name, f"{what}, which seems to lie here") for name, what in bag.skipped]
+        doubtful += [
+            Wall(m.dense.name, f"{what}, which seems to lie here") for m, what in bag.others
+        ]
+        doubtful += [wall for wall in bag.walls if not wall.certain]
+    steps: list[Step] = []
+    used: set[str] = set()
+    for run in runs:
+        if steps:
+            steps.append(Barrier("", "what lies between them is not read"))
+        between = _barriers(contents, bag, run, options, used)
+        for i, (one, other) in enumerate(itertools.pairwise(run.names)):
+            between[i + 1] += [
+                Barrier(wall.name, wall.reason)
+                for wall in bag.walls
+                if wall.certain and walls.separates(wall.name, one, other)
+            ]
+            between[i + 1] += [
+                Barrier(wall.name, wall.reason)
+                for wall in doubtful
+                if walls.lies_between(wall.name, one, other, bag.stored)
+            ]
+        steps += between[0]
+        for i, matrix in enumerate(run.matrices):
+            steps.append(replace(matrix.dense, layout=run.settled[i] if run.settled else None))
+            steps += [UNKNOWN] if i + 1 < len(run.matrices) else []
+            steps += between[i + 1]
+    skipped += [(vector.name, vector.what) for vector in bag.vectors if vector.name not in used]
+    return Arranged(tuple(steps), skipped, notes)
+
+
+def _barriers(
+    contents: Contents, bag: Bag, run: _Run, options: ReadOptions, used: set[str]
+) -> list[list[Barrier]]:
+    """Return what ends chains before, between and behind layers, and note the vectors used."""
+    matrices, settled = run.matrices, run.settled
     shapes = [contents.tensors[m.dense.weight].shape for m in matrices]
     between: list[list[Barrier]] = [[] for _ in range(len(matrices) + 1)]
     for i, matrix in enumerate(matrices):
         if matrix.reason is not None:
             between[i].append(Barrier(matrix.dense.name, matrix.reason))
             between[i + 1].append(Barrier(matrix.dense.name, matrix.reason))
-    places = ordering.positions([m.dense.name for m in matrices] + [v.name for v in bag.vectors])
+    places = ordering.positions([*run.names, *(vector.name for vector in bag.vectors)])
     if places is not None and places[: len(matrices)] != sorted(places[: len(matrices)]):
         places = None
     for k, vector in enumerate(bag.vectors):
         if vector.slopes and options.activation == "prelu":
+            used.add(vector.name)
             continue
         if places is not None:
             at = sum(place < places[len(matrices) + k] for place in places[: len(matrices)])
             between[at].append(Barrier(vector.name, f"{vector.what} follows"))
+            used.add(vector.name)
             continue
-        follows = [
-            i
-            for i, (shape, layout) in enumerate(zip(shapes[:-1], settled or (), strict=False))
-            if orientations.width(shape, layout)[1] == vector.width
-        ]
-        for i in follows:
-            between[i + 1].append(Barrier(vector.name, f"{vector.what} of this width may follow"))
-        if not follows:
-            skipped.append((vector.name, vector.what))
-    steps: list[Step] = [*between[0]]
-    for i, matrix in enumerate(matrices):
-        steps.append(replace(matrix.dense, layout=settled[i] if settled else None))
-        steps += [UNKNOWN] if i + 1 < len(matrices) else []
-        steps += between[i + 1]
-    return tuple(steps), skipped
+        for i, (shape, layout) in enumerate(zip(shapes[:-1], settled or (), strict=False)):
+            if orientations.width(shape, layout)[1] == vector.width:
+                why = f"{vector.what} of this width may follow"
+                between[i + 1].append(Barrier(vector.name, why))
+                used.add(vector.name)
+    return between
+
+
+def _parts(bag: Bag) -> list[list[Matrix]]:
+    """Return the layers of a bag in parts between which something lies that cannot be read."""
+    certain = [wall for wall in bag.walls if wall.certain]
+    matrices = list(bag.layers)
+    if not certain or len(matrices) < 2:
+        return [matrices]
+    if not bag.ordered:
+        matrices.sort(key=lambda one: ordering.natural(one.dense.name))
+    parts = [[matrices[0]]]
+    for one, other in itertools.pairwise(matrices):
+        names = one.dense.name, other.dense.name
+        if any(walls.separates(wall.name, *names) is not False for wall in certain):
+            parts.append([])
+        parts[-1].append(other)
+    if len(parts) == 1:
+        return [list(bag.layers)]
+    return parts
+
+
+def _taken_apart(names: Sequence[str], found: Sequence[Wall]) -> list[str]:
+    """Return notes on what cannot be read and is not taken to lie between layers that are named."""
+    return [
+        f"{wall.name} ({wall.reason}) is taken to lie elsewhere, as layers = {list(names)} says"
+        for wall in found
+        if wall.certain
+        and any(walls.separates(wall.name, *pair) is None for pair in itertools.pairwise(names))
+    ]
 
 
 def _named(bag: Bag, layers: Sequence[str]) -> tuple[list[Matrix], list[Matrix]]:
@@ -103,13 +205,14 @@ def _order_given(
 
 def _order_found(
     contents: Contents, bag: Bag, layout: Orientation | None
-) -> tuple[list[Matrix], tuple[Orientation, ...] | None]:
-    """Return the layers in the only possible order, and their orientations if they are known."""
+) -> tuple[_Run, list[str]]:
+    """Return the layers in the only possible order, and remarks on it."""
     matrices = list(bag.layers)
     candidates = orientations.possible(matrices, contents, layout)
     if len(matrices) < 2:
-        return matrices, candidates[0] if len(candidates) == 1 else None
-    place = ordering.positions([m.dense.name for m in matrices])
+        return _Run(matrices, candidates[0] if len(candidates) == 1 else None), []
+    names = [m.dense.name for m in matrices]
+    place = ordering.positions(names)
     known = list(range(len(matrices))) if bag.ordered else None
     if place is not None and not bag.ordered:
         known = sorted(range(len(matrices)), key=lambda i: place[i])
@@ -131,10 +234,73 @@ def _order_found(
                 several = several or not tried[1] or known is not None
     if bag.unsure or several or not found:
         raise _ask_for_layers(contents, bag, candidates, [order for _, order in found])
+    if len(found) > 1 and known is None:
+        found = _customary(contents, bag, found)
     if len(found) > 1:
-        raise ask_for_layout(contents)
+        readings = [", ".join(names[i] for i in order) for _, order in found]
+        told = "; ".join(
+            f"stored {one[0][0]} their order is {reading}"
+            for one, reading in zip(found, readings, strict=True)
+            if len(set(readings)) > 1 and len(names) <= _LONGEST_SUGGESTION
+        )
+        raise ask_for_layout(contents, told)
     settled, order = found[0]
-    return [matrices[i] for i in order], tuple(settled[i] for i in order)
+    run = _Run([matrices[i] for i in order], tuple(settled[i] for i in order))
+    return run, [] if bag.ordered else _remarks(contents, run, layout)
+
+
+def _customary(
+    contents: Contents, bag: Bag, found: list[tuple[tuple[Orientation, ...], list[int]]]
+) -> list[tuple[tuple[Orientation, ...], list[int]]]:
+    """Return the only reading in the order of the names if it is the customary one, else all.
+
+    The order of names without numbers tells little, and must not contradict the stored order.
+    """
+    names = [m.dense.name for m in bag.layers]
+    orders = [sorted(range(len(names)), key=lambda i: ordering.natural(names[i]))]
+    if not ordering.numbered(names):
+        orders.append(list(range(len(names))))
+    inside = [one for one in found if one[1] in orders]
+    if contents.customary is None or len(inside) != 1:
+        return found
+    proven = [orientations.proven(m.dense, contents.tensors) for m in bag.layers]
+    told = zip(inside[0][0], proven, strict=True)
+    customary = all(proof or layout == contents.customary for layout, proof in told)
+    return inside if customary else found
+
+
+def _remarks(contents: Contents, run: _Run, layout: Orientation | None) -> list[str]:
+    """Return remarks on an order that is not that of the names, and on an unusual orientation.
+
+    Raises
+    ------
+    ValueError
+        If nothing but an option or a custom speaks against the order of numbers in the names.
+    """
+    assert run.settled is not None
+    names, first = run.names, run.settled[0]
+    ascending = sorted(names, key=ordering.natural)
+    told = [orientations.proven(m.dense, contents.tensors) for m in run.matrices]
+    certain = contents.layout is not None or any(told)
+    if names == ascending:
+        usual = contents.customary in (None, *run.settled)
+        if usual or certain or layout is not None:
+            return []
+        return [
+            f"weights are taken to be stored {first}, as only so the layers form a chain in the "
+            "order of their names"
+        ]
+    other = ORIENTATIONS[first == ORIENTATIONS[0]]
+    if not certain and ordering.numbered(names) and names == ascending[::-1]:
+        quoted = ", ".join(map(repr, names))
+        raise ValueError(
+            f"layers = None: if weights are stored {first}, the layers form a chain only against "
+            f"the order of their names: give layers=[{quoted}] if that is the forward order "
+            f"(--layers {','.join(names)}), or layout={other!r} if they are stored so "
+            f"(--layout {other})"
+        )
+    shown = ", ".join(names[:_LONGEST_SUGGESTION])
+    return [f"the order of the layers is not that of their names but follows from shapes: {shown}"]
 
 
 def _chaining(
@@ -155,12 +321,12 @@ def _chaining(
 # --- errors that ask for an option ----------------------------------------------------------
 
 
-def ask_for_layout(contents: Contents) -> ValueError:
-    """Return the error that asks for the layout."""
+def ask_for_layout(contents: Contents, told: str = "") -> ValueError:
+    """Return the error that asks for the layout, with what depends on it."""
     return ValueError(
         f"layout = None: {contents.format} does not say how weights are stored and both ways fit "
         "their shapes: give layout='out_in' as PyTorch stores them or layout='in_out' as Keras, "
-        "Flax and scikit-learn do (--layout out_in)"
+        "Flax and scikit-learn do (--layout out_in)" + (f"; {told}" if told else "")
     )
 
 

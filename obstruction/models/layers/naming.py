@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from obstruction.models.contents import Contents, Dense, Orientation, Tensor, UnreadableModel
+from obstruction.models.contents import (
+    Contents,
+    Dense,
+    Orientation,
+    Tensor,
+    Unread,
+    UnreadableModel,
+)
+from obstruction.models.layers import walls
+from obstruction.models.layers.walls import Wall
 
 _OWNER: Final = r"(?:(?P<owner>.*)[./])?"
 _END: Final = r"(?::\d+)?(?:[./]value)?"  # as in TensorFlow's "kernel:0", nnx's "kernel/value"
@@ -57,6 +66,10 @@ CONVOLUTION: Final = "a convolution or another layer with more than two axes"
 NORMALISATION: Final = "a normalisation layer"
 
 
+_WEIGHTS: Final = ("weight", "kernel", "direction", "hidden weight")
+"""The roles of tensors in which the weights of a layer are."""
+
+
 @dataclass(frozen=True)
 class Matrix:
     """A matrix that may be the weights of a fully connected layer."""
@@ -86,18 +99,25 @@ class Bag:
     vectors: tuple[Vector, ...]  # those that may act on the neurons between layers
     skipped: tuple[tuple[str, str], ...]  # the name of everything else, and what it is
     ordered: bool = False  # whether `layers` are in forward order
+    walls: tuple[Wall, ...] = ()  # what cannot be read and may lie between layers
+    stored: Mapping[str, int] | None = None  # the places of layers where their order tells more
 
 
 def bag_of(contents: Contents) -> Bag:
     """Return the layers among the tensors of a source, and what the other tensors are."""
-    tensors = contents.tensors
-    if tensors and all(_OURS.fullmatch(name) for name in tensors):
-        bag = _own_names(tensors)
-    elif tensors and all(_SAVEZ.fullmatch(name) for name in tensors):
-        bag = _unnamed(tensors)
-    else:
-        bag = None
-    return bag or _by_names(tensors)
+    tensors, bag = contents.tensors, None
+    for pattern, read in ((_OURS, _own_names), (_SAVEZ, _unnamed)):
+        alike = [bool(pattern.fullmatch(name)) for name in tensors]
+        if alike and all(alike) and not any(map(pattern.fullmatch, contents.unread)):
+            bag = read(tensors)
+    odd = walls.odd_members(contents)
+    if bag is None:
+        return _by_names(tensors, odd)
+    unread = {name: member for name, member in odd.items() if name in contents.unread}
+    found = [
+        _wall(name, parts, name, bag.layers) for name, parts in _apart({}, unread).walls.items()
+    ]
+    return replace(bag, walls=tuple(wall for wall in found if wall is not None))
 
 
 def _own_names(tensors: Mapping[str, Tensor]) -> Bag | None:
@@ -139,18 +159,21 @@ def _unnamed(tensors: Mapping[str, Tensor]) -> Bag | None:
     return Bag(tuple(layers), (), (), (), (), ordered=True)
 
 
-def _by_names(tensors: Mapping[str, Tensor]) -> Bag:
+def _by_names(tensors: Mapping[str, Tensor], odd: Mapping[str, Tensor | Unread]) -> Bag:
+    apart = _apart(tensors, odd)
     groups: dict[tuple[str, str], dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        owner, role = _role(name)
-        group = groups.setdefault(owner, {})
-        group[role if role not in group else f"{role} {name}"] = tensor
+        if name not in apart.names:
+            owner, role = _role(name)
+            group = groups.setdefault(owner, {})
+            group[role if role not in group else f"{role} {name}"] = tensor
     layers: list[Matrix] = []
     unsure: list[Matrix] = []
     others: list[tuple[Matrix, str]] = []
     vectors: list[Vector] = []
     skipped: list[tuple[str, str]] = []
-    labels = _labels({owner[1] or _only_name(group) for owner, group in groups.items()})
+    owners = {owner[1] or _only_name(group) for owner, group in groups.items()}
+    labels = _labels(owners | set(apart.walls))
     for owner, group in groups.items():
         name = labels[owner[1] or _only_name(group)]
         group = {role: t for role, t in group.items() if not _is_passive(t, role)}
@@ -160,6 +183,8 @@ def _by_names(tensors: Mapping[str, Tensor]) -> Bag:
         elif any(role.startswith("recurrent") for role in group):
             skipped.append((name, "a recurrent layer"))
         elif matrix is not None:
+            reason = apart.reasons.get(matrix.dense.weight)
+            matrix = replace(matrix, reason=matrix.reason or reason)
             what = _something_else(name, matrix, group)
             if what:
                 others.append((matrix, what))
@@ -175,7 +200,123 @@ def _by_names(tensors: Mapping[str, Tensor]) -> Bag:
             vectors += [_vector(name, width, group) for width in sorted(widths)]
     if not layers:
         layers, unsure = unsure, []
-    return Bag(tuple(layers), tuple(unsure), tuple(others), tuple(vectors), tuple(skipped))
+    found = []
+    for name, parts in apart.walls.items():
+        wall = _wall(name, parts, labels[name], layers)
+        if wall is not None:
+            found.append(wall)
+        else:
+            vectors += [
+                Vector(
+                    labels[name], part.member.shape[0], walls.reason_of({part.short: part.member})
+                )
+                for part in parts
+                if part.member.shape is not None and len(part.member.shape) == 1
+            ]
+    stored = walls.stored_places(
+        list(
+            dict.fromkeys(
+                labels.get(owner[1] or name, name) for name in tensors for owner in [_role(name)[0]]
+            )
+        )
+    )
+    return Bag(
+        tuple(layers),
+        tuple(unsure),
+        tuple(others),
+        tuple(vectors),
+        tuple(skipped),
+        walls=tuple(found),
+        stored=stored,
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    full: str  # its name in the source
+    short: str  # the part of the name that follows that of its layer
+    role: str
+    member: Tensor | Unread
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """What cannot be read, by its layers; `names` are those of all its tensors."""
+
+    walls: dict[str, list[_Part]]
+    reasons: dict[str, str]  # by the weights of layers that have such things beside them
+    names: set[str]
+
+
+def _apart(tensors: Mapping[str, Tensor], odd: Mapping[str, Tensor | Unread]) -> _Apart:
+    """Return what is not read of layers, and the layers of which all weights are read."""
+    held: dict[str, list[_Part]] = {}
+    for name, member in {**tensors, **odd}.items():
+        owner, role = _role(name)
+        told = walls.packed_part(name) if role == "alone" else None
+        if told is not None:
+            held.setdefault(told[0], []).append(_Part(name, told[1], "packed", member))
+        else:
+            key = owner[1] if owner[0] in ("path", "suffix") and owner[1] else name
+            short = name[len(key) :].lstrip("./_") or re.split(r"[./]", name)[-1]
+            held.setdefault(key, []).append(_Part(name, short, role, member))
+    found = _Apart({}, {}, set())
+    for key, parts in held.items():
+        strange = [part for part in parts if part.full in odd]
+        weights = [
+            part
+            for part in parts
+            if part.role in _WEIGHTS and part not in strange and len(part.member.shape or ()) == 2
+        ]
+        if weights:  # its mask may consist of floating-point numbers
+            shape = weights[0].member.shape
+            masks = [p for p in parts if p.role == "packed" and p.short.endswith("mask")]
+            strange += [part for part in masks if part not in strange]
+            reasons = [
+                f"its weights are masked ({part.full})"
+                if part.short.endswith("mask") and part.member.shape in (shape, None)
+                else walls.reason_of({part.short: part.member})
+                for part in strange
+            ]
+            if reasons:
+                found.reasons.update(dict.fromkeys((p.full for p in weights), reasons[0]))
+            found.names.update(part.full for part in strange)
+        elif strange:
+            found.walls[key] = parts
+            found.names.update(part.full for part in parts)
+    return found
+
+
+def _wall(name: str, parts: list[_Part], label: str, layers: Sequence[Matrix]) -> Wall | None:
+    """Return what some parts are that cannot be read, None for a vector of unknown use."""
+    reason = walls.reason_of({part.short: part.member for part in parts})
+    path = re.split(r"[./]", name)
+    if any(_ATTENTION.fullmatch(one) or _EMBEDDING.fullmatch(one) for one in path):
+        return Wall(label, reason, certain=False)
+    alike = _is_like_a_layer(label, [one.dense.name for one in layers])
+    shapes = [part.member.shape for part in parts]
+    named = any(part.role in (*_WEIGHTS, "packed") for part in parts)
+    if named or alike or any(shape is not None and len(shape) > 1 for shape in shapes):
+        return Wall(label, reason)
+    if None in shapes or () in shapes:
+        return Wall(label, reason, certain=False)
+    return None
+
+
+def _is_like_a_layer(label: str, layers: Sequence[str]) -> bool:
+    """Return whether something has the name of a layer, or is alone in what may be a layer.
+
+    It has such a name if it differs from a layer in nothing but numbers.
+    """
+    path = re.split(r"[./]", label)
+    paths = [re.split(r"[./]", name) for name in layers]
+    heads = [path[:i] for i in range(1, len(path) + 1)]
+    shapes = [re.sub(r"\d+", "#", "/".join(head)) for head in heads]
+    known = {re.sub(r"\d+", "#", "/".join(one)) for one in paths}
+    if any("#" in shape and shape in known for shape in shapes):
+        return True
+    inside = any(one[: len(path) - 1] == path[:-1] for one in paths)
+    return len(path) > 1 and not inside and len(path) - 1 in map(len, paths)
 
 
 def _role(name: str) -> tuple[tuple[str, str], str]:
@@ -217,14 +358,13 @@ def _labels(owners: set[str]) -> dict[str, str]:
 def _is_passive(tensor: Tensor, role: str) -> bool:
     """Return whether a tensor is a single number or holds integers that are no weights."""
     whole = "int" in tensor.dtype or tensor.dtype == "bool"
-    named = role in ("weight", "kernel", "direction", "hidden weight")
+    named = role in _WEIGHTS
     return tensor.array.ndim == 0 or (whole and not named)
 
 
 def _matrix(name: str, group: Mapping[str, Tensor]) -> Matrix | None:
     """Return the layer that a group of tensors forms, or None if no matrix of weights is in it."""
-    known = ("weight", "kernel", "direction", "hidden weight")
-    role = next((r for r in known if r in group and group[r].array.ndim == 2), None)
+    role = next((r for r in _WEIGHTS if r in group and group[r].array.ndim == 2), None)
     if role is None:
         return None
     weight = group[role]

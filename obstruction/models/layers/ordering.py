@@ -117,6 +117,18 @@ def positions(names: Sequence[str]) -> list[tuple[int, ...]] | None:
     return places if distinct else None
 
 
+def numbered(names: Sequence[str]) -> bool:
+    """Return whether names differ in nothing but numbers.
+
+    Examples
+    --------
+    >>> numbered(["fc1", "fc2"]), numbered(["up", "down"]), numbered(["net.0.w", "net.1.w"])
+    (True, False, True)
+    """
+    shapes = {re.sub(r"\d+", "#", name) for name in names}
+    return len(shapes) == 1 and "#" in shapes.pop()
+
+
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a key that sorts names alphabetically and the numbers in them by value.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -71,15 +71,19 @@ def resolve(contents: Contents, options: ReadOptions = NO_OPTIONS) -> Model:
     steps = None if contents.graph is None else steps_of(contents.graph)
     uses = _uses(steps or ())
     skipped: list[tuple[str, str]] = []
+    notes = contents.notes
     if steps is not None and options.layers is not None:
         steps, skipped = _picked(contents, steps, options.layers)
     if steps is None:
         try:
-            steps, skipped = arranged(contents, bag_of(contents), options)
+            found = arranged(contents, bag_of(contents), options)
         except UnreadableModel:
             raise
         except ValueError as problem:  # the notes say why the reader found no order
             raise ValueError("; ".join((str(problem), *contents.notes))) from None
+        steps, skipped = found.steps, found.skipped
+        notes = (*notes, *found.notes)
+    contents = replace(contents, notes=notes)
     return _model(contents, _Chain.of(steps, uses or _uses(steps)), skipped, options)
 
 

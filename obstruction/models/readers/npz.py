@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Tensor, UnreadableModel
+from obstruction.models.contents import Contents, Tensor, Unread, UnreadableModel
 from obstruction.models.readers.files import (
     Bytes,
     bytes_of,
@@ -43,6 +43,7 @@ _ENTRY: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NUMBERS: Final = re.compile(r"[<>|=]?([biufc])(\d{1,2})|[<>|=]?(\?)")
+_OBJECTS: Final = "Python objects"
 _BFLOAT16: Final = ("|V2", "<V2")  # NumPy does not know the type of ml_dtypes and writes this
 
 
@@ -96,7 +97,7 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
 
 
 def _contents(form: str, members: Mapping[str, Bytes], notes: list[str]) -> Contents:
-    tensors = {}
+    tensors, unread = {}, {}
     for name, data in members.items():
         try:
             header = _header(data)
@@ -106,10 +107,23 @@ def _contents(form: str, members: Mapping[str, Bytes], notes: list[str]) -> Cont
         if tensor is not None:
             tensors[name] = tensor
         else:
+            what = _what(header.described)
+            if math.prod(header.shape) > 1 or what == _OBJECTS:
+                unread[name] = Unread(what, header.shape if header.shape else None)
             notes.append(
                 f"{shown(name)} holds no numbers (type {header.described}) and is not read"
             )
-    return Contents(format=form, tensors=tensors, notes=tuple(notes))
+    return Contents(format=form, tensors=tensors, notes=tuple(notes), unread=unread)
+
+
+def _what(described: str) -> str:
+    """Return in words what an array holds that does not hold numbers."""
+    if described.startswith("["):
+        return "records"
+    kind = described.lstrip("<>|=")[:1]
+    return {"O": _OBJECTS, "U": "text", "S": "text", "M": "dates", "m": "times"}.get(
+        kind, f"values of type {described}"
+    )
 
 
 def _tensor(name: str, header: _Header, form: str, data: Bytes) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Tensor, UnreadableModel
+from obstruction.models.contents import Contents, Tensor, Unread, UnreadableModel
 from obstruction.models.readers.files import (
     Bytes,
     bytes_of,
@@ -101,14 +101,16 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
 
 def _read(data: Bytes) -> tuple[Contents, dict[str, _Entry]]:
     entries = _header(data)
-    tensors, notes = {}, []
+    tensors, notes, unread = {}, [], {}
     for name, entry in entries.items():
         raw = data[entry.start : entry.stop]
         if entry.kind in _BITS and _BITS[entry.kind] < 8:
             notes.append(f"{shown(name)} holds numbers of type {entry.kind}, which are not read")
+            unread[name] = Unread(f"numbers of type {entry.kind}", entry.shape)
             continue
         tensors[name] = _tensor(name, entry, raw)
-    return Contents(format="safetensors", tensors=tensors, notes=tuple(notes)), entries
+    contents = Contents("safetensors", tensors, notes=tuple(notes), unread=unread)
+    return contents, entries
 
 
 def _tensor(name: str, entry: _Entry, raw: Bytes) -> Tensor:

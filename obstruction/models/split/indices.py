@@ -115,7 +115,10 @@ def _joined(parts: list[Contents], tensors: Mapping[str, Tensor]) -> Contents:
     layouts = {part.layout for part in parts}
     form = parts[0].format if len(parts) == 1 else f"{parts[0].format} in {len(parts)} parts"
     layout = layouts.pop() if len(layouts) == 1 else None
-    return Contents(form, tensors, layout, None, shared, notes)
+    unread = {name: member for part in parts for name, member in part.unread.items()}
+    customs = {part.customary for part in parts}
+    custom = customs.pop() if len(customs) == 1 else None
+    return Contents(form, tensors, layout, None, shared, notes, unread=unread, customary=custom)
 
 
 # --- the index --------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ class Found:
     tensors: dict[str, Tensor]
     attributes: dict[str, dict[str, list[str]]]  # those that hold text, by the path of the group
     notes: tuple[str, ...]  # what was passed over
+    passed: tuple[str, ...]  # the datasets that were passed over, which hold no plain numbers
 
 
 def ask(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +113,8 @@ def survey(path: Path) -> tuple[Archive | None, Found]:
     notes = [f"{name}: {why}" for name, why in answer["passed"]]
     if answer["optimiser"]:
         notes.append("the state of the optimiser is passed over")
-    return archive, Found(data, entries, tensors, answer["attributes"], tuple(notes))
+    passed = tuple(name for name, _ in answer["passed"])
+    return archive, Found(data, entries, tensors, answer["attributes"], tuple(notes), passed)
 
 
 def _tensor(data: Bytes, scratch: Path, entry: Mapping[str, Any]) -> Tensor:

@@ -10,14 +10,19 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, OperationGraph, UnreadableModel, encode_bfloat16
+from obstruction.models.contents import (
+    Contents,
+    OperationGraph,
+    Unread,
+    UnreadableModel,
+    encode_bfloat16,
+)
 from obstruction.models.readers.files import Bytes, fitting, most_expanded, told_as
 from obstruction.models.readers.keras import config as keras_config
 from obstruction.models.readers.keras.datasets import WEIGHTS, Found, ask, listing, survey
@@ -63,8 +68,15 @@ def read(path: Path) -> Contents:
             except (ValueError, RecursionError) as problem:
                 notes.append(f"the description of the model is not followed: {problem}")
     name = "Keras .keras" if archive is not None else "Keras HDF5"
-    contents = Contents(name, found.tensors, "in_out", graph, (), tuple(notes))
-    return replace(contents, part=None if archive is not None else _part(found))
+    return Contents(
+        name,
+        found.tensors,
+        "in_out",
+        graph,
+        notes=tuple(notes),
+        part=None if archive is not None else _part(found),
+        unread={one: Unread("no plain numbers") for one in found.passed},
+    )
 
 
 def _part(found: Found) -> str | None:

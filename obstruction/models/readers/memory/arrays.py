@@ -27,6 +27,7 @@ from obstruction.models.readers.memory.tensors import (
     like,
     overwrite,
     rebuilt,
+    unread_in,
 )
 
 OBJECTS: Final = "a sequence or mapping of arrays"
@@ -51,9 +52,11 @@ def read(source: Any) -> Contents:
     matrices: for one output, the last is ``(1, l)`` or ``(l, 1)``.
     """
     held = {name: value for name, value in _slots(source) if value is not None}
-    tensors = as_tensors(held)
     if isinstance(source, Mapping):
-        return Contents("mapping of arrays", tensors)
+        unread = unread_in(held)
+        readable = {name: value for name, value in held.items() if name not in unread}
+        return Contents("mapping of arrays", as_tensors(readable), unread=unread)
+    tensors = as_tensors(held)
     ours = _is_replayed(source)
     between = Activation("relu" if ours else "")  # without a name, the user must give it
     layout: Orientation | None = "out_in" if ours else None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Tensor, UnreadableModel
+from obstruction.models.contents import Tensor, Unread, UnreadableModel
 
 
 def is_torch(value: Any) -> bool:
@@ -29,6 +29,21 @@ def is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic)) or is_torch(value) or is_jax(value)
 
 
+def unread_in(held: Mapping[str, Any]) -> dict[str, Unread]:
+    """Return the arrays that do not hold plain numbers only: sparse and masked ones."""
+    found = {}
+    for name, value in held.items():
+        shape = tuple(value.shape)
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            found[name] = Unread("a masked array", shape)
+        elif is_torch(value) and value.layout is not sys.modules["torch"].strided:
+            form = str(value.layout).removeprefix("torch.").removeprefix("sparse_").upper()
+            found[name] = Unread(
+                f"a sparse tensor ({'COO' if form == 'SPARSE_COO' else form})", shape
+            )
+    return found
+
+
 def as_tensors(held: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return arrays of NumPy, PyTorch or JAX as tensors of the same names."""
     return {name: as_tensor(name, value) for name, value in held.items()}
@@ -40,10 +55,13 @@ def as_tensor(name: str, value: Any) -> Tensor:
     Raises
     ------
     UnreadableModel
-        If it is a PyTorch tensor that is lazy, on the device ``meta``, or sparse.
+        If it is a PyTorch tensor that is lazy, on the device ``meta``, or sparse, or if it is a
+        masked array.
     """
     if is_torch(value):
         return _from_torch(name, value)
+    if np.ma.is_masked(value):
+        raise UnreadableModel(f"{name}: is a masked array: give one without masked numbers")
     array = np.asarray(value)
     if array.dtype.name == "bfloat16":
         return Tensor(name, array.astype(np.float32), "bfloat16")

@@ -17,6 +17,7 @@ from obstruction.models.readers.memory.tensors import (
     like,
     overwrite,
     rebuilt,
+    unread_in,
 )
 
 OBJECTS: Final = "a tree of Flax or Haiku parameters"
@@ -43,7 +44,9 @@ def read(source: Any) -> Contents:
     ``nnx.state(model)``, and ``{"linear": {"w": ..., "b": ...}}`` of Haiku.
     """
     held = _named(source)
-    return Contents("tree of arrays", as_tensors(held), _layout(held))
+    unread = unread_in(held)
+    tensors = as_tensors({name: value for name, value in held.items() if name not in unread})
+    return Contents("tree of arrays", tensors, _layout(held), unread=unread)
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:

@@ -23,6 +23,7 @@ from obstruction.models.contents import (
     OperationGraph,
     Step,
     Tensor,
+    Unread,
     UnreadableModel,
     overlapping,
 )
@@ -30,7 +31,14 @@ from obstruction.models.operations.graphs import operation_chain
 from obstruction.models.readers.files import fitting, shown, told_as
 from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch.pickles import Call
-from obstruction.models.readers.torch.storages import LEGACY, TorchFile, View, is_tensor, view
+from obstruction.models.readers.torch.storages import (
+    LEGACY,
+    TorchFile,
+    View,
+    is_tensor,
+    kind_of,
+    view,
+)
 from obstruction.models.readers.zip_archives import first_member
 from obstruction.tools.files import replacing
 
@@ -48,7 +56,6 @@ WELL_KNOWN: Final = ("state_dict", "model_state_dict", "model", "module", "net",
 
 _NO_MODEL: Final = re.compile(r"optim|sched|scaler|rng|random|callback|loops|history|hyper", re.I)
 _AVERAGED: Final = re.compile(r"(^|_)(ema|swa)(_|$)", re.I)
-_IN_OUT: Final = re.compile(r"(^|\.)c_(fc|attn)\.weight$")
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -84,6 +91,8 @@ class _Reading:
         self.notes = list(file.notes)
         self.views: dict[str, View] = {}
         self.trained: dict[str, bool] = {}
+        self.unread: dict[str, Unread] = {}
+        self.linear: set[str] = set()  # the weights of modules of the class Linear
         self._parts = 0
 
     def contents(self) -> Contents:
@@ -97,17 +106,20 @@ class _Reading:
             for name, view in self.views.items()
         }
         graph = self._chain(found[0][1], tensors) if len(found) == 1 else None
-        odd = any(_IN_OUT.search(name) for name in tensors)
-        if odd:
+        matrices = {name for name, tensor in tensors.items() if tensor.array.ndim == 2}
+        custom = torch_layers.customary(tensors)
+        if custom is None:
             self.notes.append("its layers have names of GPT-2, which stores them (inputs, outputs)")
         return Contents(
             format="PyTorch file",
             tensors=tensors,
-            layout=None if odd else "out_in",
+            layout="out_in" if matrices and matrices <= self.linear else None,
             graph=graph,
             shared=_shared(self.views, tensors),
             notes=tuple(self.notes),
             part=self._share(),
+            unread=self.unread,
+            customary=custom,
         )
 
     def _share(self) -> str | None:
@@ -141,12 +153,13 @@ class _Reading:
             held = {key: part for key, part in entries.items() if self._holds_tensors(part)}
             if not held:
                 raise ValueError("holds no tensors")
+            beside = {key: part for key, part in entries.items() if _is_payload(part)}
             if all(is_tensor(part) for part in held.values()):
-                return [("", held)]
+                return [("", held | beside)]
             kept = self._kept(held)
             known = [key for key in WELL_KNOWN if key in kept and not is_tensor(kept[key])]
             if len(kept) > 1 and not known:
-                return [("", kept)]
+                return [("", kept | beside)]
             if len(kept) > 1 and known:
                 kept = {known[0]: kept[known[0]]}
             passed = [shown(str(key)) for key in held if key not in kept]
@@ -192,9 +205,15 @@ class _Reading:
                 raise ValueError(f"holds two tensors of the name {shown(name)}")
             if found is None:
                 self.notes.append(f"{shown(name)} is no tensor of plain numbers and is not read")
+                self.unread[name] = Unread(kind_of(value))
                 return
             self.views[name], self.trained[name] = found, trained
             return
+        if _is_payload(value):
+            self.unread[name] = Unread(_payload(value))
+            return
+        if isinstance(value, Call) and torch_layers.role(value.path) == "linear":
+            self.linear.add(f"{name}.weight" if name else "weight")
         for key, part in _parts(value):
             self._collect(part, f"{name}.{key}" if name else str(key), depth + 1)
 
@@ -322,6 +341,27 @@ def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
         for key, part in (_entries(value) or {}).items():
             if isinstance(key, (str, int)):
                 yield key, part
+
+
+def _is_payload(value: Any) -> bool:
+    """Return whether an object is no tensor but may hold weights, as an array of NumPy does."""
+    if isinstance(value, (list, tuple)):
+        return len(value) > 1 and all(_is_number(part) or _is_payload(part) for part in value)
+    if isinstance(value, Call):
+        return not is_tensor(value) and _module(value) is None and _entries(value) is None
+    return isinstance(value, (bytes, bytearray))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def _payload(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "a list of numbers"
+    if isinstance(value, Call) and value.path.endswith("._reconstruct"):
+        return "an array of NumPy, as a pickle"
+    return f"an object ({value.path[:60] or '?'})" if isinstance(value, Call) else "bytes"
 
 
 def _is_optimiser(value: Any) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
+
+from obstruction.models.contents import Orientation
 
 Role: TypeAlias = Literal["linear", "chain", "wrapper", "activation", "nothing", "barrier"]
 
@@ -32,6 +36,20 @@ _REASONS: Final = {
     "sparse": "an embedding is no fully connected layer",
     "dropout": "alpha dropout shifts its inputs",
 }  # by the module in torch.nn.modules that defines the class
+
+
+_GPT2: Final = re.compile(r"(^|\.)c_(fc|attn)\.weight$")
+
+
+def customary(names: Iterable[str]) -> Orientation | None:
+    """Return how weights of some names are usually stored, None if that cannot be told.
+
+    Examples
+    --------
+    >>> customary(["fc1.weight"]), customary(["h.0.mlp.c_fc.weight"])
+    ('out_in', None)
+    """
+    return None if any(map(_GPT2.search, names)) else "out_in"
 
 
 def role(path: str) -> Role:

@@ -15,22 +15,28 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, UnreadableModel, overlapping
+from obstruction.models.contents import Contents, Unread, UnreadableModel, overlapping
 from obstruction.models.readers.memory.tensors import (
     as_tensors,
     check_changes,
+    is_array,
     is_torch,
     like,
     overwrite,
+    unread_in,
 )
 from obstruction.models.readers.torch.chains import chain_of
 from obstruction.models.readers.torch.inputs import inputs_of
+from obstruction.models.readers.torch.layers import customary
 from obstruction.models.readers.torch.running import Copy, copied, held, unwrapped
 
 OBJECTS: Final = "a torch.nn.Module or state dict"
 
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "net")
 """The keys under which checkpoints keep the state dict of a model."""
+
+_PAYLOADS: Final = (bytes, bytearray, list, tuple)
+"""Types of values beside tensors that may hold weights, such as those of packed ones."""
 
 _NOT_RUN: Final = (
     "a state dict cannot be run, so the order of its layers and their activation are told by "
@@ -54,9 +60,20 @@ def read(source: Any) -> Contents:
     state = None if _is_module(source) else _state_dict(source)
     if state is None:
         return _read_module(unwrapped(source))
-    found = {str(name): value for name, value in state.items() if is_torch(value)}
-    shared = _overlapping(found.items())
-    return Contents("PyTorch state dict", as_tensors(found), "out_in", None, shared, (_NOT_RUN,))
+    arrays = {str(name): value for name, value in state.items() if is_array(value)}
+    unread = unread_in(arrays)
+    found = {name: value for name, value in arrays.items() if name not in unread}
+    for name, value in state.items():
+        if not is_array(value) and isinstance(value, _PAYLOADS):
+            unread[str(name)] = Unread(f"an object ({type(value).__name__})")
+    return Contents(
+        "PyTorch state dict",
+        as_tensors(found),
+        shared=_overlapping((name, value) for name, value in found.items() if is_torch(value)),
+        notes=(_NOT_RUN,),
+        unread=unread,
+        customary=customary(found),
+    )
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
@@ -75,7 +92,7 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
         return target
     state = _state_dict(source)
     assert state is not None
-    check_changes(changes, {name: value for name, value in state.items() if is_torch(value)})
+    check_changes(changes, {name: value for name, value in state.items() if is_array(value)})
     if inplace:
         overwrite(state, changes)
         return source

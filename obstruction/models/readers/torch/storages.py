@@ -132,6 +132,36 @@ def view(value: Call) -> tuple[View | None, bool]:
     raise ValueError("damaged (a parameter that is no tensor)")
 
 
+_KINDS: Final = {
+    "_rebuild_qtensor": "a tensor quantised by PyTorch",
+    "_rebuild_nested_tensor": "a nested tensor",
+    "_rebuild_meta_tensor_no_storage": "a tensor without numbers",
+}
+
+
+def kind_of(value: Call) -> str:
+    """Return in words what a tensor is that `view` returns no view of."""
+    for _ in range(8):
+        args = value.args if isinstance(value.args, tuple) else ()
+        inner = args[0] if value.path in _PARAMETERS and args else None
+        if value.path in _FROM_TYPE and len(args) >= 3:
+            inner = Call(args[0], args[2])
+        if not isinstance(inner, Call) or not is_tensor(inner):
+            break
+        value = inner
+    function = value.path.rpartition(".")[2]
+    if "sparse" in function:
+        layout = value.args[0] if isinstance(value.args, tuple) and value.args else None
+        if isinstance(layout, Call) and isinstance(layout.args, tuple) and layout.args:
+            layout = layout.args[0]  # torch.serialization._get_layout("torch.sparse_csr")
+        form = str(layout.name if isinstance(layout, Global) else layout).rpartition("sparse_")[2]
+        return f"a sparse tensor ({form.upper() if form in _SPARSE else 'COO'})"
+    return _KINDS.get(function, "a tensor of a special kind")
+
+
+_SPARSE: Final = ("coo", "csr", "csc", "bsr", "bsc")
+
+
 def _plain_view(function: str, args: tuple[Any, ...]) -> View | None:
     if function not in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
         return None
