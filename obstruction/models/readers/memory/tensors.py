@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Tensor, UnreadableModel
+from obstruction.models.contents import Tensor, UnreadableModel, overlapping
 
 
 def is_torch(value: Any) -> bool:
@@ -69,6 +69,17 @@ def _from_torch(name: str, value: Any) -> Tensor:
     array = held.numpy().view()
     array.flags.writeable = False  # as it is the memory of the user's model
     return Tensor(name, array, dtype)
+
+
+def overlapping_torch(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:
+    """Return the sets of the names of tensors of PyTorch that share memory."""
+    spans = []
+    for name, value in held:
+        reach = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
+        if value.numel():
+            start, size = value.data_ptr(), (reach + 1) * value.element_size()
+            spans.append((str(value.device), start, start + size, name))
+    return overlapping(spans, lambda name, other: True)
 
 
 def like(value: Any, array: NDArray[Any]) -> Any:

@@ -93,7 +93,7 @@ def impossible(module: Any, contents: Contents) -> str | None:
                 kinds = " and ".join(kind_of(type(way).__name__) for way in held)
                 return f"{path}.{name} is computed from another tensor ({kinds})".lstrip(".")
         layer = kind.__module__.startswith("torch.nn.modules") and one._parameters
-        if layer and not isinstance(one, (nn.Linear, nn.PReLU)):
+        if layer and kind is not nn.Module and not isinstance(one, (nn.Linear, nn.PReLU)):
             return f"{path or 'it'} is of the class {kind.__name__}"
     for name, tensor in contents.tensors.items():
         if tensor.array.ndim > 2 and "float" in tensor.dtype:
