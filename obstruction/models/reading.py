@@ -231,7 +231,7 @@ def _refusal_of_content(head: bytes, path: Path) -> str:
 
     if path.suffix == ".distcp" or path.name == ".metadata":
         return f"is a part: {_DISTRIBUTED}: {_CONVERT.format(str(path.parent))}"
-    if path.suffix in (".skops", ".msgpack", ".eqx"):
+    if path.suffix in (".skops", ".msgpack"):
         return f"a {path.suffix} file cannot be read: {_LOAD_IT}"
     if path.suffix in (".joblib", ".pkl", ".pickle") or head[:1] == b"\x80":
         return f"a pickle is not opened, as it can run any program: {_LOAD_IT}"

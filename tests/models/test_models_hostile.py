@@ -116,6 +116,7 @@ FORMATS = {
     "npy in npz": Format(
         ".npz", lambda: npy(ARRAYS["0.weight"]), lambda raw: zipped({"a.npy": raw})
     ),
+    "eqx": Format(".eqx", lambda: b"{}\n" + b"".join(map(npy, ARRAYS.values()))),
     "torch.export": Format(".pt2", lambda: exported(ARRAYS)),
     "torch.export program": Format(
         ".pt2", lambda: json.dumps(program(ARRAYS)).encode(), lambda raw: exported(ARRAYS, raw)

@@ -24,9 +24,16 @@ def is_jax(value: Any) -> bool:
     return jax is not None and isinstance(value, jax.Array)
 
 
+def is_key(value: Any) -> bool:
+    """Return whether a value is an array of random keys of JAX, which are no numbers."""
+    return is_jax(value) and not isinstance(value.dtype, np.dtype)
+
+
 def is_array(value: Any) -> bool:
-    """Return whether a value is an array of NumPy, PyTorch or JAX."""
-    return isinstance(value, (np.ndarray, np.generic)) or is_torch(value) or is_jax(value)
+    """Return whether a value is an array of numbers of NumPy, PyTorch or JAX."""
+    if is_jax(value):
+        return not is_key(value)
+    return isinstance(value, (np.ndarray, np.generic)) or is_torch(value)
 
 
 def as_tensors(held: Mapping[str, Any]) -> dict[str, Tensor]:
