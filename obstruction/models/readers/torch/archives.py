@@ -16,11 +16,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from obstruction.models.bfloat16 import bfloat16_array
 from obstruction.models.contents import (
     Contents,
     Tensor,
     UnreadableModel,
-    decode_bfloat16,
     encode_bfloat16,
     overlapping,
 )
@@ -188,7 +188,7 @@ class _Program:
     def _tensor(self, name: str, place: _Place) -> Tensor:
         array = _view(self._raw[place.member], place)
         if place.form == "bfloat16":
-            return Tensor(name, decode_bfloat16(array), "bfloat16")
+            return Tensor(name, bfloat16_array(array), "bfloat16")
         return Tensor(name, array, array.dtype.name)
 
     def _shared(self) -> tuple[frozenset[str], ...]:
