@@ -267,3 +267,92 @@ def npz(arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> bytes:
     stream = io.BytesIO()
     (np.savez_compressed if compressed else np.savez)(stream, **arrays)
     return stream.getvalue()
+
+
+# --- what torch.export.save writes ---------------------------------------------------------------
+
+_KINDS = {"float16": 6, "float32": 7, "float64": 8, "int64": 5}
+
+
+def _meta(array: np.ndarray) -> dict[str, Any]:
+    sizes, strides = array.shape, [stride // array.itemsize for stride in array.strides]
+    return {
+        "dtype": _KINDS[array.dtype.name],
+        "sizes": [{"as_int": size} for size in sizes],
+        "strides": [{"as_int": stride} for stride in strides],
+        "storage_offset": {"as_int": 0},
+        "requires_grad": True,
+        "layout": 7,
+    }
+
+
+def program(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the program of a Sequential of layers with biases and ReLU between them."""
+    nodes, value = [], "x"
+    labels = sorted({name.split(".")[0] for name in arrays}, key=int)
+    for label in labels:
+        given = {"input": value, "weight": f"p_{label}_weight", "bias": f"p_{label}_bias"}
+        value = f"linear_{label}"
+        nodes.append(aten("linear.default", value, **given))
+        if label != labels[-1]:
+            nodes.append(aten("relu.default", f"relu_{label}", self=value))
+            value = f"relu_{label}"
+    specs = [
+        {
+            "parameter": {
+                "arg": {"name": f"p_{name.replace('.', '_')}"},
+                "parameter_name": name,
+            }
+        }
+        for name in arrays
+    ]
+    specs.append({"user_input": {"arg": {"as_tensor": {"name": "x"}}}})
+    graph = {"nodes": nodes, "inputs": [], "outputs": [{"as_tensor": {"name": value}}]}
+    module = {"graph": graph, "signature": {"input_specs": specs, "output_specs": []}}
+    return {"graph_module": module, "schema_version": {"major": 8, "minor": 20}}
+
+
+def aten(target: str, output: str, **given: Any) -> dict[str, Any]:
+    """Return a node of a program; arguments are names of values, lists of these, or numbers."""
+    return {
+        "target": f"torch.ops.aten.{target}",
+        "inputs": [{"name": name, "arg": _argument(one), "kind": 1} for name, one in given.items()],
+        "outputs": [{"as_tensor": {"name": output}}],
+    }
+
+
+def _argument(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"as_tensor": {"name": value}}
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return {"as_tensors": [{"name": one} for one in value]}
+    if isinstance(value, list):
+        return {"as_ints": value}
+    return {"as_float" if isinstance(value, float) else "as_int": value}
+
+
+def exported(
+    arrays: Mapping[str, np.ndarray],
+    text: bytes | None = None,
+    config: bytes | None = None,
+    extra: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """Return a file of ``torch.export.save``, with another program or configuration if given."""
+    members = {f"n/data/weights/weight_{i}": a.tobytes() for i, a in enumerate(arrays.values())}
+    about = {
+        name: {
+            "path_name": f"weight_{i}",
+            "is_param": True,
+            "use_pickle": False,
+            "tensor_meta": _meta(array),
+        }
+        for i, (name, array) in enumerate(arrays.items())
+    }
+    members["n/data/weights/model_weights_config.json"] = (
+        json.dumps({"config": about}).encode() if config is None else config
+    )
+    members["n/data/constants/model_constants_config.json"] = b'{"config": {}}'
+    members["n/models/model.json"] = json.dumps(program(arrays)).encode() if text is None else text
+    return zipped(
+        {**members, "n/archive_format": b"pt2", "n/byteorder": b"little", **(extra or {})}
+    )

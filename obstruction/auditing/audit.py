@@ -123,12 +123,12 @@ def audit(
     Parameters
     ----------
     source : path, arrays or model
-        A weight file (.safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5, .h5; read
-        without its framework and without executing anything in it), the index of a model in several
-        files (``*.index.json``) or the folder that holds it, a ``torch.nn.Module`` or
-        state dict, a Keras model, a Flax or Haiku tree of parameters, a scikit-learn MLP, a
-        sequence ``(W1, W2)`` or ``[W1, b1, W2, b2]`` of arrays, or the result of
-        `obstruction.replay`.
+        A weight file (.safetensors, .pt, .pth, .ckpt, .pt2, .npz, .eqx, .onnx, .keras, .weights.h5,
+        .h5; read without its framework and without executing anything in it), the index of a model
+        in several files (``*.index.json``) or the folder that holds it, a ``torch.nn.Module``,
+        program of ``torch.export`` or state dict, a Keras model, a module of Equinox or nnx, a Flax
+        or Haiku tree of parameters, a scikit-learn MLP, a sequence ``(W1, W2)`` or
+        ``[W1, b1, W2, b2]`` of arrays, or the result of `obstruction.replay`.
     activation : str, optional
         The activation of the hidden layers, if the source does not say. It is held against a run of
         a PyTorch module, and so are the layers.

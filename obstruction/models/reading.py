@@ -19,7 +19,13 @@ from obstruction.models.split.indices import index_in, read_index
 from obstruction.models.split.parts import is_numbered, refuse_part
 
 _HEAD: Final = 4096
+_OTHERS: Final = (".skops", ".distcp")  # files that would be taken for those of another format
 _ORBAX: Final = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
+_DISTRIBUTED: Final = "a distributed checkpoint of PyTorch is not read"
+_CONVERT: Final = (
+    "turn it into one file with torch.distributed.checkpoint.format_utils.dcp_to_torch_save({!r}, "
+    "'model.pt')"
+)
 _LOAD_IT: Final = "load it yourself, if you trust it, and pass the object instead of the path"
 
 
@@ -175,7 +181,7 @@ def _file_reader(path: Path) -> FileReader:
     from obstruction.models.readers.file_readers import FILE_READERS
 
     head = _head(path)
-    if path.suffix != ".skops":  # which holds arrays and would be taken for an .npz file
+    if path.suffix not in _OTHERS and path.name != ".metadata":
         for named in (Path("unnamed"), path):  # the suffix counts only if the content is unclear
             for reader in FILE_READERS:
                 if reader.matches(head, named):
@@ -205,6 +211,8 @@ def _refusal_of_folder(path: Path) -> str:
 
     if (path / "saved_model.pb").exists():
         return "a TensorFlow SavedModel cannot be read: load it with Keras and save it as .keras"
+    if (path / ".metadata").exists() or any(path.glob("*.distcp")):
+        return f"{_DISTRIBUTED}: {_CONVERT.format(str(path))}"
     if any((path / name).exists() for name in _ORBAX):
         return "an Orbax checkpoint cannot be read: restore it yourself and pass the parameters"
     suffixes = tuple(suffix for reader in FILE_READERS for suffix in reader.SUFFIXES)
@@ -221,7 +229,9 @@ def _refusal_of_content(head: bytes, path: Path) -> str:
     """Return why a file of no known format is refused, and what to do."""
     from obstruction.models.readers.file_readers import FILE_READERS
 
-    if path.suffix in (".skops", ".msgpack", ".eqx"):
+    if path.suffix == ".distcp" or path.name == ".metadata":
+        return f"is a part: {_DISTRIBUTED}: {_CONVERT.format(str(path.parent))}"
+    if path.suffix in (".skops", ".msgpack"):
         return f"a {path.suffix} file cannot be read: {_LOAD_IT}"
     if path.suffix in (".joblib", ".pkl", ".pickle") or head[:1] == b"\x80":
         return f"a pickle is not opened, as it can run any program: {_LOAD_IT}"

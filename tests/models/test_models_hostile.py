@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import struct
 import time
@@ -20,12 +21,14 @@ from conftest import framework
 from model_files import (
     Made,
     Named,
+    exported,
     module,
     network,
     npy,
     npz,
     ordered,
     pickled,
+    program,
     safetensors,
     sequential,
     state_dict,
@@ -98,6 +101,9 @@ def in_archive(raw: bytes) -> bytes:
     return torch_zip(raw, storages(ARRAYS))
 
 
+PLACES = "n/data/weights/model_weights_config.json"
+
+
 # in archives every byte has a checksum, so what is in them is also damaged before it gets one
 FORMATS = {
     "torch": Format(".pt", lambda: in_archive(pickled(state_dict(ARRAYS)))),
@@ -109,6 +115,16 @@ FORMATS = {
     "npy": Format(".npy", lambda: npy(ARRAYS["0.weight"])),
     "npy in npz": Format(
         ".npz", lambda: npy(ARRAYS["0.weight"]), lambda raw: zipped({"a.npy": raw})
+    ),
+    "eqx": Format(".eqx", lambda: b"{}\n" + b"".join(map(npy, ARRAYS.values()))),
+    "torch.export": Format(".pt2", lambda: exported(ARRAYS)),
+    "torch.export program": Format(
+        ".pt2", lambda: json.dumps(program(ARRAYS)).encode(), lambda raw: exported(ARRAYS, raw)
+    ),
+    "torch.export places": Format(
+        ".pt2",
+        lambda: zipfile.ZipFile(io.BytesIO(exported(ARRAYS))).read(PLACES),
+        lambda raw: exported(ARRAYS, config=raw),
     ),
     "onnx": Format(".onnx", onnx_model),
     "hdf5": Format(".h5", hdf5_weights),

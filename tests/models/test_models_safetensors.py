@@ -65,6 +65,18 @@ def test_the_library_and_we_read_and_write_the_same(tmp_path):
         assert np.array_equal(back[name], array), name
 
 
+def test_metadata_of_null(tmp_path):
+    """MLX writes them, with keys in the order of the alphabet and a header that ends in spaces."""
+    entries = safetensors_header(ARRAYS)
+    ordered = {name: dict(sorted(entries[name].items())) for name in sorted(entries)}
+    text = json.dumps({"__metadata__": None, **ordered}, separators=(",", ":"))
+    path = put(tmp_path, safetensors(ARRAYS, text.encode() + b"   "))
+    same(reader.read(path).tensors, {name: ARRAYS[name] for name in ordered})
+    framework("safetensors.numpy").load_file(path)
+    reader.write(path, {"half": ARRAYS["half"] + np.float16(1)}, path)
+    assert text.encode() in path.read_bytes()
+
+
 def test_bfloat16(tmp_path):
     ml_dtypes, library = framework("ml_dtypes"), framework("safetensors.numpy")
     rng = np.random.default_rng(0)
@@ -168,6 +180,8 @@ def entry(**changed):
         ({**entry(shape=[1, 1], data_offsets=[0, 4])}, "end at byte"),
         ({**entry(), "__metadata__": {"a": 1}}, "metadata"),
         ({**entry(), "__metadata__": []}, "metadata"),
+        ({**entry(), "__metadata__": 0}, "metadata"),
+        ({**entry(), "__metadata__": {"a": None}}, "metadata"),
         (b'{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8],"dtype":"F32"}}', "name twice"),
         (json.dumps(entry()).encode()[:-1] + b',"a":{}}', "name twice"),
         (b'{"a":NaN}', "holds 'NaN', which is no whole number"),

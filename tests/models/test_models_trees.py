@@ -180,8 +180,10 @@ def test_flax_nnx_state():
     np.testing.assert_array_equal(models.read_contents(state).tensors[name].array, before)
     nnx.update(net, new)
     assert (np.asarray(nnx.state(net)["layers"][0]["kernel"][...]) == 4.0).all()
-    with pytest.raises(models.UnreadableModel, match=r"nnx.state\(model\)"):
-        models.read(net)
+    assert models.read(net, ReadOptions("relu")).layers[0].weight.max() == 4.0
+    linen = framework("flax.linen")
+    with pytest.raises(models.UnreadableModel, match=r"give the parameters: state\.params"):
+        models.read(linen.Dense(3))
 
 
 def test_bfloat16_of_jax():

@@ -46,6 +46,9 @@ def shortened(error: Exception) -> str:
 
 def refused_source(source: Any) -> ValueError:
     """Return the error about inputs for something that cannot be run."""
+    exported = sys.modules.get("torch.export")
+    if exported is not None and isinstance(source, exported.ExportedProgram):
+        return ValueError("inputs: a program of torch.export is read; give program.module() to run")
     return ValueError(
         "inputs: are for a model that can be run (a torch.nn.Module, a Keras model, a pair (apply, "
         "params) of JAX, a module of Equinox or nnx, or an ONNX file), and "

@@ -110,5 +110,15 @@ def module_types(model: Any) -> dict[str, str]:
     for place, module in model.named_modules():
         for name, _ in module.named_parameters(recurse=False):
             full = f"{place}.{name}" if place else name
-            found[full] = f"{place}|{type(module).__name__}"
+            found[full] = f"{place}|{_kind(module)}"
     return found
+
+
+def _kind(module: Any) -> str:
+    """Return the name of the class of a module, and of a parametrisation that of its own class."""
+    kind = type(module)
+    if kind.__module__ == "torch.nn.utils.parametrize":
+        if kind.__name__ == "ParametrizationList":
+            return " and ".join(type(way).__name__.lstrip("_") for way in module)
+        kind = kind.__mro__[1]
+    return kind.__name__

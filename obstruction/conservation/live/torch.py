@@ -14,6 +14,7 @@ from obstruction.conservation.live.base import FloatArray, Leaves, Values, cotan
 from obstruction.conservation.live.losses import seen
 from obstruction.conservation.live.running_torch import WIDER, Narrowed, narrow_steps, running
 from obstruction.conservation.live.trees import arrays_of, flatten
+from obstruction.tools.attributes import attributes_of, give_attributes
 
 _OUTPUT_AXES: Final[tuple[tuple[type, int], ...]] = (
     (torch.nn.modules.conv._ConvTransposeNd, 1),
@@ -64,7 +65,10 @@ class TorchModel:
     ) -> None:
         self._loss = loss
         with torch.inference_mode(mode=False):  # in which the caller may be
-            self._model = _widened(copied(model).to("cpu")).train(training)
+            twin = copied(model)
+            marks = attributes_of(twin.parameters())
+            self._model = _widened(twin.to("cpu")).train(training)
+            give_attributes(self._model.parameters(), marks)
         for one, original in zip(self._model.parameters(), model.parameters(), strict=True):
             for hook in (original._backward_hooks or {}).values():
                 one.register_hook(hook)  # a copy has none
@@ -221,6 +225,7 @@ def copied(model: torch.nn.Module) -> torch.nn.Module:
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     found = copy.deepcopy(model, memo)
+    give_attributes(found.parameters(), attributes_of(model.parameters()), memo)
     for one in found.parameters():
         if not one.is_leaf:
             one.detach_().requires_grad_()

@@ -16,6 +16,7 @@ from obstruction.models.contents import (
     UnreadableModel,
 )
 from obstruction.models.layers import walls
+from obstruction.models.layers.parametrised import why_computed
 from obstruction.models.layers.walls import Wall
 
 _OWNER: Final = r"(?:(?P<owner>.*)[./])?"
@@ -31,7 +32,7 @@ _ROLES: Final = tuple(
         ("magnitude", _OWNER + r"weight_g"),
         ("direction", _OWNER + r"weight_v"),
         ("hidden weight", _OWNER + r"weight_orig"),
-        ("other", _OWNER + r"(?:weight|bias)_(?:mask|u)"),
+        ("other", _OWNER + r"(?:(?:weight|bias)_(?:mask|u)|bias_orig)"),
         ("recurrent", _OWNER + r"(?:(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+)?(?:_reverse)?)"),
         ("recurrent", _OWNER + r"(?:recurrent_kernel|recurrent_bias)"),
         ("kernel", _OWNER + r"kernel"),
@@ -380,8 +381,7 @@ def _matrix(name: str, group: Mapping[str, Tensor]) -> Matrix | None:
             magnitude = held.name
         else:
             reason = "its weights are normalised, but not each row by a magnitude of its own"
-    elif role == "hidden weight":
-        reason = "its weights are computed from others (spectral normalisation or pruning)"
+    reason = why_computed(tensor.name for tensor in group.values()) or reason
     dense = Dense(name, weight.name, bias=bias, magnitude=magnitude)
     return Matrix(dense, "in_out" if role == "kernel" else None, reason)
 

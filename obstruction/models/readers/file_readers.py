@@ -7,11 +7,12 @@ where it uses it.
 
 from typing import Final
 
-from obstruction.models.readers import npz, safetensors
+from obstruction.models.readers import eqx, npz, safetensors
 from obstruction.models.readers.base import FileReader
 from obstruction.models.readers.keras import files as keras
 from obstruction.models.readers.onnx import graph as onnx
+from obstruction.models.readers.torch import archives
 from obstruction.models.readers.torch import files as torch
 
-FILE_READERS: Final[list[FileReader]] = [torch, safetensors, npz, keras, onnx]
+FILE_READERS: Final[list[FileReader]] = [torch, archives, safetensors, npz, eqx, keras, onnx]
 """The first reader that matches a file reads it."""

@@ -14,7 +14,8 @@ from typing import IO, Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Tensor, decode_bfloat16, encode_bfloat16
+from obstruction.models.bfloat16 import bfloat16_array
+from obstruction.models.contents import Tensor, encode_bfloat16
 
 SMALL: Final = 64 * 2**20
 """The number of bytes to which every file may expand, however small it is."""
@@ -100,7 +101,7 @@ def tensor_of(
         raw = raw.copy()
     numbers: NDArray[Any] = raw.view(kind)
     if form == "bfloat16":
-        return Tensor(name, decode_bfloat16(numbers).reshape(shape, order=order), form)
+        return Tensor(name, bfloat16_array(numbers.reshape(shape, order=order)), form)
     return Tensor(name, numbers.reshape(shape, order=order), kind.name)
 
 

@@ -144,7 +144,9 @@ def _header(data: Bytes) -> dict[str, _Entry]:
         )
     except json.JSONDecodeError as error:
         raise ValueError(f"damaged (the header is no JSON text: {error.msg})") from None
-    metadata = found.pop("__metadata__", {})
+    metadata = found.pop("__metadata__", None)
+    if metadata is None:  # MLX writes null if there are none
+        metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("damaged (the metadata of the header are not texts)")
     entries = {name: _entry(name, about, start) for name, about in found.items()}

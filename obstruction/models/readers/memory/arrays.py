@@ -32,6 +32,11 @@ from obstruction.models.readers.memory.tensors import (
 
 OBJECTS: Final = "a sequence or mapping of arrays"
 
+_EMPTY: Final = (
+    "the empty places in the sequence have no parameters; they are taken for the activation that "
+    "is told, and for dropout and the like"
+)
+
 
 def matches(source: Any) -> bool:
     """Return whether an object is a sequence or flat mapping of arrays."""
@@ -40,7 +45,9 @@ def matches(source: Any) -> bool:
         return bool(values) and all(is_array(one) and not is_jax(one) for one in values)
     if not isinstance(source, (tuple, list)) or not source:
         return False
-    return all(part is None or is_array(part) or _is_pair(part) for part in source)
+    return all(
+        part is None or is_array(part) or _is_pair(part) or _is_empty(part) for part in source
+    )
 
 
 def read(source: Any) -> Contents:
@@ -48,8 +55,9 @@ def read(source: Any) -> Contents:
 
     A sequence, such as what `obstruction.replay` returns, holds the layers in forward order: as
     ``(W1, W2, ...)``, as ``[W1, b1, W2, b2, ...]`` with None for missing biases, or as
-    ``[(W1, b1), (W2, b2), ...]``. A mapping holds arrays by names, as a file does. Weights must be
-    matrices: for one output, the last is ``(1, l)`` or ``(l, 1)``.
+    ``[(W1, b1), (W2, b2), ...]``. Among pairs there may be empty tuples or None for what has no
+    parameters, as stax of JAX writes for activations. A mapping holds arrays by names, as a file
+    does. Weights must be matrices: for one output, the last is ``(1, l)`` or ``(l, 1)``.
     """
     held = {name: value for name, value in _slots(source) if value is not None}
     if isinstance(source, Mapping):
@@ -67,7 +75,8 @@ def read(source: Any) -> Contents:
         steps += [between] if steps else []
         steps.append(Dense(name, name, bias=bias if bias in tensors else None, layout=layout))
     name = "replayed weights" if ours else "sequence of arrays"
-    return Contents(name, tensors, layout, operation_chain(steps), _shared(held))
+    notes = (_EMPTY,) if not ours and any(map(_is_empty, source)) else ()
+    return Contents(name, tensors, layout, operation_chain(steps), _shared(held), notes)
 
 
 def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) -> Any:
@@ -86,10 +95,15 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     if isinstance(source, Mapping):
         return {**source, **new}
     values = iter([new.get(name, value) for name, value in slots])
-    parts = [
-        rebuilt(part, [next(values) for _ in part]) if _is_pair(part) else next(values)
-        for part in source
-    ]
+    paired = any(map(_is_pair, source))
+    parts = []
+    for part in source:
+        if _is_empty(part) or (part is None and paired):
+            parts.append(part)
+        else:
+            parts.append(
+                rebuilt(part, [next(values) for _ in part]) if _is_pair(part) else next(values)
+            )
     return rebuilt(source, parts)
 
 
@@ -102,7 +116,10 @@ def _slots(source: Any) -> list[tuple[str, Any]]:
     slots: list[tuple[str, Any]] = []
     layer = 0
     taken = True
+    paired = any(map(_is_pair, source))
     for part in source:
+        if _is_empty(part) or (part is None and paired):
+            continue
         if _is_pair(part):
             layer, taken = layer + 1, True
             slots += [(f"{letter}{layer}", one) for letter, one in zip("Wb", part, strict=False)]
@@ -137,6 +154,11 @@ def _is_pair(part: Any) -> bool:
     if not isinstance(part, (tuple, list)) or len(part) not in (1, 2):
         return False
     return is_array(part[0]) and all(one is None or is_array(one) for one in part)
+
+
+def _is_empty(part: Any) -> bool:
+    """Return whether a part of a sequence is a place without parameters."""
+    return isinstance(part, (tuple, list)) and not part
 
 
 def _is_replayed(source: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Tensor, Unread, UnreadableModel
+from obstruction.models.contents import Tensor, Unread, UnreadableModel, overlapping
 
 
 def is_torch(value: Any) -> bool:
@@ -24,9 +24,16 @@ def is_jax(value: Any) -> bool:
     return jax is not None and isinstance(value, jax.Array)
 
 
+def is_key(value: Any) -> bool:
+    """Return whether a value is an array of random keys of JAX, which are no numbers."""
+    return is_jax(value) and not isinstance(value.dtype, np.dtype)
+
+
 def is_array(value: Any) -> bool:
-    """Return whether a value is an array of NumPy, PyTorch or JAX."""
-    return isinstance(value, (np.ndarray, np.generic)) or is_torch(value) or is_jax(value)
+    """Return whether a value is an array of numbers of NumPy, PyTorch or JAX."""
+    if is_jax(value):
+        return not is_key(value)
+    return isinstance(value, (np.ndarray, np.generic)) or is_torch(value)
 
 
 def unread_in(held: Mapping[str, Any]) -> dict[str, Unread]:
@@ -87,6 +94,17 @@ def _from_torch(name: str, value: Any) -> Tensor:
     array = held.numpy().view()
     array.flags.writeable = False  # as it is the memory of the user's model
     return Tensor(name, array, dtype)
+
+
+def overlapping_torch(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:
+    """Return the sets of the names of tensors of PyTorch that share memory."""
+    spans = []
+    for name, value in held:
+        reach = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
+        if value.numel():
+            start, size = value.data_ptr(), (reach + 1) * value.element_size()
+            spans.append((str(value.device), start, start + size, name))
+    return overlapping(spans, lambda name, other: True)
 
 
 def like(value: Any, array: NDArray[Any]) -> Any:

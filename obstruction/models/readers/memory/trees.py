@@ -8,12 +8,13 @@ from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Orientation
+from obstruction.models.contents import Contents, Orientation, UnreadableModel
 from obstruction.models.readers.memory.tensors import (
     as_tensors,
     check_changes,
     is_array,
     is_jax,
+    is_key,
     like,
     overwrite,
     rebuilt,
@@ -32,7 +33,7 @@ def matches(source: Any) -> bool:
     found = False
     for _, leaf in _leaves(source, ()):
         found = found or is_array(leaf)
-        if not (leaf is None or is_array(leaf) or isinstance(leaf, (int, float))):
+        if not (leaf is None or is_array(leaf) or is_key(leaf) or isinstance(leaf, (int, float))):
             return False
     return found
 
@@ -42,7 +43,18 @@ def read(source: Any) -> Contents:
 
     Such trees are ``{"params": {"Dense_0": {"kernel": ..., "bias": ...}}}`` of Flax,
     ``nnx.state(model)``, and ``{"linear": {"w": ..., "b": ...}}`` of Haiku.
+
+    Raises
+    ------
+    UnreadableModel
+        If it consists of sequences alone.
     """
+    if all(type(key) is int for path, _ in _leaves(source, ()) for key in path):
+        raise UnreadableModel(
+            f"a {type(source).__name__} of nested sequences of arrays does not say whether these "
+            "follow one another or are branches: give the layers of a chain as one sequence "
+            "[(W1, b1), (W2, b2), ...]"
+        )
     held = _named(source)
     unread = unread_in(held)
     tensors = as_tensors({name: value for name, value in held.items() if name not in unread})
@@ -77,7 +89,7 @@ def _content(leaf: Any) -> Any:
     if is_array(leaf) or not hasattr(leaf, "replace"):
         return leaf
     inner = leaf.get_value() if hasattr(leaf, "get_value") else getattr(leaf, "value", leaf)
-    return inner if is_array(inner) else leaf
+    return inner if is_array(inner) or is_key(inner) else leaf
 
 
 def _name(path: tuple[Any, ...]) -> str:

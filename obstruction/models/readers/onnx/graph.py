@@ -1,17 +1,16 @@
 """Read the tensors and the graph of operations of an ONNX file.
 
-A fully connected layer is recognised by its nodes: ``Gemm``, or ``MatMul`` followed by ``Add``. The
-names of tensors are not used for this, because exporters change them.
+A fully connected layer is recognised by its nodes: ``Gemm``, or ``MatMul`` followed by ``Add``, and
+their like. The names of tensors are not used for this, because exporters change them.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,48 +31,36 @@ from obstruction.models.contents import (
 )
 from obstruction.models.operations.graphs import operation_graph
 from obstruction.models.readers.files import fitting, told_as
-from obstruction.models.readers.onnx.tensors import Store
+from obstruction.models.readers.onnx.constants import Constant, ints, new_shape, number
+from obstruction.models.readers.onnx.functions import inlined
+from obstruction.models.readers.onnx.nodes import (
+    CONSTANT,
+    JOINED,
+    OTHER,
+    QUANTISED,
+    NeuronAxis,
+    captured,
+    is_real,
+    joined,
+    moved_axis,
+    reason_of,
+)
+from obstruction.models.readers.onnx.products import is_product, product_of
+from obstruction.models.readers.onnx.tensors import Store, constant_nodes, with_tensors
 
 FORMAT: Final = "ONNX"
 SUFFIXES: Final = (".onnx",)
 
-NeuronAxis: TypeAlias = Literal["last", "rows"] | None
-"""The axis of a value along which neurons lie: the last one, the one before it, or not known."""
-
 _SAME: Final = frozenset({"Identity", "Dropout", "Cast", "CastLike"})
 _RESHAPED: Final = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
-_REAL: Final = frozenset({1, 10, 11, 16})  # float, float16, double, bfloat16
-_QUANTISED: Final = "the weights are quantised"
-_NORMALISED: Final = "normalisation makes the outputs independent of the scale of the weights"
+_SIZES: Final = ("Shape", "Size")
+_ROUNDING: Final = ("QuantizeLinear", "DequantizeLinear")
+_ROUNDED: Final = (
+    "the model rounds weights or values (QuantizeLinear, DequantizeLinear) and was read as if it "
+    "did not; balances are kept by training without rounding"
+)
 _UNREAD: Final = "the weights are of a type that is not read"
-_OTHER: Final = "nodes are not audited"
-_CONSTANT: Final = "a constant is added, multiplied or compared with"
-
-_REASONS: Final = {
-    "BatchNormalization": f"batch {_NORMALISED}",
-    "LayerNormalization": f"layer {_NORMALISED}",
-    "Add": "a skip connection adds outputs of other layers",
-    "Sum": "a skip connection adds outputs of other layers",
-    "Concat": "the outputs are joined with those of other layers",
-    "Mul": "the outputs of different layers are multiplied",
-    "Transpose": "the axes are exchanged",
-    "Gemm": "the product is not one of outputs with fixed weights",
-    "MatMul": "the product is not one of outputs with fixed weights",
-}
-_FAMILIES: Final = {
-    "uantize": _QUANTISED,
-    "QLinear": _QUANTISED,
-    "QGemm": _QUANTISED,
-    "Integer": _QUANTISED,
-    "NBits": _QUANTISED,
-    "Normalization": _NORMALISED,
-    "Conv": "convolutions are not audited",
-    "Pool": "pooling mixes the outputs",
-    "Attention": "attention is not audited",
-    "LSTM": "recurrent layers are not audited",
-    "GRU": "recurrent layers are not audited",
-    "RNN": "recurrent layers are not audited",
-}
+_PRODUCT: Final = "the product is not one of outputs with fixed weights"
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -88,10 +75,11 @@ def read(path: Path) -> Contents:
     """Return the tensors of an ONNX model and the graph of its operations."""
     store = Store(path)
     with told_as(UnreadableModel, path):
-        graph = _Reading(store.model, store.tensors).graph()
+        reading = _Reading(store)
+        graph = reading.graph()
     layers = [one for found in graph.operations for one in found.steps if isinstance(one, Dense)]
     shared = _copies(store.tensors, [layer.weight for layer in layers])
-    return Contents("ONNX", store.tensors, None, graph, shared, tuple(store.notes))
+    return Contents("ONNX", store.tensors, None, graph, shared, tuple(reading.notes))
 
 
 def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
@@ -103,64 +91,29 @@ def write(path: Path, changes: Mapping[str, NDArray[Any]], out: Path) -> None:
     store.write(fitting(changes, store.tensors), out)
 
 
-@dataclass(frozen=True)
-class _Constant:
-    """A value that does not depend on an input of the model.
-
-    It is a stored tensor, perhaps with its axes in another order. Axis ``i`` is the stored axis
-    ``axes[i]``, or a new axis of length 1 if ``axes[i]`` is None. Without a tensor, `reason` says
-    why the value cannot be weights.
-    """
-
-    tensor: Tensor | None = None
-    axes: tuple[int | None, ...] = ()
-    reason: str = "the weights are computed in the graph"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        assert self.tensor is not None
-        return tuple(1 if axis is None else self.tensor.shape[axis] for axis in self.axes)
-
-    def reshaped(self, shape: tuple[int, ...]) -> _Constant:
-        """Return the constant with axes of length 1 moved, else one that cannot be weights."""
-        left = [axis for axis, n in zip(self.axes, self.shape, strict=True) if n != 1]
-        if [n for n in self.shape if n != 1] != [n for n in shape if n != 1]:
-            return _Constant(reason="the weights change their shape in the graph")
-        kept = iter(left)
-        return replace(self, axes=tuple(None if n == 1 else next(kept) for n in shape))
-
-    def matrix(self) -> tuple[Tensor, bool]:
-        """Return the stored matrix and whether it is used transposed.
-
-        A ValueError says why this is no stored matrix of floating-point numbers.
-        """
-        tensor = self.tensor
-        if tensor is None:
-            raise ValueError(self.reason)
-        if tensor.dtype not in FLOATS:
-            raise ValueError(f"the weights are of type {tensor.dtype}")
-        if len(tensor.shape) != 2 or len(self.axes) != 2:
-            raise ValueError(f"the weights have the shape {tensor.shape}")
-        spare = iter(sorted({0, 1} - set(self.axes)))  # stored axes, of length 1, that are left
-        axes = tuple(next(spare) if axis is None else axis for axis in self.axes)
-        return tensor, axes == (1, 0)
-
-
 class _Reading:
     """Turns the nodes of an ONNX graph into operations, in the order of the file."""
 
-    def __init__(self, model: Any, tensors: Mapping[str, Tensor]) -> None:
-        self.proto = model.graph
+    def __init__(self, store: Store) -> None:
+        model, tensors = store.model, store.tensors
+        self.proto = with_tensors(inlined(model))
         self.results = [output.name for output in self.proto.output]
         self.functions = {(function.domain, function.name) for function in model.functions}
-        self.constants = {
-            name: _Constant(tensor, tuple(range(len(tensor.shape))))
-            for name, tensor in tensors.items()
+        self.notes = list(store.notes)
+        inner = {
+            name: found
+            for name, proto in constant_nodes(self.proto)
+            if name not in store.protos and (found := store.tensor(name, proto)) is not None
         }
-        for proto in self.proto.initializer:
-            self.constants.setdefault(proto.name, _Constant(reason=_UNREAD))
-        for sparse in self.proto.sparse_initializer:
-            self.constants[sparse.values.name] = _Constant(reason="the weights are sparse")
+        self.stored = tensors.keys()
+        self.constants = {
+            name: Constant(tensor, tuple(range(len(tensor.shape))))
+            for name, tensor in {**inner, **tensors}.items()
+        }
+        for proto in model.graph.initializer:
+            self.constants.setdefault(proto.name, Constant(reason=_UNREAD))
+        for sparse in model.graph.sparse_initializer:
+            self.constants[sparse.values.name] = Constant(reason="the weights are sparse")
         self.axis: dict[str, NeuronAxis] = {}
         self.neurons: set[str] = set()  # values that hold outputs of a layer
         self.operations: list[Operation] = []
@@ -168,17 +121,24 @@ class _Reading:
         self.elsewhere: set[str] = set()  # stored tensors that are used outside layers
         self.use(self.results)
         self.uses = Counter(self.results)
+        self.readers: dict[str, set[str]] = {name: {"output"} for name in self.results}
+        self.rounded: set[str] = set()  # values that are rounded to integers
+        self.lasts: dict[str, int] = {}  # lengths of the last axes of values that are reshaped
         for node in self.proto.node:
-            self.uses.update([*node.input, *_captured(node)])
+            names = [*node.input, *captured(node)]
+            self.uses.update(names if node.op_type not in _SIZES else ())
+            for name in names:
+                self.readers.setdefault(name, set()).add(node.op_type)
 
     def graph(self) -> OperationGraph:
         """Return the graph of all operations."""
         for node in self.proto.node:
             if not node.output:
                 continue
-            names = [*node.input, *_captured(node)]
+            names = [*node.input, *captured(node)]
             data = [name for name in names if name and name not in self.constants]
-            if not data and node.op_type not in ("RandomNormal", "RandomUniform"):
+            fixed = not data and node.op_type not in ("RandomNormal", "RandomUniform")
+            if fixed or (node.op_type in _SIZES and not node.domain):  # which have no gradient
                 self.constant(node, names)
             elif not self.is_bias(node, data):
                 self.add(node, names, data)
@@ -209,77 +169,98 @@ class _Reading:
     def constant(self, node: Any, names: Iterable[str]) -> None:
         """Record the outputs of a node whose inputs are constants."""
         kind, given = node.op_type, self.constants.get(node.input[0] if node.input else "")
-        made = _Constant()
-        if "uantize" in kind:
-            made = _Constant(reason=_QUANTISED)
+        made = Constant()
+        if kind in _ROUNDING and given is not None and self.rounds(node, given):
+            made = replace(given, rounded=kind == "QuantizeLinear")
+            self.note(_ROUNDED)
+        elif "uantize" in kind:
+            made = Constant(reason=QUANTISED)
         elif (given is not None and given.tensor is None) or (given is not None and kind in _SAME):
             made = given
         elif given is not None and kind == "Transpose":
-            order = _ints(node, "perm") or list(reversed(range(len(given.axes))))
+            order = ints(node, "perm") or list(reversed(range(len(given.axes))))
             if sorted(order) == list(range(len(given.axes))):
                 made = replace(given, axes=tuple(given.axes[i] for i in order))
         elif given is not None and kind in _RESHAPED:
-            shape = self.new_shape(node, given.shape)
+            shape = new_shape(node, given.shape, self.constants)
             made = given.reshaped(shape) if shape is not None else made
-        if made.tensor is None and kind not in ("Shape", "Size"):
+        if made.tensor is None and kind not in _SIZES:
             self.use(names)
         for output in node.output:
             if output not in self.constants or kind != "Constant":
                 self.constants[output] = made
 
-    def new_shape(self, node: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the shape that a node gives a constant, or None if it is not known."""
-        wanted = _ints(node, "axes")
-        if len(node.input) > 1 and node.input[1]:
-            told = self.constants[node.input[1]].tensor
-            if told is None or told.array.size > 16 or told.array.dtype.kind != "i":
-                return None
-            wanted = [int(n) for n in told.array.ravel()]
-        if node.op_type == "Reshape":
-            kept = [shape[i] if n == 0 and i < len(shape) else n for i, n in enumerate(wanted)]
-            known = math.prod(n for n in kept if n != -1)
-            return tuple(math.prod(shape) // max(known, 1) if n == -1 else n for n in kept)
-        if node.op_type == "Squeeze":
-            gone = {n % len(shape) for n in wanted} if wanted and shape else None
-            return tuple(
-                n for i, n in enumerate(shape) if not (n == 1 if gone is None else i in gone)
-            )
-        if node.op_type == "Unsqueeze":
-            rank = len(shape) + len(wanted)
-            new, old = {n % rank for n in wanted}, iter(shape)
-            return tuple(1 if i in new else next(old, 1) for i in range(rank))
-        return None
-
     # --- nodes that depend on an input --------------------------------------------------------
+
+    def rounds(self, node: Any, given: Constant) -> bool:
+        """Return whether a node rounds a constant of floats, or turns it back into floats."""
+        if given.tensor is None or given.tensor.dtype not in FLOATS:
+            return False
+        if node.op_type == "DequantizeLinear":
+            return given.rounded
+        return self.readers.get(node.output[0]) == {"DequantizeLinear"}
 
     def is_bias(self, node: Any, data: list[str]) -> bool:
         """Return whether a node adds biases to a layer, after giving the layer these biases."""
-        if node.op_type != "Add" or len(node.input) != 2 or len(data) != 1:
+        kinds = ("Add", "Sum", "Sub")
+        if node.op_type not in kinds or node.domain not in ("", "ai.onnx") or len(data) != 1:
             return False
-        at = self.made.get(data[0])
-        if at is None or self.uses[data[0]] != 1 or len(self.operations[at].steps) != 1:
+        if len(node.input) != 2 or len(node.output) != 1:
+            return False
+        axis = self.axis.get(data[0])
+        along = number(node, "axis", None)  # as before version 7 of the operations
+        if along is not None and (along not in (1.0, -1.0) or axis == "rows"):
+            return False
+        at = self.layer_before(data[0])
+        if at is None:
             return False
         layer = self.operations[at].steps[0]
-        if not isinstance(layer, Dense) or layer.bias is not None or len(node.output) != 1:
-            return False
-        other = node.input[1] if node.input[0] == data[0] else node.input[0]
-        bias = self.bias(other, layer, self.axis.get(data[0]))
+        assert isinstance(layer, Dense)
+        is_first = node.input[0] == data[0]
+        bias = self.bias(node.input[1 if is_first else 0], layer, axis)
         if bias is None:
             return False
-        output = node.output[0]
-        biased = (replace(layer, bias=bias),)
-        self.operations[at] = replace(self.operations[at], outputs=(output,), steps=biased)
-        self.made[output], self.axis[output] = at, self.axis.get(data[0])
+        signs = (1.0, 1.0)
+        if node.op_type == "Sub":
+            signs = (1.0, -1.0) if is_first else (-1.0, 1.0)
+        biased = replace(layer, bias=bias, factor=signs[0] * layer.factor, bias_factor=signs[1])
+        self.operations[at] = replace(self.operations[at], steps=(biased,))
+        output, end = node.output[0], self.made[data[0]]
+        self.operations[end] = replace(self.operations[end], outputs=(output,))
+        self.made[output], self.axis[output] = end, axis
         self.neurons.add(output)
         return True
 
+    def layer_before(self, name: str) -> int | None:
+        """Return the operation of a layer without biases that a value comes from unchanged."""
+        lasts: list[int | None] = []
+        while (at := self.made.get(name)) is not None and self.uses[name] == 1:
+            operation = self.operations[at]
+            if operation.steps:
+                (layer,) = operation.steps if len(operation.steps) == 1 else (None,)
+                if not isinstance(layer, Dense) or layer.bias is not None:
+                    return None
+                outputs = self.width(layer)
+                return at if all(last == outputs for last in lasts) else None
+            if operation.reshapes:
+                lasts.append(self.lasts.get(name))
+            if len(operation.inputs) != 1 or len(operation.outputs) != 1:
+                return None
+            name = str(operation.inputs[0])
+        return None
+
+    def width(self, layer: Dense) -> int | None:
+        """Return the number of outputs of a layer."""
+        weight = self.constants[layer.weight].tensor
+        return None if weight is None else weight.shape[0 if layer.layout == "out_in" else 1]
+
     def bias(self, name: str, layer: Dense, axis: NeuronAxis) -> str | None:
         """Return the name of the tensor of a constant with one bias per output, else None."""
-        told = self.constants.get(name)
-        weight = self.constants[layer.weight].tensor
-        if told is None or told.tensor is None or weight is None or told.tensor.dtype not in FLOATS:
+        told, outputs = self.constants.get(name), self.width(layer)
+        if told is None or told.tensor is None or told.tensor.dtype not in FLOATS or told.rounded:
             return None
-        outputs = weight.shape[0 if layer.layout == "out_in" else 1]
+        if told.tensor.name not in self.stored:
+            return None
         shape = told.shape
         if axis == "rows":
             fits = len(shape) >= 2 and shape[-2:] == (outputs, 1) and set(shape[:-2]) <= {1}
@@ -291,35 +272,44 @@ class _Reading:
         """Yield the steps of a node, and record along which axis of its output neurons lie."""
         kind, name = node.op_type, node.name or node.output[0]
         axis = self.axis.get(data[0])
+        moved = moved_axis(node, axis) if kind == "Transpose" else None
         if (node.domain, kind) in self.functions:
             yield Barrier(name, f"{kind} is a function of the model, which is not opened")
-        elif node.domain not in ("", "ai.onnx"):
-            yield self.barrier(name, self.reason(f"{node.domain}.{kind}", data))
-        elif kind in ("Gemm", "MatMul") and len(node.input) >= 2:
+        elif is_product(node):
             yield from self.product(node, name, data, axis)
-        elif len(data) == 1 and data[0] in node.input[:1] and kind in _SAME and _is_real(node):
+        elif kind in _ROUNDING and (found := self.rounding(node, data)) is not None:
+            self.axis[node.output[0]] = axis
+            yield from found
+        elif node.domain not in ("", "ai.onnx"):
+            yield self.barrier(name, reason_of(f"{node.domain}.{kind}", data))
+        elif len(data) == 1 and data[0] in node.input[:1] and kind in _SAME and is_real(node):
             self.axis[node.output[0]] = axis
         elif len(data) == 1 and data[0] in node.input[:1] and kind in _RESHAPED and axis != "rows":
             # the layers before and after it fit each other only if the last axis stays as it is
             self.axis[node.output[0]] = axis
-        elif kind == "Transpose" and (axis is None or (moved := _moved(node, axis)) is not None):
+            shape = self.constants[node.input[1]].tensor if len(node.input) > 1 else None
+            if kind == "Reshape" and shape is not None and shape.array.size:
+                self.lasts[node.output[0]] = int(shape.array.flat[-1])
+        elif kind == "Transpose" and (
+            axis is None or (moved := moved_axis(node, axis)) is not None
+        ):
             self.axis[node.output[0]] = None if axis is None else moved
         elif (applied := self.activation(node, data)) is not None:
             self.axis[node.output[0]] = axis
             yield applied
-        elif (operation := _joined(node, data)) is not None and (
+        elif (operation := joined(node, data)) is not None and (
             common := self.common_axis(data)
         ) in ("last", "rows" if operation == "sum" else "last"):
             self.axis[node.output[0]] = common
-            second = operation == "concat" and _number(node, "axis", 0.0) == 1
-            reason, incidental = self.reason(kind, []), operation == "concat"
+            second = operation == "concat" and number(node, "axis", 0.0) == 1
+            reason, incidental = reason_of(kind, []), operation == "concat"
             yield Join(name, reason, operation, second_axis=second, incidental=incidental)
         else:
-            yield self.barrier(name, self.reason(kind, data if len(data) < 2 else []))
+            yield self.barrier(name, reason_of(kind, data if len(data) < 2 else []))
 
     def barrier(self, name: str, reason: str) -> Barrier:
         """Return a barrier, an incidental one if it often follows the last layer."""
-        incidental = reason in (_CONSTANT, _REASONS["Concat"]) or reason.endswith(_OTHER)
+        incidental = reason in (CONSTANT, JOINED) or reason.endswith(OTHER)
         return Barrier(name, reason, incidental=incidental)
 
     def common_axis(self, data: list[str]) -> NeuronAxis:
@@ -327,48 +317,65 @@ class _Reading:
         axes = {self.axis.get(name) for name in data if name in self.neurons}
         return axes.pop() if len(axes) == 1 else None if axes else "last"
 
-    def reason(self, kind: str, lone: list[str]) -> str:
-        """Return why no balance is conserved across a node of which at most one input varies."""
-        if lone and kind in ("Add", "Sum", "Sub", "Mul", "Div", "Max", "Min", "Pow"):
-            return _CONSTANT
-        if kind in _REASONS:
-            return _REASONS[kind]
-        for part, why in _FAMILIES.items():
-            if part in kind:
-                return why
-        return f"{kind} {_OTHER}"
+    def rounding(self, node: Any, data: list[str]) -> list[Activation] | None:
+        """Return what a node does that rounds values for the next one to undo, else None.
+
+        Integers that begin with that of zero cut off what is negative, as ReLU does.
+        """
+        name, output = node.input[0], node.output[0]
+        if data != [name]:
+            return None
+        if node.op_type == "DequantizeLinear":
+            return [] if name in self.rounded else None
+        if self.readers.get(output) != {"DequantizeLinear"}:
+            return None
+        least, zero = 0.0, 0.0
+        if len(node.input) > 2 and node.input[2]:
+            told = self.constants[node.input[2]].tensor
+            if told is None or told.array.size != 1 or told.array.dtype.kind not in "iu":
+                return None
+            least, zero = float(np.iinfo(told.array.dtype).min), float(told.array.flat[0])
+        elif number(node, "output_dtype", 0.0) != 0.0:
+            return None
+        self.rounded.add(output)
+        self.note(_ROUNDED)
+        return [Activation("relu")] if zero == least else []
+
+    def note(self, text: str) -> None:
+        """Add a note once."""
+        self.notes += [text] if text not in self.notes else []
 
     def product(self, node: Any, name: str, data: list[str], axis: NeuronAxis) -> Iterator[Step]:
-        """Yield a ``Gemm`` or ``MatMul`` as a layer, or as a barrier if it is no layer."""
-        gemm = node.op_type == "Gemm"
-        first = node.input[0] in self.constants
-        weight = self.constants.get(node.input[0] if first else node.input[1])
-        here: NeuronAxis = "rows" if first else "last"
-        turned = gemm and (_number(node, "transA", 0.0) != 0.0 or first)
-        if weight is None or len(data) != 1 or turned or axis not in (None, here):
-            yield Barrier(name, _REASONS[node.op_type])
+        """Yield a product as a layer, or as a barrier if it is no layer."""
+        found = product_of(node, data, self.constants)
+        if found is None or axis not in (None, found.reads) or found.factor == 0.0:
+            yield Barrier(name, _PRODUCT)
             return
         try:
-            tensor, transposed = weight.matrix()
+            tensor, transposed = self.constants[found.weights].matrix()
         except ValueError as problem:
             yield Barrier(name, str(problem))
             return
-        outputs_first = first or (gemm and _number(node, "transB", 0.0) != 0.0)
+        if tensor.name not in self.stored:
+            yield Barrier(name, "the weights are in the body of a function of the model")
+            return
         layer = Dense(
             tensor.name.removesuffix(".weight") if tensor.name.endswith(".weight") else name,
             tensor.name,
-            layout="out_in" if outputs_first != transposed else "in_out",
-            factor=_number(node, "alpha", 1.0) if gemm else 1.0,
-            bias_factor=_number(node, "beta", 1.0) if gemm else 1.0,
+            layout="out_in" if found.outputs_first != transposed else "in_out",
+            factor=found.factor,
+            bias_factor=found.bias_factor,
         )
-        if gemm and len(node.input) > 2 and node.input[2]:
-            bias = self.bias(node.input[2], layer, here)
+        if found.bias:
+            bias = self.bias(found.bias, layer, found.makes)
             if bias is None:
                 yield Barrier(name, "the biases are not one stored number for each output")
                 return
             layer = replace(layer, bias=bias)
-        self.axis[node.output[0]] = here
+        self.axis[node.output[0]] = found.makes
         yield layer
+        if found.activation is not None:
+            yield found.activation
 
     def activation(self, node: Any, data: list[str]) -> Activation | None:
         """Return the activation that a node applies to its only varying input, else None."""
@@ -386,13 +393,13 @@ class _Reading:
             return Activation("relu") if others == [0.0] else None
         if kind == "Clip":
             ends = [self.scalar(name) if name else None for name in [*names[1:], "", ""][:2]]
-            low, high = _number(node, "min", ends[0]), _number(node, "max", ends[1])
+            low, high = number(node, "min", ends[0]), number(node, "max", ends[1])
             if any(names[1:][i] and ends[i] is None for i in range(len(names[1:3]))):
                 return None
             if low == 0.0 and high is None:
                 return Activation("relu")
             return Activation("relu6" if (low, high) == (0.0, 6.0) else "Clip")
-        slope = _number(node, "alpha", 0.01) if kind == "LeakyRelu" else 0.0
+        slope = number(node, "alpha", 0.01) if kind == "LeakyRelu" else 0.0
         return Activation(kind, slope) if is_activation(kind) else None
 
     def scalar(self, name: str) -> float | None:
@@ -425,51 +432,3 @@ def _copies(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> tuple[froze
             groups.append([name])
     found = [group for groups in alike.values() for group in groups]
     return tuple(frozenset(group) for group in found if len(group) > 1)
-
-
-def _joined(node: Any, data: list[str]) -> Literal["sum", "concat"] | None:
-    """Return whether a node adds or concatenates its inputs, None if it does neither."""
-    if len(data) < 2 or data != list(node.input):
-        return None
-    if node.op_type in ("Add", "Sum"):
-        return "sum"
-    return "concat" if node.op_type == "Concat" and _number(node, "axis", 0.0) in (1, -1) else None
-
-
-def _is_real(node: Any) -> bool:
-    """Return whether the output of a node holds floating-point numbers."""
-    return node.op_type != "Cast" or _number(node, "to", 1.0) in _REAL
-
-
-def _captured(node: Any) -> Iterator[str]:
-    """Yield the names of values that graphs inside a node use."""
-    for attribute in node.attribute:
-        for graph in [attribute.g, *attribute.graphs] if attribute.type in (5, 10) else []:
-            for inner in graph.node:
-                yield from inner.input
-                yield from _captured(inner)
-
-
-def _moved(node: Any, axis: NeuronAxis) -> NeuronAxis:
-    """Return the axis of the neurons behind a ``Transpose``, None if it is a third one."""
-    order = _ints(node, "perm")
-    rank = len(order)
-    if rank < 2 or sorted(order) != list(range(rank)):
-        return None
-    place = order.index(rank - 1 if axis == "last" else rank - 2)
-    return "last" if place == rank - 1 else "rows" if place == rank - 2 else None
-
-
-def _ints(node: Any, name: str) -> list[int]:
-    for attribute in node.attribute:
-        if attribute.name == name:
-            return list(attribute.ints)
-    return []
-
-
-def _number(node: Any, name: str, otherwise: Any) -> Any:
-    """Return an attribute of a node that is a number."""
-    for attribute in node.attribute:
-        if attribute.name == name:
-            return float(attribute.i if attribute.type == 2 else attribute.f)
-    return otherwise

@@ -49,6 +49,14 @@ KINDS: Final = {
 }
 _BITS: Final = ("<f2", "bfloat16")  # forms whose separate numbers are bit patterns
 _EXTERNAL: Final = 1
+_TENSOR: Final = 4
+_PLAIN: Final = {
+    "value_float": ("f", 1),
+    "value_floats": ("floats", 1),
+    "value_int": ("i", 7),
+    "value_ints": ("ints", 7),
+}
+"""The attributes of a ``Constant`` node that hold plain numbers: the field, and the type."""
 _FEW: Final = 500_000
 _MOST_BYTES: Final = 2**31 - 1
 
@@ -69,19 +77,13 @@ class Store:
             self.protos = dict(self._named())
             self.tensors: dict[str, Tensor] = {}
             for name, proto in self.protos.items():
-                tensor = self._tensor(name, proto)
+                tensor = self.tensor(name, proto)
                 if tensor is not None:
                     self.tensors[name] = tensor
 
     def _named(self) -> Iterator[tuple[str, Any]]:
         graph, seen = self.model.graph, set()
-        constants = (
-            (node.output[0], attribute.t)
-            for node in graph.node
-            if node.op_type == "Constant" and node.output
-            for attribute in node.attribute
-            if attribute.name == "value" and attribute.HasField("t")
-        )
+        constants = constant_nodes(with_tensors(graph))
         for name, proto in [*((proto.name, proto) for proto in graph.initializer), *constants]:
             if name in seen:
                 raise ValueError(f"damaged (two tensors are called {name!r})")
@@ -90,7 +92,8 @@ class Store:
         for sparse in graph.sparse_initializer:
             self.notes.append(f"{sparse.values.name}: a sparse tensor is not read")
 
-    def _tensor(self, name: str, proto: Any) -> Tensor | None:
+    def tensor(self, name: str, proto: Any) -> Tensor | None:
+        """Return the numbers of a message as a tensor, or None and a note if they are not read."""
         if proto.data_type not in KINDS:
             self.notes.append(f"{name}: holds no numbers that are read (type {proto.data_type})")
             return None
@@ -188,6 +191,34 @@ class Store:
                     entry.value = renamed.get(entry.value, entry.value)
         with replacing(out) as stream:
             stream.write(self.model.SerializeToString())
+
+
+def constant_nodes(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the names and the values of the ``Constant`` nodes of a graph."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            known = attribute.name == "value" and attribute.HasField("t")
+            if known and node.op_type == "Constant" and node.output:
+                yield node.output[0], attribute.t
+
+
+def with_tensors(graph: Any) -> Any:
+    """Return a graph after all its ``Constant`` nodes of plain numbers got tensors instead."""
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            kind = _PLAIN.get(attribute.name)
+            if kind is None:
+                continue
+            field, number = kind
+            held = getattr(attribute, field)
+            many = attribute.name.endswith("s")
+            values = np.array(held, KINDS[number][0])
+            for name in ("f", "floats", "i", "ints"):
+                attribute.ClearField(name)
+            attribute.name, attribute.type = "value", _TENSOR
+            attribute.t.data_type, attribute.t.raw_data = number, values.tobytes()
+            attribute.t.dims.extend(values.shape if many else ())
+    return graph
 
 
 def _put(proto: Any, raw: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from obstruction.models.bfloat16 import memory_of
 from obstruction.models.contents import (
     Activation,
     Barrier,
@@ -372,9 +373,10 @@ def _shared(views: Mapping[str, View], tensors: Mapping[str, Tensor]) -> tuple[f
     """Return the sets of the names of tensors that share numbers."""
 
     def share(name: str, other: str) -> bool:
+        one, two = memory_of(tensors[name].array), memory_of(tensors[other].array)
         try:
             work: Any = 1_000  # NumPy's stubs allow 0 and -1 only
-            return np.shares_memory(tensors[name].array, tensors[other].array, max_work=work)
+            return np.shares_memory(one, two, max_work=work)
         except np.exceptions.TooHardError:
             return True
 

@@ -18,6 +18,7 @@ _ROLES: Final[dict[str, Role]] = {
     "torch.nn.modules.container.Sequential": "chain",
     "torch.nn.parallel.data_parallel.DataParallel": "wrapper",
     "torch.nn.parallel.distributed.DistributedDataParallel": "wrapper",
+    "torch.optim.swa_utils.AveragedModel": "wrapper",
     "torch.nn.modules.linear.Identity": "nothing",
     "torch.nn.modules.flatten.Flatten": "nothing",
     **{f"torch.nn.modules.dropout.Dropout{axes}": "nothing" for axes in ("", "1d", "2d", "3d")},

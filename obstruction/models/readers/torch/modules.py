@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -15,13 +15,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Unread, UnreadableModel, overlapping
+from obstruction.models.contents import Contents, Unread, UnreadableModel
 from obstruction.models.readers.memory.tensors import (
     as_tensors,
     check_changes,
     is_array,
     is_torch,
     like,
+    overlapping_torch,
     overwrite,
     unread_in,
 )
@@ -69,7 +70,7 @@ def read(source: Any) -> Contents:
     return Contents(
         "PyTorch state dict",
         as_tensors(found),
-        shared=_overlapping((name, value) for name, value in found.items() if is_torch(value)),
+        shared=overlapping_torch((name, value) for name, value in found.items() if is_torch(value)),
         notes=(_NOT_RUN,),
         unread=unread,
         customary=customary(found),
@@ -131,19 +132,8 @@ def _read_module(module: Any) -> Contents:
     if not found:
         raise UnreadableModel(f"{type(module).__name__}: the PyTorch module has no parameters")
     tensors = as_tensors(found)
-    contents = Contents("PyTorch module", tensors, shared=_overlapping(found.items()))
+    contents = Contents("PyTorch module", tensors, shared=overlapping_torch(found.items()))
     return replace(contents, run=partial(chain_of, module, contents))
-
-
-def _overlapping(held: Iterable[tuple[str, Any]]) -> tuple[frozenset[str], ...]:
-    """Return the sets of the names of tensors that share memory."""
-    spans = []
-    for name, value in held:
-        reach = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
-        if value.numel():
-            start, size = value.data_ptr(), (reach + 1) * value.element_size()
-            spans.append((str(value.device), start, start + size, name))
-    return overlapping(spans, lambda name, other: True)
 
 
 def _copied(module: Any) -> Any:

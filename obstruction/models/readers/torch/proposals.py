@@ -18,6 +18,7 @@ from obstruction.models.contents import (
 )
 from obstruction.models.layers import ordering, orientations
 from obstruction.models.layers.naming import bag_of
+from obstruction.models.layers.parametrised import kind_of
 from obstruction.models.readers.torch import layers as torch_layers
 from obstruction.models.readers.torch.running import FloatArray
 
@@ -87,13 +88,23 @@ def impossible(module: Any, contents: Contents) -> str | None:
     nn = sys.modules["torch"].nn
     for path, one in module.named_modules():
         kind = type(one)
+        for name, held in getattr(one, "parametrizations", {}).items():
+            if hasattr(held, "original"):  # weight normalisation has two tensors instead
+                kinds = " and ".join(kind_of(type(way).__name__) for way in held)
+                return f"{path}.{name} is computed from another tensor ({kinds})".lstrip(".")
         layer = kind.__module__.startswith("torch.nn.modules") and one._parameters
-        if layer and not isinstance(one, (nn.Linear, nn.PReLU)):
+        if layer and kind is not nn.Module and not isinstance(one, (nn.Linear, nn.PReLU)):
             return f"{path or 'it'} is of the class {kind.__name__}"
     for name, tensor in contents.tensors.items():
         if tensor.array.ndim > 2 and "float" in tensor.dtype:
             return f"{name} has the shape {tensor.shape}"
     return None
+
+
+def _is_magnitude(contents: Contents, name: str, weight: str) -> bool:
+    """Return whether a tensor has a number for each row of a matrix."""
+    held, shape = contents.tensors.get(name), contents.tensors[weight].shape
+    return held is not None and len(shape) == 2 and held.shape == (shape[0], 1)
 
 
 def matrices(module: Any, contents: Contents) -> list[Dense]:
@@ -112,7 +123,7 @@ def matrices(module: Any, contents: Contents) -> list[Dense]:
                     normed = start + magnitude if magnitude else None
                     name = path or type(one).__name__
                     dense = Dense(name, start + weight, bias, "out_in", magnitude=normed)
-                    if normed is None or contents.tensors[normed].array.ndim == 2:
+                    if normed is None or _is_magnitude(contents, normed, start + weight):
                         found[dense.weight] = dense
                     break
     bag = bag_of(contents)

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obstruction.models.readers.memory.tensors import is_torch
+from obstruction.models.readers.torch import layers as torch_layers
+from obstruction.tools.attributes import attributes_of, give_attributes
 from obstruction.tools.randomness import ONE_AT_A_TIME, seeded
 
 FloatArray = NDArray[np.float64]
@@ -48,7 +50,9 @@ class Copy:
         self.module = copied(module)
         with ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # which TorchScript gives for tensors of older kinds
+            marks = attributes_of(self.module.parameters())
             self.module.to("cpu", sys.modules["torch"].float64 if exact else None)
+            give_attributes(self.module.parameters(), marks)
         self.parameters = {
             name: value
             for name, value in held(self.module).items()
@@ -170,18 +174,20 @@ def copied(module: Any) -> Any:
     try:
         with ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return copy.deepcopy(module, memo)
+            made = copy.deepcopy(module, memo)
+            give_attributes(made.parameters(), attributes_of(module.parameters()), memo)
+            return made
     except Exception as problem:  # copying may run code of the user
         raise ValueError(f"{type(module).__name__} cannot be copied ({problem})") from None
 
 
 def unwrapped(module: Any) -> Any:
-    """Return the module within the wrappers of ``DataParallel`` and ``torch.compile``."""
-    parallel = sys.modules["torch"].nn.parallel
+    """Return the module within wrappers such as ``DataParallel`` and ``torch.compile``."""
     while True:
-        if type(module).__module__.startswith("torch._dynamo.") and hasattr(module, "_orig_mod"):
+        kind = type(module)
+        if kind.__module__.startswith("torch._dynamo.") and hasattr(module, "_orig_mod"):
             module = module._orig_mod
-        elif type(module) in (parallel.DataParallel, parallel.DistributedDataParallel):
+        elif torch_layers.role(f"{kind.__module__}.{kind.__qualname__}") == "wrapper":
             module = module.module
         else:
             return module

@@ -15,7 +15,8 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import decode_bfloat16, encode_bfloat16
+from obstruction.models.bfloat16 import bfloat16_array
+from obstruction.models.contents import encode_bfloat16
 from obstruction.models.readers.files import Bytes, mapped, most_expanded, shown, spliced
 from obstruction.models.readers.torch import pickles
 from obstruction.models.readers.torch.pickles import Call, Global
@@ -214,7 +215,6 @@ class TorchFile:
         self._root = ""
         self._places: dict[str, tuple[int, int]] = {}  # starts and ends of storages before 1.6
         self._raw: dict[str, Bytes] = {}
-        self._decoded: dict[str, NDArray[np.float32]] = {}
         self._storages: dict[str, Storage] = {}
         self.data = mapped(path)
         self._left = most_expanded(self.data.size)
@@ -314,9 +314,7 @@ class TorchFile:
         if view.last >= numbers.size:
             raise ValueError("damaged (a tensor reaches beyond its storage)")
         if view.kind == "bfloat16":
-            if view.key not in self._decoded:
-                self._decoded[view.key] = decode_bfloat16(numbers)
-            numbers = self._decoded[view.key]
+            return bfloat16_array(_strided(numbers, view, writeable=False))
         return _strided(numbers, view, writeable=False)
 
     def _member(self, key: str) -> str:
