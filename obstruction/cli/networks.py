@@ -95,9 +95,9 @@ def audit(
 ) -> int:
     """Tell which weights of a network are frozen.
 
-    Reads .safetensors, .pt, .pth, .ckpt, .npz, .onnx, .keras, .weights.h5 and .h5 files without
-    their frameworks and without executing anything in them. A model in several files is given by
-    its index (*.index.json) or by the folder that holds it.
+    Reads .safetensors, .pt, .pth, .ckpt, .pt2, .npz, .eqx, .onnx, .keras, .weights.h5 and .h5 files
+    without their frameworks and without executing anything in them. A model in several files is
+    given by its index (*.index.json) or by the folder that holds it.
 
     With package.module:factory and --inputs, your own code is run: the module is imported (also
     from the current folder), the factory is called, and the model that it returns is run, so that

@@ -228,6 +228,14 @@ FORWARD = {
         ["gradients do not pass", None],
     ),
     "blocked": (_blocked, [None]),
+    "part of the outputs": (
+        lambda self, x: self.fc2(self.fc1(x).relu())[:, :1],
+        ["only a part or a combination of its outputs is used"],
+    ),
+    "sum of the outputs": (
+        lambda self, x: self.fc2(self.fc1(x).relu()).tanh().sum(-1),
+        ["only a part or a combination of its outputs is used"],
+    ),
     "penalty": (
         lambda self, x: (self.fc3(self.fc2(self.fc1(x).relu()).relu()), self.fc2.weight * 2),
         ["used elsewhere"] * 2,

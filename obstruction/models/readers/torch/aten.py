@@ -44,6 +44,23 @@ _RESHAPED: Final = frozenset(
 )
 _TURNED: Final = frozenset({"t", "numpy_T", "transpose", "permute"})
 _PRODUCTS: Final = frozenset({"linear", "addmm", "mm", "matmul", "einsum"})
+_PARTIAL: Final = frozenset(
+    {
+        "slice",
+        "select",
+        "index",
+        "index_select",
+        "narrow",
+        "gather",
+        "take_along_dim",
+        "masked_select",
+    }
+    | {"split", "split_with_sizes", "chunk", "tensor_split", "unbind", "as_strided", "diagonal"}
+    | {"sum", "mean", "var", "std", "prod", "amax", "amin", "max", "min", "norm", "logsumexp"}
+    | {"linalg_vector_norm", "bmm", "mm", "matmul", "einsum", "masked_fill", "where", "scatter"}
+)
+"""Operations after which only a part, or combinations, of the outputs of a layer may be seen."""
+
 _REASONS: Final = (
     ("conv", "convolutions are not audited"),
     ("norm", "normalisation makes the outputs independent of the scale of the weights"),
@@ -59,6 +76,7 @@ _REASONS: Final = (
 )
 _CONSTANT: Final = "a constant is added or multiplied"
 _JOINED: Final = "the outputs are joined with those of other layers"
+_PART: Final = "only a part or a combination of its outputs is used"
 _PRODUCT: Final = "the product is not one of outputs with fixed weights"
 _COMPUTED: Final = "the weights are computed in the graph"
 
@@ -192,6 +210,9 @@ class _Reading:
         """Add the operation of a node; `data` are its inputs that are no constants."""
         steps = tuple(self.of(node, data))
         layers = [step for step in steps if isinstance(step, Dense)]
+        if node.kind in _PARTIAL and not layers:
+            for name in data:
+                self.shut(name)
         self.use(node.values, {name for one in layers for name in (one.weight, one.bias)})
         passes = all(isinstance(step, (Activation, Join)) for step in steps)
         if layers or (passes and not self.neurons.isdisjoint(data)):
@@ -199,6 +220,21 @@ class _Reading:
         self.made.update(dict.fromkeys(node.outputs, len(self.operations)))
         reshapes = node.kind in _RESHAPED
         self.operations.append(Operation(tuple(data), node.outputs, steps, reshapes))
+
+    def shut(self, name: str) -> None:
+        """Put a barrier before the layer, if any, of whose outputs a value consists."""
+        while (at := self.made.get(name)) is not None:
+            operation = self.operations[at]
+            if any(isinstance(step, Barrier) for step in operation.steps):
+                return
+            for step in operation.steps:
+                if isinstance(step, Dense):
+                    steps = Barrier(step.name, _PART), *operation.steps
+                    self.operations[at] = replace(operation, steps=steps)
+                    return
+            if len(operation.inputs) != 1:
+                return
+            name = str(operation.inputs[0])
 
     def of(self, node: Node, data: list[str]) -> Iterator[Step]:
         """Yield the steps of a node."""
