@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -459,6 +460,33 @@ def test_the_reader_of_pytorch_tells_what_it_does_not_read(tmp_path):
         "b": Unread("a tensor quantised by PyTorch"),
         "c": Unread("a list of numbers"),
     }
+
+
+def test_lists_and_mappings_among_arrays_are_not_left_out():
+    tree = nested(around(("fc1", "fc2", "fc3"), {"weight": floats(6, 6)}))
+    tree["fc2"]["weight"] = tree["fc2"]["weight"].tolist()
+    assert "a list of numbers" in refused(tree)
+    torch = framework("torch")
+    held = around(("fc1", "fc2", "fc3"), {})
+    state = {name: torch.tensor(array) for name, array in held.items()}
+    for middle in ({"weight": torch.ones(6, 6)}, object(), [1.0, 2.0], b"123"):
+        assert "fc2" in refused({**state, "fc2": middle})
+    for remark in ({"lr": 0.1}, torch.float32, torch.device("cpu"), "text", None, 3):
+        model = models.read({**state, "fc2": remark}, ReadOptions("relu", "out_in"))
+        assert len(model.segments()) == 1
+
+
+@pytest.mark.parametrize(("other", "count"), [("b.{}.qweight", 1), ("{}.qweight", 0)])
+def test_many_walls_and_layers_take_little_time(other, count):
+    held = {f"a.{i}.w": floats(3, 3) for i in range(1000)}
+    held |= {other.format(i): whole(3, 3) for i in range(1000)}
+    held |= {f"c.{i}.w": floats(3, 3, 3) for i in range(1000)}
+    if not count:
+        held = {name.removeprefix("a."): array for name, array in held.items()}
+    before = time.perf_counter()
+    model = models.read(held, ReadOptions("relu", "out_in"))
+    assert time.perf_counter() - before < 20.0
+    assert len(model.segments()) == count
 
 
 def test_a_repair_refuses_too(tmp_path):

@@ -27,6 +27,7 @@ UNKNOWN: Final = Activation("")
 """An activation that the source does not name."""
 
 _LONGEST_SUGGESTION: Final = 40
+_MOST_COMPARED: Final = 200_000  # pairs of names; beyond, walls are taken to lie everywhere
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,11 @@ def arranged(contents: Contents, bag: Bag, options: ReadOptions) -> Arranged:
     skipped = [*bag.skipped, *((m.dense.name, what) for m, what in bag.others)]
     skipped += [(wall.name, wall.reason) for wall in bag.walls]
     notes: list[str] = []
+    unsure: list[Wall] = []
     if options.layers is not None:
         matrices, unnamed = _named(bag, options.layers)
         skipped += [(m.dense.name, "not named in layers") for m in unnamed]
         runs = [_Run(matrices, _order_given(contents, matrices, options.layout, options.layers))]
-        doubtful: list[Wall] = []
         notes += _taken_apart(runs[0].names, bag.walls)
     else:
         parts = _parts(bag)
@@ -81,27 +82,28 @@ def arranged(contents: Contents, bag: Bag, options: ReadOptions) -> Arranged:
         ]
         runs = [run for run, _ in found]
         notes += [note for _, said in found for note in said]
-        doubtful = [Wall(name, f"{what}, which seems to lie here") for name, what in bag.skipped]
-        doubtful += [
-            Wall(m.dense.name, f"{what}, which seems to lie here") for m, what in bag.others
-        ]
-        doubtful += [wall for wall in bag.walls if not wall.certain]
+        other = [*bag.skipped, *((m.dense.name, what) for m, what in bag.others)]
+        unsure = [Wall(name, f"{what}, which seems to lie here") for name, what in other]
+        unsure += [wall for wall in bag.walls if not wall.certain]
+    certain, doubtful = walls.Blocks(w for w in bag.walls if w.certain), walls.Blocks(unsure)
     steps: list[Step] = []
     used: set[str] = set()
     for run in runs:
         if steps:
             steps.append(Barrier("", "what lies between them is not read"))
         between = _barriers(contents, bag, run, options, used)
-        for i, (one, other) in enumerate(itertools.pairwise(run.names)):
+        for i, pair in enumerate(itertools.pairwise(run.names)):
             between[i + 1] += [
                 Barrier(wall.name, wall.reason)
-                for wall in bag.walls
-                if wall.certain and walls.separates(wall.name, one, other)
+                for wall in certain.around(*pair)
+                if walls.separates(wall.name, *pair)
             ]
+            near = doubtful.around(*pair)
+            many = len(near) * len(run.names) > _MOST_COMPARED
             between[i + 1] += [
                 Barrier(wall.name, wall.reason)
-                for wall in doubtful
-                if walls.lies_between(wall.name, one, other, bag.stored)
+                for wall in (near[:1] if many else near)
+                if many or walls.lies_between(wall.name, *pair, bag.stored)
             ]
         steps += between[0]
         for i, matrix in enumerate(run.matrices):
@@ -151,10 +153,12 @@ def _parts(bag: Bag) -> list[list[Matrix]]:
         return [matrices]
     if not bag.ordered:
         matrices.sort(key=lambda one: ordering.natural(one.dense.name))
-    parts = [[matrices[0]]]
+    blocks, parts = walls.Blocks(certain), [[matrices[0]]]
     for one, other in itertools.pairwise(matrices):
         names = one.dense.name, other.dense.name
-        if any(walls.separates(wall.name, *names) is not False for wall in certain):
+        near = blocks.around(*names)
+        many = len(near) * len(matrices) > _MOST_COMPARED
+        if many or any(walls.separates(wall.name, *names) is not False for wall in near):
             parts.append([])
         parts[-1].append(other)
     if len(parts) == 1:
@@ -164,11 +168,16 @@ def _parts(bag: Bag) -> list[list[Matrix]]:
 
 def _taken_apart(names: Sequence[str], found: Sequence[Wall]) -> list[str]:
     """Return notes on what cannot be read and is not taken to lie between layers that are named."""
+    blocks = walls.Blocks(wall for wall in found if wall.certain)
+    near = [
+        wall
+        for pair in itertools.pairwise(names)
+        for wall in blocks.around(*pair)
+        if walls.separates(wall.name, *pair) is None
+    ]
     return [
         f"{wall.name} ({wall.reason}) is taken to lie elsewhere, as layers = {list(names)} says"
-        for wall in found
-        if wall.certain
-        and any(walls.separates(wall.name, *pair) is None for pair in itertools.pairwise(names))
+        for wall in dict.fromkeys(near)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -115,9 +115,8 @@ def bag_of(contents: Contents) -> Bag:
     if bag is None:
         return _by_names(tensors, odd)
     unread = {name: member for name, member in odd.items() if name in contents.unread}
-    found = [
-        _wall(name, parts, name, bag.layers) for name, parts in _apart({}, unread).walls.items()
-    ]
+    paths = walls.LayerNames(one.dense.name for one in bag.layers)
+    found = [_wall(name, parts, name, paths) for name, parts in _apart({}, unread).walls.items()]
     return replace(bag, walls=tuple(wall for wall in found if wall is not None))
 
 
@@ -201,9 +200,9 @@ def _by_names(tensors: Mapping[str, Tensor], odd: Mapping[str, Tensor | Unread])
             vectors += [_vector(name, width, group) for width in sorted(widths)]
     if not layers:
         layers, unsure = unsure, []
-    found = []
+    found, paths = [], walls.LayerNames(one.dense.name for one in layers)
     for name, parts in apart.walls.items():
-        wall = _wall(name, parts, labels[name], layers)
+        wall = _wall(name, parts, labels[name], paths)
         if wall is not None:
             found.append(wall)
         else:
@@ -288,13 +287,13 @@ def _apart(tensors: Mapping[str, Tensor], odd: Mapping[str, Tensor | Unread]) ->
     return found
 
 
-def _wall(name: str, parts: list[_Part], label: str, layers: Sequence[Matrix]) -> Wall | None:
+def _wall(name: str, parts: list[_Part], label: str, layers: walls.LayerNames) -> Wall | None:
     """Return what some parts are that cannot be read, None for a vector of unknown use."""
     reason = walls.reason_of({part.short: part.member for part in parts})
     path = re.split(r"[./]", name)
     if any(_ATTENTION.fullmatch(one) or _EMBEDDING.fullmatch(one) for one in path):
         return Wall(label, reason, certain=False)
-    alike = _is_like_a_layer(label, [one.dense.name for one in layers])
+    alike = layers.are_like(label)
     shapes = [part.member.shape for part in parts]
     named = any(part.role in (*_WEIGHTS, "packed") for part in parts)
     if named or alike or any(shape is not None and len(shape) > 1 for shape in shapes):
@@ -302,22 +301,6 @@ def _wall(name: str, parts: list[_Part], label: str, layers: Sequence[Matrix]) -
     if None in shapes or () in shapes:
         return Wall(label, reason, certain=False)
     return None
-
-
-def _is_like_a_layer(label: str, layers: Sequence[str]) -> bool:
-    """Return whether something has the name of a layer, or is alone in what may be a layer.
-
-    It has such a name if it differs from a layer in nothing but numbers.
-    """
-    path = re.split(r"[./]", label)
-    paths = [re.split(r"[./]", name) for name in layers]
-    heads = [path[:i] for i in range(1, len(path) + 1)]
-    shapes = [re.sub(r"\d+", "#", "/".join(head)) for head in heads]
-    known = {re.sub(r"\d+", "#", "/".join(one)) for one in paths}
-    if any("#" in shape and shape in known for shape in shapes):
-        return True
-    inside = any(one[: len(path) - 1] == path[:-1] for one in paths)
-    return len(path) > 1 and not inside and len(path) - 1 in map(len, paths)
 
 
 def _role(name: str) -> tuple[tuple[str, str], str]:

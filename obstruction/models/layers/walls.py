@@ -7,8 +7,9 @@ show that it lies elsewhere.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -172,7 +173,47 @@ def _words(member: Tensor | Unread) -> str:
     return f"numbers of type {kind}"
 
 
+class LayerNames:
+    """The names of layers, to tell what has a name like theirs."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        paths = [re.split(r"[./]", name) for name in names]
+        self._shapes = {re.sub(r"\d+", "#", "/".join(path)) for path in paths}
+        self._inside = {"/".join(path[:i]) for path in paths for i in range(1, len(path) + 1)}
+        self._lengths = set(map(len, paths))
+
+    def are_like(self, name: str) -> bool:
+        """Return whether something has the name of a layer, or is alone in what may be a layer.
+
+        It has such a name if it differs from a layer in nothing but numbers.
+        """
+        path = re.split(r"[./]", name)
+        heads = ("/".join(path[:i]) for i in range(1, len(path) + 1))
+        shapes = (re.sub(r"\d+", "#", head) for head in heads)
+        if any("#" in shape and shape in self._shapes for shape in shapes):
+            return True
+        alone = "/".join(path[:-1]) not in self._inside
+        return len(path) > 1 and alone and len(path) - 1 in self._lengths
+
+
 # --- where walls are --------------------------------------------------------------------------
+
+
+class Blocks:
+    """Walls by the blocks that hold them, which are the beginnings of their names."""
+
+    def __init__(self, found: Iterable[Wall]) -> None:
+        self._held: dict[tuple[str, ...], list[Wall]] = {}
+        for wall in found:
+            path = re.split(r"[./]", wall.name)
+            for i in range(len(path) + 1):
+                self._held.setdefault(tuple(path[:i]), []).append(wall)
+
+    def around(self, one: str, other: str) -> list[Wall]:
+        """Return the walls in the smallest block that holds two layers; others are apart."""
+        pairs = zip(*(re.split(r"[./]", name) for name in (one, other)), strict=False)
+        shared = itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)
+        return self._held.get(tuple(first for first, _ in shared), [])
 
 
 def separates(wall: str, one: str, other: str) -> bool | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Orientation, UnreadableModel
+from obstruction.models.contents import Contents, Orientation, Unread, UnreadableModel
 from obstruction.models.readers.memory.tensors import (
     as_tensors,
     check_changes,
@@ -56,7 +58,7 @@ def read(source: Any) -> Contents:
             "[(W1, b1), (W2, b2), ...]"
         )
     held = _named(source)
-    unread = unread_in(held)
+    unread = unread_in(held) | _lists(source)
     tensors = as_tensors({name: value for name, value in held.items() if name not in unread})
     return Contents("tree of arrays", tensors, _layout(held), unread=unread)
 
@@ -98,6 +100,17 @@ def _name(path: tuple[Any, ...]) -> str:
 
 def _named(source: Any) -> dict[str, Any]:
     return {_name(path): leaf for path, leaf in _leaves(source, ()) if is_array(leaf)}
+
+
+def _lists(source: Any) -> dict[str, Unread]:
+    """Return the lists of plain numbers in a tree, which are no arrays."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for path, leaf in _leaves(source, ()):
+        if isinstance(leaf, (int, float)):
+            inside = itertools.takewhile(lambda key: isinstance(key, int), reversed(path))
+            depth = len(list(inside))
+            counts[path[: len(path) - depth]] += int(depth > 0)
+    return {_name(path): Unread("a list of numbers") for path, n in counts.items() if n > 1}
 
 
 def _layout(held: Mapping[str, Any]) -> Orientation | None:

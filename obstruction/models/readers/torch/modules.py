@@ -36,9 +36,6 @@ OBJECTS: Final = "a torch.nn.Module or state dict"
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "module", "net")
 """The keys under which checkpoints keep the state dict of a model."""
 
-_PAYLOADS: Final = (bytes, bytearray, list, tuple)
-"""Types of values beside tensors that may hold weights, such as those of packed ones."""
-
 _NOT_RUN: Final = (
     "a state dict cannot be run, so the order of its layers and their activation are told by "
     "names, shapes and options and not verified; a module is run"
@@ -65,7 +62,7 @@ def read(source: Any) -> Contents:
     unread = unread_in(arrays)
     found = {name: value for name, value in arrays.items() if name not in unread}
     for name, value in state.items():
-        if not is_array(value) and isinstance(value, _PAYLOADS):
+        if _is_payload(value):
             unread[str(name)] = Unread(f"an object ({type(value).__name__})")
     return Contents(
         "PyTorch state dict",
@@ -105,6 +102,16 @@ def updated(source: Any, changes: Mapping[str, NDArray[Any]], *, inplace: bool) 
     target = copy.copy(source)
     target[next(key for key in _NESTED if source.get(key) is state)] = new
     return target
+
+
+def _is_payload(value: Any) -> bool:
+    """Return whether an entry of a state dict is no array but may hold weights."""
+    if value is None or is_array(value) or isinstance(value, (int, float, complex, str)):
+        return False
+    if isinstance(value, Mapping):
+        return any(is_array(one) or _is_payload(one) for one in value.values())
+    torch = sys.modules["torch"]
+    return not isinstance(value, (torch.dtype, torch.device, torch.layout, torch.Size))
 
 
 def _is_module(source: Any) -> bool:
