@@ -196,12 +196,15 @@ class Operation:
         balances, as for dropout or the identity.
     reshapes : bool
         Whether the operation may change the shape of its input.
+    partial : bool
+        Whether only a part, or combinations, of the outputs of a layer may be seen behind it.
     """
 
     inputs: tuple[Hashable, ...]
     outputs: tuple[Hashable, ...]
     steps: tuple[Step, ...] = ()
     reshapes: bool = False
+    partial: bool = False
 
 
 @dataclass(frozen=True)

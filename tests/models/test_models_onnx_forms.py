@@ -433,3 +433,60 @@ def test_functions_without_end_are_not_opened(tmp_path):
         ]  # fmt: skip
         path = put(tmp_path, with_function(nodes, functions))
         assert reasons(path) == ["f39 is a function of the model, which is not opened"]
+
+
+TWO = [
+    make("MatMul", ["x", "w1"], ["h"]),
+    make("Add", ["h", "b1"], ["z"]),
+    make("Relu", ["z"], ["a"]),
+    make("MatMul", ["a", "w2"], ["m"]),
+    make("Add", ["m", "b2"], ["o"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("node", "opset"),
+    [
+        (make("Slice", ["o", "zero", "one", "one"], ["y"]), 17),
+        (make("Slice", ["o"], ["y"], starts=[0], ends=[1], axes=[1]), 9),
+        (make("Slice", ["o"], ["y"], starts=[0, 0], ends=[4, 1]), 9),
+        (make("Gather", ["o", "one"], ["y"], axis=1), 17),
+        (make("Gather", ["o", "one"], ["y"], axis=-1), 17),
+        (make("GatherElements", ["o", "square"], ["y"], axis=1), 17),
+        (make("Split", ["o"], ["y", "rest"], axis=1), 11),
+        (make("ReduceSum", ["o", "one"], ["y"]), 17),
+        (make("ReduceMean", ["o"], ["y"], axes=[-1]), 17),
+        (make("ReduceMax", ["o"], ["y"]), 17),
+        (make("TopK", ["o", "one"], ["y", "at"]), 17),
+    ],
+)
+@pytest.mark.parametrize("between", [[], ["Relu"], ["Sigmoid", "Identity"]])
+def test_layers_of_whose_outputs_a_part_is_seen_keep_no_balance(tmp_path, node, opset, between):
+    """The weights of the others do not train, so one outgoing weight may be all that does."""
+    node, value = onnx.NodeProto.FromString(node.SerializeToString()), "o"
+    applied = []
+    for i, kind in enumerate(between):
+        applied.append(make(kind, [value], [f"t{i}"]))
+        value = f"t{i}"
+    node.input[0] = value
+    constants = {"zero": ints(0), "one": ints(1), "square": np.zeros((4, 1), np.int64)}
+    path = put(tmp_path, graph([*TWO, *applied, node], {**STORED, **constants}, opset))
+    model = models.read(path)
+    assert not model.segments()
+    reasons = " ".join(str(link.reason) for link in model.links)
+    assert "only a part or a combination of its outputs is used" in reasons
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        make("Slice", ["o", "zero", "one", "zero"], ["y"]),
+        make("Gather", ["o", "zero"], ["y"]),
+        make("ReduceMean", ["o"], ["y"], axes=[0]),
+        make("ArgMax", ["o"], ["y"], axis=1),
+    ],
+)
+def test_samples_may_be_chosen_and_labels_made(tmp_path, node):
+    constants = {"zero": ints(0), "one": ints(1)}
+    path = put(tmp_path, graph([*TWO, node], {**STORED, **constants}))
+    assert models.read(path).segments() == [range(2)]

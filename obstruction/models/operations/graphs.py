@@ -14,6 +14,7 @@ from typing import Final
 from obstruction.models.contents import Barrier, Dense, Join, Operation, OperationGraph, Step
 
 ELSEWHERE: Final = "its weights are also used elsewhere in forward"
+_PART: Final = "only a part or a combination of its outputs is used"
 _REGROUPED: Final = "what was reshaped is joined, so its neurons may be regrouped"
 
 
@@ -39,7 +40,7 @@ def operation_graph(
     ValueError
         If two operations make the same value, or a value depends on itself.
     """
-    found = _regrouped(_sorted(operations, results))
+    found = _without_partial(_regrouped(_sorted(operations, results)))
     if is_used_elsewhere is not None:
         found = [replace(one, steps=tuple(_fenced(one.steps, is_used_elsewhere))) for one in found]
     return OperationGraph(tuple(found), tuple(results))
@@ -92,6 +93,31 @@ def _sorted(operations: Sequence[Operation], results: Iterable[Hashable]) -> lis
                         raise ValueError(f"the value {value!r} depends on itself")
                     todo.append((maker[value], False))
     return order
+
+
+def _without_partial(operations: Sequence[Operation]) -> list[Operation]:
+    """Return operations with a barrier before each layer of whose outputs only a part may be seen.
+
+    The weights of the others stay as they are. Nothing then tells how many outgoing weights of a
+    neuron before the layer take part in training, and whether a single one does.
+    """
+    found = list(operations)
+    maker = {value: i for i, one in enumerate(found) for value in one.outputs}
+    for operation in operations:
+        for value in operation.inputs if operation.partial else ():
+            while (i := maker.get(value)) is not None:
+                one = found[i]
+                if any(isinstance(step, Barrier) for step in one.steps):
+                    break
+                layers = [step for step in one.steps if isinstance(step, Dense)]
+                if layers:
+                    steps = Barrier(layers[-1].name, _PART), *one.steps
+                    found[i] = replace(one, steps=steps)
+                    break
+                if len(one.inputs) != 1:
+                    break
+                (value,) = one.inputs
+    return found
 
 
 def _regrouped(operations: Iterable[Operation]) -> list[Operation]:

@@ -40,6 +40,7 @@ from obstruction.models.readers.onnx.nodes import (
     QUANTISED,
     NeuronAxis,
     captured,
+    is_partial,
     is_real,
     joined,
     moved_axis,
@@ -159,7 +160,8 @@ class _Reading:
         self.made[node.output[0]] = len(self.operations)
         outputs = tuple(filter(None, node.output))
         reshapes = node.op_type in _RESHAPED
-        self.operations.append(Operation(tuple(data), outputs, steps, reshapes))
+        partial = not layers and is_partial(node, self.constants)
+        self.operations.append(Operation(tuple(data), outputs, steps, reshapes, partial))
 
     def use(self, names: Iterable[str], by_layer: Collection[str | None] = ()) -> None:
         """Record which stored tensors are used outside layers, given those that a layer uses."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
-from obstruction.models.readers.onnx.constants import ints, number
+from obstruction.models.readers.onnx.constants import Constant, ints, number
 
 NeuronAxis: TypeAlias = Literal["last", "rows"] | None
 """The axis of a value along which neurons lie: the last one, the one before it, or not known."""
@@ -62,6 +62,30 @@ def joined(node: Any, data: list[str]) -> Literal["sum", "concat"] | None:
     if node.op_type in ("Add", "Sum"):
         return "sum"
     return "concat" if node.op_type == "Concat" and number(node, "axis", 0.0) in (1, -1) else None
+
+
+def is_partial(node: Any, constants: Mapping[str, Constant]) -> bool:
+    """Return whether only a part or combinations of neurons may be seen behind a node.
+
+    Graphs do not hold the numbers of axes, so that neurons may lie along any axis but the first.
+    """
+    kind = node.op_type
+    if node.domain == "ai.onnx.ml":
+        return bool(kind == "ArrayFeatureExtractor" and node.input[0] not in constants)
+    if node.domain not in ("", "ai.onnx") or node.input[0] in constants:
+        return False
+    if kind in ("GatherElements", "GatherND", "TopK", "Compress", "Split"):
+        return True
+    if kind == "Gather":
+        return bool(number(node, "axis", 0.0) != 0.0)
+    if kind == "Slice" or kind.startswith("Reduce"):
+        at = 3 if kind == "Slice" else 1
+        axes = ints(node, "axes")
+        if len(node.input) > at and node.input[at] in constants:
+            told = constants[node.input[at]].tensor
+            axes = [] if told is None else [int(n) for n in told.array.ravel()]
+        return axes != [0]
+    return False
 
 
 def is_real(node: Any) -> bool:

@@ -76,7 +76,6 @@ _REASONS: Final = (
 )
 _CONSTANT: Final = "a constant is added or multiplied"
 _JOINED: Final = "the outputs are joined with those of other layers"
-_PART: Final = "only a part or a combination of its outputs is used"
 _PRODUCT: Final = "the product is not one of outputs with fixed weights"
 _COMPUTED: Final = "the weights are computed in the graph"
 
@@ -210,31 +209,14 @@ class _Reading:
         """Add the operation of a node; `data` are its inputs that are no constants."""
         steps = tuple(self.of(node, data))
         layers = [step for step in steps if isinstance(step, Dense)]
-        if node.kind in _PARTIAL and not layers:
-            for name in data:
-                self.shut(name)
         self.use(node.values, {name for one in layers for name in (one.weight, one.bias)})
         passes = all(isinstance(step, (Activation, Join)) for step in steps)
         if layers or (passes and not self.neurons.isdisjoint(data)):
             self.neurons.update(node.outputs)
         self.made.update(dict.fromkeys(node.outputs, len(self.operations)))
         reshapes = node.kind in _RESHAPED
-        self.operations.append(Operation(tuple(data), node.outputs, steps, reshapes))
-
-    def shut(self, name: str) -> None:
-        """Put a barrier before the layer, if any, of whose outputs a value consists."""
-        while (at := self.made.get(name)) is not None:
-            operation = self.operations[at]
-            if any(isinstance(step, Barrier) for step in operation.steps):
-                return
-            for step in operation.steps:
-                if isinstance(step, Dense):
-                    steps = Barrier(step.name, _PART), *operation.steps
-                    self.operations[at] = replace(operation, steps=steps)
-                    return
-            if len(operation.inputs) != 1:
-                return
-            name = str(operation.inputs[0])
+        partial = node.kind in _PARTIAL and not layers
+        self.operations.append(Operation(tuple(data), node.outputs, steps, reshapes, partial))
 
     def of(self, node: Node, data: list[str]) -> Iterator[Step]:
         """Yield the steps of a node."""
