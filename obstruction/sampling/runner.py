@@ -18,7 +18,11 @@ _UNIT_SECONDS: Final = 0.2
 """The time that a worker should need for one range of draws."""
 
 _MERGE_SECONDS: Final = 2.0
-"""The time after which a worker hands over its counts."""
+"""The longest time after which a worker hands over its counts."""
+
+_MERGE_SHARE: Final = 0.01
+"""The share of its time that a worker may spend on this. If it takes little, it is done often, and
+little is lost when a run is interrupted."""
 
 _GRACE_SECONDS: Final = 0.5
 """The time that workers have to finish their ranges if a run is interrupted."""
@@ -125,7 +129,7 @@ class Runner(Generic[Result]):
         sampler = self._sampler
         most = 1 if sampler.in_order else sampler.most
         pieces: list[Range] = []
-        room, cleared = most, time.perf_counter()
+        room, cleared, wait = most, time.perf_counter(), 0.0
         while not halt.asked and (piece := todo.take(room)) is not None:
             begun = time.perf_counter()
             if not sampler.count(tally, *piece, halt.flag):
@@ -134,9 +138,10 @@ class Runner(Generic[Result]):
             todo.learn(piece, now - begun)
             pieces.append(piece)
             room -= piece[1] - piece[0]
-            if room == 0 or now - cleared > _MERGE_SECONDS:
+            if room == 0 or now - cleared > min(wait, _MERGE_SECONDS):
                 self._add(pieces, sampler.result(tally))
                 tally, pieces, room, cleared = sampler.tally(), [], most, time.perf_counter()
+                wait = (cleared - now) / _MERGE_SHARE
         if pieces:
             self._add(pieces, sampler.result(tally))
 
