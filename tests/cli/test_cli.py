@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import obstruction as ob
-from obstruction.cli import cli, main
+import obstruction.__main__
+from obstruction.cli import cli
 from obstruction.reporting import heatmaps
 from obstruction.schemes import scheme_options, scheme_origin
 from obstruction.studies import folder, table
@@ -598,7 +599,7 @@ def test_version(command):
 
 def test_the_installed_command_is_this_one():
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name="obstruction")
-    assert entry.load() is main
+    assert entry.load() is obstruction.__main__.main
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), *((name, "--help") for name in COMMANDS)])

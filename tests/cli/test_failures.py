@@ -42,7 +42,7 @@ def stepwise(monkeypatch):
     """Let runs look around after 500, 1,200 and all networks, and do ``events[k]`` before it."""
     count, events = Runner.run, {}
 
-    def run(self, networks, *, threads, watch):
+    def run(self, networks, *, start, threads, watch):
         for k, part in enumerate((500, 1200, networks)):
             count(self, part, threads=threads)
             events.get(k, lambda: None)()

@@ -386,7 +386,7 @@ def interrupt(monkeypatch, number, after):
     """Make the next runs count ``after`` networks and then receive a signal."""
     original = Runner.run
 
-    def run(self, networks, *, threads, watch):
+    def run(self, networks, *, start, threads, watch):
         if after:
             original(self, after, threads=threads)
         signal.raise_signal(number)
@@ -554,7 +554,7 @@ def test_checkpoints_on_the_way(command, run, tmp_path, monkeypatch):
         save(study, path, replace=replace)
         saved.append((ob.load(path).networks, replace))
 
-    def stepwise(self, networks, *, threads, watch):
+    def stepwise(self, networks, *, start, threads, watch):
         watch(0)
         for part in (500, 1200, networks):
             count(self, part, threads=threads)
