@@ -13,6 +13,7 @@ import click
 
 from obstruction.cli.base import complain, exit_code, need_output
 from obstruction.cli.keeping import Keeper
+from obstruction.cli.memory import check_memory
 from obstruction.cli.signals import code_of, signals
 from obstruction.sampling.config import StudyConfig
 from obstruction.studies import folder
@@ -72,6 +73,7 @@ def run_study(
         check_folder(out, mode)  # another run may have ended since
         if run is None:
             run = StudyRun.resume(out, folder.load(out), given, **options)
+        check_memory(run)
         if not quiet:
             echo_predecessor(lock, out)
             if threads is not None and threads > run.threads:

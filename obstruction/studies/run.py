@@ -26,6 +26,8 @@ class StudyRun:
 
     Attributes
     ----------
+    config : StudyConfig
+    estimator : {"direct", "tilted", "auto"}
     prior : Study or None
         A study of the same configuration that is continued.
     target : int
@@ -53,8 +55,8 @@ class StudyRun:
         self.first = None if first is None else check_first(first, self.target)
         self.threads = resolve_threads(threads)
         self.prior = prior
-        self._config = config
-        self._estimator = check_estimator(config, estimator)
+        self.config = config
+        self.estimator = check_estimator(config, estimator)
         self._samples = check_count("samples", samples, least=2)
         sampler = GridSampler(config)
         sampler.check_memory(self.threads)
@@ -107,14 +109,14 @@ class StudyRun:
         return (
             self.prior is not None
             and self.prior.networks >= self.target
-            and (self.prior.estimator, self.prior.samples) == (self._estimator, self._samples)
+            and (self.prior.estimator, self.prior.samples) == (self.estimator, self._samples)
         )
 
     def study(self) -> Study:
         """Return the study with the counts so far and without estimates of rare cells."""
         done, counts = self._runner.snapshot()
-        made = (self.target, self.seconds, self.threads, self._estimator, self._samples)
-        return Study(self._config, counts, done, *made, first=self.first)
+        made = (self.target, self.seconds, self.threads, self.estimator, self._samples)
+        return Study(self.config, counts, done, *made, first=self.first)
 
     def count(
         self, watch: Callable[[int], None] = lambda networks: None, *, progress: bool = False
