@@ -201,6 +201,18 @@ def test_what_is_not_random_may_be_read():
     assert recipes(factory)["weight"].drawn().law is UNIFORM
 
 
+@pytest.mark.parametrize("same", [torch.as_tensor, torch.asarray])
+def test_a_tensor_that_is_passed_on_is_not_read(same):
+    """As MONAI 1.6.1 initialises its layers."""
+
+    def factory():
+        model = nn.Linear(3, 3)
+        nn.init.normal_(same(model.weight.detach()))
+        return model
+
+    assert recipes(factory)["weight"].drawn().law is NORMAL
+
+
 def test_a_seed_of_its_own_is_not_recorded():
     def factory(seed):
         assert np.random.default_rng(seed).random() < 1.0

@@ -117,7 +117,9 @@ class _Escapes(TorchFunctionMode):  # type: ignore[misc]
         self.recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _READS and self.recorder.tainted(args):
+        name = getattr(func, "__name__", "")
+        passed_on = name in ("as_tensor", "asarray") and args and isinstance(args[0], torch.Tensor)
+        if name in _READS and not passed_on and self.recorder.tainted(args):
             self.recorder.escaped = True
         return func(*args, **(kwargs or {}))
 
