@@ -221,7 +221,13 @@ def run_model(
             except WrittenElsewhere as error:
                 study, complaint = error.study, str(error)
         except KeyboardInterrupt as signalled:
-            return _interrupted(wanted, target, out, signalled, rescued=run.told)
+            complain(f"interrupted; {_what_is_kept(wanted, target, out, rescued=run.told)}")
+            return code_of(signalled)
+        except ValueError as error:  # such as one that the factory raises
+            if not _saved(target):
+                raise
+            kept = _what_is_kept(wanted, target, out, rescued=run.told)
+            raise ValueError(f"{error}; {kept}") from error
     agreement = study.agreement(level=level)
     if not quiet:
         click.echo(str(study))
@@ -362,17 +368,20 @@ def _finish(target: Path, place: Path) -> list[Path]:
     return [place / name for name in names if (place / name).exists()]
 
 
-def _interrupted(
-    wanted: ModelRun, target: Path, out: str, signalled: KeyboardInterrupt, *, rescued: bool
-) -> int:
-    """Print what was saved before an interruption, and return the exit code.
+def _saved(target: Path) -> int:
+    """Return the number of draws that a folder holds."""
+    with contextlib.suppress(ValueError):
+        cells = model_folder.load_models(target).cells
+        return sum(cell.counts.networks for cell in cells)
+    return 0
+
+
+def _what_is_kept(wanted: ModelRun, target: Path, out: str, *, rescued: bool) -> str:
+    """Return in words what was saved before a run ended early.
 
     With ``rescued``, what is not saved here was told before.
     """
-    saved = 0
-    with contextlib.suppress(ValueError):
-        cells = model_folder.load_models(target).cells
-        saved = sum(cell.counts.networks for cell in cells)
+    saved = _saved(target)
     total = int(wanted.networks or 0)
     for values in wanted.axes.values():
         total *= len(values)
@@ -382,13 +391,10 @@ def _interrupted(
         if target.name == _STAGE:
             again = command(wanted.study, "--overwrite", "--out", out)
             left += ", beside the study that they will replace"
-        kept = f"{saved:,} of {total:,} draws are saved in {out}{left}; go on with: {again}"
-    elif rescued:
-        kept = f"no draw is saved in {out}"
-    else:
-        kept = "no draw was counted yet and nothing was changed"
-    complain(f"interrupted; {kept}")
-    return code_of(signalled)
+        return f"{saved:,} of {total:,} draws are saved in {out}{left}; go on with: {again}"
+    if rescued:
+        return f"no draw is saved in {out}"
+    return "no draw was counted yet and nothing was changed"
 
 
 def _text(value: Any) -> str:

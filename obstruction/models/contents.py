@@ -6,6 +6,7 @@ layers of a network. A reader does not guess: what its source does not say is No
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
@@ -21,6 +22,22 @@ ORIENTATIONS: Final[tuple[Orientation, ...]] = ("out_in", "in_out")
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 """The types of numbers that weights may have, as `Tensor.dtype` names them."""
+
+
+_WEIGHTS: Final = re.compile(
+    r"(?:.*[._/])?(?:\w*_)?(?:weights?|kernel|w\d*)(?::\d+)?", re.IGNORECASE
+)
+
+
+def names_weights(name: str) -> bool:
+    """Return whether a name is that of the weights of a layer.
+
+    Examples
+    --------
+    >>> names_weights("net.fc2.weight"), names_weights("Dense_0/kernel"), names_weights("epoch")
+    (True, True, False)
+    """
+    return _WEIGHTS.fullmatch(name) is not None
 
 
 class UnreadableModel(ValueError):

@@ -281,7 +281,7 @@ def test_disagreement_exits_with_1(command, tmp_path, monkeypatch):
         (words(networks="0"), "networks = 0"),
         (words("critic", "--seed", "-1"), "seed = -1"),
         (words("critic", "--level", "0.95"), "level = 0.95"),
-        (words("breaks"), "KeyError"),
+        (words("breaks", "--call", "after=3"), "KeyError"),
         (words("critic", "--d", "3"), "--d is about a grid of (d, l), and not about a model"),
         (words("critic", "--l", "3"), "--l is about a grid"),
         (words("critic", "--scheme", "lecun_normal"), "--scheme is about a grid"),
@@ -300,6 +300,14 @@ def test_disagreement_exits_with_1(command, tmp_path, monkeypatch):
 def test_wrong_use_is_one_line_and_touches_nothing(refused, given, message, tmp_path):
     assert message in refused("run", *given, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_factory_that_fails_later_loses_no_draws(refused, tmp_path):
+    message = refused("run", *words("breaks"), "--out", tmp_path / "new")
+    assert "KeyError" in message
+    held = int(re.search(r"(\d+) of 40 draws are saved in", message)[1])
+    assert 0 < held < 8
+    assert ob.load(tmp_path / "new").cells[0].counts.networks == held
 
 
 # --- a folder that holds a study ---------------------------------------------------------------

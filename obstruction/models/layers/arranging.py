@@ -358,7 +358,9 @@ def _ask_for_layers(
         )
         more = ", ..." if len(matrices) > 4 else ""
         why = f"the {len(matrices)} layers ({listed}{more}) make no single chain in any order"
-    names = _suggestion(contents, matrices, candidates, orders)
+    left_out = [matrix.dense.name for matrix in (*bag.unsure, *(one for one, _ in bag.others))]
+    left_out += [wall.name for wall in bag.walls]
+    names = _suggestion(contents, matrices, candidates, orders, left_out)
     example = ""
     if names:
         quoted = ", ".join(repr(name) for name in names)
@@ -371,8 +373,11 @@ def _suggestion(
     matrices: Sequence[Matrix],
     candidates: Sequence[tuple[Orientation, ...]],
     orders: Sequence[Sequence[int]],
+    left_out: Sequence[str],
 ) -> list[str]:
     """Return the names of layers in an order in which they form a chain, or none.
+
+    None is returned if something that is left out may lie between them by its name.
 
     The order of the numbers in the names, or else the stored order, comes first.
     """
@@ -385,8 +390,12 @@ def _suggestion(
         parts.setdefault(name[: max(name.rfind("."), name.rfind("/")) + 1], []).append(i)
     for order in (by_number, *orders, *parts.values()):
         short = 2 <= len(order) <= _LONGEST_SUGGESTION
+        names = [matrices[i].dense.name for i in order]
         if short and _chaining(contents, matrices, candidates, order):
-            return [matrices[i].dense.name for i in order]
+            within = sorted(map(ordering.natural, names))
+            others = (ordering.natural(name) for name in left_out)
+            if not any(within[0] < other < within[-1] for other in others):
+                return names
     return []
 
 

@@ -67,6 +67,8 @@ CONVOLUTION: Final = "a convolution or another layer with more than two axes"
 NORMALISATION: Final = "a normalisation layer"
 
 
+_NO_SIZE: Final = "what it does is not known, as its {:,} numbers fit no layer"
+
 _WEIGHTS: Final = ("weight", "kernel", "direction", "hidden weight")
 """The roles of tensors in which the weights of a layer are."""
 
@@ -200,7 +202,12 @@ def _by_names(tensors: Mapping[str, Tensor], odd: Mapping[str, Tensor | Unread])
             vectors += [_vector(name, width, group) for width in sorted(widths)]
     if not layers:
         layers, unsure = unsure, []
-    found, paths = [], walls.LayerNames(one.dense.name for one in layers)
+    every = [*layers, *unsure, *(matrix for matrix, _ in others)]
+    sizes = {1, *(size for one in every for size in tensors[one.dense.weight].shape)}
+    odd_sizes = [vector for vector in vectors if vector.width not in sizes]
+    vectors = [vector for vector in vectors if vector.width in sizes]
+    found = [Wall(one.name, _NO_SIZE.format(one.width), certain=False) for one in odd_sizes]
+    paths = walls.LayerNames(one.dense.name for one in layers)
     for name, parts in apart.walls.items():
         wall = _wall(name, parts, labels[name], paths)
         if wall is not None:

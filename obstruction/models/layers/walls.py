@@ -71,7 +71,9 @@ def odd_members(contents: Contents) -> dict[str, Tensor | Unread]:
     """
     found: dict[str, Tensor | Unread] = {}
     for name, tensor in contents.tensors.items():
-        plain = tensor.dtype in FLOATS or (tensor.array.size < 2 and tensor.dtype != "object")
+        plain = tensor.dtype in FLOATS or (
+            tensor.array.size < 2 and tensor.dtype.startswith(("int", "uint", "bool", "complex"))
+        )
         if not plain and not _is_harmless(name):
             found[name] = tensor
     for name, member in contents.unread.items():

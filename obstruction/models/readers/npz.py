@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Unread, UnreadableModel
+from obstruction.models.contents import Contents, Unread, UnreadableModel, names_weights
 from obstruction.models.readers import eqx
 from obstruction.models.readers.files import Bytes, fitting, mapped, shown, spliced, told_as
-from obstruction.models.readers.npy_arrays import MAGIC, array_of, header_of, replaced
+from obstruction.models.readers.npy_arrays import MAGIC, Header, array_of, header_of, replaced
 from obstruction.models.readers.zip_archives import Archive, first_member
 from obstruction.tools.files import replacing
 
@@ -20,6 +21,8 @@ FORMAT: Final = "NumPy"
 SUFFIXES: Final = (".npz", ".npy")
 
 _OBJECTS: Final = "Python objects"
+_REMARK: Final = re.compile(r"[<>|=]?[USMm](?P<size>\d*)(?:\[.*\])?")
+_LONGEST_REMARK: Final = 256
 
 
 def matches(head: bytes, path: Path) -> bool:
@@ -80,12 +83,20 @@ def _contents(form: str, members: Mapping[str, Bytes], notes: list[str]) -> Cont
         else:
             header = header_of(data)
             what = _what(header.described)
-            if math.prod(header.shape) > 1 or what == _OBJECTS:
+            if names_weights(name) or not _is_remark(header):
                 unread[name] = Unread(what, header.shape if header.shape else None)
             notes.append(
                 f"{shown(name)} holds no numbers (type {header.described}) and is not read"
             )
     return Contents(format=form, tensors=tensors, notes=tuple(notes), unread=unread)
+
+
+def _is_remark(header: Header) -> bool:
+    """Return whether an array holds a short text or a date, as a remark of who wrote the file."""
+    found = _REMARK.fullmatch(header.described)
+    if found is None or math.prod(header.shape) > 1:
+        return False
+    return int(found["size"] or 0) <= _LONGEST_REMARK
 
 
 def _what(described: str) -> str:

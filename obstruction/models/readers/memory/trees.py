@@ -10,7 +10,13 @@ from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Orientation, Unread, UnreadableModel
+from obstruction.models.contents import (
+    Contents,
+    Orientation,
+    Unread,
+    UnreadableModel,
+    names_weights,
+)
 from obstruction.models.readers.memory.tensors import (
     as_tensors,
     check_changes,
@@ -103,14 +109,19 @@ def _named(source: Any) -> dict[str, Any]:
 
 
 def _lists(source: Any) -> dict[str, Unread]:
-    """Return the lists of plain numbers in a tree, which are no arrays."""
+    """Return what is no array in a tree: lists of plain numbers, and what is named like weights."""
     counts: Counter[tuple[Any, ...]] = Counter()
     for path, leaf in _leaves(source, ()):
         if isinstance(leaf, (int, float)):
             inside = itertools.takewhile(lambda key: isinstance(key, int), reversed(path))
             depth = len(list(inside))
             counts[path[: len(path) - depth]] += int(depth > 0)
-    return {_name(path): Unread("a list of numbers") for path, n in counts.items() if n > 1}
+    found = {_name(path): Unread("a list of numbers") for path, n in counts.items() if n > 1}
+    for path, leaf in _leaves(source, ()):
+        name = _name(path)
+        if not is_array(leaf) and name not in found and names_weights(name):
+            found[name] = Unread(f"no array ({type(leaf).__name__})")
+    return found
 
 
 def _layout(held: Mapping[str, Any]) -> Orientation | None:

@@ -26,6 +26,7 @@ from obstruction.models.contents import (
     Tensor,
     Unread,
     UnreadableModel,
+    names_weights,
     overlapping,
 )
 from obstruction.models.operations.graphs import operation_chain
@@ -154,7 +155,11 @@ class _Reading:
             held = {key: part for key, part in entries.items() if self._holds_tensors(part)}
             if not held:
                 raise ValueError("holds no tensors")
-            beside = {key: part for key, part in entries.items() if _is_payload(part)}
+            beside = {
+                key: part
+                for key, part in entries.items()
+                if key not in held and (_is_payload(part) or names_weights(str(key)))
+            }
             if all(is_tensor(part) for part in held.values()):
                 return [("", held | beside)]
             kept = self._kept(held)
@@ -210,7 +215,7 @@ class _Reading:
                 return
             self.views[name], self.trained[name] = found, trained
             return
-        if _is_payload(value):
+        if _is_payload(value) or (names_weights(name) and not self._holds_tensors(value)):
             self.unread[name] = Unread(_payload(value))
             return
         if isinstance(value, Call) and torch_layers.role(value.path) == "linear":
@@ -360,6 +365,8 @@ def _is_number(value: Any) -> bool:
 def _payload(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "a list of numbers"
+    if value is None or isinstance(value, (str, int, float, dict)):
+        return f"no tensor ({type(value).__name__})"
     if isinstance(value, Call) and value.path.endswith("._reconstruct"):
         return "an array of NumPy, as a pickle"
     return f"an object ({value.path[:60] or '?'})" if isinstance(value, Call) else "bytes"

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from obstruction.models.contents import Contents, Unread, UnreadableModel
+from obstruction.models.contents import Contents, Unread, UnreadableModel, names_weights
 from obstruction.models.readers.memory.tensors import (
     as_tensors,
     check_changes,
@@ -62,7 +62,7 @@ def read(source: Any) -> Contents:
     unread = unread_in(arrays)
     found = {name: value for name, value in arrays.items() if name not in unread}
     for name, value in state.items():
-        if _is_payload(value):
+        if _is_payload(value) or (names_weights(str(name)) and not is_array(value)):
             unread[str(name)] = Unread(f"an object ({type(value).__name__})")
     return Contents(
         "PyTorch state dict",
