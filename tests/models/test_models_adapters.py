@@ -170,7 +170,15 @@ PLAIN = [
     ("adapter.linear_in", "adapter.linear_out"),
     ("model.adapter.linear_1", "model.adapter.linear_2"),
     ("base_layer", "head"),
-    ("net.base_layer", "head"),
+    ("net.base_layer", "net.head"),
+    ("base_layer.0", "head.0"),
+    ("explorer.fc1", "explorer.fc2"),
+    ("flora.0", "flora.2"),
+    ("adoration.a", "adoration.b"),
+    ("w_a_0", "w_b_0"),
+    ("bottleneck.0", "bottleneck.2"),
+    ("bottleneck.down", "bottleneck.up"),
+    ("loraine.fc1", "loraine.fc2"),
     ("backbone.base_layer.0", "backbone.head"),
     ("lora.0", "lora.2"),
     ("w_lora.lora.0", "w_lora.lora.2"),
@@ -195,6 +203,73 @@ def test_plain_networks_with_such_names_are_read(names):
     held["alpha"] = np.float32(1.0).reshape(())
     model = resolve(contents(held), ReadOptions("relu", layers=list(names)))
     assert [layer.name for layer in model.layers] == list(names)
+
+
+FACTORS = """loraA loraB|A_lora B_lora|lora_left lora_right|lora1 lora2|lora_w1 lora_w2
+lora_wa lora_wb|loradown loraup
+lora_in lora_out|lora_u lora_v|lora_matrix_A lora_matrix_B|qlora_A qlora_B|dora_A dora_B|LoRAA LoRAB
+lora_proj_down lora_proj_up|down_lora up_lora|lora_layers.0 lora_layers.1
+lora_params.A lora_params.B
+loha_w1_a loha_w1_b|lokr_a lokr_b|locon.x locon.y|QLoRA_left QLoRA_right|LoRALayer_0.x LoRALayer_0.y
+myLora.x myLora.y|w_a_000 w_b_000"""
+
+
+@pytest.mark.parametrize("ends", ["", ".weight", "/kernel"])
+@pytest.mark.parametrize("names", FACTORS.replace("\n", "|").split("|"))
+def test_factors_of_low_rank_under_other_names(names, ends):
+    down, up = names.split()
+    for turned in (1, -1):
+        held = arrays(**{f"m.fc1.{down}{ends}": (2, 3), f"m.fc1.{up}{ends}": (6, 2)})
+        held = dict(list(held.items())[::turned])
+        with pytest.raises(AdapterFound):
+            resolve(contents(held), ReadOptions("relu"))
+        with pytest.raises(AdapterFound):
+            resolve(contents({**network(3, 6, 1), **held}), ReadOptions("relu"))
+
+
+def test_factors_with_a_bias():
+    held = arrays(**{"fc.loraA.weight": (2, 3), "fc.loraB.weight": (6, 2), "fc.loraB.bias": (6,)})
+    assert adapter_in(contents(held).tensors) is not None
+
+
+MODULES = """bottleneck.down bottleneck.up|adapter.fc1 adapter.fc2|adapter.0 adapter.2
+adapters.mine.0 adapters.mine.2|Adapter_0.layers.2 Adapter_0.layers.10|bottleneck.0 bottleneck.2
+mlp_adapter.reduce mlp_adapter.expand|lora.0 lora.2"""
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("names", MODULES.replace("\n", "|").split("|"))
+def test_modules_that_are_bottlenecks(names, bias):
+    first, second = names.split()
+    held = arrays(**{f"x.{second}.weight": (6, 2), f"x.{first}.weight": (2, 6)})
+    if bias:
+        held |= arrays(**{f"x.{second}.bias": (6,), f"x.{first}.bias": (2,)})
+    assert adapter_in(contents(held).tensors) is not None
+    others = arrays(**{"y.weight": (6, 3), "z.weight": (1, 6)})
+    found = adapter_in(contents({**others, **held}).tensors)
+    assert (found is None) == first.startswith("bottleneck")  # the middle of an autoencoder
+    again = {name.replace("x.", "y.", 1): array for name, array in held.items()}
+    assert adapter_in(contents({**others, **held, **again}).tensors) is not None
+
+
+def test_wide_or_deep_modules_are_none():
+    wide = arrays(**{"adapter.0.weight": (6, 2), "adapter.2.weight": (2, 6)})
+    assert adapter_in(contents(wide).tensors) is None
+    deep = arrays(**{f"adapter.{i}.weight": (6, 2)[:: 1 - 2 * (i % 2)] for i in range(3)})
+    assert adapter_in(contents(deep).tensors) is None
+
+
+@pytest.mark.parametrize("leaf", ["weight", "kernel"])
+@pytest.mark.parametrize("wrapped", ["fc1", "fc2"])
+def test_a_single_layer_that_peft_has_wrapped(command, tmp_path, leaf, wrapped):
+    held = arrays(
+        **{f"fc1.{leaf}": (6, 3), "fc1.bias": (6,), f"fc2.{leaf}": (1, 6), "fc2.bias": (1,)}
+    )
+    held = {name.replace(wrapped, f"{wrapped}.base_layer"): held[name] for name in held}
+    (tmp_path / "a.safetensors").write_bytes(safetensors(held))
+    outcome = command("audit", tmp_path / "a.safetensors", "--activation", "relu")
+    assert outcome.code == 3
+    assert "adapter" in outcome.err
 
 
 def files(held) -> dict[str, bytes]:

@@ -131,13 +131,21 @@ def test_a_part_of_another_name_is_refused_if_an_index_lists_it(tmp_path):
     "name",
     [
         "model-00001-of-00001.safetensors",  # whole
-        "model-2-of-3.safetensors",  # a fold
+        "model-00001-of-00001 (1).safetensors",
+        "model-1-of-1.safetensors",
+        "model-rank-0-of-1.safetensors",
+        "MODEL-00001-OF-00001_copy.safetensors",
         "fold-02-of-05.safetensors",
+        "net-seed-2-of-3.safetensors",
+        "best-of-5.safetensors",
+        "rank_model.safetensors",
+        "partial.safetensors",
+        "shard.safetensors",
+        "weights.safetensors",
         "consolidated.00.safetensors",
         "consolidated.safetensors",
         "rank.safetensors",
         "low_rank4.safetensors",
-        "rank1.safetensors",
         "epoch_00003.safetensors",
     ],
 )
@@ -160,7 +168,35 @@ def test_whole_files_of_similar_names_are_read(tmp_path, name):
         (["consolidated-00001-of-00002.pth"], [0]),
         (["mp_rank_00/model_optim_rng.pt", "mp_rank_01/model_optim_rng.pt"], [0, 1]),
         (["mp_rank_00_000/model_rng.pt", "mp_rank_00_001/model_rng.pt"], [0, 1]),
-        (["mp_rank_00/model_optim_rng.pt"], []),
+        (["mp_rank_00/model_optim_rng.pt"], [0]),
+        (["mp_rank_00_000/model_optim_rng.pt"], [0]),
+        (["MP_RANK_00/other.pt"], [0]),
+        (["tp_rank_00_pp_rank_000/model_weights.ckpt"], [0]),
+        (["tp_rank_00/model_weights.ckpt"], [0]),
+        (["tp_rank_00_pp_rank_000.pt"], [0]),
+        (["rank0.safetensors"], [0]),
+        (["rank0 (1).safetensors"], [0]),
+        (["reshard-model_part-0.pt"], [0]),
+        (["reshard-model_part-1-shard0.pt"], [0]),
+        (["checkpoint_last-shard0.pt"], [0]),
+        (["weights.00.npz"], [0]),
+        (["weights.npz"], []),
+        (["model_rank0.pt", "model_rank1.pt"], [0, 1]),
+        (["model_rank1.pt"], []),
+        (["low_rank0.pt", "low_rank1.pt"], []),
+        (["tp_rank_0.pt"], [0]),
+        (["rank_0/model.pt", "rank_4/model.pt"], [0]),
+        (["model-part1-of-2.pt", "model_part_0.bin"], [0, 1]),
+        (["model-rank-0-of-2.pt"], [0]),
+        (["MODEL-00001-OF-00002.SAFETENSORS"], [0]),
+        (["model-00001-of-00002 (1).safetensors"], [0]),
+        (["model-00001-of-00002.safetensors (1)"], [0]),
+        (["model-00001-of-00002_copy.safetensors"], [0]),
+        (["model-00001-of-00002 - Copy (2).safetensors"], [0]),
+        (["Copy of model-00001-of-00002.pt"], [0]),
+        (["model_00001_of_00002.safetensors"], [0]),
+        (["model-1-of-2.safetensors"], [0]),
+        (["model-2-of-3.pt", "model-1-of-1.pt"], [0]),
         (["zero_pp_rank_0_mp_rank_00_model_states.pt"], [0]),
         (["layer_01-model_00-model_states.pt"], [0]),
         (["model_world_size_4_rank_0.pt", "model_world_size_1_rank_0.pt"], [0]),
@@ -180,6 +216,30 @@ def test_ranks(tmp_path, names, apart):
                 read_contents(tmp_path / name)
         else:
             assert list(read_contents(tmp_path / name).tensors) == list(HELD)
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_link_to_a_part_is_one(tmp_path, hops, beside):
+    index, parts = split(tmp_path)
+    if not beside:
+        index.unlink()
+    (tmp_path / "blob").write_bytes(parts[0].read_bytes())
+    if hops == 2:  # as in a cache, whose names are links
+        parts[0].unlink()
+        parts[0].symlink_to("blob")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    link = folder / "m.safetensors"
+    link.symlink_to(parts[0])
+    with pytest.raises(UnreadableModel, match=rf"m\.safetensors: is only a part.*{index.name}"):
+        read_contents(link)
+
+
+def test_a_link_to_a_whole_is_read(tmp_path):
+    (tmp_path / "whole.safetensors").write_bytes(safetensors(HELD))
+    (tmp_path / "m.safetensors").symlink_to("whole.safetensors")
+    assert list(read_contents(tmp_path / "m.safetensors").tensors) == list(HELD)
 
 
 def test_ranks_name_their_siblings(refused, tmp_path, monkeypatch):

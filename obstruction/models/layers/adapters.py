@@ -56,6 +56,27 @@ _SIDES: Final = tuple(
     )
     for way in ("down", "up")
 )
+_WORD: Final = (
+    r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?:{0})"
+    r"(?:(?![A-Za-z])|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z](?![A-Z])))"
+)
+"""A word in a part of a name, between other characters than letters or changes of case."""
+
+_SHORT: Final = re.compile(
+    _WORD.format(
+        r"(?i:(?:q|ada|re|rs|dy|vb|rand|de|gra|long|olo|mi)?lora|dora|loha|lokr|locon)(?:a|b|up|down)?"
+    )
+)
+_TOLD: Final = re.compile(
+    _WORD.format(r"(?i:a|b|down|up|in|out|left|right|u|v|wa|wb|lora[ab]|lora(?:up|down))")
+)
+_FACTOR: Final = re.compile(r"w_?(?P<side>[ab])_?(?P<number>\d+)", re.IGNORECASE)
+_MODULE: Final = re.compile(
+    r"(?:.*[_-]|.*[a-z](?=[AB]))?(?P<word>(?i:adapters?|bottleneck|q?lora))(?:[_-]?\d+)?"
+)
+_NARROWS: Final = re.compile(_WORD.format(r"(?i:down|reduce|encode|squeeze|compress)"))
+_STORED: Final = ("weight", "kernel", "w", "value", "default")
+
 _ENDS: Final = (
     ("d_fc1", "linear_in", "linear_1", "dense1"),
     ("d_fc2", "linear_out", "linear_2", "dense2"),
@@ -82,6 +103,7 @@ def adapter_in(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
 
     A layer that is merely called ``adapter``, ``alpha`` or ``up`` is none. Two layers that lead to
     few neurons and back are one if their names say so, as ``adapter.down`` and ``adapter.up``.
+    Matrices without biases whose names hold a word such as ``lora`` are one, too.
     """
     paths = {name: re.split(r"[./:]", name) for name in tensors}
     for kind, pattern in _NAMED:
@@ -93,7 +115,13 @@ def adapter_in(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
             return "LoRA", name
     if paths and all(any(_PROMPTS.fullmatch(part) for part in path) for path in paths.values()):
         return "prompt or prefix", next(iter(paths))
-    return _pair(tensors, paths) or _wrapped(paths)
+    return (
+        _pair(tensors, paths)
+        or _low_rank(tensors, paths)
+        or _numbered(tensors, paths)
+        or _module(tensors, paths)
+        or _wrapped(paths)
+    )
 
 
 def _pair(tensors: Mapping[str, Tensor], paths: Mapping[str, list[str]]) -> tuple[str, str] | None:
@@ -133,22 +161,132 @@ def _is_bottleneck(tensors: Mapping[str, Tensor], held: Mapping[int, str]) -> bo
     return len(down) != 2 or len(up) != 2 or down == up[::-1]
 
 
+def _low_rank(
+    tensors: Mapping[str, Tensor], paths: Mapping[str, list[str]]
+) -> tuple[str, str] | None:
+    """Return a tensor whose name holds a word such as ``lora``, as ``fc1.loraA`` does.
+
+    Such a layer of a network has biases. Those of a low rank have them if the name tells its side.
+    """
+    places: dict[str, int] = {}
+    for name, path in paths.items():
+        found = [i for i, part in enumerate(path) if _SHORT.search(part)]
+        if found:
+            places[name] = found[-1]
+    matrices = [name for name in places if tensors[name].array.ndim > 1]
+    biased = any(
+        tensors[name].array.ndim == 1 and re.search(r"(?i)bias|(?<![a-z])b\d*$", paths[name][-1])
+        for name in places
+    )
+    if matrices and not biased:
+        return "LoRA", matrices[0]
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in matrices:
+        i = places[name]
+        if any(_TOLD.search(part) for part in paths[name][i : i + 2]):
+            groups["/".join(paths[name][:i])].append(name)
+    for names in groups.values():
+        for one in names:
+            for other in names:
+                if _leads_to_few(tensors[one].shape, tensors[other].shape):
+                    return "LoRA", one
+    return None
+
+
+def _leads_to_few(down: tuple[int, ...], up: tuple[int, ...]) -> bool:
+    """Return whether two matrices share an inner width that is smaller than the outer ones."""
+    if len(down) != 2 or len(up) != 2:
+        return False
+    out_in = down[0] == up[1] and down[0] < min(down[1], up[0])
+    in_out = down[1] == up[0] and down[1] < min(down[0], up[1])
+    return out_in or in_out
+
+
+def _numbered(
+    tensors: Mapping[str, Tensor], paths: Mapping[str, list[str]]
+) -> tuple[str, str] | None:
+    """Return the first of factors that are called ``w_a_000`` and ``w_b_000``, in all pairs."""
+    sides: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for name, path in paths.items():
+        for i, part in enumerate(path):
+            if (matched := _FACTOR.fullmatch(part)) and tensors[name].array.ndim == 2:
+                key = "/".join(path[:i]), matched["number"]
+                sides[key].setdefault(matched["side"].lower(), name)
+    for held in sides.values():
+        if len(held) != 2 or not _leads_to_few(*(tensors[held[side]].shape for side in "ab")):
+            return None
+    return ("LoRA", next(iter(sides.values()))["a"]) if sides else None
+
+
+def _module(
+    tensors: Mapping[str, Tensor], paths: Mapping[str, list[str]]
+) -> tuple[str, str] | None:
+    """Return the first layer of a module such as ``adapter`` that holds a bottleneck only.
+
+    A module ``bottleneck`` among other layers may be one step of a network, such as the middle of
+    an autoencoder, unless there are several.
+    """
+    groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    matrices = [name for name in paths if tensors[name].array.ndim > 1]
+    for name in matrices:
+        path = paths[name]
+        layer = path[:-1] if len(path) > 1 and path[-1].lower() in _STORED else path
+        groups[tuple(layer[:-1])].append(name)
+    found: list[str] = []
+    inside = 0
+    for group, names in groups.items():
+        words = [matched["word"].lower() for one in group if (matched := _MODULE.fullmatch(one))]
+        if not words or len(names) != 2:
+            continue
+        first, second = sorted(names, key=_natural)
+        if not _returns(tensors[first], tensors[second]):
+            continue
+        if words[-1] != "bottleneck":
+            return "bottleneck", first
+        found.append(first)
+        inside += 2
+    if found and (inside == len(matrices) or len(found) > 1):
+        return "bottleneck", found[0]
+    return None
+
+
+def _returns(first: Tensor, second: Tensor) -> bool:
+    """Return whether two layers, in this order, lead to few neurons and back to as many."""
+    down, up = first.shape, second.shape
+    if len(down) != 2 or down != up[::-1] or down[0] == down[1]:
+        return False
+    if _NARROWS.search(first.name) or _NARROWS.search(second.name):
+        return True
+    if first.name.endswith("weight"):
+        return down[0] < down[1]
+    return not first.name.endswith("kernel") or down[1] < down[0]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts names by the numbers in them."""
+    return [(int(one), "") if one.isdecimal() else (-1, one) for one in re.split(r"(\d+)", name)]
+
+
 def _wrapped(paths: Mapping[str, list[str]]) -> tuple[str, str] | None:
     """Return a tensor of a layer that PEFT has wrapped, by names such as ``fc1.base_layer.weight``.
 
     Beside ``base_layer`` there is what belongs to an adapter called ``default``, or nothing. A
-    network may have a layer of that name as well, so that nothing counts only in several places.
+    network may have a part of that name as well, so that nothing counts only in several places
+    or if ``base_layer`` holds the weights itself.
     """
     beside: defaultdict[str, list[bool]] = defaultdict(list)
     wrapped: dict[str, str] = {}
+    layers: set[str] = set()
     for name, path in paths.items():
         for i in range(1, len(path)):
             place = "/".join(path[:i])
             if path[i] == "base_layer":
                 wrapped.setdefault(place, name)
+                if i == len(path) - 2:
+                    layers.add(place)
             else:
                 beside[place].append("default" in path[i + 1 :])
     found = [place for place in wrapped if all(beside[place])]
-    if any(beside[place] for place in found) or len(found) > 1:
+    if any(beside[place] or place in layers for place in found) or len(found) > 1:
         return "PEFT", wrapped[found[0]]
     return None
