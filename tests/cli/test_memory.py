@@ -50,6 +50,8 @@ def test_a_run_whose_pictures_do_not_fit_is_refused_before_it_draws(tmp_path, mo
 
     memory = SimpleNamespace(available=2**29)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    own = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=2**27))
+    monkeypatch.setattr(psutil, "Process", lambda: own)
     words = ("run", "--d", "1:100", "--l", "1:100", "--out", str(tmp_path / "a"))
     with pytest.raises(SystemExit) as end:
         main([*words])
