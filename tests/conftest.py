@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -71,6 +74,22 @@ def framework(name: str) -> Any:
     if name.partition(".")[0] in os.environ.get("REQUIRED_FRAMEWORKS", "").split():
         return importlib.import_module(name)
     return pytest.importorskip(name)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
+    """A disk that is full below a folder while ``disk.full`` holds."""
+    state = SimpleNamespace(full=False, path=tmp_path / "a")
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        file = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if state.full and file.is_relative_to(state.path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return state
 
 
 @pytest.fixture(scope="module")

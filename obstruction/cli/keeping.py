@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from obstruction.studies import folder
 from obstruction.studies.run import StudyRun
-from obstruction.tools.files import writing_to
 from obstruction.tools.folder_lock import FolderLock
 from obstruction.tools.progress import tell
 from obstruction.tools.words import duration
@@ -45,7 +44,8 @@ class Keeper:
         self._seconds, self._replace = seconds, replace
         self._tried = time.perf_counter()
         self._kept = 0
-        self._complaint, self._lost = "", ""
+        self._complaint = ""
+        self._folder = folder.OwnFolder(out, lock, lambda line: tell(f"obstruction: {line}"))
 
     @property
     def failed(self) -> str:
@@ -110,23 +110,8 @@ class Keeper:
             return written_elsewhere(self._out, write, str(error))
 
     def _have_folder(self) -> None:
-        """Make the folder again if it was removed.
-
-        Raises
-        ------
-        ValueError
-            If that cannot be, or another study was put in its place.
-        """
-        with writing_to(self._out):
-            made_again = self._lock.renew()
-        if made_again:
-            if folder.holds_study(self._out) or folder.in_the_way(self._out):
-                self._lost = f"out = {self._out}: was removed, and another study is there now"
-            else:
-                self._kept = 0
-                tell(f"obstruction: out = {self._out}: was removed; it is made again")
-        if self._lost:
-            raise ValueError(self._lost)
+        if self._folder.ensure():
+            self._kept = 0
 
     def _fail(self, complaint: str, again: bool) -> None:
         told, self._complaint = self._complaint, complaint

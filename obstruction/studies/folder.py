@@ -35,7 +35,7 @@ from obstruction.sampling.counts import Counts
 from obstruction.studies.run_file import Damage, describe, described_study, read_run
 from obstruction.studies.study import Study
 from obstruction.tools.files import flush_folder, unfinished, whole_file, writing_to
-from obstruction.tools.folder_lock import only_writer
+from obstruction.tools.folder_lock import FolderLock, only_writer
 
 if TYPE_CHECKING:
     from obstruction.studies.verdict import Agreement
@@ -143,6 +143,45 @@ def save_checkpoint(study: Study, path: str | os.PathLike[str], *, replace: bool
             )
         for name in (RUN, CELLS, *PICTURES, *_OTHERS) if replace else ():
             (folder / name).unlink(missing_ok=True)
+
+
+class OwnFolder:
+    """The folder of a run, which is made again if it was removed while the run goes on.
+
+    Parameters
+    ----------
+    out : path-like
+        The folder, as the user names it.
+    lock : FolderLock
+        The lock that this thread holds on it.
+    tell : callable
+        A function that is called with a line if the folder is made again.
+    """
+
+    def __init__(
+        self, out: str | os.PathLike[str], lock: FolderLock, tell: Callable[[str], object]
+    ) -> None:
+        self._out, self._lock, self._tell = out, lock, tell
+        self._lost = ""
+
+    def ensure(self) -> bool:
+        """Make the folder again if it is gone, and return whether it was.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be made, or another study has been put in its place.
+        """
+        with writing_to(self._out):
+            made_again = self._lock.renew()
+        if made_again:
+            if holds_study(self._out) or in_the_way(self._out):
+                self._lost = f"out = {self._out}: was removed, and another study is there now"
+            else:
+                self._tell(f"out = {self._out}: was removed; it is made again")
+        if self._lost:
+            raise ValueError(self._lost)
+        return made_again
 
 
 Written = TypeVar("Written")

@@ -84,7 +84,7 @@ def digest(study: Study, *, version: Any = FORMAT) -> str:
     axes = [[scheme.label for scheme in config.schemes], config.d, config.l]
     rest = [config.seed, config.plan, counts.networks, study.estimator, study.samples]
     if version != _WITHOUT_RANGES:
-        rest += [study.first, study.done, study.others]
+        rest += [study.target, study.first, study.done, study.others]
     checksum = hashlib.sha256(json.dumps([*axes, *rest]).encode())
     for array in (counts.obstructed, counts.pathological):
         checksum.update(np.ascontiguousarray(array, "<i8").tobytes())

@@ -53,22 +53,6 @@ def stepwise(monkeypatch):
     return events
 
 
-@pytest.fixture
-def disk(monkeypatch, tmp_path):
-    """A disk that is full below a folder while ``disk.full`` holds."""
-    state = SimpleNamespace(full=False, path=tmp_path / "a")
-    sync = os.fsync
-
-    def fsync(descriptor):
-        file = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if state.full and file.is_relative_to(state.path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    return state
-
-
 # --- failures while a run saves ----------------------------------------------------------------
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 import signal
 import threading
 import time
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from conftest import framework
@@ -40,22 +37,6 @@ def net(width=4):
 
 
 EVENTS = {}
-
-
-@pytest.fixture
-def disk(monkeypatch, tmp_path):
-    """A disk that is full below a folder while ``disk.full`` holds."""
-    state = SimpleNamespace(full=False, path=tmp_path / "a")
-    sync = os.fsync
-
-    def fsync(descriptor):
-        file = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if state.full and file.is_relative_to(state.path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    return state
 
 
 @pytest.fixture(autouse=True)

@@ -177,6 +177,7 @@ def test_what_is_no_study_is_refused(whole, tmp_path):
     [
         ("done", [[2000, 4000]]),
         ("done", [[0, 1000], [2000, 3000]]),
+        ("networks_wanted", 4000),
         ("networks_from", 0),
         ("networks_from", -1),
         ("networks_from", True),

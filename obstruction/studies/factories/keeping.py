@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from obstruction.studies import folder
-from obstruction.studies.factories.model_folder import holds_study, save, save_run
+from obstruction.studies.factories.model_folder import save, save_run
 from obstruction.studies.factories.model_study import ModelStudy
-from obstruction.tools.files import writing_to
+from obstruction.studies.folder import OwnFolder
 from obstruction.tools.folder_lock import FolderLock
 
 Tell: TypeAlias = Callable[[str], object]
@@ -44,17 +44,18 @@ class ModelKeeper:
     def __init__(
         self, out: str | os.PathLike[str] | None, lock: FolderLock | None, tell: Tell
     ) -> None:
-        self._out, self._lock, self._tell = out, lock, tell
+        self._out, self._tell = out, tell
+        self._folder = None if out is None or lock is None else OwnFolder(out, lock, tell)
         self._unsaved: ModelStudy | None = None
-        self._complaint = self._lost = ""
+        self._complaint = ""
 
     def keep(self, study: ModelStudy) -> None:
         """Write a study that is not complete; a failure is told, and the next call tries again."""
-        if self._out is None or not _number(study):
+        if self._out is None or self._folder is None or not _number(study):
             return
         self._unsaved = study
         try:
-            self._have_folder()
+            self._folder.ensure()
             save_run(study, self._out)
         except (ValueError, MemoryError) as error:
             complaint = str(error) or "out of memory"
@@ -77,10 +78,10 @@ class ModelKeeper:
         WrittenElsewhere
             If it cannot be written to its folder.
         """
-        if self._out is None:
+        if self._out is None or self._folder is None:
             return
         try:
-            self._have_folder()
+            self._folder.ensure()
             save(study, self._out)
         except ValueError as error:
             found = folder.rescued(self._out, lambda other: save(study, other))
@@ -102,20 +103,6 @@ class ModelKeeper:
             self._tell(f"{_draws(study)} are lost: {self._complaint}, nor can another folder")
         else:
             self._tell(f"{self._complaint}; {_draws(study)} are saved in {found[0]} instead")
-
-    def _have_folder(self) -> None:
-        """Make the folder again if it was removed, unless another study took its place."""
-        assert self._out is not None
-        assert self._lock is not None
-        with writing_to(self._out):
-            made_again = self._lock.renew()
-        if made_again:
-            if holds_study(self._out) or folder.holds_study(self._out):
-                self._lost = f"out = {self._out}: was removed, and another study is there now"
-            else:
-                self._tell(f"out = {self._out}: was removed; it is made again")
-        if self._lost:
-            raise ValueError(self._lost)
 
 
 def _number(study: ModelStudy) -> int:
